@@ -1,0 +1,284 @@
+"""Mixture of experts for classification."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.utils import column_or_1d, compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_consistent_length, validate_data
+
+from mixexp._base import BaseMixtureOfExperts
+from mixexp._compat import StrOptions, check_weights, fit_context
+
+__all__ = ["MixtureOfExpertsClassifier"]
+
+#: Smallest probability whose logarithm `predict_log_proba` takes.
+SMALLEST_PROBA = np.finfo(float).tiny
+
+
+class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
+    """Mixture of classification experts with a gate, fitted by EM.
+
+    P(y | x) = Σ_k g_k(x) P_k(y | x): the gate g divides the input space, each expert is a
+    classifier that is right in its own region, and both are trained together by maximum
+    (penalised) likelihood.
+
+    Parameters
+    ----------
+    expert : estimator, default=None
+        Template of the experts: a classifier with `predict_proba`, and `sample_weight` in `fit`,
+        or a Pipeline that ends in one. None is logistic regression with a ridge penalty on
+        scaled columns. `LogisticRegression` is fitted by one Newton step an iteration.
+    n_experts : int, default=4
+    gate : gate of `mixexp.gates`, default=None
+        None is `SoftmaxGate()`.
+    expert_features, gate_features : indices, names, slice, mask or callable, default=None
+        Columns that experts and gate see, chosen as in `ColumnTransformer`; None is all.
+    pooling : {"weighted", "argmax"} or callable, default="weighted"
+        How the experts' class probabilities become one: their mean weighted by gate probability,
+        those of the most probable expert, or a function of routing weights (n, n_experts) and
+        probabilities (n, n_experts, n_classes) that returns (n, n_classes), called for runs of
+        rows.
+    init : {"clusterwise", "kmeans", "random"}, array-like or object, default="clusterwise"
+        Where EM starts: a method, labels (n_samples,), responsibilities (n_samples, n_experts),
+        or any object with `fit_predict`, such as a clusterer or an outlier detector.
+    n_init : int, default=10
+        Starts. Each is run for 8 iterations on at most 8192 rows, the best one to its end. With
+        1, or an `init` that gives the same start each time, only that one is run.
+    assignment : {"soft", "hard", "stochastic"}, default="soft"
+        What the E-step hands to the experts: posterior probabilities, the most probable expert
+        (classification EM), or one drawn from the posterior.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of classes, multiplied into the sample weights; "balanced" gives every class the
+        same total weight.
+    max_iter : int, default=200
+    tol : float, default=1e-6
+        The run ends when the last gain of the lower bound, and the gain that Aitken's rule says
+        is left, are below `tol` · max(1, abs(bound)). With 0 all `max_iter` iterations are run.
+    random_state : int, RandomState instance or None, default=None
+    n_jobs : int or None, default=None
+        For starts, and for experts that are fitted one by one. The result does not depend on it.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    experts_ : list of fitted estimators
+    gate_ : fitted gate
+    usage_ : ndarray of shape (n_experts,)
+        Weighted mean gate probability of each expert.
+    lower_bound_ : float
+        Mean log-likelihood plus log-priors, per unit of sample weight, of the fitted parameters;
+        with hard assignment, that of the classification likelihood.
+    lower_bounds_ : ndarray of shape (n_iter_,)
+        The bound after every iteration.
+    n_iter_, n_passes_ : int
+        Iterations of the long run, and passes over the data that it took.
+    converged_ : bool
+    restarts_ : list
+        One record a start: seed, bound, n_iter, events, flags.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+
+    See Also
+    --------
+    MixtureOfExpertsRegressor : The same for numbers.
+
+    Notes
+    -----
+    Sample weights are frequencies: weight 2 is the row twice, weight 0 the row removed.
+
+    References
+    ----------
+    Jacobs, Jordan, Nowlan & Hinton (1991), Adaptive mixtures of local experts, Neural
+    Computation 3. Jordan & Jacobs (1994), Hierarchical mixtures of experts and the EM algorithm,
+    Neural Computation 6. Chen, Xu & Chi (1999), Improved learning algorithms for mixture of
+    experts in multiclass classification, Neural Networks 12.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from mixexp import MixtureOfExpertsClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = MixtureOfExpertsClassifier(n_experts=2, random_state=0).fit(X, y)
+    >>> model.predict_proba(X).shape
+    (150, 3)
+    """
+
+    _parameter_constraints: dict = {
+        **BaseMixtureOfExperts._parameter_constraints,
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+    }
+
+    def __init__(
+        self,
+        expert: Any = None,
+        n_experts: int = 4,
+        *,
+        gate: Any = None,
+        expert_features: Any = None,
+        gate_features: Any = None,
+        pooling: Any = "weighted",
+        init: Any = "clusterwise",
+        n_init: int = 10,
+        assignment: str = "soft",
+        class_weight: Any = None,
+        max_iter: int = 200,
+        tol: float = 1e-6,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+    ):
+        super().__init__(
+            expert=expert,
+            n_experts=n_experts,
+            gate=gate,
+            expert_features=expert_features,
+            gate_features=gate_features,
+            pooling=pooling,
+            init=init,
+            n_init=n_init,
+            assignment=assignment,
+            max_iter=max_iter,
+            tol=tol,
+            random_state=random_state,
+            n_jobs=n_jobs,
+        )
+        self.class_weight = class_weight
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> MixtureOfExpertsClassifier:
+        """Fit gate and experts.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+            Class labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Frequencies of the rows.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            Where data or parameters make no sense; the message names them.
+        TypeError
+            Where `expert` cannot be an expert of a classification.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Where EM did not converge, or the gate separates perfectly.
+        """
+        self._check_parts(classifier=True)
+        frame = X if hasattr(X, "columns") else None
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse="csr" if self._accepts_sparse() else False,
+            dtype=[np.float64, np.float32],
+        )
+        check_classification_targets(y)
+        weight = None
+        if sample_weight is not None:
+            weight = check_weights(sample_weight, X, type(self).__name__)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        present = np.bincount(codes, weights=weight) > 0
+        if present.sum() < 2:
+            raise ValueError(
+                f"{type(self).__name__}: the data contain one class only, "
+                f"{self.classes_[present][0]!r} (rows of zero weight not counted). A classifier "
+                "needs samples of at least 2 classes."
+            )
+        if not np.all(present):
+            self.classes_ = self.classes_[present]
+            codes = np.where(present[codes], np.cumsum(present)[codes] - 1, 0)
+        if self.class_weight is not None:
+            weight = self._class_weights(codes, weight)
+        self._fit_mixture(X, codes, weight, frame, classes=self.classes_, family=None)
+        return self
+
+    def _class_weights(self, codes: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+        """Return row weights times class weights."""
+        rows = np.ones(len(codes)) if weight is None else weight
+        if isinstance(self.class_weight, str):
+            mass = np.bincount(codes, weights=rows)
+            factors = mass.sum() / (len(mass) * mass)
+        else:
+            labels = self.classes_[codes]
+            factors = compute_class_weight(self.class_weight, classes=self.classes_, y=labels)
+        return rows * factors[codes]
+
+    def _targets_block(self, y: np.ndarray) -> np.ndarray:
+        return y
+
+    def _checked_y(self, y: Any, X: Any) -> np.ndarray:
+        y = column_or_1d(y, warn=True)
+        check_consistent_length(X, y)
+        codes = np.searchsorted(self.classes_, y)
+        codes = np.minimum(codes, len(self.classes_) - 1)
+        unknown = self.classes_[codes] != y
+        if np.any(unknown):
+            raise ValueError(
+                f"{type(self).__name__}: y has labels that were not seen in fit: "
+                f"{np.unique(np.asarray(y)[unknown])[:5]}. Known are {self.classes_}."
+            )
+        return codes
+
+    def _unblocked(self, outputs: np.ndarray) -> np.ndarray:
+        return outputs
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return class probabilities, pooled over the experts.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Columns in the order of `classes_`.
+        """
+        proba = self._pooled(X)
+        if callable(self.pooling):
+            total = proba.sum(axis=1)
+            if not (np.all(proba >= 0) and np.allclose(total, 1.0, atol=1e-6)):
+                raise ValueError(
+                    f"{type(self).__name__}: pooling={self.pooling!r} returned rows that are not "
+                    f"probabilities: smallest entry {proba.min():.4g}, sums from "
+                    f"{total.min():.4g} to {total.max():.4g}."
+                )
+        return proba
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Return the logarithm of `predict_proba`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+        """
+        return np.log(np.maximum(self.predict_proba(X), SMALLEST_PROBA))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict classes: the argmax of `predict_proba`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]

@@ -1,0 +1,216 @@
+"""Functions of plain arrays: log space, weighted Gram matrices, Newton steps.
+
+Layout: *component-major*. A block of m rows is held as a design matrix (p, m), one row a
+column of X, and everything per expert as (K, m), so that sums over experts and products with
+coefficients run along contiguous memory.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import eigh
+from scipy.linalg.lapack import dpotrf, dpotrs
+
+__all__ = [
+    "column_products",
+    "multinomial_bound_step",
+    "multinomial_newton_step",
+    "n_pairs",
+    "pair_products",
+    "softmax_in_place",
+    "solve_psd",
+    "unpack_symmetric",
+    "weighted_gram",
+]
+
+#: Above this many design columns the packed products of columns no longer fit the cache and a
+#: matrix product for each weight row is faster.
+PACKED_COLUMNS = 48
+
+#: Doubles of column products formed at once: about the size of a second-level cache.
+TILE_ITEMS = 1 << 16
+
+#: Sums of exponentials of numbers below this do not overflow.
+SAFE_EXPONENT = 600.0
+
+#: Relative size under which an eigenvalue of a scaled Gram matrix counts as zero.
+RANK_TOL = 1e-13
+
+
+def softmax_in_place(scores: np.ndarray, *, centred: bool = False) -> np.ndarray:
+    """Turn log-scores (..., K, m) into probabilities over axis -2; return log-sum-exp (..., m).
+
+    Scores that are `centred`, with sums over K of zero, have a largest one of at least zero, so
+    that only an overflow has to be looked for.
+    """
+    if centred and scores.size and np.maximum.reduce(scores, axis=None) < SAFE_EXPONENT:
+        np.exp(scores, out=scores)
+        total = np.add.reduce(scores, axis=-2)
+        scores *= np.reciprocal(total)[..., None, :]
+        return np.log(total, out=total)
+    top = np.maximum.reduce(scores, axis=-2)
+    scores -= top[..., None, :]
+    np.exp(scores, out=scores)
+    total = np.add.reduce(scores, axis=-2)
+    scores *= np.reciprocal(total)[..., None, :]
+    np.log(total, out=total)
+    total += top
+    return total
+
+
+def n_pairs(k: int) -> int:
+    """Return the number of unordered pairs of k things."""
+    return k * (k - 1) // 2
+
+
+def pair_products(proba: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Write the products g_k g_l, k < l, of (..., K, m) into `out` (..., K(K-1)/2, m)."""
+    k = proba.shape[-2]
+    start = 0
+    for i in range(k - 1):
+        stop = start + k - 1 - i
+        np.multiply(proba[..., i : i + 1, :], proba[..., i + 1 :, :], out=out[..., start:stop, :])
+        start = stop
+    return out
+
+
+def column_products(design: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Return the products x_i x_j, i <= j, of the rows of a design (p, m): (p(p+1)/2, m).
+
+    Where the first row is the intercept, the first p rows of the result are the design itself.
+    """
+    p, m = design.shape
+    if out is None:
+        out = np.empty((p * (p + 1) // 2, m))
+    start = 0
+    for i in range(p):
+        stop = start + p - i
+        np.multiply(design[i], design[i:], out=out[start:stop])
+        start = stop
+    return out
+
+
+def weighted_gram(
+    weights: np.ndarray, design: np.ndarray, products: np.ndarray | None = None
+) -> np.ndarray:
+    """Return Σ_i w_qi x_i x_iᵀ for every weight row, packed by upper triangle.
+
+    Parameters
+    ----------
+    weights : (q, m)
+    design : (p, m)
+    products : (p(p+1)/2, m), optional
+        What `column_products` gives, where it was kept.
+
+    Returns
+    -------
+    (q, p(p+1)/2)
+    """
+    if products is not None:
+        return weights @ products.T
+    p, m = design.shape
+    if p > PACKED_COLUMNS:
+        upper = np.triu_indices(p)
+        return np.stack([((design * w) @ design.T)[upper] for w in weights])
+    n_products = p * (p + 1) // 2
+    tile = max(64, TILE_ITEMS // n_products)
+    gram = np.zeros((len(weights), n_products))
+    buffer = np.empty((n_products, min(tile, m)))
+    for start in range(0, m, tile):
+        part = design[:, start : start + tile]
+        gram += (
+            weights[:, start : start + tile] @ column_products(part, buffer[:, : part.shape[1]]).T
+        )
+    return gram
+
+
+def unpack_symmetric(packed: np.ndarray, p: int) -> np.ndarray:
+    """Return the symmetric matrices (q, p, p) of packed upper triangles (q, p(p+1)/2)."""
+    rows, cols = np.triu_indices(p)
+    full = np.empty((len(packed), p, p))
+    full[:, rows, cols] = packed
+    full[:, cols, rows] = packed
+    return full
+
+
+def solve_psd(matrix: np.ndarray, rhs: np.ndarray) -> np.ndarray:
+    """Solve A x = b for positive semidefinite A; directions that A does not see stay at zero.
+
+    A is scaled to a unit diagonal first, so that columns of different size do not look like a
+    missing rank. Cholesky where it holds, else the eigenvalues above `RANK_TOL`.
+    """
+    diagonal = np.diagonal(matrix)
+    scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    scaled = matrix / np.outer(scale, scale)
+    b = (rhs.T / scale).T
+    factor, info = dpotrf(scaled, lower=1)
+    if info == 0 and np.min(np.diagonal(factor)) ** 2 > len(matrix) * RANK_TOL:
+        x, _ = dpotrs(factor, b, lower=1)
+    else:
+        values, vectors = eigh(scaled)
+        keep = values > len(matrix) * RANK_TOL * max(values[-1], 0.0)
+        seen = vectors[:, keep]
+        x = seen @ ((seen.T @ b).T / values[keep]).T
+    return (x.T / scale).T
+
+
+def multinomial_newton_step(
+    pair_gram: np.ndarray, gradient: np.ndarray, theta: np.ndarray, penalty: np.ndarray
+) -> np.ndarray:
+    """Return the full Newton step of a multinomial logistic model, centred over its classes.
+
+    Minimises the second-order model of −Σ w log p + ½ Σ_k θ_kᵀ diag(penalty) θ_k. The Hessian's
+    blocks are H_kl = −G_kl and H_kk = Σ_{l≠k} G_kl, G_kl = Σ w g_k g_l x xᵀ, because
+    g_k(1 − g_k) = Σ_{l≠k} g_k g_l; a block-diagonal Hessian diverges (Chen, Xu & Chi 1999).
+    Adding the same vector to all classes changes nothing: the term (11ᵀ/K) ⊗ D makes the matrix
+    definite there, and as the gradient has no part in that direction the step stays centred.
+
+    Parameters
+    ----------
+    pair_gram : (K(K-1)/2, p, p)
+        G_kl for k < l.
+    gradient : (K, p)
+        Of the log-likelihood.
+    theta : (K, p)
+        Centred.
+    penalty : (p,)
+
+    Returns
+    -------
+    (K, p)
+    """
+    k, p = gradient.shape
+    hessian = np.zeros((k, k, p, p))
+    first, second = np.triu_indices(k, 1)
+    hessian[first, second] = -pair_gram
+    hessian[second, first] = -pair_gram
+    diagonal = np.arange(k)
+    hessian[diagonal, diagonal] = -hessian.sum(axis=1) + np.diag(penalty)
+    gauge = hessian[diagonal, diagonal].mean(axis=0).diagonal() / k
+    hessian += np.diag(np.where(gauge > 0, gauge, 1.0))
+    flat = hessian.transpose(0, 2, 1, 3).reshape(k * p, k * p)
+    step = solve_psd(flat, (gradient - penalty * theta).ravel()).reshape(k, p)
+    return step - step.mean(axis=0)
+
+
+def multinomial_bound_step(
+    gram: np.ndarray, gradient: np.ndarray, theta: np.ndarray, penalty: np.ndarray
+) -> np.ndarray:
+    """Return the step under Böhning's bound of the Hessian, which cannot lower the objective.
+
+    −∇² ≤ ½ (I − 11ᵀ/K) ⊗ Σ w x xᵀ (Böhning 1992); with a centred gradient the classes separate.
+
+    Parameters
+    ----------
+    gram : (p, p)
+        Σ w x xᵀ.
+    gradient, theta : (K, p)
+    penalty : (p,)
+
+    Returns
+    -------
+    (K, p)
+    """
+    residual = gradient - penalty * theta
+    step = solve_psd(0.5 * gram + np.diag(penalty), residual.T).T
+    return step - step.mean(axis=0)

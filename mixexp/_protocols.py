@@ -1,0 +1,164 @@
+"""The few shapes that hold the library together. Read this file first.
+
+Every EM iteration is a map over row blocks, a sum, and a small update. A *part* is a gate or a
+bank of K experts. Parts are values: `update` returns a new part and leaves the old one as it
+was, so going back to an earlier state means keeping a reference.
+
+Optional capabilities are found by name and asked for with `can`:
+
+``gram_weights(block, resp, out)`` and ``n_gram_weights``
+    Write the weight rows (q, m) whose Gram matrix Σ_i w_qi x_i x_iᵀ the part needs on its
+    ``design``. The engine stacks the requests of parts with the same design into one matrix
+    product and adds the packed result to the part's statistics under ``"gram"``.
+``get_parameters()`` and ``set_parameters(v)``
+    A flat, unconstrained vector; ``set_parameters`` returns a new part.
+``toward(new, t)``
+    The part that is a share t of the way to `new` where its step was a Newton step, and all of
+    the way where it was in closed form: what the safeguard goes back to.
+``bounded()``
+    The same part with its next step under a bound of the curvature that cannot lower the
+    objective.
+``deviance(block)``
+    Misfit of each expert (K, m) in a unit that all experts share: what clusterwise starts
+    compare.
+``trimmed()``
+    The same part without what it only knew of the training rows.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from mixexp._blocks import Block, Rows
+
+__all__ = [
+    "ExpertBank",
+    "Family",
+    "Gate",
+    "Part",
+    "Partition",
+    "StartContext",
+    "Sums",
+    "can",
+    "evolve",
+]
+
+P = TypeVar("P")
+
+
+class Sums(dict):
+    """Statistics that add: the sums of two blocks are those of their union."""
+
+    def __iadd__(self, other: Sums) -> Sums:
+        for name, value in other.items():
+            self[name] += value
+        return self
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums({name: value + other[name] for name, value in self.items()})
+
+
+@runtime_checkable
+class Part(Protocol):
+    """A gate or a bank of experts."""
+
+    #: Whether `update` is (a safeguarded step of) the M-step of a likelihood, so that the
+    #: lower bound climbs.
+    monotone: bool
+
+    def log_prob(self, block: Block) -> np.ndarray:
+        """Return log g_k(x), or log p_k(y | x), for the rows of a block: (K, m)."""
+
+    def statistics(self, block: Block, resp: np.ndarray) -> Any:
+        """Return what the M-step needs of these rows; `resp` (K, m) carries the row weights."""
+
+    def update(self: P, statistics: Any, rows: Rows) -> P:
+        """Return the part after the M-step, given the sum over blocks and access to rows."""
+
+
+class Gate(Part, Protocol):
+    """The model of which expert is responsible, from x alone."""
+
+    def start(self, rows: Rows, n_experts: int, columns: np.ndarray | None) -> Gate:
+        """Return a part for these rows in which all experts are equally likely."""
+
+
+class ExpertBank(Part, Protocol):
+    """K models of y given x."""
+
+    n_experts: int
+
+    def predict(self, block: Block) -> np.ndarray:
+        """Return means (K, n_outputs, m) or class probabilities (K, n_classes, m)."""
+
+    def fitted(self, feature_names: np.ndarray | None) -> list:
+        """Return the experts as fitted scikit-learn estimators."""
+
+
+class Family(Protocol):
+    """Turns an expert's prediction into a density of y."""
+
+    def evaluate(self, y: np.ndarray, mean: np.ndarray, dispersion: np.ndarray) -> tuple:
+        """Return log p(y) (K, m) and the score (K, n_outputs, m) up to the dispersion.
+
+        `y` is (n_outputs, m), `mean` (K, n_outputs, m), `dispersion` (K, n_outputs).
+        """
+
+    def scatter(self, score: np.ndarray, weighted: np.ndarray) -> np.ndarray:
+        """Return the additive statistic of the dispersion, (K, n_outputs).
+
+        `weighted` is the score times the responsibilities; both are (K, n_outputs, m).
+        """
+
+    def n_parameters(self, n_experts: int, n_outputs: int) -> int:
+        """Return the number of free dispersions."""
+
+    def dispersion(self, scatter: np.ndarray, mass: np.ndarray, floor: np.ndarray) -> np.ndarray:
+        """Return dispersions (K, n_outputs) from the statistic and the experts' weight (K,)."""
+
+
+class StartContext(Protocol):
+    """What a start may ask for."""
+
+    rows: Rows
+    n_experts: int
+
+    @property
+    def features(self) -> np.ndarray:
+        """Scaled features of the rows, (n, n_features)."""
+
+    @property
+    def targets(self) -> np.ndarray:
+        """Scaled targets or class indicators of the rows, (n, n_targets)."""
+
+    def fit_experts(self, resp: np.ndarray) -> Any:
+        """Return a bank fitted on weighted rows; `resp` is (K, n)."""
+
+    def deviance(self, bank: Any) -> np.ndarray:
+        """Return every expert's misfit of every row, (K, n)."""
+
+
+class Partition(Protocol):
+    """A start: responsibilities from which EM sets out."""
+
+    #: Whether another seed gives another start.
+    random: bool
+
+    def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
+        """Return responsibilities (K, n) of the context's rows."""
+
+
+def can(part: object, *names: str) -> bool:
+    """Return whether a part has these optional capabilities."""
+    return all(hasattr(part, name) for name in names)
+
+
+def evolve(part: P, **attributes: Any) -> P:
+    """Return a shallow copy of a part with some attributes replaced."""
+    new = copy.copy(part)
+    vars(new).update(attributes)
+    return new

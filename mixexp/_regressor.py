@@ -1,0 +1,222 @@
+"""Mixture of experts for regression."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.utils.validation import check_array, check_consistent_length, validate_data
+
+from mixexp._base import BaseMixtureOfExperts
+from mixexp._compat import HasMethods, StrOptions, fit_context
+from mixexp.families import FAMILIES
+
+__all__ = ["MixtureOfExpertsRegressor"]
+
+
+class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
+    """Mixture of regression experts with a gate, fitted by EM.
+
+    p(y | x) = Σ_k g_k(x) p_k(y | x): the gate g divides the input space, each expert is a model
+    of y that is right in its own region, and both are trained together by maximum (penalised)
+    likelihood.
+
+    Parameters
+    ----------
+    expert : estimator, default=None
+        Template of the experts: a regressor with `sample_weight` in `fit`, or a Pipeline that
+        ends in one. None is ridge regression on scaled columns. `LinearRegression` and `Ridge`
+        are fitted all at once in closed form.
+    n_experts : int, default=4
+    gate : gate of `mixexp.gates`, default=None
+        None is `SoftmaxGate()`.
+    family : {"gaussian"} or family of `mixexp.families`, default="gaussian"
+        Density of y around an expert's prediction.
+    expert_features, gate_features : indices, names, slice, mask or callable, default=None
+        Columns that experts and gate see, chosen as in `ColumnTransformer`; None is all.
+    pooling : {"weighted", "argmax"} or callable, default="weighted"
+        How the experts' outputs become one prediction: their mean weighted by gate probability,
+        the output of the most probable expert, or a function of routing weights
+        (n, n_experts) and outputs (n, n_experts[, n_outputs]), called for runs of rows.
+    init : {"clusterwise", "kmeans", "random"}, array-like or object, default="clusterwise"
+        Where EM starts: a method, labels (n_samples,), responsibilities (n_samples, n_experts),
+        or any object with `fit_predict`, such as a clusterer or an outlier detector.
+    n_init : int, default=10
+        Starts. Each is run for 8 iterations on at most 8192 rows, the best one to its end. With
+        1, or an `init` that gives the same start each time, only that one is run.
+    assignment : {"soft", "hard", "stochastic"}, default="soft"
+        What the E-step hands to the experts: posterior probabilities, the most probable expert
+        (classification EM), or one drawn from the posterior.
+    max_iter : int, default=200
+    tol : float, default=1e-6
+        The run ends when the last gain of the lower bound, and the gain that Aitken's rule says
+        is left, are below `tol` · max(1, abs(bound)). With 0 all `max_iter` iterations are run.
+    random_state : int, RandomState instance or None, default=None
+    n_jobs : int or None, default=None
+        For starts, and for experts that are fitted one by one. The result does not depend on it.
+
+    Attributes
+    ----------
+    experts_ : list of fitted estimators
+    gate_ : fitted gate
+    dispersions_ : ndarray of shape (n_experts,) or (n_experts, n_outputs)
+        Standard deviations around the experts' predictions, in units of y.
+    usage_ : ndarray of shape (n_experts,)
+        Weighted mean gate probability of each expert.
+    lower_bound_ : float
+        Mean log-likelihood plus log-priors, per unit of sample weight, of the fitted parameters;
+        with hard assignment, that of the classification likelihood.
+    lower_bounds_ : ndarray of shape (n_iter_,)
+        The bound after every iteration.
+    n_iter_, n_passes_ : int
+        Iterations of the long run, and passes over the data that it took.
+    converged_ : bool
+    restarts_ : list
+        One record a start: seed, bound, n_iter, events, flags.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+
+    See Also
+    --------
+    MixtureOfExpertsClassifier : The same for classes.
+
+    Notes
+    -----
+    Sample weights are frequencies: weight 2 is the row twice, weight 0 the row removed.
+
+    References
+    ----------
+    Jacobs, Jordan, Nowlan & Hinton (1991), Adaptive mixtures of local experts, Neural
+    Computation 3. Jordan & Jacobs (1994), Hierarchical mixtures of experts and the EM algorithm,
+    Neural Computation 6.
+
+    Examples
+    --------
+    >>> from mixexp import MixtureOfExpertsRegressor
+    >>> from mixexp.datasets import load_tone
+    >>> X, y = load_tone(return_X_y=True)
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y)
+    >>> model.gate_proba(X).shape
+    (150, 2)
+    """
+
+    _parameter_constraints: dict = {
+        **BaseMixtureOfExperts._parameter_constraints,
+        "family": [StrOptions(set(FAMILIES)), HasMethods(["evaluate", "scatter", "dispersion"])],
+    }
+
+    def __init__(
+        self,
+        expert: Any = None,
+        n_experts: int = 4,
+        *,
+        gate: Any = None,
+        family: Any = "gaussian",
+        expert_features: Any = None,
+        gate_features: Any = None,
+        pooling: Any = "weighted",
+        init: Any = "clusterwise",
+        n_init: int = 10,
+        assignment: str = "soft",
+        max_iter: int = 200,
+        tol: float = 1e-6,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+    ):
+        super().__init__(
+            expert=expert,
+            n_experts=n_experts,
+            gate=gate,
+            expert_features=expert_features,
+            gate_features=gate_features,
+            pooling=pooling,
+            init=init,
+            n_init=n_init,
+            assignment=assignment,
+            max_iter=max_iter,
+            tol=tol,
+            random_state=random_state,
+            n_jobs=n_jobs,
+        )
+        self.family = family
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> MixtureOfExpertsRegressor:
+        """Fit gate and experts.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), default=None
+            Frequencies of the rows.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            Where data or parameters make no sense; the message names them.
+        TypeError
+            Where `expert` cannot be an expert of a regression.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Where EM did not converge, or the gate separates perfectly.
+        """
+        self._check_parts(classifier=False)
+        frame = X if hasattr(X, "columns") else None
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse="csr" if self._accepts_sparse() else False,
+            dtype=[np.float64, np.float32],
+            multi_output=True,
+            y_numeric=True,
+        )
+        family = FAMILIES[self.family]() if isinstance(self.family, str) else self.family
+        self._y_shape = y.shape[1:]
+        self._fit_mixture(X, y, sample_weight, frame, classes=None, family=family)
+        return self
+
+    def _targets_block(self, y: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(y.reshape(len(y), -1).T, dtype=np.float64)
+
+    def _checked_y(self, y: Any, X: Any) -> np.ndarray:
+        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        check_consistent_length(X, y)
+        if y.shape[1:] != self._y_shape and y.reshape(len(y), -1).shape[1:] != (
+            self._y_shape or (1,)
+        ):
+            raise ValueError(
+                f"{type(self).__name__}: y has shape {y.shape}, and the mixture was fitted on "
+                f"targets of shape (n_samples, {', '.join(map(str, self._y_shape))})."
+            )
+        return self._targets_block(y)
+
+    def _unblocked(self, outputs: np.ndarray) -> np.ndarray:
+        return outputs if self._y_shape else outputs[..., 0]
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the targets.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        """
+        return self._pooled(X)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        tags.target_tags.single_output = True
+        return tags

@@ -1,0 +1,218 @@
+"""Starts: several short EM runs on a sketch of the data, then one long run from the best.
+
+Biernacki, Celeux & Govaert (2003), Choosing starting values for the EM algorithm for getting
+the highest likelihood in multivariate Gaussian mixture models, CSDA 41.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from mixexp._assign import Assigner, Soft
+from mixexp._blocks import Block, Rows
+from mixexp._em import Problem, Run, State, e_step, m_step, run_em, sweep
+from mixexp._protocols import can
+
+__all__ = ["Restart", "Search", "search"]
+
+#: EM iterations of a short run.
+SHORT_ITER = 8
+
+#: M-steps at fixed responsibilities from which a run sets out: parts that take Newton steps
+#: need more than one.
+START_STEPS = 2
+
+#: Steps of the one-expert fit: one is exact for linear experts.
+ONE_EXPERT_STEPS = 5
+
+
+@dataclass
+class Restart:
+    """What became of one start.
+
+    Attributes
+    ----------
+    seed : tuple of int
+        Of the start's random numbers.
+    bound : float
+        Lower bound at its end: of the long run where there was one, else of the short run on
+        the sketch.
+    n_iter : int
+        EM iterations.
+    events : list of str
+        ``"long run"`` where the start was continued on all rows.
+    flags : list of str
+        ``"dispersion on its floor"``: a spurious maximum of the likelihood.
+    """
+
+    seed: tuple[int, ...]
+    bound: float
+    n_iter: int
+    events: list[str] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Search:
+    """The inputs of a search.
+
+    Attributes
+    ----------
+    rows : Rows
+        All training rows.
+    sketch : Rows
+        The rows that starts see; may be `rows` itself.
+    gate : Gate
+        At its start.
+    bank : ExpertBank
+        A one-expert bank that starts use.
+    batch_bank : ExpertBank or None
+        The bank of the long run where it is not the one that starts use.
+    start : Partition or ndarray (K, n)
+        How to set out, or the responsibilities of `rows` to set out from.
+    """
+
+    rows: Rows
+    sketch: Rows
+    gate: Any
+    bank: Any
+    batch_bank: Any
+    n_experts: int
+    start: Any
+    n_init: int
+    assigner: Assigner
+    max_iter: int
+    tol: float
+    seed: int
+    n_jobs: int | None
+
+
+@dataclass
+class Context:
+    """What a partition may ask for (`StartContext`)."""
+
+    rows: Rows
+    n_experts: int
+    bank: Any
+
+    @cached_property
+    def features(self) -> np.ndarray:
+        """Scaled features of the rows, (n, n_features)."""
+        design = self.rows.design(None)
+        return design.matrix(self.rows.X)[1:].T
+
+    @cached_property
+    def targets(self) -> np.ndarray:
+        """Scaled targets or class indicators of the rows, (n, n_targets)."""
+        y = self.rows.y
+        if y.ndim == 1:
+            return np.eye(int(y.max()) + 1)[y]
+        spread = np.std(y, axis=1, keepdims=True)
+        return ((y - y.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1.0)).T
+
+    def fit_experts(self, resp: np.ndarray) -> Any:
+        """Return the bank after one M-step at these responsibilities."""
+        return fit_parts((self.bank,), self.rows, resp, 1)[0]
+
+    def deviance(self, bank: Any) -> np.ndarray:
+        """Return every expert's misfit of every row, (K, n)."""
+        return np.concatenate([bank.deviance(block) for block in self.rows.blocks()], axis=1)
+
+
+def fit_parts(parts: tuple, rows: Rows, resp: np.ndarray, n_steps: int) -> tuple:
+    """Return parts after M-steps at fixed responsibilities (K, n)."""
+    for _ in range(n_steps):
+
+        def respond(block: Block, parts: tuple = parts) -> tuple[np.ndarray, float]:
+            for part in parts:
+                if can(part, "get_parameters"):
+                    part.log_prob(block)
+            here = resp[:, block.start : block.stop]
+            return here if block.weight is None else here * block.weight, 0.0
+
+        _, statistics = sweep(parts, rows, respond)
+        parts = tuple(part.update(sums, rows) for part, sums in zip(parts, statistics, strict=True))
+    return parts
+
+
+def search(task: Search) -> tuple[Run, list[Restart]]:
+    """Find a start, run EM from it to its end, and say what became of every start.
+
+    1. Fit one expert: its dispersion sets the floor, its coefficients are where all begin.
+    2. From each start, M-steps at its responsibilities and a short run on the sketch.
+    3. From the best one, a long run on all rows. If it ends with a dispersion on its floor, the
+       next best is tried; a flagged run is returned only if all are.
+    """
+    ones = np.ones((1, task.sketch.n_rows))
+    one = fit_parts((task.bank,), task.sketch, ones, ONE_EXPERT_STEPS)[0]
+    bank = one.replicate(task.n_experts)
+    states, restarts = _starts(task, bank)
+    order = sorted(range(len(states)), key=lambda s: (bool(restarts[s].flags), -restarts[s].bound))
+    problem = Problem(task.rows, task.assigner, task.max_iter, task.tol)
+    chosen: Run | None = None
+    for s in order:
+        run = run_em(problem, _handed_over(task, states[s]))
+        record = restarts[s]
+        record.bound, record.n_iter = run.bound, len(run.bounds)
+        record.events.append("long run")
+        record.flags = _flags(run.state)
+        if chosen is None or not record.flags or run.bound > chosen.bound:
+            chosen = run
+        if not record.flags:
+            break
+    assert chosen is not None
+    return chosen, restarts
+
+
+def _starts(task: Search, bank: Any) -> tuple[list[State], list[Restart]]:
+    """Return the states that starts lead to, each with its record."""
+    if isinstance(task.start, np.ndarray):
+        gate, bank = fit_parts((task.gate, bank), task.rows, task.start, START_STEPS)
+        return [State(gate, bank)], [Restart((task.seed,), -np.inf, 0)]
+    n_init = task.n_init if task.start.random and task.n_experts > 1 else 1
+    context = Context(task.sketch, task.n_experts, bank)
+    pairs = Parallel(n_jobs=task.n_jobs, prefer="threads")(
+        delayed(_one_start)(task, context, (task.seed, s), short=n_init > 1) for s in range(n_init)
+    )
+    states, restarts = zip(*pairs, strict=True)
+    return list(states), list(restarts)
+
+
+def _one_start(
+    task: Search, context: Context, seed: tuple[int, ...], *, short: bool
+) -> tuple[State, Restart]:
+    rng = np.random.default_rng(seed)
+    if task.n_experts == 1:
+        resp = np.ones((1, context.rows.n_rows))
+    else:
+        resp = task.start.responsibilities(context, rng)
+    gate, bank = fit_parts((task.gate, context.bank), context.rows, resp, START_STEPS)
+    state = State(gate, bank)
+    if not short:
+        return state, Restart(seed, -np.inf, 0)
+    run = run_em(Problem(context.rows, Soft(), SHORT_ITER, 0.0), state)
+    return run.state, Restart(seed, run.bound, SHORT_ITER, flags=_flags(run.state))
+
+
+def _handed_over(task: Search, state: State) -> State:
+    """Return the state of the long run: the same, or batch experts trained at its E-step."""
+    bank = task.batch_bank
+    if bank is None:
+        return state
+    if can(state.bank, "floor") and can(bank, "with_floor"):
+        bank = bank.with_floor(state.bank.floor)
+    if isinstance(task.start, np.ndarray):
+        return State(state.gate, fit_parts((bank,), task.rows, task.start, 1)[0])
+    respond = e_step(state, task.assigner, 0)
+    _, statistics = sweep((state.gate, bank), task.rows, respond)
+    return m_step(task.rows, State(state.gate, bank), statistics)
+
+
+def _flags(state: State) -> list[str]:
+    on_floor = getattr(state.bank, "on_floor", np.zeros(1, dtype=bool))
+    return ["dispersion on its floor"] if np.any(on_floor) else []

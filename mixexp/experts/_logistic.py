@@ -1,0 +1,176 @@
+"""The bank of logistic experts: K multinomial models, one Newton step an iteration."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+
+from mixexp._blocks import Block, Design, Rows
+from mixexp._numerics import (
+    multinomial_bound_step,
+    multinomial_newton_step,
+    n_pairs,
+    pair_products,
+    softmax_in_place,
+    unpack_symmetric,
+)
+from mixexp._protocols import Sums, evolve
+
+__all__ = ["LogisticBank"]
+
+#: Above this many coefficients an expert the Hessians cost more than the rest of a pass.
+NEWTON_COEFFICIENTS = 256
+
+
+class LogisticBank:
+    """K logistic models of a class, each with its own coefficients.
+
+    The classes' coefficients are centred. For two classes the penalty is doubled, so that it is
+    that of the one coefficient vector of a binary model, as in
+    `sklearn.linear_model.LogisticRegression`.
+
+    Parameters
+    ----------
+    template : estimator
+        What `fitted` returns copies of.
+    design : Design
+    classes : ndarray
+        Labels; `y` holds their positions.
+    alpha : float
+        Strength of the ridge penalty, 1/C.
+    input_units : bool
+        Whether the penalty is on coefficients in input units, else on those of scaled columns.
+    """
+
+    monotone = True
+
+    def __init__(
+        self,
+        template: BaseEstimator,
+        design: Design,
+        *,
+        classes: np.ndarray,
+        alpha: float,
+        input_units: bool,
+    ):
+        self.template = template
+        self.design = design
+        self.classes = classes
+        n_classes = len(classes)
+        double = 2.0 if n_classes == 2 else 1.0
+        self.penalty = design.penalty(double * alpha, input_units=input_units)
+        self.theta = np.zeros((1, n_classes, design.size))
+        newton = n_classes * design.size <= NEWTON_COEFFICIENTS
+        self._usual_curvature = self.curvature = "newton" if newton else "bound"
+
+    @property
+    def n_experts(self) -> int:
+        """Number of experts."""
+        return len(self.theta)
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of free parameters."""
+        k, c, p = self.theta.shape
+        return k * (c - 1) * (p - int(np.sum(self.design.scale == 0)))
+
+    def replicate(self, n_experts: int) -> LogisticBank:
+        """Return K copies of a one-expert bank."""
+        return evolve(self, theta=np.repeat(self.theta, n_experts, axis=0))
+
+    def _scores(self, block: Block) -> np.ndarray:
+        k, c, p = self.theta.shape
+        return (self.theta.reshape(k * c, p) @ block.matrix(self.design)).reshape(k, c, -1)
+
+    def predict(self, block: Block) -> np.ndarray:
+        """Return class probabilities (K, n_classes, m)."""
+        proba = self._scores(block)
+        softmax_in_place(proba, centred=True)
+        return proba
+
+    def log_prob(self, block: Block) -> np.ndarray:
+        """Return log p_k(y | x), (K, m)."""
+        scores = self._scores(block)
+        log_prob = scores[:, block.y, np.arange(block.n_rows)]
+        log_prob -= softmax_in_place(scores, centred=True)
+        block.keep(self, scores)
+        return log_prob
+
+    def deviance(self, block: Block) -> np.ndarray:
+        """Return −log p_k(y | x), (K, m)."""
+        return -self.log_prob(block)
+
+    def log_prior(self) -> float:
+        """Return the log-prior: minus the penalty."""
+        return -0.5 * float(np.sum(self.penalty * self.theta**2))
+
+    @property
+    def n_gram_weights(self) -> int:
+        """Number of weight rows."""
+        k, c, _ = self.theta.shape
+        return k * n_pairs(c) if self.curvature == "newton" else k
+
+    def gram_weights(self, block: Block, resp: np.ndarray, out: np.ndarray) -> None:
+        """Write r p_c p_d for every expert and c < d, or r for the bound."""
+        if self.curvature == "bound":
+            out[:] = resp
+            return
+        k, c, m = len(resp), self.theta.shape[1], block.n_rows
+        pairs = out.reshape(k, n_pairs(c), m)
+        pair_products(block.recall(self), pairs)
+        pairs *= resp[:, None]
+
+    def statistics(self, block: Block, resp: np.ndarray) -> Sums:
+        """Return the gradients Σ r (1[y = c] − p_c) x."""
+        k, c, p = self.theta.shape
+        error = block.recall(self) * -resp[:, None]
+        error[:, block.y, np.arange(block.n_rows)] += resp
+        flat = error.reshape(k * c, -1) @ block.matrix(self.design).T
+        return Sums(gradient=flat.reshape(k, c, p))
+
+    def update(self, statistics: Sums, rows: Rows) -> LogisticBank:
+        """Return the bank after one step an expert."""
+        k, c, p = self.theta.shape
+        gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
+        steps = []
+        for theta, gradient, own in zip(self.theta, statistics["gradient"], gram, strict=True):
+            if self.curvature == "newton":
+                steps.append(multinomial_newton_step(own, gradient, theta, self.penalty))
+            else:
+                steps.append(multinomial_bound_step(own[0], gradient, theta, self.penalty))
+        return evolve(self, theta=self.theta + np.stack(steps), curvature=self._usual_curvature)
+
+    def toward(self, new: LogisticBank, t: float) -> LogisticBank:
+        """Return the bank a share t of the way to `new`."""
+        return evolve(new, theta=self.theta + t * (new.theta - self.theta))
+
+    def bounded(self) -> LogisticBank:
+        """Return this bank with its next step under Böhning's bound."""
+        return evolve(self, curvature="bound")
+
+    def get_parameters(self) -> np.ndarray:
+        """Return the coefficients as one vector."""
+        return self.theta.ravel()
+
+    def set_parameters(self, vector: np.ndarray) -> LogisticBank:
+        """Return the bank with these coefficients, centred."""
+        theta = vector.reshape(self.theta.shape)
+        return evolve(self, theta=theta - theta.mean(axis=1, keepdims=True))
+
+    def fitted(self, feature_names: np.ndarray | None) -> list:
+        """Return the experts as fitted scikit-learn estimators."""
+        slopes, intercepts = self.design.to_input_units(self.theta)
+        if len(self.classes) == 2:
+            slopes = slopes[:, 1:] - slopes[:, :1]
+            intercepts = intercepts[:, 1:] - intercepts[:, :1]
+        experts = []
+        for coef, intercept in zip(slopes, intercepts, strict=True):
+            expert = clone(self.template)
+            expert.coef_, expert.intercept_ = coef, intercept
+            expert.classes_ = self.classes
+            expert.n_iter_ = np.ones(1, dtype=np.int32)
+            expert.n_features_in_ = len(self.design.columns)
+            if feature_names is not None:
+                expert.feature_names_in_ = feature_names
+            experts.append(expert)
+        return experts

@@ -1,0 +1,77 @@
+"""The constant gate."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from mixexp._blocks import Block, Rows
+from mixexp._protocols import Sums, evolve
+
+__all__ = ["ConstantGate"]
+
+#: Smallest gate probability: its logarithm stays finite for an expert that has no rows.
+SMALLEST = 1e-300
+
+
+class ConstantGate(BaseEstimator):
+    """The same gate probabilities everywhere: a mixture of regressions.
+
+    Attributes
+    ----------
+    proba_ : ndarray of shape (n_experts,)
+        Gate probabilities: each expert's share of the responsibilities.
+
+    References
+    ----------
+    Quandt & Ramsey (1978), Estimating mixtures of normal distributions and switching
+    regressions, JASA 73.
+
+    Examples
+    --------
+    >>> from mixexp import MixtureOfExpertsRegressor
+    >>> from mixexp.datasets import load_tone
+    >>> from mixexp.gates import ConstantGate
+    >>> X, y = load_tone(return_X_y=True)
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, gate=ConstantGate(), random_state=0)
+    >>> model.fit(X, y).gate_.proba_.shape
+    (2,)
+    """
+
+    monotone = True
+
+    def start(self, rows: Rows, n_experts: int, columns: np.ndarray | None) -> ConstantGate:
+        """Return a gate in which all experts are equally likely."""
+        return evolve(self, proba_=np.full(n_experts, 1.0 / n_experts))
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of free parameters."""
+        return len(self.proba_) - 1
+
+    def log_prob(self, block: Block) -> np.ndarray:
+        """Return log g_k, (K, m)."""
+        return np.repeat(np.log(self.proba_)[:, None], block.n_rows, axis=1)
+
+    def log_prior(self) -> float:
+        """Return 0: nothing is penalised."""
+        return 0.0
+
+    def statistics(self, block: Block, resp: np.ndarray) -> Sums:
+        """Return the experts' weights."""
+        return Sums(mass=resp.sum(axis=1))
+
+    def update(self, statistics: Sums, rows: Rows) -> ConstantGate:
+        """Return the gate after the M-step."""
+        share = np.maximum(statistics["mass"] / statistics["mass"].sum(), SMALLEST)
+        return evolve(self, proba_=share)
+
+    def get_parameters(self) -> np.ndarray:
+        """Return centred log-probabilities."""
+        logs = np.log(self.proba_)
+        return logs - logs.mean()
+
+    def set_parameters(self, vector: np.ndarray) -> ConstantGate:
+        """Return the gate with these log-probabilities up to a constant."""
+        proba = np.exp(vector - vector.max())
+        return evolve(self, proba_=np.maximum(proba / proba.sum(), SMALLEST))

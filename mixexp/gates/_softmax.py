@@ -1,0 +1,191 @@
+"""The softmax gate."""
+
+from __future__ import annotations
+
+from numbers import Real
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from mixexp._blocks import Block, Rows
+from mixexp._numerics import (
+    multinomial_bound_step,
+    multinomial_newton_step,
+    n_pairs,
+    pair_products,
+    softmax_in_place,
+    unpack_symmetric,
+)
+from mixexp._protocols import Sums, evolve
+
+__all__ = ["SoftmaxGate"]
+
+#: Above this many coefficients the Hessian costs more than the rest of a pass, and the gate
+#: takes steps under Böhning's bound instead of Newton steps.
+NEWTON_COEFFICIENTS = 512
+
+#: Where the Hessian asks for more weight rows than the experts, it is computed anew in the first
+#: iterations and then every so many only; in between the step uses the last one.
+REFRESH = 3
+
+
+class SoftmaxGate(BaseEstimator):
+    """Multinomial logistic model of the responsible expert.
+
+    g_k(x) = exp(v_k·x + c_k) / Σ_l exp(v_l·x + c_l), with Σ_k v_k = 0 and Σ_k c_k = 0, which
+    makes the coefficients unique. The M-step takes one full Newton step of the penalised
+    log-likelihood of the responsibilities.
+
+    Parameters
+    ----------
+    alpha : float, default=0.1
+        Strength of the ridge penalty ½ α Σ_k |v_k|², for coefficients of columns scaled by
+        their weighted standard deviation. The intercepts are not penalised. 0 is allowed; the
+        likelihood of a separable gate then has no maximum.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_experts, n_gate_features)
+        Centred coefficients in units of the input.
+    intercept_ : ndarray of shape (n_experts,)
+
+    References
+    ----------
+    Jordan & Jacobs (1994), Hierarchical mixtures of experts and the EM algorithm, Neural
+    Computation 6, eq. 1 and 2. Chen, Xu & Chi (1999), Improved learning algorithms for mixture
+    of experts in multiclass classification, Neural Networks 12: why the Hessian must be full.
+
+    Examples
+    --------
+    >>> from mixexp import MixtureOfExpertsRegressor
+    >>> from mixexp.datasets import load_tone
+    >>> from mixexp.gates import SoftmaxGate
+    >>> X, y = load_tone(return_X_y=True)
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, gate=SoftmaxGate(alpha=1.0), random_state=0)
+    >>> model.fit(X, y).gate_.coef_.shape
+    (2, 1)
+    """
+
+    monotone = True
+
+    def __init__(self, alpha: float = 0.1):
+        self.alpha = alpha
+
+    def start(self, rows: Rows, n_experts: int, columns: np.ndarray | None) -> SoftmaxGate:
+        """Return a gate for these rows in which all experts are equally likely."""
+        if not (isinstance(self.alpha, Real) and 0 <= self.alpha < np.inf):
+            raise ValueError(
+                f"SoftmaxGate: alpha must be a number in [0, inf), got {self.alpha!r}. "
+                "Use 0 for no penalty."
+            )
+        design = rows.design(columns)
+        newton = n_experts * design.size <= NEWTON_COEFFICIENTS
+        return evolve(
+            self,
+            design=design,
+            theta=np.zeros((n_experts, design.size)),
+            curvature="newton" if newton else "bound",
+            _usual_curvature="newton" if newton else "bound",
+            _gram=None,
+            _age=-REFRESH,
+        )
+
+    @property
+    def _penalty(self) -> np.ndarray:
+        return self.design.penalty(self.alpha)
+
+    @property
+    def coef_(self) -> np.ndarray:
+        """Slopes in input units."""
+        return self.design.to_input_units(self.theta)[0]
+
+    @property
+    def intercept_(self) -> np.ndarray:
+        """Intercepts."""
+        return self.design.to_input_units(self.theta)[1]
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of free parameters."""
+        k, p = self.theta.shape
+        return (k - 1) * (p - int(np.sum(self.design.scale == 0)))
+
+    def log_prob(self, block: Block) -> np.ndarray:
+        """Return log g_k(x), (K, m)."""
+        scores = self.theta @ block.matrix(self.design)
+        proba = scores.copy()
+        scores -= softmax_in_place(proba, centred=True)
+        block.keep(self, proba)
+        return scores
+
+    def log_prior(self) -> float:
+        """Return the log-prior: minus the penalty."""
+        return -0.5 * float(np.sum(self._penalty * self.theta**2))
+
+    @property
+    def _fresh(self) -> bool:
+        """Whether the next step needs a Hessian of its own."""
+        k = len(self.theta)
+        return self._gram is None or n_pairs(k) <= k or not 0 < self._age < REFRESH
+
+    @property
+    def n_gram_weights(self) -> int:
+        """Number of weight rows the Hessian needs."""
+        if self.curvature == "bound":
+            return 1
+        return n_pairs(len(self.theta)) if self._fresh else 0
+
+    def gram_weights(self, block: Block, resp: np.ndarray, out: np.ndarray) -> None:
+        """Write the weight rows of the Hessian: w g_k g_l for k < l, or w for its bound."""
+        weight = 1.0 if block.weight is None else block.weight
+        if self.curvature == "bound":
+            out[:] = weight
+            return
+        if not len(out):
+            return
+        pair_products(block.recall(self), out)
+        if block.weight is not None:
+            out *= weight
+
+    def statistics(self, block: Block, resp: np.ndarray) -> Sums:
+        """Return the gradient Σ_i w (r_k − g_k) x."""
+        proba = block.recall(self)
+        if block.weight is not None:
+            proba = proba * block.weight
+        return Sums(gradient=(resp - proba) @ block.matrix(self.design).T)
+
+    def update(self, statistics: Sums, rows: Rows) -> SoftmaxGate:
+        """Return the gate after one step."""
+        design, gradient = self.design, statistics["gradient"]
+        if self.curvature == "bound":
+            gram = unpack_symmetric(statistics["gram"], design.size)[0]
+            step = multinomial_bound_step(gram, gradient, self.theta, self._penalty)
+            return evolve(
+                self, theta=self.theta + step, curvature=self._usual_curvature, _age=-REFRESH
+            )
+        fresh = self._fresh
+        gram = unpack_symmetric(statistics["gram"], design.size) if fresh else self._gram
+        step = multinomial_newton_step(gram, gradient, self.theta, self._penalty)
+        age = self._age + 1 if self._age < REFRESH else 1
+        return evolve(self, theta=self.theta + step, _gram=gram, _age=age)
+
+    def toward(self, new: SoftmaxGate, t: float) -> SoftmaxGate:
+        """Return the gate a share t of the way to `new`."""
+        return evolve(new, theta=self.theta + t * (new.theta - self.theta), _gram=None)
+
+    def bounded(self) -> SoftmaxGate:
+        """Return this gate with its next step under Böhning's bound."""
+        return evolve(self, curvature="bound")
+
+    def get_parameters(self) -> np.ndarray:
+        """Return the coefficients as one vector."""
+        return self.theta.ravel()
+
+    def set_parameters(self, vector: np.ndarray) -> SoftmaxGate:
+        """Return the gate with these coefficients, centred."""
+        theta = vector.reshape(self.theta.shape)
+        return evolve(self, theta=theta - theta.mean(axis=0), _gram=None)
+
+    def trimmed(self) -> SoftmaxGate:
+        """Return the gate without its last Hessian."""
+        return evolve(self, _gram=None)

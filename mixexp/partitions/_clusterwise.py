@@ -1,0 +1,49 @@
+"""Clusterwise regression as a start."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mixexp._protocols import StartContext
+
+__all__ = ["Clusterwise"]
+
+#: Rounds of giving every row to the expert that fits it best.
+ROUNDS = 5
+
+#: A neighbourhood has this share of the rows an expert has on average.
+SHARE = 0.5
+
+
+class Clusterwise:
+    """Each expert on a random small neighbourhood, then every row to the expert that fits best.
+
+    Neighbourhoods are in X for one half of the starts and in (X, y) for the other: the first
+    finds regions, the second finds crossing lines.
+
+    References
+    ----------
+    Späth (1979), Algorithm 39: clusterwise linear regression, Computing 22.
+    """
+
+    random = True
+
+    def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
+        """Return responsibilities (K, n) of the context's rows."""
+        k, points = context.n_experts, context.features
+        if rng.random() < 0.5:
+            points = np.hstack([points, context.targets])
+        n = len(points)
+        size = min(n, max(3 * (context.features.shape[1] + 1), int(SHARE * n / k)))
+        resp = np.zeros((k, n))
+        for row, center in zip(resp, rng.choice(n, k, replace=False), strict=True):
+            distance = np.sum((points - points[center]) ** 2, axis=1)
+            row[np.argpartition(distance, size - 1)[:size]] = 1.0
+        for _ in range(ROUNDS):
+            bank = context.fit_experts(resp)
+            best = context.deviance(bank).argmin(axis=0)
+            again = np.equal(best, np.arange(k)[:, None]).astype(float)
+            if np.array_equal(again, resp):
+                break
+            resp = again
+        return resp

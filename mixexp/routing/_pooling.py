@@ -1,0 +1,47 @@
+"""Pooling: how the experts' outputs become one prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+__all__ = ["POOLINGS", "argmax_pooling", "weighted_pooling"]
+
+
+def weighted_pooling(weights: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """Return Σ_k w_k o_k.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n, n_experts)
+        Routing weights; rows sum to 1.
+    outputs : ndarray of shape (n, n_experts) or (n, n_experts, n_outputs)
+
+    Returns
+    -------
+    ndarray of shape (n,) or (n, n_outputs)
+    """
+    return np.einsum("nk,nk...->n...", weights, outputs)
+
+
+def argmax_pooling(weights: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """Return the output of the expert with the largest weight; the first of equals.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n, n_experts)
+    outputs : ndarray of shape (n, n_experts) or (n, n_experts, n_outputs)
+
+    Returns
+    -------
+    ndarray of shape (n,) or (n, n_outputs)
+    """
+    return outputs[np.arange(len(weights)), weights.argmax(axis=1)]
+
+
+#: The poolings that a mixture accepts by name.
+POOLINGS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "weighted": weighted_pooling,
+    "argmax": argmax_pooling,
+}
