@@ -20,8 +20,14 @@ from mixexp._protocols import can
 
 __all__ = ["Restart", "Search", "search"]
 
-#: EM iterations of a short run.
-SHORT_ITER = 8
+#: EM iterations of a start in a round; rounds at least, before starts are judged, and at most.
+ROUND_ITER, MIN_ROUNDS, MAX_ROUNDS = 8, 2, 8
+
+#: A start is credited with at most this many times its last gain when it is judged.
+MAX_CREDIT = 20.0
+
+#: Starts that settle to within this of their limit leave the rounds early.
+ROUND_TOL = 1e-6
 
 #: M-steps at fixed responsibilities from which a run sets out: parts that take Newton steps
 #: need more than one.
@@ -43,7 +49,7 @@ class Restart:
         Lower bound at its end: of the long run where there was one, else of the short run on
         the sketch.
     n_iter : int
-        EM iterations.
+        EM iterations, on the sketch and in the long run.
     events : list of str
         ``"long run"`` where the start was continued on all rows.
     flags : list of str
@@ -144,21 +150,23 @@ def search(task: Search) -> tuple[Run, list[Restart]]:
     """Find a start, run EM from it to its end, and say what became of every start.
 
     1. Fit one expert: its dispersion sets the floor, its coefficients are where all begin.
-    2. From each start, M-steps at its responsibilities and a short run on the sketch.
+    2. From each start, M-steps at its responsibilities and short runs on the sketch, in rounds.
+       A start drops out when it has settled, or when what it may still gain does not take it
+       above the best: after a few iterations alone, starts cannot be told apart.
     3. From the best one, a long run on all rows. If it ends with a dispersion on its floor, the
        next best is tried; a flagged run is returned only if all are.
     """
     ones = np.ones((1, task.sketch.n_rows))
     one = fit_parts((task.bank,), task.sketch, ones, ONE_EXPERT_STEPS)[0]
     bank = one.replicate(task.n_experts)
-    states, restarts = _starts(task, bank)
-    order = sorted(range(len(states)), key=lambda s: (bool(restarts[s].flags), -restarts[s].bound))
+    candidates = _candidates(task, bank)
+    restarts = [candidate.record for candidate in candidates]
     problem = Problem(task.rows, task.assigner, task.max_iter, task.tol)
     chosen: Run | None = None
-    for s in order:
-        run = run_em(problem, _handed_over(task, states[s]))
-        record = restarts[s]
-        record.bound, record.n_iter = run.bound, len(run.bounds)
+    for candidate in _ranked(candidates):
+        run = run_em(problem, _handed_over(task, candidate.state))
+        record = candidate.record
+        record.bound, record.n_iter = run.bound, record.n_iter + len(run.bounds)
         record.events.append("long run")
         record.flags = _flags(run.state)
         if chosen is None or not record.flags or run.bound > chosen.bound:
@@ -169,34 +177,70 @@ def search(task: Search) -> tuple[Run, list[Restart]]:
     return chosen, restarts
 
 
-def _starts(task: Search, bank: Any) -> tuple[list[State], list[Restart]]:
-    """Return the states that starts lead to, each with its record."""
+@dataclass
+class _Candidate:
+    """A start on its way."""
+
+    state: State
+    record: Restart
+    settled: bool = False
+    credit: float = np.inf
+
+    def follow(self, run: Run) -> None:
+        """Take over the end of a short run, and what more it may gain.
+
+        The credit extrapolates the last gains as a geometric series (Aitken).
+        """
+        self.state, self.settled = run.state, run.converged
+        self.record.bound = run.bound
+        self.record.n_iter += len(run.bounds)
+        self.record.flags = _flags(run.state)
+        if len(run.bounds) >= 3:
+            before, gain = np.diff(run.bounds[-3:])
+            rate = gain / before if before > gain else 1.0
+            self.credit = gain * min(MAX_CREDIT, rate / max(1 - rate, 1e-3)) if gain > 0 else 0.0
+
+
+def _candidates(task: Search, bank: Any) -> list[_Candidate]:
+    """Return the starts after their short runs."""
     if isinstance(task.start, np.ndarray):
         gate, bank = fit_parts((task.gate, bank), task.rows, task.start, START_STEPS)
-        return [State(gate, bank)], [Restart((task.seed,), -np.inf, 0)]
+        return [_Candidate(State(gate, bank), Restart((task.seed,), -np.inf, 0))]
     n_init = task.n_init if task.start.random and task.n_experts > 1 else 1
     context = Context(task.sketch, task.n_experts, bank)
-    pairs = Parallel(n_jobs=task.n_jobs, prefer="threads")(
-        delayed(_one_start)(task, context, (task.seed, s), short=n_init > 1) for s in range(n_init)
-    )
-    states, restarts = zip(*pairs, strict=True)
-    return list(states), list(restarts)
+    parallel = Parallel(n_jobs=task.n_jobs, prefer="threads")
+    candidates = parallel(delayed(_one_start)(task, context, (task.seed, s)) for s in range(n_init))
+    running = candidates if n_init > 1 else []
+    for done in range(1, MAX_ROUNDS + 1):
+        runs = parallel(delayed(_short_run)(task, candidate.state) for candidate in running)
+        for candidate, run in zip(running, runs, strict=True):
+            candidate.follow(run)
+        running = [candidate for candidate in running if not candidate.settled]
+        if done >= MIN_ROUNDS:
+            best = _ranked(candidates)[0].record.bound
+            running = [c for c in running if c.record.bound + c.credit > best]
+            if len(running) == 1 and running[0].record.bound == best:
+                break
+    return candidates
 
 
-def _one_start(
-    task: Search, context: Context, seed: tuple[int, ...], *, short: bool
-) -> tuple[State, Restart]:
-    rng = np.random.default_rng(seed)
+def _one_start(task: Search, context: Context, seed: tuple[int, ...]) -> _Candidate:
+    """Return the state after M-steps at the responsibilities of one start."""
     if task.n_experts == 1:
         resp = np.ones((1, context.rows.n_rows))
     else:
-        resp = task.start.responsibilities(context, rng)
+        resp = task.start.responsibilities(context, np.random.default_rng(seed))
     gate, bank = fit_parts((task.gate, context.bank), context.rows, resp, START_STEPS)
-    state = State(gate, bank)
-    if not short:
-        return state, Restart(seed, -np.inf, 0)
-    run = run_em(Problem(context.rows, Soft(), SHORT_ITER, 0.0), state)
-    return run.state, Restart(seed, run.bound, SHORT_ITER, flags=_flags(run.state))
+    return _Candidate(State(gate, bank), Restart(seed, -np.inf, 0))
+
+
+def _short_run(task: Search, state: State) -> Run:
+    return run_em(Problem(task.sketch, Soft(), ROUND_ITER, ROUND_TOL), state)
+
+
+def _ranked(candidates: list[_Candidate]) -> list[_Candidate]:
+    """Return the best first, all flagged ones after the others."""
+    return sorted(candidates, key=lambda c: (bool(c.record.flags), -c.record.bound))
 
 
 def _handed_over(task: Search, state: State) -> State:

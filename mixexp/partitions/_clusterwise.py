@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mixexp._protocols import StartContext
+from mixexp.partitions._clusters import RandomStart
 
 __all__ = ["Clusterwise"]
 
@@ -19,7 +20,9 @@ class Clusterwise:
     """Each expert on a random small neighbourhood, then every row to the expert that fits best.
 
     Neighbourhoods are in X for one half of the starts and in (X, y) for the other: the first
-    finds regions, the second finds crossing lines.
+    finds regions, the second finds crossing lines. Classes say little of the expert that a row
+    fits, and many neighbourhoods lead to the same partition: the second half of the starts is
+    random responsibilities then.
 
     References
     ----------
@@ -32,6 +35,8 @@ class Clusterwise:
         """Return responsibilities (K, n) of the context's rows."""
         k, points = context.n_experts, context.features
         if rng.random() < 0.5:
+            if context.rows.y.ndim == 1:
+                return RandomStart().responsibilities(context, rng)
             points = np.hstack([points, context.targets])
         n = len(points)
         size = min(n, max(3 * (context.features.shape[1] + 1), int(SHARE * n / k)))

@@ -1,0 +1,290 @@
+"""Checks of what a Display is given, and tables of the kind it was given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import BaseSearchCV
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+__all__ = [
+    "check_features",
+    "check_resolution",
+    "check_row",
+    "check_width",
+    "fill_table",
+    "find_mixture",
+    "table_columns",
+    "table_names",
+]
+
+
+def find_mixture(estimator: Any, owner: str) -> tuple[list[Any], Any]:
+    """Return the fitted transformers before a mixture, and the fitted mixture.
+
+    A Pipeline is split before its last step, and a search stands for its best estimator.
+    """
+    given, before = estimator, []
+    while not hasattr(estimator, "gate_proba"):
+        if isinstance(estimator, Pipeline):
+            if len(estimator.steps) > 1:
+                before.append(estimator[:-1])
+            estimator = estimator.steps[-1][1]
+        elif isinstance(estimator, BaseSearchCV):
+            if not hasattr(estimator, "best_estimator_"):
+                raise NotFittedError(
+                    f"{owner}: estimator={type(given).__name__} has no best_estimator_ yet. Call "
+                    "fit first, with refit=True or the name of a score."
+                )
+            estimator = estimator.best_estimator_
+        else:
+            raise TypeError(
+                f"{owner}: estimator={given!r} has no gate_proba. Give a fitted "
+                "MixtureOfExpertsClassifier or MixtureOfExpertsRegressor, a Pipeline that ends in "
+                "one, or a search over one."
+            )
+    message = f"{owner}: estimator=%(name)s is not fitted. Call its fit first."
+    check_is_fitted(estimator, "experts_", msg=message)
+    return before, estimator
+
+
+def _missing(owner: str, names: Sequence[str]) -> ValueError:
+    return ValueError(
+        f"{owner}: X has missing or infinite values in {', '.join(names[:5])}. Drop those rows or "
+        "impute them first."
+    )
+
+
+def _column(series: Any) -> tuple[np.ndarray, bool]:
+    """Return values of a column of a frame, numbers in float64, and whether any is missing."""
+    if hasattr(series, "is_null"):  # polars
+        numeric, missing = series.dtype.is_numeric(), bool(series.is_null().any())
+    else:
+        numeric, missing = series.dtype.kind in "iuf", bool(series.isna().any())
+    if missing or not numeric:
+        return np.array([*series, None], dtype=object)[:-1], missing
+    values = np.asarray(series.to_numpy(), dtype=np.float64)
+    return values, not np.all(np.isfinite(values))
+
+
+def table_columns(X: Any, owner: str) -> list[np.ndarray]:
+    """Return the columns of X (n,): numbers in float64, others, which frames may have, as objects.
+
+    Raises ValueError or TypeError where X is no table, is sparse, or has missing values.
+    """
+    if issparse(X):
+        raise TypeError(
+            f"{owner}: X is a sparse {type(X).__name__} of shape {X.shape}. Give a dense array: "
+            "X.toarray(), of a sample of rows if it is large."
+        )
+    if np.ndim(X) != 2 or 0 in np.shape(X):
+        raise ValueError(
+            f"{owner}: X has shape {np.shape(X)}. Give a table of shape (n_samples, n_features) "
+            "with at least one row and one column."
+        )
+    if _is_pandas(X) or _is_polars(X):
+        pairs = [_column(X.iloc[:, j] if _is_pandas(X) else X[:, j]) for j in range(X.shape[1])]
+        columns = [column for column, _ in pairs]
+        missing = [str(name) for name, (_, bad) in zip(X.columns, pairs, strict=True) if bad]
+    else:
+        try:
+            columns = list(np.asarray(X, dtype=np.float64).T)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{owner}: X={type(X).__name__} does not hold numbers only: {error}. Give numbers, "
+                "or a data frame."
+            ) from error
+        missing = [f"feature {j}" for j, c in enumerate(columns) if not np.all(np.isfinite(c))]
+    if missing:
+        raise _missing(owner, missing)
+    return columns
+
+
+def _is_pandas(X: Any) -> bool:
+    return hasattr(X, "isetitem")
+
+
+def _is_polars(X: Any) -> bool:
+    return hasattr(X, "with_columns") and hasattr(X, "get_column")
+
+
+def table_names(X: Any, estimator: Any) -> list[str] | None:
+    """Return the names of the columns, of X or of the fit; None where they have no names."""
+    names = getattr(X, "columns", None)
+    if names is None:
+        names = getattr(estimator, "feature_names_in_", None)
+    if names is None or not all(isinstance(name, str) for name in names):
+        return None
+    return [str(name) for name in names]
+
+
+def check_width(n_features: int, estimator: Any, owner: str) -> None:
+    """Raise where X has not the columns that the estimator was fitted on."""
+    expected = getattr(estimator, "n_features_in_", n_features)
+    if n_features != expected:
+        raise ValueError(
+            f"{owner}: X has {n_features} columns, and estimator={type(estimator).__name__} was "
+            f"fitted on {expected}. Give the same columns as in fit."
+        )
+
+
+def check_features(
+    features: Any, names: list[str] | None, columns: Sequence[np.ndarray], owner: str
+) -> tuple[int, ...]:
+    """Return positions of the one or two features that vary."""
+    scalar = isinstance(features, (str, Integral))
+    try:
+        chosen = [features] if scalar else list(features)
+    except TypeError:
+        chosen = []
+    if len(chosen) not in (1, 2):
+        raise ValueError(
+            f"{owner}: features={features!r} is not one or two features. Give an index or a column "
+            "name, or two of them."
+        )
+    positions = tuple(_position(feature, names, len(columns), owner) for feature in chosen)
+    if len(set(positions)) < len(positions):
+        raise ValueError(
+            f"{owner}: features={features!r} names the same feature twice. Give two different "
+            "ones, or one alone for curves."
+        )
+    for feature, position in zip(chosen, positions, strict=True):
+        if columns[position].dtype.kind != "f":
+            raise ValueError(
+                f"{owner}: features={features!r}: column {feature!r} of X does not hold numbers, "
+                "and cannot vary on a grid. Choose a column of numbers."
+            )
+    return positions
+
+
+def _position(feature: Any, names: list[str] | None, n_features: int, owner: str) -> int:
+    if isinstance(feature, str):
+        if names is None:
+            remedy = f"X has no column names. Give an index from 0 to {n_features - 1}."
+        elif feature not in names:
+            shown = ", ".join(map(repr, names[:10])) + (", ..." if len(names) > 10 else "")
+            remedy = f"there is no such column. Columns are {shown}."
+        else:
+            return names.index(feature)
+        raise ValueError(f"{owner}: features has {feature!r}, but {remedy}")
+    whole = isinstance(feature, Integral) and not isinstance(feature, (bool, np.bool_))
+    if not whole or not -n_features <= feature < n_features:
+        raise ValueError(
+            f"{owner}: features has {feature!r}, which is no column of an X with {n_features} "
+            f"column{'s' * (n_features != 1)}. Give indices from 0 to {n_features - 1}, or names "
+            "of columns; one feature alone gives curves."
+        )
+    return int(feature) % n_features
+
+
+def check_resolution(grid_resolution: Any, owner: str) -> int:
+    """Return the number of grid points along a feature."""
+    whole = isinstance(grid_resolution, Integral) and not isinstance(grid_resolution, bool)
+    if not whole or grid_resolution < 2:
+        raise ValueError(
+            f"{owner}: grid_resolution={grid_resolution!r} is not valid; give an integer of at "
+            "least 2."
+        )
+    return int(grid_resolution)
+
+
+def check_row(
+    at: Any,
+    names: list[str] | None,
+    columns: Sequence[np.ndarray],
+    varied: Sequence[int],
+    owner: str,
+) -> list[Any]:
+    """Return the given row as a list: numbers as float, others as they are.
+
+    A row of a frame is read by name where it has the names of X. Values of varied features are
+    not looked at.
+    """
+    row = _as_list(at, names, owner)
+    if row is None or len(row) != len(columns):
+        raise ValueError(
+            f"{owner}: at={at!r} is not one row of {len(columns)} values. Give one value for each "
+            "column of X, those of the features that vary too, such as X[0] or X.iloc[0]."
+        )
+    for j in set(range(len(columns))) - set(varied):
+        label = f"feature {j}" if names is None else names[j]
+        if columns[j].dtype.kind != "f":
+            if not any(value == row[j] for value in columns[j]):
+                raise ValueError(
+                    f"{owner}: at has {row[j]!r} for {label}, which no row of X has. Give one of "
+                    "the values of X."
+                )
+            continue
+        try:
+            row[j] = float(row[j])
+        except (TypeError, ValueError):
+            row[j] = np.nan
+        if not np.isfinite(row[j]):
+            raise ValueError(
+                f"{owner}: at={at!r} has no finite number for {label}. Give one, or at=None for "
+                "the medians of X."
+            )
+    return row
+
+
+def _as_list(at: Any, names: list[str] | None, owner: str) -> list[Any] | None:
+    """Return the values of a row in the order of X, or None where it is no row."""
+    if _is_polars(at):
+        at = at.row(0, named=True) if len(at) == 1 else None
+    elif _is_pandas(at):
+        at = at.iloc[0] if len(at) == 1 else None
+    if isinstance(at, Mapping) or hasattr(at, "iloc"):
+        named = dict(at.items())
+        if names is not None and all(isinstance(name, str) for name in named):
+            if set(named) != set(names):
+                raise ValueError(
+                    f"{owner}: at has values for {sorted(named)}, and X has the columns "
+                    f"{sorted(names)}. Give a row with the columns of X."
+                )
+            return [named[name] for name in names]
+        return list(named.values())
+    return list(at) if not isinstance(at, str) and np.ndim(at) == 1 else None
+
+
+def fill_table(
+    X: Any, columns: Sequence[np.ndarray], row: Sequence[Any], varied: Mapping[int, np.ndarray]
+) -> Any:
+    """Return a table of the kind of X, with one row repeated, except where features vary.
+
+    Parameters
+    ----------
+    X : array-like or frame
+    columns : list of ndarray
+        What `table_columns` made of X.
+    row : list
+        Values to hold; one that is not a number must occur in its column.
+    varied : dict of int to ndarray of shape (n,)
+        Values of the features that vary.
+    """
+    n_rows = len(next(iter(varied.values())))
+    filled: list[Any] = []
+    for j, column in enumerate(columns):
+        if j in varied:
+            filled.append(varied[j])
+        elif column.dtype.kind == "f":
+            filled.append(np.full(n_rows, row[j]))
+        else:  # taken from X, to keep its type
+            source = next(i for i, value in enumerate(column) if value == row[j])
+            rows = np.full(n_rows, source)
+            filled.append(X.iloc[:, j].array.take(rows) if _is_pandas(X) else X[:, j][rows])
+    if not (_is_pandas(X) or _is_polars(X)):
+        return np.column_stack(filled)
+    table = X[:1] if _is_polars(X) else X.iloc[np.zeros(n_rows, dtype=int)].reset_index(drop=True)
+    if _is_polars(X):
+        kind = type(X[:, 0])
+        series = [kind(name, values) for name, values in zip(X.columns, filled, strict=True)]
+        return type(X)(series)
+    for j, values in enumerate(filled):
+        table.isetitem(j, values)
+    return table

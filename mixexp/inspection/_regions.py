@@ -1,0 +1,244 @@
+"""What a picture of expert regions shows, as functions of plain arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "PALETTE",
+    "axis_values",
+    "curve_strength",
+    "held_values",
+    "cycled",
+    "most_probable",
+    "region_grid",
+    "region_margins",
+    "shade",
+    "shown_experts",
+    "visible_range",
+]
+
+#: Colours of experts. The order keeps the first n as far apart as it can, at full strength and
+#: blended with white, for normal sight and for simulated red, green and blue blindness.
+PALETTE = (
+    "#0072B2",
+    "#E69F00",
+    "#882255",
+    "#66CCEE",
+    "#B9AC70",
+    "#BD1F01",
+    "#8400CD",
+    "#CC6677",
+    "#228833",
+    "#008DF9",
+    "#CC79A7",
+    "#332288",
+)
+
+#: Share of an axis that is added at both ends, so that no row lies on the frame.
+MARGIN = 0.05
+
+#: Share of an expert's colour in its region, the rest being white: where all experts are equally
+#: probable, and where it is certain. Rows in full colour stay visible on both.
+LIGHTEST, DARKEST = 0.08, 0.6
+
+#: An expert that is never more probable than this has no part in a picture of curves.
+SEEN = 0.02
+
+
+def axis_values(column: np.ndarray, resolution: int) -> np.ndarray:
+    """Return evenly spaced values from a little below the smallest value to above the largest.
+
+    Parameters
+    ----------
+    column : ndarray of shape (n,)
+    resolution : int
+
+    Returns
+    -------
+    ndarray of shape (resolution,)
+        Strictly increasing, for a constant column too.
+    """
+    low, high = float(column.min()), float(column.max())
+    largest = max(abs(low), abs(high))
+    if high - low > 1e-9 * largest:
+        pad = MARGIN * (high - low)
+    else:
+        pad = 0.5 * largest if largest > 0 else 0.5
+    return np.linspace(low - pad, high + pad, resolution)
+
+
+def region_grid(axes: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return the coordinates of all points of a grid, the first axis running fastest.
+
+    Parameters
+    ----------
+    axes : sequence of one or two ndarrays
+
+    Returns
+    -------
+    list of ndarray of shape (n_points,)
+        One for each axis. What is computed at the points takes the shape
+        ``(len(axes[1]), len(axes[0]))`` that matplotlib draws, or ``(len(axes[0]),)``.
+    """
+    return [mesh.ravel() for mesh in np.meshgrid(*axes)]
+
+
+def held_values(columns: Sequence[np.ndarray]) -> list[Any]:
+    """Return the median of each column of numbers, the most frequent value of each other one.
+
+    Parameters
+    ----------
+    columns : sequence of ndarray of shape (n,)
+        Numbers in float64, anything else as objects.
+
+    Returns
+    -------
+    list
+    """
+    held: list[Any] = []
+    for column in columns:
+        if column.dtype.kind == "f":
+            held.append(float(np.median(column)))
+        else:
+            counts: dict[Any, int] = {}
+            for value in column:
+                counts[value] = counts.get(value, 0) + 1
+            held.append(max(counts, key=counts.__getitem__))  # the first of equals
+    return held
+
+
+def most_probable(weights: np.ndarray) -> np.ndarray:
+    """Return the expert of largest weight, the first of equals: (..., n_experts) to (...)."""
+    return np.asarray(weights).argmax(axis=-1)
+
+
+def shade(
+    weights: np.ndarray,
+    colors: np.ndarray,
+    *,
+    lightest: float = LIGHTEST,
+    darkest: float = DARKEST,
+) -> np.ndarray:
+    """Blend the colour of the most probable expert with white: the surer, the stronger.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (..., n_experts)
+        Rows sum to 1.
+    colors : ndarray of shape (n_experts, 3)
+        Red, green and blue in [0, 1].
+    lightest, darkest : float
+        Share of the colour where the largest weight is 1 / n_experts, and where it is 1; linear
+        between.
+
+    Returns
+    -------
+    ndarray of shape (..., 3)
+    """
+    weights = np.asarray(weights)
+    least = 1 / weights.shape[-1]
+    top = weights.max(axis=-1)
+    surety = np.clip((top - least) / (1 - least), 0, 1) if least < 1 else np.ones_like(top)
+    share = lightest + (darkest - lightest) * surety
+    return 1 - share[..., None] * (1 - np.asarray(colors)[most_probable(weights)])
+
+
+def region_margins(weights: np.ndarray) -> np.ndarray:
+    """Return log w_k - log max_{j≠k} w_j: positive in the region of expert k, negative outside.
+
+    On the log scale the margin of a softmax gate is linear, so that the zero contour found by
+    interpolation is exact however sharp the gate.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (..., n_experts)
+        At least two experts.
+
+    Returns
+    -------
+    ndarray of shape (..., n_experts)
+        Never zero: the first of equal experts has the smallest positive margin.
+    """
+    log_weights = np.log(np.maximum(weights, np.finfo(float).tiny))
+    last_two = np.partition(log_weights, -2, axis=-1)[..., -2:]
+    second, first = last_two[..., :1], last_two[..., 1:]
+    winner = np.arange(log_weights.shape[-1]) == most_probable(weights)[..., None]
+    smallest = np.finfo(float).eps
+    return np.where(
+        winner,
+        np.maximum(log_weights - second, smallest),
+        np.minimum(log_weights - first, -smallest),
+    )
+
+
+def shown_experts(
+    weights: np.ndarray, point_experts: np.ndarray | None, *, regions: bool
+) -> np.ndarray:
+    """Return the experts that occur in a picture, in increasing order.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (..., n_experts)
+        Weights on the grid.
+    point_experts : ndarray of shape (n,) or None
+        Experts that colour the rows.
+    regions : bool
+        Whether the picture shows regions, where an expert occurs if it is somewhere the most
+        probable one, or curves, where it occurs if its weight is somewhere not negligible.
+
+    Returns
+    -------
+    ndarray of int
+    """
+    n_experts = weights.shape[-1]
+    if regions:
+        occurs = np.bincount(most_probable(weights).ravel(), minlength=n_experts) > 0
+    else:
+        occurs = weights.reshape(-1, n_experts).max(axis=0) > SEEN
+    if point_experts is not None:
+        occurs |= np.bincount(point_experts, minlength=n_experts) > 0
+    return np.flatnonzero(occurs)
+
+
+def curve_strength(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return opacity and line width, in points, of the pieces of an expert's curve.
+
+    Parameters
+    ----------
+    weight : ndarray of shape (n,)
+        Gate probability at the points of the curve.
+
+    Returns
+    -------
+    alpha, width : ndarrays of shape (n - 1,)
+        Increasing in the mean weight of the two ends of a piece.
+    """
+    middle = np.clip((weight[1:] + weight[:-1]) / 2, 0, 1)
+    return 0.12 + 0.88 * middle, 0.8 + 2.4 * middle
+
+
+def visible_range(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Return the smallest and the largest value of experts where their weight counts.
+
+    An expert extrapolates freely where the gate gives it nothing; there its curve may leave the
+    picture.
+
+    Parameters
+    ----------
+    values, weights : ndarrays of shape (n, n_experts)
+
+    Returns
+    -------
+    low, high : float
+    """
+    counted = values[weights > SEEN]
+    return float(counted.min()), float(counted.max())
+
+
+def cycled(colors: Sequence[Any], n_experts: int) -> list[Any]:
+    """Return one colour for each expert, from the start again where there are too few."""
+    return [colors[k % len(colors)] for k in range(n_experts)]
