@@ -137,7 +137,6 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
                 expert_columns,
                 classes=classes,
                 family=family,
-                n_outputs=n_outputs,
             )
             task = Search(
                 rows=rows,

@@ -15,9 +15,6 @@ from mixexp._compat import StrOptions, check_weights, fit_context
 
 __all__ = ["MixtureOfExpertsClassifier"]
 
-#: Smallest probability whose logarithm `predict_log_proba` takes.
-SMALLEST_PROBA = np.finfo(float).tiny
-
 
 class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
     """Mixture of classification experts with a gate, fitted by EM.
@@ -267,8 +264,10 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
+            −inf where the probability is 0.
         """
-        return np.log(np.maximum(self.predict_proba(X), SMALLEST_PROBA))
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict classes: the argmax of `predict_proba`.
@@ -281,4 +280,5 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         -------
         ndarray of shape (n_samples,)
         """
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        proba = self.predict_proba(X)
+        return self.classes_[proba.argmax(axis=1)]

@@ -156,16 +156,23 @@ def e_step(state: State, assigner: Assigner, step: int) -> Callable[[Block], tup
 
 
 def evaluate(problem: Problem, state: State, step: int) -> Evaluation:
-    """Return the bound of a state and the statistics for its M-step: one pass."""
+    """Return the bound of a state and the statistics for its M-step: one pass.
+
+    A bound that is not finite is −inf.
+    """
     objective, statistics = sweep(state.parts, problem.rows, e_step(state, problem.assigner, step))
     priors = sum(part.log_prior() for part in state.parts if can(part, "log_prior"))
     bound = (objective + priors) / problem.rows.total_weight
-    if not np.isfinite(bound):
+    return Evaluation(state, bound if np.isfinite(bound) else -np.inf, statistics)
+
+
+def _check_finite(evaluation: Evaluation, step: int) -> None:
+    if evaluation.bound == -np.inf:
         raise ValueError(
-            f"The log-likelihood is {bound} at EM iteration {step}: the data are too large or too "
-            "small for float64. Rescale X and y, or look at what the experts predict."
+            f"The log-likelihood is not finite at EM iteration {step}: X or y is too large or too "
+            "small for float64, or an expert predicts NaN. Rescale the data, or look at what the "
+            "experts predict."
         )
-    return Evaluation(state, bound, statistics)
 
 
 def m_step(rows: Rows, state: State, statistics: list) -> State:
@@ -186,6 +193,7 @@ def run_em(problem: Problem, state: State) -> Run:
     by likelihood the bound may fall; the best state is returned then.
     """
     first = evaluate(problem, state, 0)
+    _check_finite(first, 0)
     run = Run(first, first, state)
     climbs = problem.assigner.monotone and all(part.monotone for part in state.parts)
     for step in range(1, problem.max_iter + 1):
@@ -195,6 +203,7 @@ def run_em(problem: Problem, state: State) -> Run:
         climbs = problem.assigner.monotone and all(part.monotone for part in proposal.parts)
         if climbs:
             trial = _safeguarded(problem, run, trial, step)
+        _check_finite(trial, step)
         run.previous = run.current.state
         run.current = trial
         run.bounds.append(trial.bound)

@@ -33,6 +33,10 @@ TILE_ITEMS = 1 << 16
 #: Sums of exponentials of numbers below this do not overflow.
 SAFE_EXPONENT = 600.0
 
+#: Share of Böhning's bound that is added to a Hessian: in a saturated model curvature vanishes
+#: before rounding does, and a Newton step would be noise. It bounds logits at about 20.
+CURVATURE_FLOOR = 1e-9
+
 #: Relative size under which an eigenvalue of a scaled Gram matrix counts as zero.
 RANK_TOL = 1e-13
 
@@ -93,7 +97,10 @@ def column_products(design: np.ndarray, out: np.ndarray | None = None) -> np.nda
 def weighted_gram(
     weights: np.ndarray, design: np.ndarray, products: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return Σ_i w_qi x_i x_iᵀ for every weight row, packed by upper triangle.
+    """Return Σ_i w_qi x_i x_iᵀ for every weight row, as `unpack_symmetric` reads it.
+
+    Packed by upper triangle where the design is narrow enough for products of columns, else as
+    full matrices.
 
     Parameters
     ----------
@@ -104,14 +111,16 @@ def weighted_gram(
 
     Returns
     -------
-    (q, p(p+1)/2)
+    (q, p(p+1)/2) or (q, p²)
     """
     if products is not None:
         return weights @ products.T
     p, m = design.shape
     if p > PACKED_COLUMNS:
-        upper = np.triu_indices(p)
-        return np.stack([((design * w) @ design.T)[upper] for w in weights])
+        gram = np.empty((len(weights), p, p))
+        for w, out in zip(weights, gram, strict=True):
+            np.matmul(design * w, design.T, out=out)
+        return gram.reshape(len(weights), p * p)
     n_products = p * (p + 1) // 2
     tile = max(64, TILE_ITEMS // n_products)
     gram = np.zeros((len(weights), n_products))
@@ -125,7 +134,9 @@ def weighted_gram(
 
 
 def unpack_symmetric(packed: np.ndarray, p: int) -> np.ndarray:
-    """Return the symmetric matrices (q, p, p) of packed upper triangles (q, p(p+1)/2)."""
+    """Return the symmetric matrices (q, p, p) that `weighted_gram` gave."""
+    if packed.shape[1] == p * p:
+        return packed.reshape(-1, p, p)
     rows, cols = np.triu_indices(p)
     full = np.empty((len(packed), p, p))
     full[:, rows, cols] = packed
@@ -155,7 +166,11 @@ def solve_psd(matrix: np.ndarray, rhs: np.ndarray) -> np.ndarray:
 
 
 def multinomial_newton_step(
-    pair_gram: np.ndarray, gradient: np.ndarray, theta: np.ndarray, penalty: np.ndarray
+    pair_gram: np.ndarray,
+    gradient: np.ndarray,
+    theta: np.ndarray,
+    penalty: np.ndarray,
+    mass: float,
 ) -> np.ndarray:
     """Return the full Newton step of a multinomial logistic model, centred over its classes.
 
@@ -174,6 +189,8 @@ def multinomial_newton_step(
     theta : (K, p)
         Centred.
     penalty : (p,)
+    mass : float
+        Weight of the rows; columns are scaled, so it is the size of Σ w x².
 
     Returns
     -------
@@ -185,7 +202,7 @@ def multinomial_newton_step(
     hessian[first, second] = -pair_gram
     hessian[second, first] = -pair_gram
     diagonal = np.arange(k)
-    hessian[diagonal, diagonal] = -hessian.sum(axis=1) + np.diag(penalty)
+    hessian[diagonal, diagonal] = -hessian.sum(axis=1) + np.diag(penalty + CURVATURE_FLOOR * mass)
     gauge = hessian[diagonal, diagonal].mean(axis=0).diagonal() / k
     hessian += np.diag(np.where(gauge > 0, gauge, 1.0))
     flat = hessian.transpose(0, 2, 1, 3).reshape(k * p, k * p)

@@ -41,7 +41,6 @@ def linear_bank(
     *,
     classes: Any,
     family: Any,
-    n_outputs: int,
 ) -> Any:
     """Return a one-expert bank of linear or logistic models for a template that has one.
 
@@ -59,11 +58,12 @@ def linear_bank(
         return LogisticBank(
             template, design, classes=classes, alpha=terms.alpha, input_units=terms.input_units
         )
+    size = np.abs(rows.y).max(axis=1)
     return LinearBank(
         template,
         design,
         alpha=terms.alpha,
         input_units=terms.input_units,
         family=family,
-        n_outputs=n_outputs,
+        floor=np.finfo(float).eps * np.where(size > 0, size, 1.0),
     )

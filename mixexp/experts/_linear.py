@@ -36,7 +36,8 @@ class LinearBank:
     input_units : bool
         Whether the penalty is on coefficients in input units, else on those of scaled columns.
     family : Family
-    n_outputs : int
+    floor : ndarray of shape (n_outputs,)
+        Smallest dispersions of a one-expert fit: what rounding of y leaves.
     """
 
     monotone = True
@@ -49,15 +50,15 @@ class LinearBank:
         alpha: float,
         input_units: bool,
         family: Family,
-        n_outputs: int,
+        floor: np.ndarray,
     ):
         self.template = template
         self.design = design
         self.penalty = design.penalty(alpha, input_units=input_units)
         self.family = family
-        self.theta = np.zeros((1, n_outputs, design.size))
-        self.dispersions = np.ones((1, n_outputs))
-        self.floor = np.zeros(n_outputs)
+        self.theta = np.zeros((1, len(floor), design.size))
+        self.dispersions = np.ones((1, len(floor)))
+        self.floor = floor
 
     @property
     def n_experts(self) -> int:
@@ -78,12 +79,11 @@ class LinearBank:
 
     def replicate(self, n_experts: int) -> LinearBank:
         """Return K copies of a one-expert bank, whose dispersion sets the floor."""
-        tiny = np.finfo(float).eps * np.maximum(1.0, np.abs(self.theta).max(axis=(0, 2)))
         return evolve(
             self,
             theta=np.repeat(self.theta, n_experts, axis=0),
-            dispersions=np.maximum(np.repeat(self.dispersions, n_experts, axis=0), tiny),
-            floor=np.maximum(FLOOR_SHARE * self.dispersions[0], tiny),
+            dispersions=np.repeat(self.dispersions, n_experts, axis=0),
+            floor=np.maximum(FLOOR_SHARE * self.dispersions[0], self.floor),
         )
 
     def predict(self, block: Block) -> np.ndarray:
@@ -98,11 +98,8 @@ class LinearBank:
         return log_prob
 
     def deviance(self, block: Block) -> np.ndarray:
-        """Return squared residuals in units of the one-expert dispersion, (K, m)."""
-        residual = (block.y - self.predict(block)) / np.where(self.floor > 0, self.floor, 1)[
-            :, None
-        ]
-        return (residual**2).sum(axis=1)
+        """Return squared residuals in units of the floor, which all experts share, (K, m)."""
+        return (((block.y - self.predict(block)) / self.floor[:, None]) ** 2).sum(axis=1)
 
     def log_prior(self) -> float:
         """Return the log-prior: minus the penalty in units of the squared dispersion."""

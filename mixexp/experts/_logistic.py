@@ -126,16 +126,17 @@ class LogisticBank:
         error = block.recall(self) * -resp[:, None]
         error[:, block.y, np.arange(block.n_rows)] += resp
         flat = error.reshape(k * c, -1) @ block.matrix(self.design).T
-        return Sums(gradient=flat.reshape(k, c, p))
+        return Sums(gradient=flat.reshape(k, c, p), mass=resp.sum(axis=1))
 
     def update(self, statistics: Sums, rows: Rows) -> LogisticBank:
         """Return the bank after one step an expert."""
         k, c, p = self.theta.shape
         gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
         steps = []
-        for theta, gradient, own in zip(self.theta, statistics["gradient"], gram, strict=True):
+        sums = zip(self.theta, statistics["gradient"], gram, statistics["mass"], strict=True)
+        for theta, gradient, own, mass in sums:
             if self.curvature == "newton":
-                steps.append(multinomial_newton_step(own, gradient, theta, self.penalty))
+                steps.append(multinomial_newton_step(own, gradient, theta, self.penalty, mass))
             else:
                 steps.append(multinomial_bound_step(own[0], gradient, theta, self.penalty))
         return evolve(self, theta=self.theta + np.stack(steps), curvature=self._usual_curvature)

@@ -165,7 +165,7 @@ class SoftmaxGate(BaseEstimator):
             )
         fresh = self._fresh
         gram = unpack_symmetric(statistics["gram"], design.size) if fresh else self._gram
-        step = multinomial_newton_step(gram, gradient, self.theta, self._penalty)
+        step = multinomial_newton_step(gram, gradient, self.theta, self._penalty, rows.total_weight)
         age = self._age + 1 if self._age < REFRESH else 1
         return evolve(self, theta=self.theta + step, _gram=gram, _age=age)
 

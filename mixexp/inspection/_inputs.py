@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -36,16 +35,17 @@ def find_mixture(estimator: Any, owner: str) -> tuple[list[Any], Any]:
             if len(estimator.steps) > 1:
                 before.append(estimator[:-1])
             estimator = estimator.steps[-1][1]
-        elif isinstance(estimator, BaseSearchCV):
-            if not hasattr(estimator, "best_estimator_"):
-                raise NotFittedError(
-                    f"{owner}: estimator={type(given).__name__} has no best_estimator_ yet. Call "
-                    "fit first, with refit=True or the name of a score."
-                )
+        elif hasattr(estimator, "best_estimator_"):
             estimator = estimator.best_estimator_
+        elif hasattr(estimator, "refit"):
+            raise NotFittedError(
+                f"{owner}: estimator={type(given).__name__} has no best_estimator_. Call its fit "
+                "first, with refit=True or the name of a score."
+            )
         else:
             raise TypeError(
-                f"{owner}: estimator={given!r} has no gate_proba. Give a fitted "
+                f"{owner}: estimator={type(given).__name__} is no mixture of experts: "
+                f"{type(estimator).__name__} has no gate_proba. Give a fitted "
                 "MixtureOfExpertsClassifier or MixtureOfExpertsRegressor, a Pipeline that ends in "
                 "one, or a search over one."
             )
@@ -209,8 +209,8 @@ def check_row(
     row = _as_list(at, names, owner)
     if row is None or len(row) != len(columns):
         raise ValueError(
-            f"{owner}: at={at!r} is not one row of {len(columns)} values. Give one value for each "
-            "column of X, those of the features that vary too, such as X[0] or X.iloc[0]."
+            f"{owner}: {_brief(at)} is not one row of {len(columns)} values. Give one value for "
+            "each column of X, those of the features that vary too, such as X[0] or X.iloc[0]."
         )
     for j in set(range(len(columns))) - set(varied):
         label = f"feature {j}" if names is None else names[j]
@@ -227,10 +227,14 @@ def check_row(
             row[j] = np.nan
         if not np.isfinite(row[j]):
             raise ValueError(
-                f"{owner}: at={at!r} has no finite number for {label}. Give one, or at=None for "
-                "the medians of X."
+                f"{owner}: {_brief(at)} has no finite number for {label}. Give one, or at=None "
+                "for the medians of X."
             )
     return row
+
+
+def _brief(at: Any) -> str:
+    return f"at of shape {at.shape}" if hasattr(at, "shape") else f"at={at!r}"
 
 
 def _as_list(at: Any, names: list[str] | None, owner: str) -> list[Any] | None:

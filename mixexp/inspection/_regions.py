@@ -12,7 +12,6 @@ __all__ = [
     "axis_values",
     "curve_strength",
     "held_values",
-    "cycled",
     "most_probable",
     "region_grid",
     "region_margins",
@@ -43,9 +42,10 @@ MARGIN = 0.05
 
 #: Share of an expert's colour in its region, the rest being white: where all experts are equally
 #: probable, and where it is certain. Rows in full colour stay visible on both.
-LIGHTEST, DARKEST = 0.08, 0.6
+LIGHTEST, DARKEST = 0.08, 0.5
 
-#: An expert that is never more probable than this has no part in a picture of curves.
+#: An expert that is never more probable than this has no part in a picture of curves; with very
+#: many experts, than half of an equal share.
 SEEN = 0.02
 
 
@@ -64,7 +64,7 @@ def axis_values(column: np.ndarray, resolution: int) -> np.ndarray:
     """
     low, high = float(column.min()), float(column.max())
     largest = max(abs(low), abs(high))
-    if high - low > 1e-9 * largest:
+    if high - low > 1e-12 * largest:
         pad = MARGIN * (high - low)
     else:
         pad = 0.5 * largest if largest > 0 else 0.5
@@ -175,6 +175,10 @@ def region_margins(weights: np.ndarray) -> np.ndarray:
     )
 
 
+def _seen(n_experts: int) -> float:
+    return min(SEEN, 0.5 / n_experts)
+
+
 def shown_experts(
     weights: np.ndarray, point_experts: np.ndarray | None, *, regions: bool
 ) -> np.ndarray:
@@ -198,7 +202,7 @@ def shown_experts(
     if regions:
         occurs = np.bincount(most_probable(weights).ravel(), minlength=n_experts) > 0
     else:
-        occurs = weights.reshape(-1, n_experts).max(axis=0) > SEEN
+        occurs = weights.reshape(-1, n_experts).max(axis=0) > _seen(n_experts)
     if point_experts is not None:
         occurs |= np.bincount(point_experts, minlength=n_experts) > 0
     return np.flatnonzero(occurs)
@@ -230,15 +234,11 @@ def visible_range(values: np.ndarray, weights: np.ndarray) -> tuple[float, float
     Parameters
     ----------
     values, weights : ndarrays of shape (n, n_experts)
+        All experts: their weights sum to 1.
 
     Returns
     -------
     low, high : float
     """
-    counted = values[weights > SEEN]
+    counted = values[weights > _seen(weights.shape[1])]
     return float(counted.min()), float(counted.max())
-
-
-def cycled(colors: Sequence[Any], n_experts: int) -> list[Any]:
-    """Return one colour for each expert, from the start again where there are too few."""
-    return [colors[k % len(colors)] for k in range(n_experts)]
