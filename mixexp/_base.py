@@ -11,11 +11,11 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_array
 
 from mixexp import __version__
 from mixexp._assign import ASSIGNERS
-from mixexp._blocks import Block, Rows
+from mixexp._blocks import Rows
 from mixexp._compat import (
     HasMethods,
     Interval,
@@ -24,7 +24,7 @@ from mixexp._compat import (
     column_indices,
 )
 from mixexp._em import Run
-from mixexp._numerics import softmax_in_place
+from mixexp._prediction import PredictionMixin
 from mixexp._protocols import can
 from mixexp._search import Search, search
 from mixexp._sketch import row_hashes, sketch
@@ -40,9 +40,6 @@ __all__ = ["BaseMixtureOfExperts"]
 #: whole, so that nothing depends on the order of their rows.
 SKETCH_ROWS = 8192
 
-#: Rows of a block at prediction, where nothing has to stay in the cache between passes.
-PREDICTION_ROWS = 1 << 14
-
 #: Root mean square change of log g_k in the last iteration above which a gate has not settled.
 GATE_MOVES = 0.05
 
@@ -50,7 +47,7 @@ GATE_MOVES = 0.05
 SATURATED = 1e-8
 
 
-class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
+class BaseMixtureOfExperts(PredictionMixin, BaseEstimator, metaclass=ABCMeta):
     """Base class; use `MixtureOfExpertsClassifier` or `MixtureOfExpertsRegressor`."""
 
     _parameter_constraints: dict = {
@@ -100,17 +97,9 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    # ---------------------------------------------------------------- what subclasses say
-
     @abstractmethod
     def _targets_block(self, y: np.ndarray) -> np.ndarray:
         """Return targets as `Rows` holds them."""
-
-    @abstractmethod
-    def _unblocked(self, outputs: np.ndarray) -> np.ndarray:
-        """Return outputs (n, K, q) in the shape the caller expects."""
-
-    # ---------------------------------------------------------------- fit
 
     def _fit_mixture(
         self, X: Any, y: np.ndarray, sample_weight: Any, frame: Any, *, classes: Any, family: Any
@@ -315,150 +304,6 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
                 ConvergenceWarning,
                 stacklevel=4,
             )
-
-    # ---------------------------------------------------------------- after fit
-
-    def _new_rows(self, X: Any, y: Any = None) -> Rows:
-        """Return checked rows to predict for."""
-        check_is_fitted(self, "experts_")
-        frame = X if self._expert_frames and hasattr(X, "columns") else None
-        X = validate_data(
-            self,
-            X,
-            reset=False,
-            accept_sparse="csr" if self._accepts_sparse() else False,
-            dtype=[np.float64, np.float32],
-        )
-        rows = Rows(X, None if y is None else self._checked_y(y, X), frame=frame)
-        rows.block_rows = PREDICTION_ROWS
-        return rows
-
-    @abstractmethod
-    def _checked_y(self, y: Any, X: Any) -> np.ndarray:
-        """Return targets to score, as `Rows` holds them."""
-
-    def _mapped(self, rows: Rows, function: Any) -> np.ndarray:
-        """Return `function(block)` of all blocks, joined along the first axis."""
-        with single_blas_thread():
-            return np.concatenate([function(block) for block in rows.blocks()])
-
-    def gate_proba(self, X: Any) -> np.ndarray:
-        """Return gate probabilities g_k(x) = P(z = k | x).
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_experts)
-        """
-        return self._mapped(self._new_rows(X), self._gate_block)
-
-    def _gate_block(self, block: Block) -> np.ndarray:
-        proba = self.gate_.log_prob(block)
-        softmax_in_place(proba)
-        return proba.T
-
-    def route(self, X: Any) -> np.ndarray:
-        """Return the weights with which the experts enter a prediction.
-
-        Without sparse routing these are the gate probabilities.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_experts)
-            Rows sum to 1.
-        """
-        return self.gate_proba(X)
-
-    def predict_experts(self, X: Any) -> np.ndarray:
-        """Return every expert's own prediction.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_experts), with n_outputs or n_classes as a last axis where
-        there are several outputs, or classes
-        """
-        return self._mapped(self._new_rows(X), self._expert_block)
-
-    def _expert_block(self, block: Block) -> np.ndarray:
-        return self._unblocked(self._bank.predict(block).transpose(2, 0, 1))
-
-    def _log_joint_block(self, block: Block) -> np.ndarray:
-        log_joint = self._bank.log_prob(block)
-        log_joint += self.gate_.log_prob(block)
-        return log_joint
-
-    def responsibilities(self, X: Any, y: Any) -> np.ndarray:
-        """Return responsibilities P(z = k | x, y), which know the target.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_experts)
-        """
-
-        def block_resp(block: Block) -> np.ndarray:
-            log_joint = self._log_joint_block(block)
-            softmax_in_place(log_joint)
-            return log_joint.T
-
-        return self._mapped(self._new_rows(X, y), block_resp)
-
-    def log_density(self, X: Any, y: Any) -> np.ndarray:
-        """Return log p(y | x) of every row; for classes log P(y | x).
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Natural logarithms, in units of 1 / y for a regression.
-        """
-        return self._mapped(
-            self._new_rows(X, y), lambda block: softmax_in_place(self._log_joint_block(block))
-        )
-
-    def _pooled(self, X: Any) -> np.ndarray:
-        """Return the pooled outputs of the experts."""
-        pool = POOLINGS.get(self.pooling) if isinstance(self.pooling, str) else self.pooling
-        if pool is None:
-            raise ValueError(
-                f"{type(self).__name__}: pooling={self.pooling!r} is not one of "
-                f"{sorted(POOLINGS)} and not callable."
-            )
-        return self._mapped(
-            self._new_rows(X),
-            lambda block: self._checked_pool(
-                pool, self._gate_block(block), self._expert_block(block)
-            ),
-        )
-
-    def _checked_pool(self, pool: Any, weights: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-        pooled = np.asarray(pool(weights, outputs))
-        wanted = (len(weights), *outputs.shape[2:])
-        if pooled.shape != wanted:
-            raise ValueError(
-                f"{type(self).__name__}: pooling={self.pooling!r} returned shape {pooled.shape} "
-                f"for weights {weights.shape} and outputs {outputs.shape}; it must return {wanted}."
-            )
-        return pooled
 
     def __setstate__(self, state: dict) -> None:
         version = state.get("_mixexp_version", __version__)

@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_array, check_consistent_length, valid
 
 from mixexp._base import BaseMixtureOfExperts
 from mixexp._compat import HasMethods, StrOptions, fit_context
+from mixexp.distribution import MixtureDistribution
 from mixexp.families import FAMILIES
 
 __all__ = ["MixtureOfExpertsRegressor"]
@@ -214,6 +215,39 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
         return self._pooled(X)
+
+    def predict_distribution(self, X: Any) -> MixtureDistribution:
+        """Return the distribution of y for every row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        MixtureDistribution
+            With mean, variance, pdf, cdf, quantile, interval and sample. Its mean is `predict`
+            of the weighted pooling.
+        """
+        return MixtureDistribution(
+            self.route(X), self.predict_experts(X), self.dispersions_, self._bank.family
+        )
+
+    def sample_y(self, X: Any, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
+        """Draw targets from the predictive distribution.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples_X, n_features)
+        n_samples : int, default=1
+            Draws a row.
+        random_state : int, RandomState instance or None, default=None
+
+        Returns
+        -------
+        ndarray of shape (n_samples_X, n_samples) or (n_samples_X, n_outputs, n_samples)
+        """
+        return self.predict_distribution(X).sample(n_samples, random_state)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import ndtr, ndtri
 from sklearn.base import BaseEstimator
 
 __all__ = ["Gaussian"]
@@ -53,8 +54,25 @@ class Gaussian(BaseEstimator):
         """Return the number of dispersions."""
         return n_outputs if self.shared else n_experts * n_outputs
 
+    def variance(self, mean: np.ndarray, dispersion: np.ndarray) -> np.ndarray:
+        """Return the variance of y, of the shape of `mean` (..., K[, n_outputs])."""
+        return np.broadcast_to(dispersion**2, mean.shape)
+
+    def pdf(self, y: np.ndarray, mean: np.ndarray, dispersion: np.ndarray) -> np.ndarray:
+        """Return the density of each output at y."""
+        z = (y - mean) / dispersion
+        return np.exp(-0.5 * z * z - _HALF_LOG_2PI) / dispersion
+
+    def cdf(self, y: np.ndarray, mean: np.ndarray, dispersion: np.ndarray) -> np.ndarray:
+        """Return P(Y ≤ y) of each output."""
+        return ndtr((y - mean) / dispersion)
+
+    def quantile(self, q: float, mean: np.ndarray, dispersion: np.ndarray) -> np.ndarray:
+        """Return the q-quantile of each output."""
+        return mean + dispersion * ndtri(q)
+
     def sample(
         self, mean: np.ndarray, dispersion: np.ndarray, rng: np.random.RandomState
     ) -> np.ndarray:
-        """Draw targets around means of any shape."""
+        """Draw targets around means; `dispersion` is of their shape."""
         return mean + dispersion * rng.standard_normal(mean.shape)

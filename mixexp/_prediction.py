@@ -1,0 +1,275 @@
+"""What a fitted mixture answers: gate, experts, densities, pooled predictions, criteria."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+from scipy.special import entr
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from mixexp._blocks import Block, Rows
+from mixexp._compat import check_weights
+from mixexp._numerics import softmax_in_place
+from mixexp._protocols import can
+from mixexp._threads import single_blas_thread
+from mixexp.routing import POOLINGS
+
+__all__ = ["PredictionMixin"]
+
+#: Rows of a block at prediction, where nothing has to stay in the cache between passes.
+PREDICTION_ROWS = 1 << 14
+
+
+class PredictionMixin:
+    """Methods of fitted mixtures; the base class fits."""
+
+    gate_: Any
+    _bank: Any
+    _expert_frames: bool
+    pooling: Any
+
+    @abstractmethod
+    def _accepts_sparse(self) -> bool:
+        """Return whether gate and experts take CSR input."""
+
+    @abstractmethod
+    def _unblocked(self, outputs: np.ndarray) -> np.ndarray:
+        """Return outputs (n, K, q) in the shape the caller expects."""
+
+    def _new_rows(self, X: Any, y: Any = None) -> Rows:
+        """Return checked rows to predict for."""
+        check_is_fitted(self, "experts_")
+        frame = X if self._expert_frames and hasattr(X, "columns") else None
+        X = validate_data(
+            self,
+            X,
+            reset=False,
+            accept_sparse="csr" if self._accepts_sparse() else False,
+            dtype=[np.float64, np.float32],
+        )
+        rows = Rows(X, None if y is None else self._checked_y(y, X), frame=frame)
+        rows.block_rows = PREDICTION_ROWS
+        return rows
+
+    @abstractmethod
+    def _checked_y(self, y: Any, X: Any) -> np.ndarray:
+        """Return targets to score, as `Rows` holds them."""
+
+    def _mapped(self, rows: Rows, function: Any) -> np.ndarray:
+        """Return `function(block)` of all blocks, joined along the first axis."""
+        with single_blas_thread():
+            return np.concatenate([function(block) for block in rows.blocks()])
+
+    def gate_proba(self, X: Any) -> np.ndarray:
+        """Return gate probabilities g_k(x) = P(z = k | x).
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_experts)
+        """
+        return self._mapped(self._new_rows(X), self._gate_block)
+
+    def _gate_block(self, block: Block) -> np.ndarray:
+        proba = self.gate_.log_prob(block)
+        softmax_in_place(proba)
+        return proba.T
+
+    def route(self, X: Any) -> np.ndarray:
+        """Return the weights with which the experts enter a prediction.
+
+        Without sparse routing these are the gate probabilities.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_experts)
+            Rows sum to 1.
+        """
+        return self._mapped(self._new_rows(X), self._route_block)
+
+    def _route_block(self, block: Block) -> np.ndarray:
+        return self._gate_block(block)
+
+    def predict_experts(self, X: Any) -> np.ndarray:
+        """Return every expert's own prediction.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_experts), with n_outputs or n_classes as a last axis where
+        there are several outputs, or classes
+        """
+        return self._mapped(self._new_rows(X), self._expert_block)
+
+    def _expert_block(self, block: Block) -> np.ndarray:
+        return self._unblocked(self._bank.predict(block).transpose(2, 0, 1))
+
+    def _log_joint_block(self, block: Block) -> np.ndarray:
+        log_joint = self._bank.log_prob(block)
+        log_joint += self.gate_.log_prob(block)
+        return log_joint
+
+    def responsibilities(self, X: Any, y: Any) -> np.ndarray:
+        """Return responsibilities P(z = k | x, y), which know the target.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_experts)
+        """
+
+        def block_resp(block: Block) -> np.ndarray:
+            log_joint = self._log_joint_block(block)
+            softmax_in_place(log_joint)
+            return log_joint.T
+
+        return self._mapped(self._new_rows(X, y), block_resp)
+
+    def log_density(self, X: Any, y: Any) -> np.ndarray:
+        """Return log p(y | x) of every row; for classes log P(y | x).
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Natural logarithms, in units of 1 / y for a regression.
+        """
+        return self._mapped(
+            self._new_rows(X, y), lambda block: softmax_in_place(self._log_joint_block(block))
+        )
+
+    def aic(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return Akaike's information criterion, −2 log L + 2 p; smaller is better.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            Where gate or experts have no known number of parameters.
+
+        Notes
+        -----
+        Penalised coefficients count in full.
+        """
+        log_likelihood, _ = self._log_likelihood(X, y, sample_weight)
+        return -2 * log_likelihood + 2 * self._n_parameters()
+
+    def bic(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the Bayesian information criterion, −2 log L + p log n; n is the sum of weights.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            Where gate or experts have no known number of parameters.
+        """
+        log_likelihood, n = self._log_likelihood(X, y, sample_weight)
+        return -2 * log_likelihood + self._n_parameters() * float(np.log(n))
+
+    def icl(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the integrated completed likelihood: `bic` plus twice the entropy of z.
+
+        The entropy is that of the responsibilities, so that experts that cannot be told apart
+        count against a mixture (Biernacki, Celeux & Govaert 2000, IEEE PAMI 22, as BIC).
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            Where gate or experts have no known number of parameters.
+        """
+        entropy = entr(self.responsibilities(X, y)).sum(axis=1)
+        if sample_weight is not None:
+            entropy = entropy * check_weights(sample_weight, entropy, type(self).__name__)
+        return self.bic(X, y, sample_weight) + 2 * float(entropy.sum())
+
+    def _log_likelihood(self, X: Any, y: Any, sample_weight: Any) -> tuple[float, float]:
+        """Return the weighted log-likelihood and the sum of weights."""
+        density = self.log_density(X, y)
+        if sample_weight is None:
+            return float(density.sum()), float(len(density))
+        weight = check_weights(sample_weight, density, type(self).__name__)
+        return float(density @ weight), float(weight.sum())
+
+    def _n_parameters(self) -> int:
+        check_is_fitted(self, "experts_")
+        parts = {"gate": self.gate_, "experts": self._bank}
+        for name, part in parts.items():
+            if not can(part, "n_parameters"):
+                raise ValueError(
+                    f"{type(self).__name__}: aic, bic and icl need the number of parameters, which "
+                    f"the {name} of this mixture do not have. Compare mixtures by cross-validation."
+                )
+        return sum(part.n_parameters for part in parts.values())
+
+    def _pooled(self, X: Any) -> np.ndarray:
+        """Return the pooled outputs of the experts."""
+        pool = POOLINGS.get(self.pooling) if isinstance(self.pooling, str) else self.pooling
+        if pool is None:
+            raise ValueError(
+                f"{type(self).__name__}: pooling={self.pooling!r} is not one of "
+                f"{sorted(POOLINGS)} and not callable."
+            )
+        return self._mapped(
+            self._new_rows(X),
+            lambda block: self._checked_pool(
+                pool, self._route_block(block), self._expert_block(block)
+            ),
+        )
+
+    def _checked_pool(self, pool: Any, weights: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        pooled = np.asarray(pool(weights, outputs))
+        wanted = (len(weights), *outputs.shape[2:])
+        if pooled.shape != wanted:
+            raise ValueError(
+                f"{type(self).__name__}: pooling={self.pooling!r} returned shape {pooled.shape} "
+                f"for weights {weights.shape} and outputs {outputs.shape}; it must return {wanted}."
+            )
+        return pooled
