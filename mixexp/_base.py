@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -153,9 +154,28 @@ class BaseMixtureOfExperts(PredictionMixin, BaseEstimator, metaclass=ABCMeta):
                 seed=seed,
                 n_jobs=self.n_jobs,
             )
+            self._check_memory(gate, bank)
             run, restarts = search(task)
             self._store(run, rows, expert_columns, batch)
         self.restarts_ = restarts
+
+    def _check_memory(self, gate: Any, bank: Any) -> None:
+        """Raise where an M-step's Gram matrices would not fit scikit-learn's working memory."""
+        parts = [(gate, 1), (bank, self.n_experts)]
+        doubles = sum(
+            copies * part.n_gram_weights * part.design.size**2
+            for part, copies in parts
+            if can(part, "gram_weights")
+        )
+        limit = get_config()["working_memory"]
+        if doubles * 8 > limit * 2**20:
+            raise ValueError(
+                f"{type(self).__name__}: X has {self.n_features_in_} features, and the M-step of "
+                f"linear gates and experts would need {doubles * 8 / 2**20:.0f} MiB for Gram "
+                f"matrices, more than scikit-learn's working_memory of {limit} MiB. Reduce the "
+                "features first (TruncatedSVD or SelectKBest in a Pipeline, or expert_features and "
+                "gate_features), or raise it by sklearn.set_config(working_memory=...)."
+            )
 
     def _gate_template(self) -> Any:
         return SoftmaxGate() if self.gate is None else self.gate

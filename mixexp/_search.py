@@ -23,6 +23,9 @@ __all__ = ["Restart", "Search", "search"]
 #: EM iterations of a start in a round; rounds at least, before starts are judged, and at most.
 ROUND_ITER, MIN_ROUNDS, MAX_ROUNDS = 8, 2, 8
 
+#: Multiplications that all short runs together may take: wide data get fewer rounds.
+START_WORK = 5e11
+
 #: A start is credited with at most this many times its last gain when it is judged.
 MAX_CREDIT = 20.0
 
@@ -211,7 +214,7 @@ def _candidates(task: Search, bank: Any) -> list[_Candidate]:
     parallel = Parallel(n_jobs=task.n_jobs, prefer="threads")
     candidates = parallel(delayed(_one_start)(task, context, (task.seed, s)) for s in range(n_init))
     running = candidates if n_init > 1 else []
-    for done in range(1, MAX_ROUNDS + 1):
+    for done in range(1, _rounds(task, bank) + 1):
         runs = parallel(delayed(_short_run)(task, candidate.state) for candidate in running)
         for candidate, run in zip(running, runs, strict=True):
             candidate.follow(run)
@@ -222,6 +225,17 @@ def _candidates(task: Search, bank: Any) -> list[_Candidate]:
             if len(running) == 1 and running[0].record.bound == best:
                 break
     return candidates
+
+
+def _rounds(task: Search, bank: Any) -> int:
+    """Return how many rounds of short runs the budget allows: one at least."""
+    work = sum(
+        part.n_gram_weights * task.sketch.n_rows * part.design.size**2
+        for part in (task.gate, bank)
+        if can(part, "gram_weights")
+    )
+    affordable = START_WORK / max(1.0, float(work) * task.n_init * ROUND_ITER)
+    return int(np.clip(affordable, 1, MAX_ROUNDS))
 
 
 def _one_start(task: Search, context: Context, seed: tuple[int, ...]) -> _Candidate:
