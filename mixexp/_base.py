@@ -181,9 +181,21 @@ class BaseMixtureOfExperts(PredictionMixin, BaseEstimator, metaclass=ABCMeta):
         return SoftmaxGate() if self.gate is None else self.gate
 
     def _check_parts(self, *, classifier: bool) -> None:
-        """Raise where the expert cannot do this task."""
+        """Raise where a part is a class and not an instance, or the expert cannot do this task."""
+        owner = type(self).__name__
+        for name in ("expert", "gate", "family", "init"):
+            value = getattr(self, name, None)
+            if isinstance(value, type):
+                raise TypeError(
+                    f"{owner}: {name} must be an instance, got the class {value.__name__}. Write "
+                    f"{name}={value.__name__}()."
+                )
+        if isinstance(self.n_experts, bool | np.bool_):
+            raise ValueError(
+                f"The 'n_experts' parameter of {owner} must be an int, got {self.n_experts!r}."
+            )
         if self.expert is not None:
-            check_expert(self.expert, type(self).__name__, classifier=classifier)
+            check_expert(self.expert, owner, classifier=classifier)
 
     def _accepts_sparse(self) -> bool:
         return has_bank(self.expert) or takes_sparse(self.expert)
@@ -219,6 +231,8 @@ class BaseMixtureOfExperts(PredictionMixin, BaseEstimator, metaclass=ABCMeta):
         if hasattr(self.init, "fit_predict"):
             return FromEstimator(self.init, owner)
         given = np.asarray(self.init)
+        if given.dtype.kind == "f":
+            check_array(given, ensure_2d=False, input_name="init", ensure_min_samples=0)
         wanted = (n_rows, self.n_experts)
         if given.shape == (n_rows,):
             labels, codes = np.unique(given, return_inverse=True)
@@ -233,7 +247,7 @@ class BaseMixtureOfExperts(PredictionMixin, BaseEstimator, metaclass=ABCMeta):
                 f"{owner}: init has shape {given.shape}. Give labels of shape {wanted[:1]}, or "
                 f"responsibilities of shape {wanted}, one column an expert."
             )
-        resp = check_array(given, dtype=np.float64, input_name="init")
+        resp = np.asarray(given, dtype=np.float64)
         if resp.min() < 0 or not np.allclose(resp.sum(axis=1), 1.0, atol=1e-6):
             raise ValueError(
                 f"{owner}: init as responsibilities must be nonnegative with rows that sum to 1; "
@@ -253,6 +267,12 @@ class BaseMixtureOfExperts(PredictionMixin, BaseEstimator, metaclass=ABCMeta):
             kept = np.flatnonzero(weight > 0)
             rows = rows.subset(kept, weight[kept])
             start = start[:, kept] if isinstance(start, np.ndarray) else start
+        if isinstance(start, np.ndarray) and np.any(start.sum(axis=1) == 0):
+            empty = np.flatnonzero(start.sum(axis=1) == 0)
+            raise ValueError(
+                f"{owner}: init gives experts {empty.tolist()} no row of positive weight. Give "
+                "every expert rows to start from, or lower n_experts."
+            )
         if rows.n_rows < self.n_experts:
             raise ValueError(
                 f"{owner}: n_samples={rows.n_rows} rows with positive weight are fewer than "
@@ -320,7 +340,7 @@ class BaseMixtureOfExperts(PredictionMixin, BaseEstimator, metaclass=ABCMeta):
                 f"{owner}: the gate separates the experts' regions perfectly, or nearly so: its "
                 "coefficients grow while the likelihood no longer does, and have no finite limit. "
                 "Predictions are sound; to get coefficients, penalise the gate: "
-                "gate=SoftmaxGate(alpha=0.1).",
+                "gate=SoftmaxGate().",
                 ConvergenceWarning,
                 stacklevel=4,
             )

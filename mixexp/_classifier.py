@@ -210,6 +210,11 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         else:
             labels = self.classes_[codes]
             factors = compute_class_weight(self.class_weight, classes=self.classes_, y=labels)
+            if not np.all(factors >= 0):
+                raise ValueError(
+                    f"{type(self).__name__}: class_weight must be nonnegative, got "
+                    f"{self.class_weight!r}."
+                )
         return rows * factors[codes]
 
     def _targets_block(self, y: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -39,24 +40,25 @@ def validate_parameters(estimator: BaseEstimator) -> None:
 def fit_weighted_pipeline(
     pipeline: Pipeline, X: Any, y: np.ndarray, weight: np.ndarray
 ) -> Pipeline:
-    """Fit a Pipeline with `sample_weight` for every step whose `fit` takes it."""
-    named = [
-        (name, step)
-        for name, step in pipeline.steps
-        if step not in (None, "passthrough") and takes(step)
-    ]
+    """Fit a Pipeline with `sample_weight` for every step, nested ones too, that takes it."""
+    steps = dict(_weighted_steps(pipeline))
     if not get_config()["enable_metadata_routing"]:
-        return pipeline.fit(X, y, **{f"{name}__sample_weight": weight for name, _ in named})
-    for _, step in named:
+        return pipeline.fit(X, y, **{f"{name}__sample_weight": weight for name in steps})
+    for step in steps.values():
         step.set_fit_request(sample_weight=True)
         if hasattr(step, "set_fit_transform_request"):
             step.set_fit_transform_request(sample_weight=True)
     return pipeline.fit(X, y, sample_weight=weight)
 
 
-def takes(step: BaseEstimator) -> bool:
-    """Return whether a step's `fit` names `sample_weight`."""
-    return has_fit_parameter(step, "sample_weight")
+def _weighted_steps(pipeline: Pipeline) -> Iterator[tuple[str, BaseEstimator]]:
+    """Yield name and estimator of the steps whose `fit` names `sample_weight`."""
+    for name, step in pipeline.steps:
+        if isinstance(step, Pipeline):
+            for inner, estimator in _weighted_steps(step):
+                yield f"{name}__{inner}", estimator
+        elif step not in (None, "passthrough") and has_fit_parameter(step, "sample_weight"):
+            yield name, step
 
 
 def check_weights(sample_weight: Any, X: Any, owner: str) -> np.ndarray:

@@ -180,6 +180,7 @@ def m_step(rows: Rows, state: State, statistics: list) -> State:
     return state.apply(lambda part, sums: part.update(sums, rows), statistics)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the bound is looked at instead
 def run_em(problem: Problem, state: State) -> Run:
     """Run EM from a state.
 

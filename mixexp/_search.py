@@ -133,6 +133,7 @@ class Context:
         return np.concatenate([bank.deviance(block) for block in self.rows.blocks()], axis=1)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the engine looks at the bound
 def fit_parts(parts: tuple, rows: Rows, resp: np.ndarray, n_steps: int) -> tuple:
     """Return parts after M-steps at fixed responsibilities (K, n)."""
     for _ in range(n_steps):
@@ -200,7 +201,7 @@ class _Candidate:
         self.record.flags = _flags(run.state)
         if len(run.bounds) >= 3:
             before, gain = np.diff(run.bounds[-3:])
-            rate = gain / before if before > gain else 1.0
+            rate = gain / before if before > gain > 0 else 1.0
             self.credit = gain * min(MAX_CREDIT, rate / max(1 - rate, 1e-3)) if gain > 0 else 0.0
 
 

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 #: Penalty of the default expert, on columns scaled by their standard deviation.
-DEFAULT_ALPHA = 0.1
+DEFAULT_ALPHA = 0.3
 
 
 def has_bank(expert: BaseEstimator | None) -> bool:

@@ -177,6 +177,8 @@ class LinearBank:
             expert = clone(self.template)
             expert.coef_ = coef[0] if single else coef
             expert.intercept_ = float(intercept[0]) if single else intercept
+            if not self.design.intercept:
+                expert.intercept_ = 0.0
             expert.n_features_in_ = len(self.design.columns)
             if feature_names is not None:
                 expert.feature_names_in_ = feature_names

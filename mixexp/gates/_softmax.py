@@ -38,7 +38,7 @@ class SoftmaxGate(BaseEstimator):
 
     Parameters
     ----------
-    alpha : float, default=0.1
+    alpha : float, default=0.3
         Strength of the ridge penalty ½ α Σ_k |v_k|², for coefficients of columns scaled by
         their weighted standard deviation. The intercepts are not penalised. 0 is allowed; the
         likelihood of a separable gate then has no maximum.
@@ -68,7 +68,7 @@ class SoftmaxGate(BaseEstimator):
 
     monotone = True
 
-    def __init__(self, alpha: float = 0.1):
+    def __init__(self, alpha: float = 0.3):
         self.alpha = alpha
 
     def start(self, rows: Rows, n_experts: int, columns: np.ndarray | None) -> SoftmaxGate:

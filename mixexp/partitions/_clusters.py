@@ -25,6 +25,8 @@ class KMeansStart:
 
     def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
         """Return responsibilities (K, n) of the context's rows."""
+        if context.rows.n_rows < context.n_experts:
+            return RandomStart().responsibilities(context, rng)
         seed = int(rng.integers(2**31))
         model = KMeans(context.n_experts, n_init=1, random_state=seed)
         codes = model.fit_predict(context.features, sample_weight=context.rows.weight)

@@ -34,6 +34,8 @@ class Clusterwise:
     def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
         """Return responsibilities (K, n) of the context's rows."""
         k, points = context.n_experts, context.features
+        if len(points) < k:
+            return RandomStart().responsibilities(context, rng)
         if rng.random() < 0.5:
             if context.rows.y.ndim == 1:
                 return RandomStart().responsibilities(context, rng)

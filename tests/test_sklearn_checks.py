@@ -1,0 +1,50 @@
+"""scikit-learn's own checks of an estimator, every generated one, with no expected failure."""
+
+import pytest
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+
+# The checks fit tiny and meaningless data, on which a mixture rightly warns that it has not
+# converged or that its gate separates; other warnings stay errors.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning"),
+]
+
+REGRESSORS = [
+    MixtureOfExpertsRegressor(),
+    MixtureOfExpertsRegressor(LinearRegression(), n_init=2, max_iter=10),
+    MixtureOfExpertsRegressor(DecisionTreeRegressor(max_depth=3), n_init=2, max_iter=10),
+    MixtureOfExpertsRegressor(make_pipeline(StandardScaler(), Ridge()), n_init=2, max_iter=10),
+]
+
+CLASSIFIERS = [
+    MixtureOfExpertsClassifier(),
+    MixtureOfExpertsClassifier(LogisticRegression(), n_init=2, max_iter=10),
+    MixtureOfExpertsClassifier(DecisionTreeClassifier(max_depth=3, min_weight_fraction_leaf=0.01), n_init=2, max_iter=10),
+    MixtureOfExpertsClassifier(
+        make_pipeline(StandardScaler(), LogisticRegression()), n_init=2, max_iter=20
+    ),
+]
+
+
+def parametrize(estimators):
+    """Parametrise as scikit-learn does, with a list: pytest 9 wants no generator."""
+    mark = parametrize_with_checks(estimators).mark
+    names, checks = mark.args
+    return pytest.mark.parametrize(names, list(checks), **mark.kwargs)
+
+
+@parametrize(REGRESSORS)
+def test_regressor(estimator, check):
+    check(estimator)
+
+
+@parametrize(CLASSIFIERS)
+def test_classifier(estimator, check):
+    check(estimator)
