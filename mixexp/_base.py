@@ -192,7 +192,8 @@ class BaseMixtureOfExperts(PredictionMixin, BaseEstimator, metaclass=ABCMeta):
                 )
         if isinstance(self.n_experts, bool | np.bool_):
             raise ValueError(
-                f"The 'n_experts' parameter of {owner} must be an int, got {self.n_experts!r}."
+                f"The 'n_experts' parameter of {owner} must be an int. "
+                f"Got {self.n_experts!r} instead."
             )
         if self.expert is not None:
             check_expert(self.expert, owner, classifier=classifier)

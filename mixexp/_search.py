@@ -239,6 +239,7 @@ def _rounds(task: Search, bank: Any) -> int:
     return int(np.clip(affordable, 1, MAX_ROUNDS))
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _one_start(task: Search, context: Context, seed: tuple[int, ...]) -> _Candidate:
     """Return the state after M-steps at the responsibilities of one start."""
     if task.n_experts == 1:
