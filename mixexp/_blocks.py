@@ -162,26 +162,30 @@ class Rows:
         return self._designs[key]
 
     def _moments(self, columns: np.ndarray, centred: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Return weighted means and standard deviations, by blocks around a first guess."""
-        shift = Design(columns, np.zeros(len(columns)), np.ones(len(columns)), False)
-        guess = shift.matrix(self.X[:1])[:, 0] if centred else np.zeros(len(columns))
-        first, second = np.zeros(len(columns)), np.zeros(len(columns))
+        """Return weighted means and standard deviations of columns, in two passes.
+
+        Columns are divided by their largest absolute value, so that no square overflows.
+        """
+        plain = Design(columns, np.zeros(len(columns)), np.ones(len(columns)), False)
         size = np.zeros(len(columns))
         for block in self.blocks():
-            part = shift.matrix(block.X)
-            np.maximum(size, np.abs(part).max(axis=1), out=size)
-            part -= guess[:, None]
-            weight = np.ones(block.n_rows) if block.weight is None else block.weight
-            first += part @ weight
-            second += np.einsum("jm,jm,m->j", part, part, weight)
-        first /= self.total_weight
-        second /= self.total_weight
-        if not centred:
-            return np.zeros(len(columns)), np.sqrt(second)
-        scale = np.sqrt(np.maximum(second - first**2, 0.0))
-        # the two moments around the guess cancel where it lies far from the mean
-        scale[scale <= np.maximum(CONSTANT_TOL * size, 1e-8 * np.abs(first))] = 0.0
-        return guess + first, scale
+            np.maximum(size, np.abs(plain.matrix(block.X)).max(axis=1), out=size)
+        unit = np.where(size > 0, size, 1.0)
+        center = np.zeros(len(columns))
+        if centred:
+            for block in self.blocks():
+                part = plain.matrix(block.X) / unit[:, None]
+                center += part.sum(axis=1) if block.weight is None else part @ block.weight
+            center /= self.total_weight
+        second = np.zeros(len(columns))
+        for block in self.blocks():
+            part = plain.matrix(block.X) / unit[:, None] - center[:, None]
+            part *= part
+            second += part.sum(axis=1) if block.weight is None else part @ block.weight
+        spread = np.sqrt(second / self.total_weight)
+        scale = np.where(spread > CONSTANT_TOL, spread, 0.0) * unit
+        scale[scale < np.finfo(float).tiny] = 0.0  # its inverse would overflow
+        return center * unit, scale
 
     def _prepared(self, design: Design, start: int, stop: int) -> tuple[np.ndarray, Any]:
         """Return design matrix and column products (None where not kept) of a block."""

@@ -87,6 +87,10 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
     -----
     Sample weights are frequencies: weight 2 is the row twice, weight 0 the row removed.
 
+    In the density, and so in responsibilities and `log_density`, a class probability of an
+    estimator such as a tree counts for no less than 1e-6 / n_classes; `predict_proba` shows what
+    the experts say.
+
     References
     ----------
     Jacobs, Jordan, Nowlan & Hinton (1991), Adaptive mixtures of local experts, Neural

@@ -26,6 +26,9 @@ ROUND_ITER, MIN_ROUNDS, MAX_ROUNDS = 8, 2, 8
 #: Multiplications that all short runs together may take: wide data get fewer rounds.
 START_WORK = 5e11
 
+#: Long runs at most, where they end with a dispersion on its floor.
+MAX_LONG_RUNS = 3
+
 #: A start is credited with at most this many times its last gain when it is judged.
 MAX_CREDIT = 20.0
 
@@ -158,7 +161,7 @@ def search(task: Search) -> tuple[Run, list[Restart]]:
        A start drops out when it has settled, or when what it may still gain does not take it
        above the best: after a few iterations alone, starts cannot be told apart.
     3. From the best one, a long run on all rows. If it ends with a dispersion on its floor, the
-       next best is tried; a flagged run is returned only if all are.
+       next best is tried, up to three; a flagged run is returned only if all are.
     """
     ones = np.ones((1, task.sketch.n_rows))
     one = fit_parts((task.bank,), task.sketch, ones, ONE_EXPERT_STEPS)[0]
@@ -175,7 +178,7 @@ def search(task: Search) -> tuple[Run, list[Restart]]:
         record.flags = _flags(run.state)
         if chosen is None or not record.flags or run.bound > chosen.bound:
             chosen = run
-        if not record.flags:
+        if not record.flags or sum("long run" in r.events for r in restarts) == MAX_LONG_RUNS:
             break
     assert chosen is not None
     return chosen, restarts

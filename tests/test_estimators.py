@@ -468,7 +468,9 @@ def test_copies_of_a_row_may_start_with_different_responsibilities():
 def test_a_common_factor_of_weights_changes_nothing_without_penalty(unpenalised):
     X, y = data_for(unpenalised)
     weight = np.random.default_rng(1).uniform(0.5, 2, len(y))
-    model = clone(unpenalised).set_params(**TIGHT)  # a penalised expert may have part in starts
+    model = clone(unpenalised).set_params(
+        tol=1e-11, max_iter=5000
+    )  # a penalised expert may have part in starts
     one = clone(model).fit(X, y, sample_weight=weight)
     seven = clone(model).fit(X, y, sample_weight=7 * weight)
     assert_same_fit(one, seven, X, rtol=1e-5, atol=1e-6)
@@ -575,6 +577,7 @@ def test_integers_are_numbers(default):
         assert_same_fit(clone(default).fit(X, y), clone(default).fit(X.astype(kind), y), X)
 
 
+@may_not_converge
 def test_inputs_are_left_as_they_were(model):
     X, y = data_for(model)
     weight, start = np.linspace(0, 2, len(y)), soft_start(len(y))
@@ -583,7 +586,7 @@ def test_inputs_are_left_as_they_were(model):
     for a in inputs:
         a.flags.writeable = False
     template = model.get_params()["expert"]
-    model.set_params(init=start).fit(X, y, sample_weight=weight)
+    model.set_params(init=start, max_iter=5).fit(X, y, sample_weight=weight)
     model.predict(X)
     for a, b in zip(inputs, copies, strict=True):
         assert_array_equal(a, b)
@@ -966,7 +969,7 @@ def test_identities(fitted):
         log_expert = norm.logpdf(y[:, None], outputs, model.dispersions_)
     log_joint = np.log(gate) + log_expert
     log_density = logsumexp(log_joint, axis=1)
-    assert_allclose(model.log_density(X, y), log_density, rtol=1e-9)
+    assert_allclose(model.log_density(X, y), log_density, rtol=1e-9, atol=1e-12)
     assert_allclose(model.responsibilities(X, y), np.exp(log_joint - log_density[:, None]))
     assert_allclose(gate.sum(axis=1), 1)
     assert_allclose(model.usage_, gate.mean(axis=0), rtol=1e-9)
@@ -1092,7 +1095,7 @@ def test_a_separable_gate_warns_and_says_what_to_change(alpha):
     if alpha:
         model.fit(X, y)
     else:
-        with pytest.warns(ConvergenceWarning, match=r"gate separates .*SoftmaxGate\(alpha=0.1\)"):
+        with pytest.warns(ConvergenceWarning, match=r"gate separates .*penalise the gate"):
             model.fit(X, y)
     assert np.isfinite(model.gate_.coef_).all()
     assert model.score(X, y) > 0.999
@@ -1196,8 +1199,9 @@ def test_a_second_fit_is_a_first_fit(default):
     """Nothing of an earlier fit is left, whatever has changed."""
     X, y = data_for(default)
     frame = FRAMES["pandas"](X)
-    twice = clone(default).set_params(n_experts=3, max_iter=2000).fit(frame, y)
-    twice.set_params(n_experts=2, max_iter=200).fit(X[:, :2], y)
+    default.set_params(max_iter=5000)
+    twice = clone(default).set_params(n_experts=3).fit(frame, y)
+    twice.set_params(n_experts=2).fit(X[:, :2], y)
     once = clone(default).fit(X[:, :2], y)
     assert_same_fit(once, twice, X[:, :2], rtol=0, atol=0)
     assert sorted(vars(once)) == sorted(vars(twice))

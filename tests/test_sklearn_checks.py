@@ -18,17 +18,26 @@ pytestmark = [
 
 REGRESSORS = [
     MixtureOfExpertsRegressor(),
-    MixtureOfExpertsRegressor(LinearRegression(), n_init=2, max_iter=10),
-    MixtureOfExpertsRegressor(DecisionTreeRegressor(max_depth=3), n_init=2, max_iter=10),
-    MixtureOfExpertsRegressor(make_pipeline(StandardScaler(), Ridge()), n_init=2, max_iter=10),
+    MixtureOfExpertsRegressor(LinearRegression(), n_experts=2, n_init=2, max_iter=10),
+    MixtureOfExpertsRegressor(
+        DecisionTreeRegressor(max_depth=3), n_experts=2, n_init=2, max_iter=10
+    ),
+    MixtureOfExpertsRegressor(
+        make_pipeline(StandardScaler(), Ridge()), n_experts=2, n_init=2, max_iter=10
+    ),
 ]
 
 CLASSIFIERS = [
     MixtureOfExpertsClassifier(),
-    MixtureOfExpertsClassifier(LogisticRegression(), n_init=2, max_iter=10),
-    MixtureOfExpertsClassifier(DecisionTreeClassifier(max_depth=3, min_weight_fraction_leaf=0.01), n_init=2, max_iter=10),
+    MixtureOfExpertsClassifier(LogisticRegression(), n_experts=2, n_init=2, max_iter=10),
     MixtureOfExpertsClassifier(
-        make_pipeline(StandardScaler(), LogisticRegression()), n_init=2, max_iter=20
+        DecisionTreeClassifier(max_depth=3, min_weight_fraction_leaf=0.01),
+        n_experts=2,
+        n_init=2,
+        max_iter=10,
+    ),
+    MixtureOfExpertsClassifier(
+        make_pipeline(StandardScaler(), LogisticRegression()), n_experts=2, n_init=2, max_iter=10
     ),
 ]
 

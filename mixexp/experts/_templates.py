@@ -8,6 +8,7 @@ from numbers import Real
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.pipeline import Pipeline
 
 __all__ = ["LinearTerms", "linear_terms", "log_penalty"]
 
@@ -54,14 +55,18 @@ def linear_terms(template: BaseEstimator) -> LinearTerms | None:
 def log_penalty(estimator: BaseEstimator) -> np.ndarray | None:
     """Return a fitted estimator's penalty as it enters its likelihood, None where it has none.
 
-    For Ridge the sum over features of α b² an output, in units of twice the squared dispersion;
+    That of a Pipeline is its last step's. For Ridge the sum over features of α b² an output, in
+    units of twice the squared dispersion;
     for logistic regression |b|² / (2C).
     """
+    if isinstance(estimator, Pipeline):
+        return log_penalty(estimator.steps[-1][1])
     if isinstance(estimator, LinearRegression) and not estimator.positive:
         return np.zeros(1)
     if isinstance(estimator, Ridge):
         return np.asarray(estimator.alpha) * np.sum(np.atleast_2d(estimator.coef_) ** 2, axis=1)
-    if isinstance(estimator, LogisticRegression) and estimator.solver != "liblinear":
+    chosen = isinstance(getattr(estimator, "C", None), Real)  # not so in LogisticRegressionCV
+    if isinstance(estimator, LogisticRegression) and chosen and estimator.solver != "liblinear":
         alpha = _logistic_alpha(estimator)
         return None if alpha is None else np.array([0.5 * alpha * np.sum(estimator.coef_**2)])
     return None
