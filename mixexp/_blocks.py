@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from sklearn import get_config
-from sklearn.utils import _safe_indexing
 
+from mixexp._compat import safe_indexing
 from mixexp._numerics import PACKED_COLUMNS, column_products
 
 __all__ = ["Block", "Design", "Rows"]
@@ -137,8 +137,8 @@ class Rows:
 
     def take(self, ids: Any, columns: np.ndarray | None = None) -> Any:
         """Return rows in the form that was given, for estimators: an array, CSR or a frame."""
-        X = _safe_indexing(self.X if self.frame is None else self.frame, ids)
-        return X if columns is None else _safe_indexing(X, columns, axis=1)
+        X = safe_indexing(self.X if self.frame is None else self.frame, ids)
+        return X if columns is None else safe_indexing(X, columns, axis=1)
 
     def subset(self, ids: np.ndarray, weight: np.ndarray | None) -> Rows:
         """Return some of the rows as training rows with their own weights; designs are shared."""
@@ -146,7 +146,7 @@ class Rows:
             self.X[ids],
             None if self.y is None else self.y[..., ids],
             weight,
-            frame=None if self.frame is None else _safe_indexing(self.frame, ids),
+            frame=None if self.frame is None else safe_indexing(self.frame, ids),
             training=self.training,
         )
         rows._designs = self._designs

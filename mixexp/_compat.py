@@ -9,6 +9,7 @@ import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing
 from sklearn.utils._indexing import _get_column_indices
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, has_fit_parameter
@@ -21,10 +22,12 @@ __all__ = [
     "column_indices",
     "fit_context",
     "fit_weighted_pipeline",
+    "safe_indexing",
     "validate_parameters",
 ]
 
 fit_context = _fit_context
+safe_indexing = _safe_indexing
 
 
 def column_indices(X: Any, key: Any) -> np.ndarray:

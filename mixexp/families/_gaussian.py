@@ -22,7 +22,23 @@ class Gaussian(BaseEstimator):
     Notes
     -----
     The dispersion is the standard deviation; its M-step is the responsibility-weighted mean of
-    the squared residuals.
+    the squared residuals. Experts with a ridge penalty add it to the squares.
+
+    References
+    ----------
+    Jacobs, Jordan, Nowlan & Hinton (1991), Adaptive mixtures of local experts, Neural
+    Computation 3, eq. 1.3.
+
+    Examples
+    --------
+    >>> from mixexp import MixtureOfExpertsRegressor
+    >>> from mixexp.datasets import load_tone
+    >>> from mixexp.families import Gaussian
+    >>> X, y = load_tone(return_X_y=True)
+    >>> family = Gaussian(shared=True)
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, family=family, random_state=0).fit(X, y)
+    >>> bool(model.dispersions_[0] == model.dispersions_[1])
+    True
     """
 
     name = "gaussian"

@@ -21,6 +21,13 @@ def weighted_pooling(weights: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n,) or (n, n_outputs)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mixexp.routing import weighted_pooling
+    >>> weighted_pooling(np.array([[0.25, 0.75]]), np.array([[0.0, 4.0]]))
+    array([3.])
     """
     return np.einsum("nk,nk...->n...", weights, outputs)
 
@@ -36,6 +43,13 @@ def argmax_pooling(weights: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n,) or (n, n_outputs)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mixexp.routing import argmax_pooling
+    >>> argmax_pooling(np.array([[0.25, 0.75]]), np.array([[0.0, 4.0]]))
+    array([4.])
     """
     return outputs[np.arange(len(weights)), weights.argmax(axis=1)]
 
