@@ -117,34 +117,19 @@ class BaseMixtureOfExperts(PredictionMixin, BaseEstimator, metaclass=ABCMeta):
         batch = not has_bank(self.expert)
         frame = frame if batch or hasattr(self.init, "fit_predict") else None
         start = self._start(X.shape[0])
+        terms = {"classes": classes, "family": family}
         with single_blas_thread():
             rows, start_rows, start = self._rows(X, y, sample_weight, frame, start, seed)
-            n_outputs = 1 if classes is not None else len(rows.y)
             gate = clone(self._gate_template()).start(rows, self.n_experts, gate_columns)
-            bank = linear_bank(
-                self.expert,
-                rows,
-                expert_columns,
-                classes=classes,
-                family=family,
-            )
+            bank = linear_bank(self.expert, rows, expert_columns, **terms)
+            self._check_memory(gate, bank)
+            batch_bank = self._batch_bank(rows, expert_columns, seed, **terms) if batch else None
             task = Search(
                 rows=rows,
                 sketch=start_rows,
                 gate=gate,
                 bank=bank,
-                batch_bank=EstimatorBank(
-                    self.expert,
-                    expert_columns,
-                    classes=classes,
-                    family=family,
-                    n_outputs=n_outputs,
-                    n_experts=self.n_experts,
-                    n_jobs=self.n_jobs,
-                    seed=seed,
-                )
-                if batch
-                else None,
+                batch_bank=batch_bank,
                 n_experts=self.n_experts,
                 start=start,
                 n_init=self.n_init,
@@ -154,10 +139,21 @@ class BaseMixtureOfExperts(PredictionMixin, BaseEstimator, metaclass=ABCMeta):
                 seed=seed,
                 n_jobs=self.n_jobs,
             )
-            self._check_memory(gate, bank)
             run, restarts = search(task)
             self._store(run, rows, expert_columns, batch)
         self.restarts_ = restarts
+
+    def _batch_bank(self, rows: Rows, columns: Any, seed: int, **terms: Any) -> EstimatorBank:
+        """Return the bank of experts that are fitted one by one."""
+        return EstimatorBank(
+            self.expert,
+            columns,
+            n_outputs=1 if rows.y.ndim == 1 else len(rows.y),
+            n_experts=self.n_experts,
+            n_jobs=self.n_jobs,
+            seed=seed,
+            **terms,
+        )
 
     def _check_memory(self, gate: Any, bank: Any) -> None:
         """Raise where an M-step's Gram matrices would not fit scikit-learn's working memory."""
