@@ -29,7 +29,7 @@ from mixexp._prediction import PredictionMixin
 from mixexp._protocols import can
 from mixexp._search import Search, search
 from mixexp._sketch import row_hashes, sketch
-from mixexp._threads import single_blas_thread
+from mixexp._threads import single_thread
 from mixexp.experts import EstimatorBank, check_expert, has_bank, linear_bank, takes_sparse
 from mixexp.gates import SoftmaxGate
 from mixexp.partitions import PARTITIONS, FromEstimator, one_hot
@@ -118,7 +118,7 @@ class BaseMixtureOfExperts(PredictionMixin, BaseEstimator, metaclass=ABCMeta):
         frame = frame if batch or hasattr(self.init, "fit_predict") else None
         start = self._start(X.shape[0])
         terms = {"classes": classes, "family": family}
-        with single_blas_thread():
+        with single_thread():
             rows, start_rows, start = self._rows(X, y, sample_weight, frame, start, seed)
             gate = clone(self._gate_template()).start(rows, self.n_experts, gate_columns)
             bank = linear_bank(self.expert, rows, expert_columns, **terms)

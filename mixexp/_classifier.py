@@ -57,7 +57,8 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         is left, are below `tol` · max(1, abs(bound)). With 0 all `max_iter` iterations are run.
     random_state : int, RandomState instance or None, default=None
     n_jobs : int or None, default=None
-        For starts, and for experts that are fitted one by one. The result does not depend on it.
+        For starts, and for experts that are fitted one by one; each takes one thread. The result
+        does not depend on it.
 
     Attributes
     ----------

@@ -13,7 +13,7 @@ from mixexp._blocks import Block, Rows
 from mixexp._compat import check_weights
 from mixexp._numerics import softmax_in_place
 from mixexp._protocols import can
-from mixexp._threads import single_blas_thread
+from mixexp._threads import single_thread
 from mixexp.routing import POOLINGS
 
 __all__ = ["PredictionMixin"]
@@ -59,7 +59,7 @@ class PredictionMixin:
 
     def _mapped(self, rows: Rows, function: Any) -> np.ndarray:
         """Return `function(block)` of all blocks, joined along the first axis."""
-        with single_blas_thread():
+        with single_thread():
             return np.concatenate([function(block) for block in rows.blocks()])
 
     def gate_proba(self, X: Any) -> np.ndarray:

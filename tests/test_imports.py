@@ -31,7 +31,15 @@ ALLOWED = {
     "gates": {"_blocks", "_numerics", "_protocols", "_sketch"},
     "partitions": {"_blocks", "_numerics", "_protocols", "_sketch"},
     "routing": {"_blocks", "_numerics", "_protocols", "_sketch"},
-    "experts": {"_blocks", "_compat", "_numerics", "_protocols", "_sketch", "families"},
+    "experts": {
+        "_blocks",
+        "_compat",
+        "_numerics",
+        "_protocols",
+        "_sketch",
+        "_threads",
+        "families",
+    },
     "distribution": set(),
     "_prediction": {"_blocks", "_compat", "_numerics", "_protocols", "_threads", "routing"},
     "_base": {

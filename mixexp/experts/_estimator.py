@@ -15,6 +15,7 @@ from sklearn.utils.validation import has_fit_parameter
 from mixexp._blocks import Block, Rows
 from mixexp._compat import fit_weighted_pipeline
 from mixexp._protocols import evolve
+from mixexp._threads import single_thread
 from mixexp.experts._templates import log_penalty
 
 __all__ = ["EstimatorBank", "check_expert"]
@@ -223,6 +224,10 @@ class EstimatorBank:
 
     def _fit_expert(self, k: int, weight: np.ndarray, rows: Rows) -> tuple:
         """Fit one expert; return it and its outputs for the training rows."""
+        with single_thread():
+            return self._fit_alone(k, weight, rows)
+
+    def _fit_alone(self, k: int, weight: np.ndarray, rows: Rows) -> tuple:
         if not weight.sum() > EMPTY_SHARE * rows.total_weight:
             if self.experts:
                 return self.experts[k], self._known[k]
