@@ -57,7 +57,7 @@ print(f"ratio, mixture / ridge:          {rmse_mixture / rmse_ridge:.2f}")
 # --------------------
 # Fitted on all cars. An expert's coefficient, times the standard deviation of that column over the
 # expert's own cars, is an effect in mpg: so columns can be compared. An effect holds with all else
-# equal. Weight, displacement and cylinders go together, so do not read one of them alone as a cause.
+# equal. Weight, displacement and cylinders go together: do not read one of them alone as a cause.
 
 mixture.fit(X, y)
 expert_of_car = mixture.gate_proba(X).argmax(axis=1)
