@@ -158,7 +158,9 @@ CASES = [
     Case("one dimension", "Expected 2D array, got 1D", data=lambda X, y: (X[:, 0], y, None)),
     Case("three dimensions", "dim 3|3 dim", data=lambda X, y: (X[:, :, None], y, None)),
     Case(
-        "words in X", "could not convert string", data=lambda X, y: (X.astype(str) + "a", y, None)
+        "words in X",
+        "could not convert string",
+        data=lambda X, y: (np.char.add(X.astype(str), "a"), y, None),
     ),
     Case("numbers as words in X", None, data=lambda X, y: (X.astype(str).astype(object), y, None)),
     Case("complex X", "Complex data not supported", data=lambda X, y: (X + 1j, y, None)),
