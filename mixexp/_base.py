@@ -44,8 +44,8 @@ SKETCH_ROWS = 8192
 #: Root mean square change of log g_k in the last iteration above which a gate has not settled.
 GATE_MOVES = 0.05
 
-#: A gate all of whose decisions are surer than this is saturated.
-SATURATED = 1e-8
+#: An expert whose gate probability is within this of 0 or 1 for every row is separated.
+SATURATED = 1e-4
 
 
 class BaseMixtureOfExperts(PredictionMixin, BaseEstimator, metaclass=ABCMeta):
@@ -298,19 +298,19 @@ class BaseMixtureOfExperts(PredictionMixin, BaseEstimator, metaclass=ABCMeta):
         self.lower_bound_ = run.bound
         self.lower_bounds_ = np.array(run.bounds)
         usage = np.zeros(self.n_experts)
-        moves, surest = 0.0, 1.0
+        moves, unsure = 0.0, np.zeros(self.n_experts)
         for block in rows.blocks():
             log_gate = state.gate.log_prob(block)
             change = log_gate - run.previous.gate.log_prob(block)
             moves += float(np.sum((change - change.mean(axis=0)) ** 2))
             gate = np.exp(log_gate)
             usage += gate.sum(axis=1) if block.weight is None else gate @ block.weight
-            surest = min(surest, float(gate.max(axis=0).min()))
+            np.maximum(unsure, np.minimum(gate, 1 - gate).max(axis=1), out=unsure)
         self.usage_ = usage / usage.sum()
         penalised = can(state.gate, "log_prior") and state.gate.log_prior() < 0
-        if self.n_experts == 1 or penalised:
-            moves, surest = 0.0, 0.0
-        self._warn(np.sqrt(moves / (rows.n_rows * self.n_experts)), surest)
+        judged = self.n_experts > 1 and can(state.gate, "coef_") and not penalised
+        moves = np.sqrt(moves / (rows.n_rows * self.n_experts))
+        self._warn(judged and (moves > GATE_MOVES or unsure.min() < SATURATED))
         state = state.apply(lambda part: part.trimmed() if can(part, "trimmed") else part)
         self.gate_, bank = state.parts
         self._bank = bank
@@ -321,7 +321,7 @@ class BaseMixtureOfExperts(PredictionMixin, BaseEstimator, metaclass=ABCMeta):
             self.dispersions_ = bank.dispersions[:, 0] if single else bank.dispersions
         self.experts_ = bank.fitted(names)
 
-    def _warn(self, gate_moves: float, surest: float) -> None:
+    def _warn(self, separated: bool) -> None:
         """Warn where the run did not converge, or the gate did not settle."""
         owner = type(self).__name__
         if not self.converged_:
@@ -332,7 +332,7 @@ class BaseMixtureOfExperts(PredictionMixin, BaseEstimator, metaclass=ABCMeta):
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        elif gate_moves > GATE_MOVES or surest > 1 - SATURATED:
+        elif separated:
             warnings.warn(
                 f"{owner}: the gate separates the experts' regions perfectly, or nearly so: its "
                 "coefficients grow while the likelihood no longer does, and have no finite limit. "

@@ -904,7 +904,9 @@ def named_fit(kind, n_classes):
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("kind", CLASSIFIERS)
-@pytest.mark.parametrize("pooling", ["weighted", "argmax", middle], ids=str)
+@pytest.mark.parametrize(
+    "pooling", ["weighted", "argmax", middle], ids=["weighted", "argmax", "callable"]
+)
 def test_pooling_of_classifications(kind, pooling, n_classes):
     X, y = two_boundaries(n_classes=n_classes)
     labels = np.array(["x", "k", "b"])[y]
@@ -921,7 +923,9 @@ def test_pooling_of_classifications(kind, pooling, n_classes):
     assert model.score(X, labels) == accuracy_score(labels, model.predict(X))
 
 
-@pytest.mark.parametrize("pooling", ["weighted", "argmax", middle], ids=str)
+@pytest.mark.parametrize(
+    "pooling", ["weighted", "argmax", middle], ids=["weighted", "argmax", "callable"]
+)
 def test_a_prediction_does_not_depend_on_its_batch(fitted, pooling):
     model, X, y = fitted
     model.set_params(pooling=pooling)
