@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
 from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, validate_data
@@ -25,15 +26,23 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
 
     Parameters
     ----------
-    expert : estimator, default=None
-        Template of the experts: a classifier with `predict_proba`, and `sample_weight` in `fit`,
-        or a Pipeline that ends in one. None is logistic regression with a ridge penalty on
-        scaled columns. `LogisticRegression` is fitted by one Newton step an iteration.
+    expert : estimator, list of (name, estimator), `ExpertPool` or None, default=None
+        Template of the experts: any classifier with `predict_proba`, also in a Pipeline or a
+        search; or a list of different ones, `n_experts` long; or an `mixexp.experts.ExpertPool`,
+        of which each region takes the best. None is logistic regression with a ridge penalty on
+        scaled columns. `LogisticRegression` is fitted by one Newton step an iteration. A
+        classifier without `sample_weight` is fitted on rows drawn by responsibility, with a
+        warning.
     n_experts : int, default=4
-    gate : gate of `mixexp.gates`, default=None
-        None is `SoftmaxGate()`.
+    gate : gate of `mixexp.gates`, classifier or None, default=None
+        None is `SoftmaxGate()`; a classifier stands for `EstimatorGate(classifier)`.
     expert_features, gate_features : indices, names, slice, mask or callable, default=None
-        Columns that experts and gate see, chosen as in `ColumnTransformer`; None is all.
+        Columns that experts and gate see, chosen as in `ColumnTransformer`; None is all. Or a
+        list of such selections, one an expert (of the gate: what each expert's score sees).
+    noise_expert : bool, default=False
+        Whether one more, fixed expert, to which all classes are equally likely, takes the rows
+        that no other explains. It has a gate probability and responsibilities, in the last
+        column, and no part in predictions: `route` leaves it out.
     pooling : {"weighted", "argmax"} or callable, default="weighted"
         How the experts' class probabilities become one: their mean weighted by gate probability,
         those of the most probable expert, or a function of routing weights (n, n_experts) and
@@ -48,6 +57,13 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
     assignment : {"soft", "hard", "stochastic"}, default="soft"
         What the E-step hands to the experts: posterior probabilities, the most probable expert
         (classification EM), or one drawn from the posterior.
+    cross_fit : {"auto"}, bool or int, default="auto"
+        Whether the E-step uses out-of-fold predictions, from 5 folds or as many as given. "auto"
+        does for experts and gates that may memorise their rows: all but linear models.
+    on_collapse : {"reinit", "drop", "keep", "raise"}, default="reinit"
+        What becomes of an expert with less than 1 % of an equal share of the weight: it is
+        started again on the rows that are explained worst (twice at most), dropped, kept, or an
+        error. There is always a warning.
     class_weight : dict, "balanced" or None, default=None
         Weights of classes, multiplied into the sample weights; "balanced" gives every class the
         same total weight.
@@ -66,7 +82,9 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
     experts_ : list of fitted estimators
     gate_ : fitted gate
     usage_ : ndarray of shape (n_experts,)
-        Weighted mean gate probability of each expert.
+        Weighted mean gate probability of each expert; with `noise_expert` the noise's is last.
+    cross_fitted_ : bool
+        Whether `lower_bound_` is an out-of-fold score.
     lower_bound_ : float
         Mean log-likelihood plus log-priors, per unit of sample weight, of the fitted parameters;
         with hard assignment, that of the classification likelihood.
@@ -122,10 +140,13 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         gate: Any = None,
         expert_features: Any = None,
         gate_features: Any = None,
+        noise_expert: bool = False,
         pooling: Any = "weighted",
         init: Any = "clusterwise",
         n_init: int = 10,
         assignment: str = "soft",
+        cross_fit: Any = "auto",
+        on_collapse: str = "reinit",
         class_weight: Any = None,
         max_iter: int = 200,
         tol: float = 1e-6,
@@ -138,10 +159,13 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
             gate=gate,
             expert_features=expert_features,
             gate_features=gate_features,
+            noise_expert=noise_expert,
             pooling=pooling,
             init=init,
             n_init=n_init,
             assignment=assignment,
+            cross_fit=cross_fit,
+            on_collapse=on_collapse,
             max_iter=max_iter,
             tol=tol,
             random_state=random_state,
@@ -150,16 +174,34 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         self.class_weight = class_weight
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> MixtureOfExpertsClassifier:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        groups: Any = None,
+        offset: Any = None,
+        **params: Any,
+    ) -> MixtureOfExpertsClassifier:
         """Fit gate and experts.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            May hold NaN where all experts take it.
         y : array-like of shape (n_samples,)
             Class labels.
         sample_weight : array-like of shape (n_samples,), default=None
             Frequencies of the rows.
+        groups : array-like of shape (n_samples,), default=None
+            Rows of one group (a patient, a shop) come from one expert: they share one
+            responsibility. The gate's features must be constant within groups.
+        offset : array-like of shape (n_samples,) or (n_samples, n_classes), default=None
+            Added to the linear predictors of logistic experts; for two classes one number, which
+            is added to the log-odds of the second one.
+        **params : dict
+            For the experts' `fit`, where metadata routing is enabled and they request it.
 
         Returns
         -------
@@ -168,24 +210,42 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         Raises
         ------
         ValueError
-            Where data or parameters make no sense; the message names them.
+            Where data or parameters make no sense, or an expert fails; the message names them.
         TypeError
             Where `expert` cannot be an expert of a classification.
 
         Warns
         -----
         ConvergenceWarning
-            Where EM did not converge, or the gate separates perfectly.
+            Where EM did not converge, the gate separates perfectly, or an expert collapsed.
         """
-        self._check_parts(classifier=True)
-        frame = X if hasattr(X, "columns") else None
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse="csr" if self._accepts_sparse() else False,
-            dtype=[np.float64, np.float32],
-        )
+        with self._all_or_nothing():
+            self._check_parts(classifier=True)
+            frame = X if hasattr(X, "columns") else None
+            X, y = validate_data(
+                self,
+                X,
+                y,
+                accept_sparse="csr" if self._accepts_sparse() else False,
+                dtype=[np.float64, np.float32],
+                ensure_all_finite="allow-nan",
+            )
+            codes, weight = self._coded(X, y, sample_weight)
+            self._fit_mixture(
+                X,
+                codes,
+                weight,
+                frame,
+                groups=groups,
+                offset=offset,
+                params=params,
+                classes=self.classes_,
+                family=None,
+            )
+        return self
+
+    def _coded(self, X: Any, y: np.ndarray, sample_weight: Any) -> tuple[np.ndarray, Any]:
+        """Set `classes_`; return the classes' positions and the weights, class weights in them."""
         check_classification_targets(y)
         weight = None
         if sample_weight is not None:
@@ -203,8 +263,10 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
             codes = np.where(present[codes], np.cumsum(present)[codes] - 1, 0)
         if self.class_weight is not None:
             weight = self._class_weights(codes, weight)
-        self._fit_mixture(X, codes, weight, frame, classes=self.classes_, family=None)
-        return self
+        return codes, weight
+
+    def _width(self) -> int:
+        return len(self.classes_)
 
     def _class_weights(self, codes: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
         """Return row weights times class weights."""
@@ -241,19 +303,21 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
     def _unblocked(self, outputs: np.ndarray) -> np.ndarray:
         return outputs
 
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: Any, *, offset: Any = None) -> np.ndarray:
         """Return class probabilities, pooled over the experts.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        offset : array-like of shape (n_samples,) or (n_samples, n_classes), default=None
+            Added to the linear predictors, as in `fit`.
 
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
             Columns in the order of `classes_`.
         """
-        proba = self._pooled(X)
+        proba = self._pooled(X, offset)
         if callable(self.pooling):
             total = proba.sum(axis=1)
             if not (np.all(proba >= 0) and np.allclose(total, 1.0, atol=1e-6)):
@@ -264,12 +328,14 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
                 )
         return proba
 
-    def predict_log_proba(self, X: Any) -> np.ndarray:
+    def predict_log_proba(self, X: Any, *, offset: Any = None) -> np.ndarray:
         """Return the logarithm of `predict_proba`.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        offset : array-like of shape (n_samples,) or (n_samples, n_classes), default=None
+            Added to the linear predictors, as in `fit`.
 
         Returns
         -------
@@ -277,18 +343,37 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
             −inf where the probability is 0.
         """
         with np.errstate(divide="ignore"):
-            return np.log(self.predict_proba(X))
+            return np.log(self.predict_proba(X, offset=offset))
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Any, *, offset: Any = None) -> np.ndarray:
         """Predict classes: the argmax of `predict_proba`.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        offset : array-like of shape (n_samples,) or (n_samples, n_classes), default=None
+            Added to the linear predictors, as in `fit`.
 
         Returns
         -------
         ndarray of shape (n_samples,)
         """
-        proba = self.predict_proba(X)
+        proba = self.predict_proba(X, offset=offset)
         return self.classes_[proba.argmax(axis=1)]
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None, *, offset: Any = None) -> float:
+        """Return the accuracy of `predict`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,), default=None
+        offset : array-like of shape (n_samples,) or (n_samples, n_classes), default=None
+            Added to the linear predictors, as in `fit`.
+
+        Returns
+        -------
+        float
+        """
+        return float(accuracy_score(y, self.predict(X, offset=offset), sample_weight=sample_weight))

@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from inspect import signature
 from typing import Any
 
 import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.pipeline import Pipeline
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils import _safe_indexing
 from sklearn.utils._indexing import _get_column_indices
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.metadata_routing import _raise_for_params
 from sklearn.utils.validation import _check_sample_weight, has_fit_parameter
 
 __all__ = [
+    "BaseSearchCV",
     "HasMethods",
     "Interval",
     "StrOptions",
     "check_weights",
     "column_indices",
     "fit_context",
-    "fit_weighted_pipeline",
+    "finish_glm",
+    "raise_for_params",
+    "request_weights",
+    "routing_enabled",
+    "rows_of",
     "safe_indexing",
     "validate_parameters",
 ]
 
 fit_context = _fit_context
+raise_for_params = _raise_for_params
 safe_indexing = _safe_indexing
+
+
+def rows_of(value: Any, ids: Any, n_rows: int) -> Any:
+    """Return the rows of what has one entry a row, and anything else as it is."""
+    if value is None or isinstance(value, str) or not hasattr(value, "__len__"):
+        return value
+    return _safe_indexing(value, ids) if len(value) == n_rows else value
 
 
 def column_indices(X: Any, key: Any) -> np.ndarray:
@@ -40,28 +54,31 @@ def validate_parameters(estimator: BaseEstimator) -> None:
     estimator._validate_params()
 
 
-def fit_weighted_pipeline(
-    pipeline: Pipeline, X: Any, y: np.ndarray, weight: np.ndarray
-) -> Pipeline:
-    """Fit a Pipeline with `sample_weight` for every step, nested ones too, that takes it."""
-    steps = dict(_weighted_steps(pipeline))
-    if not get_config()["enable_metadata_routing"]:
-        return pipeline.fit(X, y, **{f"{name}__sample_weight": weight for name in steps})
-    for step in steps.values():
-        step.set_fit_request(sample_weight=True)
-        if hasattr(step, "set_fit_transform_request"):
-            step.set_fit_transform_request(sample_weight=True)
-    return pipeline.fit(X, y, sample_weight=weight)
+def routing_enabled() -> bool:
+    """Return whether metadata routing is on."""
+    return bool(get_config()["enable_metadata_routing"])
 
 
-def _weighted_steps(pipeline: Pipeline) -> Iterator[tuple[str, BaseEstimator]]:
-    """Yield name and estimator of the steps whose `fit` names `sample_weight`."""
-    for name, step in pipeline.steps:
-        if isinstance(step, Pipeline):
-            for inner, estimator in _weighted_steps(step):
-                yield f"{name}__{inner}", estimator
-        elif step not in (None, "passthrough") and has_fit_parameter(step, "sample_weight"):
-            yield name, step
+def request_weights(estimator: Any) -> None:
+    """Have every estimator inside of one that names `sample_weight` in `fit` ask for it."""
+    inside = [estimator, *estimator.get_params(deep=True).values()]
+    for one in inside:
+        if hasattr(one, "set_fit_request") and has_fit_parameter(one, "sample_weight"):
+            one.set_fit_request(sample_weight=True)
+            if hasattr(one, "set_fit_transform_request"):
+                one.set_fit_transform_request(sample_weight=True)
+            if hasattr(one, "set_score_request") and has_parameter(one.score, "sample_weight"):
+                one.set_score_request(sample_weight=True)
+
+
+def has_parameter(method: Any, name: str) -> bool:
+    """Return whether a method names a parameter."""
+    return name in signature(method).parameters
+
+
+def finish_glm(estimator: Any) -> None:
+    """Set what `predict` of a generalised linear model needs beside its coefficients."""
+    estimator._base_loss = estimator._get_loss()
 
 
 def check_weights(sample_weight: Any, X: Any, owner: str) -> np.ndarray:

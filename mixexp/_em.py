@@ -16,7 +16,7 @@ from mixexp._blocks import Block, Design, Rows
 from mixexp._numerics import weighted_gram
 from mixexp._protocols import can
 
-__all__ = ["Problem", "Run", "State", "evaluate", "m_step", "run_em", "sweep"]
+__all__ = ["EStep", "Problem", "Run", "State", "evaluate", "fit_at", "m_step", "run_em", "sweep"]
 
 #: A fall of the bound by more than this, relative to max(1, |bound|), is a failed step.
 FALL_TOL = 1e-9
@@ -24,44 +24,71 @@ FALL_TOL = 1e-9
 #: Shares of a failed step that are tried before the step under a bound of the curvature.
 BACKTRACKS = (0.5, 0.25)
 
+#: Shares of a step that are compared where the bound cannot judge it, beside none and all.
+SHARES = (1 / 16, 1 / 4, 1 / 2)
+
 #: Iterations without a better bound after which a run without ascent ends.
 PATIENCE = 10
 
 
 @dataclass(frozen=True)
 class State:
-    """The parameters: a gate and a bank of experts. Parts are values, so a state is too."""
+    """The parameters: a gate and a bank of experts. Parts are values, so a state is too.
+
+    One of the two may be None where only the other is fitted.
+    """
 
     gate: Any
     bank: Any
 
     @property
-    def parts(self) -> tuple[Any, Any]:
-        """Gate and bank."""
-        return self.gate, self.bank
+    def parts(self) -> list:
+        """Gate and bank, as far as there are."""
+        return [part for part in (self.gate, self.bank) if part is not None]
+
+    def views(self, *gate_and_bank: Any) -> list:
+        """Return what belongs to each of `parts`."""
+        pairs = zip((self.gate, self.bank), gate_and_bank, strict=True)
+        return [view for part, view in pairs if part is not None]
 
     def apply(self, change: Callable[..., Any], *others: Any) -> State:
         """Return the state with `change(part, ...)` in place of each part."""
-        return State(*map(change, self.parts, *others))
+        changed = iter([change(*each) for each in zip(self.parts, *others, strict=True)])
+        return State(
+            None if self.gate is None else next(changed),
+            None if self.bank is None else next(changed),
+        )
+
+    def select(self, experts: np.ndarray) -> State:
+        """Return the state of some experts, in this order."""
+        return self.apply(lambda part: part.select(experts))
 
 
 @dataclass(frozen=True)
 class Problem:
-    """The inputs of a run."""
+    """The inputs of a run.
+
+    An expert with less than `smallest_share` of the weight of an equal share has collapsed, and
+    ends the run; 0 lets it go on. The last `n_fixed` responsibilities are not of experts that can
+    collapse.
+    """
 
     rows: Rows
     assigner: Assigner
     max_iter: int
     tol: float
+    smallest_share: float = 0.0
+    n_fixed: int = 0
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A state, its lower bound, and the statistics of an M-step from it."""
+    """A state, its lower bound, the statistics of an M-step from it, the experts' weight (K,)."""
 
     state: State
     bound: float
     statistics: list
+    mass: np.ndarray
 
 
 @dataclass
@@ -74,6 +101,8 @@ class Run:
     bounds: list[float] = field(default_factory=list)
     n_passes: int = 1
     converged: bool = False
+    collapsed: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))
+    n_earlier: int = 0  # iterations of segments before this one
 
     @property
     def state(self) -> State:
@@ -87,22 +116,24 @@ class Run:
 
 
 def sweep(
-    parts: tuple, rows: Rows, respond: Callable[[Block], tuple[np.ndarray, float]]
+    state: State, rows: Rows, respond: Callable[[Block], tuple[np.ndarray, np.ndarray, float]]
 ) -> tuple[float, list]:
     """Pass over the blocks once; return the objective and each part's summed statistics.
 
-    `respond` gives the responsibilities (K, m) of a block, times the row weights, and its share
-    of the objective. It has the parts' `log_prob` evaluated for parts that build on it.
+    `respond` gives the responsibilities (K, m) of a block's rows, times their weights, those of
+    its units (rows or groups, which the gate sees), and its share of the objective. It has the
+    parts' `log_prob` evaluated for parts that build on it.
     """
-    plan = _gram_plan(parts)
+    parts, plan = state.parts, _gram_plan(state.parts)
     objective = 0.0
     totals: list = []
     for block in rows.blocks():
-        resp, value = respond(block)
+        resp, unit_resp, value = respond(block)
         objective += value
-        sums = [part.statistics(block, resp) for part in parts]
+        views = state.views((block.unit, unit_resp), (block, resp))
+        sums = [part.statistics(*view) for part, view in zip(parts, views, strict=True)]
         for design, requests, size in plan:
-            _add_grams(block, resp, design, requests, size, parts, sums)
+            _add_grams(design, requests, size, parts, views, sums)
         if not totals:
             totals = sums
         else:
@@ -111,8 +142,11 @@ def sweep(
     return objective, totals
 
 
-def _gram_plan(parts: tuple) -> list[tuple[Design, list, int]]:
-    """Return per design the slices of stacked weight rows that parts ask for."""
+def _gram_plan(parts: list) -> list[tuple[Design, list, int]]:
+    """Return per design the slices of stacked weight rows that parts ask for.
+
+    Gate and experts have different designs where rows are grouped, as their rows differ then.
+    """
     plan: dict[Design, list] = {}
     for i, part in enumerate(parts):
         if can(part, "gram_weights"):
@@ -123,36 +157,35 @@ def _gram_plan(parts: tuple) -> list[tuple[Design, list, int]]:
 
 
 def _add_grams(
-    block: Block,
-    resp: np.ndarray,
-    design: Design,
-    requests: list,
-    size: int,
-    parts: tuple,
-    sums: list,
+    design: Design, requests: list, size: int, parts: list, views: list, sums: list
 ) -> None:
     """Add the Gram matrices of one design to its parts' statistics, by one product."""
+    block: Block = views[requests[0][0]][0]
     weights = np.empty((size, block.n_rows))
     for i, start, stop in requests:
-        parts[i].gram_weights(block, resp, weights[start:stop])
+        parts[i].gram_weights(*views[i], weights[start:stop])
     gram = weighted_gram(weights, block.matrix(design), block.products(design))
     for i, start, stop in requests:
         sums[i]["gram"] = gram[start:stop]
 
 
-def e_step(state: State, assigner: Assigner, step: int) -> Callable[[Block], tuple]:
-    """Return the E-step of a state, as `sweep` asks for it."""
+class EStep:
+    """The E-step of a state, as `sweep` asks for it; sums up the experts' weight as it goes."""
 
-    def respond(block: Block) -> tuple[np.ndarray, float]:
-        log_joint = state.bank.log_prob(block)
-        log_joint += state.gate.log_prob(block)
-        resp, objective = assigner(log_joint, block, step)
-        if block.weight is None:
-            return resp, float(objective.sum())
-        resp *= block.weight
-        return resp, float(objective @ block.weight)
+    def __init__(self, state: State, assigner: Assigner, step: int):
+        self.state, self.assigner, self.step = state, assigner, step
+        self.mass: Any = 0.0
 
-    return respond
+    def __call__(self, block: Block) -> tuple[np.ndarray, np.ndarray, float]:
+        """Return responsibilities of rows and units, and the block's share of the objective."""
+        unit = block.unit
+        log_joint = block.of_units(self.state.bank.log_prob(block))
+        log_joint += self.state.gate.log_prob(unit)
+        unit_resp, objective = self.assigner(log_joint, unit, self.step)
+        value = float(objective.sum() if unit.weight is None else objective @ unit.weight)
+        resp = block.of_rows(unit_resp)
+        self.mass += unit_resp.sum(axis=1)
+        return resp, unit_resp, value
 
 
 def evaluate(problem: Problem, state: State, step: int) -> Evaluation:
@@ -160,10 +193,12 @@ def evaluate(problem: Problem, state: State, step: int) -> Evaluation:
 
     A bound that is not finite is −inf.
     """
-    objective, statistics = sweep(state.parts, problem.rows, e_step(state, problem.assigner, step))
+    e_step = EStep(state, problem.assigner, step)
+    objective, statistics = sweep(state, problem.rows, e_step)
     priors = sum(part.log_prior() for part in state.parts if can(part, "log_prior"))
-    bound = (objective + priors) / problem.rows.total_weight
-    return Evaluation(state, bound if np.isfinite(bound) else -np.inf, statistics)
+    bound = (objective + priors) / problem.rows.units.total_weight
+    bound = bound if np.isfinite(bound) else -np.inf
+    return Evaluation(state, bound, statistics, e_step.mass)
 
 
 def _check_finite(evaluation: Evaluation, step: int) -> None:
@@ -177,7 +212,29 @@ def _check_finite(evaluation: Evaluation, step: int) -> None:
 
 def m_step(rows: Rows, state: State, statistics: list) -> State:
     """Return the state after each part's update."""
-    return state.apply(lambda part, sums: part.update(sums, rows), statistics)
+    return state.apply(
+        lambda part, sums, own: part.update(sums, own), statistics, state.views(rows.units, rows)
+    )
+
+
+@np.errstate(over="ignore", invalid="ignore")  # the engine looks at the bound
+def fit_at(state: State, rows: Rows, resp: np.ndarray, n_steps: int) -> State:
+    """Return a state after M-steps at fixed responsibilities (K, n), equal within groups."""
+    for _ in range(n_steps):
+
+        def respond(block: Block, state: State = state) -> tuple[np.ndarray, np.ndarray, float]:
+            for part, view in zip(state.parts, state.views(block.unit, block), strict=True):
+                if can(part, "get_parameters"):
+                    part.log_prob(view)
+            unit_resp = resp[:, block.start : block.stop]
+            if block.unit is not block:
+                unit_resp = unit_resp[:, block.firsts]
+            unit_resp = unit_resp.copy()
+            return block.of_rows(unit_resp), unit_resp, 0.0
+
+        _, statistics = sweep(state, rows, respond)
+        state = m_step(rows, state, statistics)
+    return state
 
 
 @np.errstate(over="ignore", invalid="ignore")  # the bound is looked at instead
@@ -188,7 +245,8 @@ def run_em(problem: Problem, state: State) -> Run:
     2. Update every part from its statistics (M-step).
     3. Pass again: the bound of the new state shows whether the step was good; if the bound
        fell, go back part of the way (`_safeguarded`). Newton steps can overshoot.
-    4. Stop where the gain, and the gain that Aitken's rule says is left, are below `tol`.
+    4. Stop where the gain, and the gain that Aitken's rule says is left, are below `tol`; or
+       where an expert has collapsed, for the caller to deal with it.
 
     So the bound always belongs to the state that it is reported for. Where a part is not fitted
     by likelihood the bound may fall; the best state is returned then.
@@ -199,6 +257,8 @@ def run_em(problem: Problem, state: State) -> Run:
     climbs = problem.assigner.monotone and all(part.monotone for part in state.parts)
     for step in range(1, problem.max_iter + 1):
         proposal = m_step(problem.rows, run.current.state, run.current.statistics)
+        if not climbs:
+            proposal = _line_search(problem, run.current.state, proposal, step - 1)
         trial = evaluate(problem, proposal, step)
         run.n_passes += 1
         climbs = problem.assigner.monotone and all(part.monotone for part in proposal.parts)
@@ -210,10 +270,20 @@ def run_em(problem: Problem, state: State) -> Run:
         run.bounds.append(trial.bound)
         if trial.bound >= run.best.bound or step == 1:
             run.best = trial
+        run.collapsed = _collapsed(problem, trial)
+        if len(run.collapsed):
+            break
         if _settled(run.bounds, problem.tol, climbs):
             run.converged = True
             break
     return run
+
+
+def _collapsed(problem: Problem, trial: Evaluation) -> np.ndarray:
+    """Return the experts that have too little weight."""
+    mass = trial.mass[: len(trial.mass) - problem.n_fixed]
+    equal = problem.rows.units.total_weight / len(mass)
+    return np.flatnonzero(mass < problem.smallest_share * equal)
 
 
 def _safeguarded(problem: Problem, run: Run, trial: Evaluation, step: int) -> Evaluation:
@@ -229,10 +299,7 @@ def _safeguarded(problem: Problem, run: Run, trial: Evaluation, step: int) -> Ev
         return trial
     proposal = trial.state
     for t in BACKTRACKS:
-        state = old.state.apply(
-            lambda part, new, t=t: part.toward(new, t) if can(part, "toward") else new,
-            proposal.parts,
-        )
+        state = old.state.apply(_share(t), proposal.parts)
         trial = evaluate(problem, state, step)
         run.n_passes += 1
         if trial.bound >= lowest:
@@ -242,6 +309,42 @@ def _safeguarded(problem: Problem, run: Run, trial: Evaluation, step: int) -> Ev
     trial = evaluate(problem, m_step(problem.rows, bounded, again.statistics), step)
     run.n_passes += 2
     return trial if trial.bound >= lowest else old
+
+
+def _line_search(problem: Problem, old: State, new: State, step: int) -> State:
+    """Return the state in which each Newton-type part has taken the best share of its step.
+
+    Where the bound need not climb it cannot show whether a step was good; the part's own
+    expected log-likelihood, at the responsibilities it was fitted to, does.
+    """
+    states = [old, *(old.apply(_share(t), new.parts) for t in SHARES), new]
+    looked = [
+        i
+        for i, (part, half) in enumerate(zip(new.parts, states[-2].parts, strict=True))
+        if can(part, "toward") and half is not part
+    ]
+    if not looked:
+        return new
+    gains = np.zeros((len(states), len(new.parts)))
+    for i in looked:
+        gains[:, i] = [
+            s.parts[i].log_prior() if can(s.parts[i], "log_prior") else 0.0 for s in states
+        ]
+    e_step = EStep(old, problem.assigner, step)
+    for block in problem.rows.blocks():
+        resp, unit_resp, _ = e_step(block)
+        views = new.views((block.unit, unit_resp), (block, resp))
+        for i in looked:
+            view, own = views[i]
+            gains[:, i] += [float(np.sum(own * s.parts[i].log_prob(view))) for s in states]
+    best = np.where(np.isfinite(gains), gains, -np.inf).argmax(axis=0)
+    best[[i for i in range(len(best)) if i not in looked]] = len(states) - 1
+    chosen = iter(best)
+    return new.apply(lambda *versions: versions[1 + next(chosen)], *(s.parts for s in states))
+
+
+def _share(t: float) -> Callable[..., Any]:
+    return lambda part, new: part.toward(new, t) if can(part, "toward") else new
 
 
 def _settled(bounds: list[float], tol: float, climbs: bool) -> bool:

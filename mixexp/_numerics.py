@@ -12,6 +12,7 @@ from scipy.linalg import eigh
 from scipy.linalg.lapack import dpotrf, dpotrs
 
 __all__ = [
+    "centred_where_shared",
     "column_products",
     "multinomial_bound_step",
     "multinomial_newton_step",
@@ -171,6 +172,7 @@ def multinomial_newton_step(
     theta: np.ndarray,
     penalty: np.ndarray,
     mass: float,
+    seen: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the full Newton step of a multinomial logistic model, centred over its classes.
 
@@ -191,6 +193,9 @@ def multinomial_newton_step(
     penalty : (p,)
     mass : float
         Weight of the rows; columns are scaled, so it is the size of Σ w x².
+    seen : ndarray of bool (K, p), optional
+        Coefficients that there are, the others stay at zero. Only columns that all classes see
+        are centred.
 
     Returns
     -------
@@ -206,16 +211,33 @@ def multinomial_newton_step(
     gauge = hessian[diagonal, diagonal].mean(axis=0).diagonal() / k
     hessian += np.diag(np.where(gauge > 0, gauge, 1.0))
     flat = hessian.transpose(0, 2, 1, 3).reshape(k * p, k * p)
-    step = solve_psd(flat, (gradient - penalty * theta).ravel()).reshape(k, p)
-    return step - step.mean(axis=0)
+    residual = (gradient - penalty * theta).ravel()
+    if seen is None:
+        step = solve_psd(flat, residual).reshape(k, p)
+        return step - step.mean(axis=0)
+    step = np.zeros((k, p))
+    free = np.flatnonzero(seen)
+    step.ravel()[free] = solve_psd(flat[np.ix_(free, free)], residual[free])
+    return centred_where_shared(step, seen)
+
+
+def centred_where_shared(step: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Return coefficients (K, p) centred over classes, in the columns that all classes see."""
+    return step - np.where(seen.all(axis=0), step.mean(axis=0), 0.0)
 
 
 def multinomial_bound_step(
-    gram: np.ndarray, gradient: np.ndarray, theta: np.ndarray, penalty: np.ndarray
+    gram: np.ndarray,
+    gradient: np.ndarray,
+    theta: np.ndarray,
+    penalty: np.ndarray,
+    seen: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the step under Böhning's bound of the Hessian, which cannot lower the objective.
 
-    −∇² ≤ ½ (I − 11ᵀ/K) ⊗ Σ w x xᵀ (Böhning 1992); with a centred gradient the classes separate.
+    −∇² ≤ ½ (I − 11ᵀ/K) ⊗ Σ w x xᵀ (Böhning 1992); with a centred gradient the classes separate,
+    and with classes that see different columns (`seen`, as for the Newton step) they do so under
+    the larger bound ½ I ⊗ Σ w x xᵀ.
 
     Parameters
     ----------
@@ -229,5 +251,12 @@ def multinomial_bound_step(
     (K, p)
     """
     residual = gradient - penalty * theta
-    step = solve_psd(0.5 * gram + np.diag(penalty), residual.T).T
-    return step - step.mean(axis=0)
+    matrix = 0.5 * gram + np.diag(penalty)
+    if seen is None:
+        step = solve_psd(matrix, residual.T).T
+        return step - step.mean(axis=0)
+    step = np.zeros_like(theta)
+    for own, out, rhs in zip(seen, step, residual, strict=True):
+        free = np.flatnonzero(own)
+        out[free] = solve_psd(matrix[np.ix_(free, free)], rhs[free])
+    return centred_where_shared(step, seen)

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mixexp._blocks import Block, Rows
 from mixexp._compat import check_weights
+from mixexp._inputs import check_constant_in_groups, checked_groups, refuse_missing, sorted_rows
 from mixexp._numerics import softmax_in_place
 from mixexp._protocols import can
 from mixexp._threads import single_thread
@@ -27,7 +28,8 @@ class PredictionMixin:
 
     gate_: Any
     _bank: Any
-    _expert_frames: bool
+    _frames: bool
+    _columns: tuple
     pooling: Any
 
     @abstractmethod
@@ -38,20 +40,54 @@ class PredictionMixin:
     def _unblocked(self, outputs: np.ndarray) -> np.ndarray:
         """Return outputs (n, K, q) in the shape the caller expects."""
 
-    def _new_rows(self, X: Any, y: Any = None) -> Rows:
+    def _new_rows(self, X: Any, y: Any = None, offset: Any = None) -> Rows:
         """Return checked rows to predict for."""
         check_is_fitted(self, "experts_")
-        frame = X if self._expert_frames and hasattr(X, "columns") else None
+        owner, batch = type(self).__name__, self._bank_is_batch()
+        frame = X if self._frames and hasattr(X, "columns") else None
         X = validate_data(
             self,
             X,
             reset=False,
             accept_sparse="csr" if self._accepts_sparse() else False,
             dtype=[np.float64, np.float32],
+            ensure_all_finite="allow-nan",
         )
-        rows = Rows(X, None if y is None else self._checked_y(y, X), frame=frame)
+        missing = refuse_missing(X, self._columns, self._refusing_missing(batch), owner)
+        rows = Rows(
+            X,
+            None if y is None else self._checked_y(y, X),
+            frame=frame,
+            offset=self._offset(offset, X, self._width(), batch),
+            missing=missing,
+        )
         rows.block_rows = PREDICTION_ROWS
         return rows
+
+    def _bank_is_batch(self) -> bool:
+        """Return whether experts were fitted one by one."""
+        return not can(self._bank, "gram_weights")
+
+    def _by_group(self, rows: Rows, groups: Any) -> tuple[Rows, np.ndarray, np.ndarray]:
+        """Return rows sorted by group, their order, and the group of each of the sorted units."""
+        codes = checked_groups(groups, rows.X, type(self).__name__)
+        assert codes is not None
+        if not getattr(self.gate_, "featureless", False):
+            check_constant_in_groups(rows.X, codes, self._columns[1], type(self).__name__)
+        order = np.argsort(codes, kind="stable")
+        return sorted_rows(rows, codes, order), order, codes
+
+    @abstractmethod
+    def _refusing_missing(self, batch: bool) -> tuple[list[str], list[str]]:
+        """Return the names of the experts, and of the gate, that take no NaN."""
+
+    @abstractmethod
+    def _offset(self, offset: Any, X: Any, width: int, batch: bool) -> Any:
+        """Return a checked offset as `Rows` holds it."""
+
+    @abstractmethod
+    def _width(self) -> int:
+        """Return the number of outputs, or of classes."""
 
     @abstractmethod
     def _checked_y(self, y: Any, X: Any) -> np.ndarray:
@@ -72,6 +108,7 @@ class PredictionMixin:
         Returns
         -------
         ndarray of shape (n_samples, n_experts)
+            With `noise_expert` there is one more column, the last one, for the noise.
         """
         return self._mapped(self._new_rows(X), self._gate_block)
 
@@ -83,7 +120,8 @@ class PredictionMixin:
     def route(self, X: Any) -> np.ndarray:
         """Return the weights with which the experts enter a prediction.
 
-        Without sparse routing these are the gate probabilities.
+        Without sparse routing these are the gate probabilities; with `noise_expert`, given that
+        the row is not noise.
 
         Parameters
         ----------
@@ -97,68 +135,111 @@ class PredictionMixin:
         return self._mapped(self._new_rows(X), self._route_block)
 
     def _route_block(self, block: Block) -> np.ndarray:
-        return self._gate_block(block)
+        log_gate = self.gate_.log_prob(block)[: self._bank.n_experts]
+        softmax_in_place(log_gate)
+        return log_gate.T
 
-    def predict_experts(self, X: Any) -> np.ndarray:
+    def predict_experts(self, X: Any, *, offset: Any = None) -> np.ndarray:
         """Return every expert's own prediction.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        offset : array-like of shape (n_samples,), default=None
+            Added to the linear predictor, as in `fit`.
 
         Returns
         -------
         ndarray of shape (n_samples, n_experts), with n_outputs or n_classes as a last axis where
         there are several outputs, or classes
         """
-        return self._mapped(self._new_rows(X), self._expert_block)
+        return self._mapped(self._new_rows(X, offset=offset), self._expert_block)
 
     def _expert_block(self, block: Block) -> np.ndarray:
         return self._unblocked(self._bank.predict(block).transpose(2, 0, 1))
 
     def _log_joint_block(self, block: Block) -> np.ndarray:
-        log_joint = self._bank.log_prob(block)
-        log_joint += self.gate_.log_prob(block)
+        log_joint = block.of_units(self._bank.log_prob(block))
+        log_joint += self.gate_.log_prob(block.unit)
         return log_joint
 
-    def responsibilities(self, X: Any, y: Any) -> np.ndarray:
+    def responsibilities(
+        self, X: Any, y: Any, *, offset: Any = None, groups: Any = None
+    ) -> np.ndarray:
         """Return responsibilities P(z = k | x, y), which know the target.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        offset : array-like of shape (n_samples,), default=None
+            Added to the linear predictor, as in `fit`.
+        groups : array-like of shape (n_samples,), default=None
+            Rows of a group share one responsibility.
 
         Returns
         -------
         ndarray of shape (n_samples, n_experts)
+            With `noise_expert` there is one more column, the last one: how likely a row is an
+            outlier.
         """
+        return self._resp(X, y, None, offset, groups)
+
+    def _resp(self, X: Any, y: Any, weight: Any, offset: Any, groups: Any) -> np.ndarray:
+        """Return responsibilities; where rows are grouped weights are exponents of their rows."""
 
         def block_resp(block: Block) -> np.ndarray:
             log_joint = self._log_joint_block(block)
             softmax_in_place(log_joint)
-            return log_joint.T
+            block.weight = None
+            return block.of_rows(log_joint).T
 
-        return self._mapped(self._new_rows(X, y), block_resp)
+        rows = self._new_rows(X, y, offset)
+        if groups is None:
+            return self._mapped(rows, block_resp)
+        rows.weight = weight
+        rows, order, _ = self._by_group(rows, groups)
+        found = self._mapped(rows, block_resp)
+        resp = np.empty_like(found)
+        resp[order] = found
+        return resp
 
-    def log_density(self, X: Any, y: Any) -> np.ndarray:
-        """Return log p(y | x) of every row; for classes log P(y | x).
+    def log_density(self, X: Any, y: Any, *, offset: Any = None, groups: Any = None) -> np.ndarray:
+        """Return log p(y | x) of every row, or group; for classes log P(y | x).
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        offset : array-like of shape (n_samples,), default=None
+            Added to the linear predictor, as in `fit`.
+        groups : array-like of shape (n_samples,), default=None
+            Rows of a group share one responsibility, and have one joint density.
 
         Returns
         -------
-        ndarray of shape (n_samples,)
+        ndarray of shape (n_samples,), or (n_groups,) in the order of the groups' values
             Natural logarithms, in units of 1 / y for a regression.
         """
-        return self._mapped(
-            self._new_rows(X, y), lambda block: softmax_in_place(self._log_joint_block(block))
-        )
+        return self._density(X, y, None, offset, groups)
 
-    def aic(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def _density(self, X: Any, y: Any, weight: Any, offset: Any, groups: Any) -> np.ndarray:
+        """Return log-densities of rows; of groups, where weights are exponents of their rows."""
+        rows = self._new_rows(X, y, offset)
+        if groups is not None:
+            rows.weight = weight
+            rows, _, _ = self._by_group(rows, groups)
+        return self._mapped(rows, lambda block: softmax_in_place(self._log_joint_block(block)))
+
+    def aic(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        offset: Any = None,
+        groups: Any = None,
+    ) -> float:
         """Return Akaike's information criterion, −2 log L + 2 p; smaller is better.
 
         Parameters
@@ -166,6 +247,10 @@ class PredictionMixin:
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,), default=None
+        offset : array-like of shape (n_samples,), default=None
+            Added to the linear predictor, as in `fit`.
+        groups : array-like of shape (n_samples,), default=None
+            Rows of a group share one responsibility.
 
         Returns
         -------
@@ -180,17 +265,31 @@ class PredictionMixin:
         -----
         Penalised coefficients count in full.
         """
-        log_likelihood, _ = self._log_likelihood(X, y, sample_weight)
+        log_likelihood, _ = self._log_likelihood(X, y, sample_weight, offset, groups)
         return -2 * log_likelihood + 2 * self._n_parameters()
 
-    def bic(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the Bayesian information criterion, −2 log L + p log n; n is the sum of weights.
+    def bic(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        offset: Any = None,
+        groups: Any = None,
+    ) -> float:
+        """Return the Bayesian information criterion, −2 log L + p log n.
+
+        n is the sum of weights, or the number of groups.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,), default=None
+        offset : array-like of shape (n_samples,), default=None
+            Added to the linear predictor, as in `fit`.
+        groups : array-like of shape (n_samples,), default=None
+            Rows of a group share one responsibility.
 
         Returns
         -------
@@ -201,10 +300,18 @@ class PredictionMixin:
         ValueError
             Where gate or experts have no known number of parameters.
         """
-        log_likelihood, n = self._log_likelihood(X, y, sample_weight)
+        log_likelihood, n = self._log_likelihood(X, y, sample_weight, offset, groups)
         return -2 * log_likelihood + self._n_parameters() * float(np.log(n))
 
-    def icl(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def icl(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        offset: Any = None,
+        groups: Any = None,
+    ) -> float:
         """Return the integrated completed likelihood: `bic` plus twice the entropy of z.
 
         The entropy is that of the responsibilities, so that experts that cannot be told apart
@@ -215,6 +322,10 @@ class PredictionMixin:
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,), default=None
+        offset : array-like of shape (n_samples,), default=None
+            Added to the linear predictor, as in `fit`.
+        groups : array-like of shape (n_samples,), default=None
+            Rows of a group share one responsibility.
 
         Returns
         -------
@@ -225,17 +336,27 @@ class PredictionMixin:
         ValueError
             Where gate or experts have no known number of parameters.
         """
-        entropy = entr(self.responsibilities(X, y)).sum(axis=1)
+        weight = None
         if sample_weight is not None:
-            entropy = entropy * check_weights(sample_weight, entropy, type(self).__name__)
-        return self.bic(X, y, sample_weight) + 2 * float(entropy.sum())
+            weight = check_weights(sample_weight, np.asarray(y), type(self).__name__)
+        entropy = entr(self._resp(X, y, weight, offset, groups)).sum(axis=1)
+        if groups is not None:
+            entropy = entropy[np.unique(np.asarray(groups), return_index=True)[1]]
+        elif weight is not None:
+            entropy = entropy * weight
+        bic = self.bic(X, y, sample_weight, offset=offset, groups=groups)
+        return bic + 2 * float(entropy.sum())
 
-    def _log_likelihood(self, X: Any, y: Any, sample_weight: Any) -> tuple[float, float]:
-        """Return the weighted log-likelihood and the sum of weights."""
-        density = self.log_density(X, y)
-        if sample_weight is None:
+    def _log_likelihood(
+        self, X: Any, y: Any, sample_weight: Any, offset: Any, groups: Any
+    ) -> tuple[float, float]:
+        """Return the weighted log-likelihood and the sum of weights, or number of groups."""
+        weight = None
+        if sample_weight is not None:
+            weight = check_weights(sample_weight, np.asarray(y), type(self).__name__)
+        density = self._density(X, y, weight, offset, groups)
+        if weight is None or groups is not None:
             return float(density.sum()), float(len(density))
-        weight = check_weights(sample_weight, density, type(self).__name__)
         return float(density @ weight), float(weight.sum())
 
     def _n_parameters(self) -> int:
@@ -249,7 +370,7 @@ class PredictionMixin:
                 )
         return sum(part.n_parameters for part in parts.values())
 
-    def _pooled(self, X: Any) -> np.ndarray:
+    def _pooled(self, X: Any, offset: Any = None) -> np.ndarray:
         """Return the pooled outputs of the experts."""
         pool = POOLINGS.get(self.pooling) if isinstance(self.pooling, str) else self.pooling
         if pool is None:
@@ -258,7 +379,7 @@ class PredictionMixin:
                 f"{sorted(POOLINGS)} and not callable."
             )
         return self._mapped(
-            self._new_rows(X),
+            self._new_rows(X, offset=offset),
             lambda block: self._checked_pool(
                 pool, self._route_block(block), self._expert_block(block)
             ),

@@ -1,7 +1,8 @@
 """The few shapes that hold the library together. Read this file first.
 
 Every EM iteration is a map over row blocks, a sum, and a small update. A *part* is a gate or a
-bank of K experts. Parts are values: `update` returns a new part and leaves the old one as it
+bank of K experts. A bank sees rows; a gate sees *units*, which are the rows or, where rows are
+grouped, one row a group. Parts are values: `update` returns a new part and leaves the old one as it
 was, so going back to an earlier state means keeping a reference.
 
 Optional capabilities are found by name and asked for with `can`:
@@ -21,8 +22,14 @@ Optional capabilities are found by name and asked for with `can`:
 ``deviance(block)``
     Misfit of each expert (K, m) in a unit that all experts share: what clusterwise starts
     compare.
+``select(experts)``
+    The part of some of the experts, in that order: for experts that are dropped or reordered.
+``finished(rows)``
+    The part as it predicts for new rows: called once, for the state that is returned.
 ``trimmed()``
     The same part without what it only knew of the training rows.
+``matching(statistics, rows)``
+    The region that each expert of a bank fits best, where experts differ in kind.
 """
 
 from __future__ import annotations
@@ -83,8 +90,11 @@ class Part(Protocol):
 class Gate(Part, Protocol):
     """The model of which expert is responsible, from x alone."""
 
-    def start(self, rows: Rows, n_experts: int, columns: np.ndarray | None) -> Gate:
-        """Return a part for these rows in which all experts are equally likely."""
+    def start(self, rows: Rows, n_experts: int, columns: Any) -> Gate:
+        """Return a part for these rows in which all experts are equally likely.
+
+        `columns` is None for all features, positions, or a list of positions for each expert.
+        """
 
 
 class ExpertBank(Part, Protocol):
@@ -96,29 +106,60 @@ class ExpertBank(Part, Protocol):
         """Return means (K, n_outputs, m) or class probabilities (K, n_classes, m)."""
 
     def fitted(self, feature_names: np.ndarray | None) -> list:
-        """Return the experts as fitted scikit-learn estimators."""
+        """Return the experts as fitted scikit-learn estimators; names are those of X."""
 
 
 class Family(Protocol):
-    """Turns an expert's prediction into a density of y."""
+    """Turns an expert's prediction into a density of y.
 
-    def evaluate(self, y: np.ndarray, mean: np.ndarray, dispersion: np.ndarray) -> tuple:
-        """Return log p(y) (K, m) and the score (K, n_outputs, m) up to the dispersion.
+    Shapes: y is (n_outputs, m); the linear predictor eta, score and curvature are
+    (K, n_outputs, m); parameters are (P, K, n_outputs), one row for each of `parameter_names`.
+    `mixexp.families` says what else a family has: link, range check, moments, distribution.
+    """
 
-        `y` is (n_outputs, m), `mean` (K, n_outputs, m), `dispersion` (K, n_outputs).
-        """
+    name: str
 
-    def scatter(self, score: np.ndarray, weighted: np.ndarray) -> np.ndarray:
-        """Return the additive statistic of the dispersion, (K, n_outputs).
+    #: "identity" or "log".
+    link: str
 
-        `weighted` is the score times the responsibilities; both are (K, n_outputs, m).
-        """
+    #: "dispersions" comes first where there is one.
+    parameter_names: tuple[str, ...]
+
+    #: Whether `evaluate` gives a curvature.
+    curved: bool
+
+    def initial(self, n_experts: int, n_outputs: int) -> np.ndarray:
+        """Return parameters to start from."""
 
     def n_parameters(self, n_experts: int, n_outputs: int) -> int:
-        """Return the number of free dispersions."""
+        """Return the number of free parameters."""
 
-    def dispersion(self, scatter: np.ndarray, mass: np.ndarray, floor: np.ndarray) -> np.ndarray:
-        """Return dispersions (K, n_outputs) from the statistic and the experts' weight (K,)."""
+    def mean(self, eta: np.ndarray) -> np.ndarray:
+        """Return the mean, or location, of a linear predictor."""
+
+    def eta(self, mean: np.ndarray) -> np.ndarray:
+        """Return the linear predictor of a mean."""
+
+    def evaluate(self, y: np.ndarray, eta: np.ndarray, parameters: np.ndarray) -> tuple:
+        """Return log p(y) (K, m), score, and curvature or None where it is 1.
+
+        Score and curvature are the first and minus the second derivative of log p by eta, both
+        times the squared dispersion; the curvature may be an expected or a majorising one.
+        """
+
+    def statistics(
+        self, score: np.ndarray, curvature: Any, resp: np.ndarray, weighted: np.ndarray
+    ) -> np.ndarray:
+        """Return the additive statistics of the parameters, (S, K, n_outputs).
+
+        `weighted` is the score times the responsibilities. The first one is twice the deviance in
+        units of the squared dispersion: a bank adds to it what its step and its penalty change.
+        """
+
+    def update(
+        self, statistics: np.ndarray, mass: np.ndarray, parameters: np.ndarray, floor: np.ndarray
+    ) -> np.ndarray:
+        """Return parameters from statistics and the experts' weight (K,)."""
 
 
 class StartContext(Protocol):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_array, check_consistent_length, validate_data
 
 from mixexp._base import BaseMixtureOfExperts
@@ -25,17 +26,26 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
 
     Parameters
     ----------
-    expert : estimator, default=None
-        Template of the experts: a regressor with `sample_weight` in `fit`, or a Pipeline that
-        ends in one. None is ridge regression on scaled columns. `LinearRegression` and `Ridge`
-        are fitted all at once in closed form.
+    expert : estimator, list of (name, estimator), `ExpertPool` or None, default=None
+        Template of the experts: any regressor, Pipeline, `TransformedTargetRegressor` or search;
+        or a list of different ones, `n_experts` long; or an `mixexp.experts.ExpertPool`, of which
+        each region takes the best. None is a linear model on scaled columns with a ridge penalty.
+        `LinearRegression`, `Ridge`, and for their families `PoissonRegressor`, `GammaRegressor`
+        and `TweedieRegressor` are fitted all at once. A regressor without `sample_weight` is
+        fitted on rows drawn by responsibility, with a warning.
     n_experts : int, default=4
-    gate : gate of `mixexp.gates`, default=None
-        None is `SoftmaxGate()`.
-    family : {"gaussian"} or family of `mixexp.families`, default="gaussian"
-        Density of y around an expert's prediction.
+    gate : gate of `mixexp.gates`, classifier or None, default=None
+        None is `SoftmaxGate()`; a classifier stands for `EstimatorGate(classifier)`.
+    family : {"gaussian", "student_t", "laplace", "poisson", "gamma"} or family of \
+            `mixexp.families`, default="gaussian"
+        Density of y around an expert's prediction. Poisson and gamma have a log link.
     expert_features, gate_features : indices, names, slice, mask or callable, default=None
-        Columns that experts and gate see, chosen as in `ColumnTransformer`; None is all.
+        Columns that experts and gate see, chosen as in `ColumnTransformer`; None is all. Or a
+        list of such selections, one an expert (of the gate: what each expert's score sees).
+    noise_expert : bool, default=False
+        Whether one more, fixed expert takes outliers: a uniform density over the range of the
+        training targets (for counts, over the whole numbers in it). It has a gate probability and
+        responsibilities, in the last column, and no part in predictions: `route` leaves it out.
     pooling : {"weighted", "argmax"} or callable, default="weighted"
         How the experts' outputs become one prediction: their mean weighted by gate probability,
         the output of the most probable expert, or a function of routing weights
@@ -49,6 +59,13 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     assignment : {"soft", "hard", "stochastic"}, default="soft"
         What the E-step hands to the experts: posterior probabilities, the most probable expert
         (classification EM), or one drawn from the posterior.
+    cross_fit : {"auto"}, bool or int, default="auto"
+        Whether the E-step uses out-of-fold predictions, from 5 folds or as many as given. "auto"
+        does for experts and gates that may memorise their rows: all but linear models.
+    on_collapse : {"reinit", "drop", "keep", "raise"}, default="reinit"
+        What becomes of an expert with less than 1 % of an equal share of the weight: it is
+        started again on the rows that are explained worst (twice at most), dropped, kept, or an
+        error. There is always a warning.
     max_iter : int, default=200
     tol : float, default=1e-6
         The run ends when the last gain of the lower bound, and the gain that Aitken's rule says
@@ -63,9 +80,15 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     experts_ : list of fitted estimators
     gate_ : fitted gate
     dispersions_ : ndarray of shape (n_experts,) or (n_experts, n_outputs)
-        Standard deviations around the experts' predictions, in units of y.
+        The family's scale around the experts' predictions, in units of y: standard deviation
+        (gaussian), scale (student_t, laplace), or coefficient of variation (gamma). Poisson has
+        none.
+    degrees_of_freedom_ : ndarray of shape (n_experts,) or (n_experts, n_outputs)
+        Of student_t.
     usage_ : ndarray of shape (n_experts,)
-        Weighted mean gate probability of each expert.
+        Weighted mean gate probability of each expert; with `noise_expert` the noise's is last.
+    cross_fitted_ : bool
+        Whether `lower_bound_` is an out-of-fold score.
     lower_bound_ : float
         Mean log-likelihood plus log-priors, per unit of sample weight, of the fitted parameters;
         with hard assignment, that of the classification likelihood.
@@ -105,7 +128,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
 
     _parameter_constraints: dict = {
         **BaseMixtureOfExperts._parameter_constraints,
-        "family": [StrOptions(set(FAMILIES)), HasMethods(["evaluate", "scatter", "dispersion"])],
+        "family": [StrOptions(set(FAMILIES)), HasMethods(["evaluate", "statistics", "update"])],
     }
 
     def __init__(
@@ -117,10 +140,13 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         family: Any = "gaussian",
         expert_features: Any = None,
         gate_features: Any = None,
+        noise_expert: bool = False,
         pooling: Any = "weighted",
         init: Any = "clusterwise",
         n_init: int = 10,
         assignment: str = "soft",
+        cross_fit: Any = "auto",
+        on_collapse: str = "reinit",
         max_iter: int = 200,
         tol: float = 1e-6,
         random_state: Any = None,
@@ -132,10 +158,13 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             gate=gate,
             expert_features=expert_features,
             gate_features=gate_features,
+            noise_expert=noise_expert,
             pooling=pooling,
             init=init,
             n_init=n_init,
             assignment=assignment,
+            cross_fit=cross_fit,
+            on_collapse=on_collapse,
             max_iter=max_iter,
             tol=tol,
             random_state=random_state,
@@ -144,15 +173,33 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         self.family = family
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> MixtureOfExpertsRegressor:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        groups: Any = None,
+        offset: Any = None,
+        **params: Any,
+    ) -> MixtureOfExpertsRegressor:
         """Fit gate and experts.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            May hold NaN where all experts take it.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,), default=None
             Frequencies of the rows.
+        groups : array-like of shape (n_samples,), default=None
+            Rows of one group (a patient, a shop) come from one expert: they share one
+            responsibility. The gate's features must be constant within groups.
+        offset : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+            Added to the linear predictor of every expert, on the link's scale: for counts with
+            an exposure, the logarithm of the exposure.
+        **params : dict
+            For the experts' `fit`, where metadata routing is enabled and they request it.
 
         Returns
         -------
@@ -161,30 +208,45 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         Raises
         ------
         ValueError
-            Where data or parameters make no sense; the message names them.
+            Where data or parameters make no sense, or an expert fails; the message names them.
         TypeError
             Where `expert` cannot be an expert of a regression.
 
         Warns
         -----
         ConvergenceWarning
-            Where EM did not converge, or the gate separates perfectly.
+            Where EM did not converge, the gate separates perfectly, or an expert collapsed.
         """
-        self._check_parts(classifier=False)
-        frame = X if hasattr(X, "columns") else None
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse="csr" if self._accepts_sparse() else False,
-            dtype=[np.float64, np.float32],
-            multi_output=True,
-            y_numeric=True,
-        )
-        family = FAMILIES[self.family]() if isinstance(self.family, str) else self.family
-        self._y_shape = y.shape[1:]
-        self._fit_mixture(X, y, sample_weight, frame, classes=None, family=family)
+        with self._all_or_nothing():
+            self._check_parts(classifier=False)
+            frame = X if hasattr(X, "columns") else None
+            X, y = validate_data(
+                self,
+                X,
+                y,
+                accept_sparse="csr" if self._accepts_sparse() else False,
+                dtype=[np.float64, np.float32],
+                ensure_all_finite="allow-nan",
+                multi_output=True,
+                y_numeric=True,
+            )
+            family = FAMILIES[self.family]() if isinstance(self.family, str) else self.family
+            self._y_shape = y.shape[1:]
+            self._fit_mixture(
+                X,
+                y,
+                sample_weight,
+                frame,
+                groups=groups,
+                offset=offset,
+                params=params,
+                classes=None,
+                family=family,
+            )
         return self
+
+    def _width(self) -> int:
+        return int(np.prod(self._y_shape))
 
     def _targets_block(self, y: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(y.reshape(len(y), -1).T, dtype=np.float64)
@@ -204,37 +266,64 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     def _unblocked(self, outputs: np.ndarray) -> np.ndarray:
         return outputs if self._y_shape else outputs[..., 0]
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Any, *, offset: Any = None) -> np.ndarray:
         """Predict the targets.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        offset : array-like of shape (n_samples,), default=None
+            Added to the linear predictor, as in `fit`.
 
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
-        return self._pooled(X)
+        return self._pooled(X, offset)
 
-    def predict_distribution(self, X: Any) -> MixtureDistribution:
+    def score(self, X: Any, y: Any, sample_weight: Any = None, *, offset: Any = None) -> float:
+        """Return the coefficient of determination R² of `predict`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), default=None
+        offset : array-like of shape (n_samples,), default=None
+            Added to the linear predictor, as in `fit`.
+
+        Returns
+        -------
+        float
+        """
+        return float(r2_score(y, self.predict(X, offset=offset), sample_weight=sample_weight))
+
+    def predict_distribution(self, X: Any, *, offset: Any = None) -> MixtureDistribution:
         """Return the distribution of y for every row.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        offset : array-like of shape (n_samples,), default=None
+            Added to the linear predictor, as in `fit`.
 
         Returns
         -------
         MixtureDistribution
             With mean, variance, pdf, cdf, quantile, interval and sample. Its mean is `predict`
-            of the weighted pooling.
+            of the weighted pooling. A noise expert has no part in it.
         """
+        parameters = self._bank.parameters
         return MixtureDistribution(
-            self.route(X), self.predict_experts(X), self.dispersions_, self._bank.family
+            self.route(X),
+            self.predict_experts(X, offset=offset),
+            parameters if self._y_shape else parameters[..., 0],
+            self._bank.family,
         )
 
-    def sample_y(self, X: Any, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
+    def sample_y(
+        self, X: Any, n_samples: int = 1, random_state: Any = None, *, offset: Any = None
+    ) -> np.ndarray:
         """Draw targets from the predictive distribution.
 
         Parameters
@@ -243,12 +332,14 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         n_samples : int, default=1
             Draws a row.
         random_state : int, RandomState instance or None, default=None
+        offset : array-like of shape (n_samples,), default=None
+            Added to the linear predictor, as in `fit`.
 
         Returns
         -------
         ndarray of shape (n_samples_X, n_samples) or (n_samples_X, n_outputs, n_samples)
         """
-        return self.predict_distribution(X).sample(n_samples, random_state)
+        return self.predict_distribution(X, offset=offset).sample(n_samples, random_state)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -14,8 +14,9 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from mixexp._assign import Assigner, Soft
-from mixexp._blocks import Block, Rows
-from mixexp._em import Problem, Run, State, e_step, m_step, run_em, sweep
+from mixexp._blocks import Rows
+from mixexp._collapse import LongRun, long_run
+from mixexp._em import EStep, Problem, Run, State, fit_at, m_step, run_em, sweep
 from mixexp._protocols import can
 
 __all__ = ["Restart", "Search", "search"]
@@ -25,6 +26,9 @@ ROUND_ITER, MIN_ROUNDS, MAX_ROUNDS = 8, 2, 8
 
 #: Multiplications that all short runs together may take: wide data get fewer rounds.
 START_WORK = 5e11
+
+#: Share of every row that starts give to the noise expert.
+NOISE_SHARE = 0.05
 
 #: Long runs at most, where they end with a dispersion on its floor.
 MAX_LONG_RUNS = 3
@@ -57,7 +61,8 @@ class Restart:
     n_iter : int
         EM iterations, on the sketch and in the long run.
     events : list of str
-        ``"long run"`` where the start was continued on all rows.
+        ``"long run"`` where the start was continued on all rows; what became of experts that
+        collapsed in it.
     flags : list of str
         ``"dispersion on its floor"``: a spurious maximum of the likelihood.
     """
@@ -83,8 +88,13 @@ class Search:
         At its start.
     bank : ExpertBank
         A one-expert bank that starts use.
-    batch_bank : ExpertBank or None
-        The bank of the long run where it is not the one that starts use.
+    batch_gate, batch_bank : Gate and ExpertBank, or None
+        Those of the long run where they are not the ones that starts use.
+    noise : callable or None
+        Adds the noise expert to a bank; gates have it already.
+    on_collapse : {"reinit", "drop", "keep", "raise"}
+    owner : str
+        Class of the mixture, for messages.
     start : Partition or ndarray (K, n)
         How to set out, or the responsibilities of `rows` to set out from.
     """
@@ -93,7 +103,11 @@ class Search:
     sketch: Rows
     gate: Any
     bank: Any
+    batch_gate: Any
     batch_bank: Any
+    noise: Any
+    on_collapse: str
+    owner: str
     n_experts: int
     start: Any
     n_init: int
@@ -129,28 +143,11 @@ class Context:
 
     def fit_experts(self, resp: np.ndarray) -> Any:
         """Return the bank after one M-step at these responsibilities."""
-        return fit_parts((self.bank,), self.rows, resp, 1)[0]
+        return fit_at(State(None, self.bank), self.rows, self.rows.shared(resp), 1).bank
 
     def deviance(self, bank: Any) -> np.ndarray:
         """Return every expert's misfit of every row, (K, n)."""
         return np.concatenate([bank.deviance(block) for block in self.rows.blocks()], axis=1)
-
-
-@np.errstate(over="ignore", invalid="ignore")  # the engine looks at the bound
-def fit_parts(parts: tuple, rows: Rows, resp: np.ndarray, n_steps: int) -> tuple:
-    """Return parts after M-steps at fixed responsibilities (K, n)."""
-    for _ in range(n_steps):
-
-        def respond(block: Block, parts: tuple = parts) -> tuple[np.ndarray, float]:
-            for part in parts:
-                if can(part, "get_parameters"):
-                    part.log_prob(block)
-            here = resp[:, block.start : block.stop]
-            return here if block.weight is None else here * block.weight, 0.0
-
-        _, statistics = sweep(parts, rows, respond)
-        parts = tuple(part.update(sums, rows) for part, sums in zip(parts, statistics, strict=True))
-    return parts
 
 
 def search(task: Search) -> tuple[Run, list[Restart]]:
@@ -164,17 +161,16 @@ def search(task: Search) -> tuple[Run, list[Restart]]:
        next best is tried, up to three; a flagged run is returned only if all are.
     """
     ones = np.ones((1, task.sketch.n_rows))
-    one = fit_parts((task.bank,), task.sketch, ones, ONE_EXPERT_STEPS)[0]
+    one = fit_at(State(None, task.bank), task.sketch, ones, ONE_EXPERT_STEPS).bank
     bank = one.replicate(task.n_experts)
     candidates = _candidates(task, bank)
     restarts = [candidate.record for candidate in candidates]
-    problem = Problem(task.rows, task.assigner, task.max_iter, task.tol)
     chosen: Run | None = None
     for candidate in _ranked(candidates):
-        run = run_em(problem, _handed_over(task, candidate.state))
         record = candidate.record
-        record.bound, record.n_iter = run.bound, record.n_iter + len(run.bounds)
         record.events.append("long run")
+        run = long_run(_long_run(task), _handed_over(task, candidate.state), record.events)
+        record.bound, record.n_iter = run.bound, record.n_iter + run.n_earlier + len(run.bounds)
         record.flags = _flags(run.state)
         if chosen is None or not record.flags or run.bound > chosen.bound:
             chosen = run
@@ -182,6 +178,25 @@ def search(task: Search) -> tuple[Run, list[Restart]]:
             break
     assert chosen is not None
     return chosen, restarts
+
+
+def _long_run(task: Search) -> LongRun:
+    gate = task.gate if task.batch_gate is None else task.batch_gate
+    return LongRun(
+        Problem(task.rows, task.assigner, task.max_iter, task.tol),
+        gate,
+        task.on_collapse,
+        int(task.noise is not None),
+        task.owner,
+    )
+
+
+def _with_noise(task: Search, bank: Any, resp: np.ndarray) -> tuple[Any, np.ndarray]:
+    """Return bank and responsibilities with those of the noise expert, where there is one."""
+    if task.noise is None:
+        return bank, resp
+    noise = np.full((1, resp.shape[1]), NOISE_SHARE)
+    return task.noise(bank), np.concatenate([(1 - NOISE_SHARE) * resp, noise])
 
 
 @dataclass
@@ -211,8 +226,9 @@ class _Candidate:
 def _candidates(task: Search, bank: Any) -> list[_Candidate]:
     """Return the starts after their short runs."""
     if isinstance(task.start, np.ndarray):
-        gate, bank = fit_parts((task.gate, bank), task.rows, task.start, START_STEPS)
-        return [_Candidate(State(gate, bank), Restart((task.seed,), -np.inf, 0))]
+        bank, resp = _with_noise(task, bank, task.rows.shared(task.start))
+        state = fit_at(State(task.gate, bank), task.rows, resp, START_STEPS)
+        return [_Candidate(state, Restart((task.seed,), -np.inf, 0))]
     n_init = task.n_init if task.start.random and task.n_experts > 1 else 1
     context = Context(task.sketch, task.n_experts, bank)
     parallel = Parallel(n_jobs=task.n_jobs, prefer="threads")
@@ -249,8 +265,9 @@ def _one_start(task: Search, context: Context, seed: tuple[int, ...]) -> _Candid
         resp = np.ones((1, context.rows.n_rows))
     else:
         resp = task.start.responsibilities(context, np.random.default_rng(seed))
-    gate, bank = fit_parts((task.gate, context.bank), context.rows, resp, START_STEPS)
-    return _Candidate(State(gate, bank), Restart(seed, -np.inf, 0))
+    bank, resp = _with_noise(task, context.bank, context.rows.shared(resp))
+    state = fit_at(State(task.gate, bank), context.rows, resp, START_STEPS)
+    return _Candidate(state, Restart(seed, -np.inf, 0))
 
 
 def _short_run(task: Search, state: State) -> Run:
@@ -263,17 +280,33 @@ def _ranked(candidates: list[_Candidate]) -> list[_Candidate]:
 
 
 def _handed_over(task: Search, state: State) -> State:
-    """Return the state of the long run: the same, or batch experts trained at its E-step."""
-    bank = task.batch_bank
-    if bank is None:
+    """Return the state of the long run: the same, or batch parts trained at its E-step.
+
+    Experts of different kinds are first matched to the regions that they fit best, unless the
+    user said which region is whose.
+    """
+    gate, bank = task.batch_gate, task.batch_bank
+    if gate is None and bank is None:
         return state
-    if can(state.bank, "floor") and can(bank, "with_floor"):
-        bank = bank.with_floor(state.bank.floor)
-    if isinstance(task.start, np.ndarray):
-        return State(state.gate, fit_parts((bank,), task.rows, task.start, 1)[0])
-    respond = e_step(state, task.assigner, 0)
-    _, statistics = sweep((state.gate, bank), task.rows, respond)
-    return m_step(task.rows, State(state.gate, bank), statistics)
+    given = isinstance(task.start, np.ndarray)
+    if bank is not None:
+        if can(state.bank, "floor") and can(bank, "with_floor"):
+            bank = bank.with_floor(state.bank.floor)
+        bank = bank if task.noise is None else task.noise(bank)
+    batch = State(gate or state.gate, bank or state.bank)
+    if given:
+        _, resp = _with_noise(task, state.bank, task.rows.shared(task.start))
+        return fit_at(batch, task.rows, resp, 1)
+    respond = EStep(state, task.assigner, 0)
+    if bank is not None and can(bank, "matching"):
+        _, statistics = sweep(State(None, bank), task.rows, respond)
+        order = bank.matching(statistics[0], task.rows)
+        order = np.append(order, np.arange(len(order), len(order) + (task.noise is not None)))
+        state = state.select(order)
+        batch = State(gate or state.gate, bank)
+        respond = EStep(state, task.assigner, 0)
+    _, statistics = sweep(batch, task.rows, respond)
+    return m_step(task.rows, batch, statistics)
 
 
 def _flags(state: State) -> list[str]:

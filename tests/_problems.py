@@ -6,8 +6,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp._blocks import Rows
-from mixexp._em import sweep
-from mixexp._search import fit_parts
+from mixexp._em import State, fit_at, sweep
 from mixexp.experts import linear_bank
 from mixexp.families import Gaussian
 from mixexp.gates import ConstantGate, SoftmaxGate
@@ -71,9 +70,10 @@ def statistics_of(part, rows, resp):
     def respond(block):
         part.log_prob(block)
         here = resp[:, block.start : block.stop]
-        return here if block.weight is None else here * block.weight, 0.0
+        here = here if block.weight is None else here * block.weight
+        return here, here, 0.0
 
-    return sweep((part,), rows, respond)[1][0]
+    return sweep(State(part, None), rows, respond)[1][0]
 
 
 def expected_log_prob(part, rows, resp):
@@ -88,7 +88,7 @@ def expected_log_prob(part, rows, resp):
 
 def fit_part(part, rows, resp, n_steps=1):
     """Return a part after M-steps at fixed responsibilities (K, n)."""
-    return fit_parts((part,), rows, resp, n_steps)[0]
+    return fit_at(State(part, None), rows, resp, n_steps).gate
 
 
 def numeric_gradient(function, vector, step=1e-5):

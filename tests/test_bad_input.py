@@ -1,6 +1,7 @@
 """Bad input, all of it: a clear error, or a sound result where scikit-learn gives one too."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,7 +55,8 @@ def after_fit(method: Callable) -> Callable:
 class Case:
     """One kind of input, and what has to come of it.
 
-    `message` None means that a finite result has to; `{name}` in it is the class of the mixture.
+    `message` None means that a finite result has to, with a `warning` where there is one; `{name}`
+    in both is the class of the mixture.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Case:
     data: Callable = lambda X, y: (X, y, None)
     call: Callable = fit
     parameters: dict = field(default_factory=dict)
+    warning: str | None = None
 
 
 def with_value(value):
@@ -451,37 +454,36 @@ CASES = [
         error=TypeError,
         parameters={"expert": make_pipeline(StandardScaler(), Ridge())},
     ),
-    Case(
-        "expert: a transformer",
-        "'expert' parameter of {name} must be .*'predict'",
-        error=(TypeError, ValueError),
-        parameters={"expert": StandardScaler()},
-    ),
-    Case(
-        "expert: an empty pipeline end",
-        "'expert' parameter of {name} must be .*'predict'",
-        error=(TypeError, ValueError),
-        parameters={"expert": make_pipeline(StandardScaler(), "passthrough")},
+    *(
+        Case(f"expert: {what}", message, kinds, error=TypeError, parameters={"expert": expert})
+        for what, expert in {
+            "a transformer": StandardScaler(),
+            "an empty pipeline end": make_pipeline(StandardScaler(), "passthrough"),
+        }.items()
+        for kinds, message in [
+            (REGRESSOR, f"{{name}}: expert {type(expert).__name__} has no predict;"),
+            (CLASSIFIER, f"{{name}}: expert must be a classifier .*got {type(expert).__name__}"),
+        ]
     ),
     Case(
         "expert: no sample_weight",
-        "{name}: expert NoWeights does not take sample_weight",
+        None,
         REGRESSOR,
-        error=TypeError,
+        warning="{name}: expert NoWeights does not take sample_weight in fit.*drawn",
         parameters={"expert": NoWeights()},
     ),
     Case(
         "expert: no sample_weight, a classifier",
-        "{name}: expert KNeighborsClassifier does not take sample_weight",
+        None,
         CLASSIFIER,
-        error=TypeError,
+        warning="{name}: expert KNeighborsClassifier does not take sample_weight in fit.*drawn",
         parameters={"expert": KNeighborsClassifier()},
     ),
     Case(
         "expert: no sample_weight at the end of a pipeline",
-        "{name}: expert .*sample_weight",
+        None,
         REGRESSOR,
-        error=TypeError,
+        warning=r"{name}: expert Pipeline\(KNeighborsRegressor\) does not take sample_weight",
         parameters={"expert": make_pipeline(StandardScaler(), KNeighborsRegressor())},
     ),
     Case(
@@ -524,7 +526,12 @@ CASES = [
         error=(TypeError, ValueError),
         parameters={"gate": SoftmaxGate},
     ),
-    Case("gate: a regressor", "'gate' parameter of {name}", parameters={"gate": Ridge()}),
+    Case(
+        "gate: a regressor",
+        "{name}: gate .*classifier.*got Ridge",
+        error=TypeError,
+        parameters={"gate": Ridge()},
+    ),
     Case(
         "gate: negative alpha",
         r"SoftmaxGate: alpha must be .*got -1",
@@ -696,7 +703,12 @@ def test_bad_input(kind, case):
     parameters = {"n_experts": 2, "n_init": 2, "random_state": 0, **case.parameters}
     model = MIXTURES[kind](**parameters)
     if case.message is None:
-        model.fit(X, y) if weight is None else model.fit(X, y, sample_weight=weight)
+        expected = nullcontext()
+        if case.warning is not None:
+            message = case.warning.replace("{name}", f"MixtureOfExperts{kind}")
+            expected = pytest.warns(UserWarning, match=message)
+        with expected:
+            fit(model, X, y, weight)
         for output in outputs(model, X):
             assert np.all(np.isfinite(output))
         assert np.isfinite(model.lower_bound_)

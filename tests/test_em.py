@@ -52,7 +52,7 @@ def recomputed_bound(model, X, y, weight):
 def test_bounds_never_fall(first):
     for seed in range(first, first + 20):
         model, X, y, weight = random_problem(seed)
-        model.fit(X, y, sample_weight=weight)
+        model.set_params(on_collapse="keep").fit(X, y, sample_weight=weight)
         bounds = model.lower_bounds_
         assert len(bounds) == model.n_iter_ == model.max_iter, seed
         assert np.all(np.isfinite(bounds)), seed
@@ -145,7 +145,10 @@ def test_estimators_that_are_likelihood_fits_climb(rng, assignment):
 @unconverged
 @pytest.mark.parametrize(
     "options",
-    [{"assignment": "stochastic"}, {"expert": DecisionTreeRegressor(max_depth=5)}],
+    [
+        {"assignment": "stochastic"},
+        {"expert": DecisionTreeRegressor(max_depth=5), "cross_fit": False},
+    ],
     ids=["stochastic", "tree"],
 )
 def test_without_ascent_the_best_state_is_returned(rng, options):
@@ -269,9 +272,10 @@ def test_stacked_gram_products_are_those_of_each_part(rng, d, same_design):
     def respond(block):
         for part in (gate, bank):
             part.log_prob(block)
-        return resp[:, block.start : block.stop] * block.weight, 1.5
+        here = resp[:, block.start : block.stop] * block.weight
+        return here, here, 1.5
 
-    objective, both = sweep((gate, bank), rows, respond)
+    objective, both = sweep(State(gate, bank), rows, respond)
     assert objective == 3.0  # of two blocks
     for part, sums in zip((gate, bank), both, strict=True):
         alone = statistics_of(part, rows, resp)
@@ -418,21 +422,32 @@ def test_a_closed_form_keeps_its_step_when_another_part_goes_back(rng):
     assert not can(Closed(0.0, 1.0), "toward")
 
 
-def test_no_safeguard_where_no_ascent_is_claimed(rng):
+def test_newton_steps_are_searched_where_no_ascent_is_claimed(rng):
     y = rng.standard_normal(50) + 3.0
 
     class Free(Newton):
-        """Not a likelihood fit."""
+        """In a run whose bound need not climb."""
 
         monotone = False
 
-    run = run_fake(Free(0.0, 3.0), y, max_iter=3)
-    assert run.n_passes == 4
-    # theta goes 0, 3m, -3m, 9m, each step further off: the first of them is the best
-    expected = [-0.5 * np.mean((y - t * y.mean()) ** 2) for t in (3, -3, 9)]
+    run = run_fake(Free(0.0, 3.0), y, max_iter=2)
+    assert run.n_passes == 3
+    # of the shares 0, 1/16, 1/4, 1/2 and 1 of a step to 3m, a quarter ends nearest to m; then the
+    # step is to 1.5m, and again a quarter of it ends nearest
+    expected = [-0.5 * np.mean((y - t * y.mean()) ** 2) for t in (0.75, 0.9375)]
     assert_allclose(run.bounds, expected, rtol=1e-12)
-    assert_allclose(run.state.bank.theta, 3 * y.mean())
-    assert run.bound == max(run.bounds)
+    assert_allclose(run.state.bank.theta, 0.9375 * y.mean())
+
+
+def test_a_step_that_is_no_ascent_is_not_taken_where_no_ascent_is_claimed(rng):
+    class Free(Newton):
+        """In a run whose bound need not climb; its step goes down."""
+
+        monotone = False
+
+    y = rng.standard_normal(50) + 3.0
+    run = run_fake(Free(0.0, -1.0), y, max_iter=3)
+    assert run.state.bank.theta == 0.0
 
 
 def test_rounding_is_not_a_fall(rng):

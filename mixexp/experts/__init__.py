@@ -2,42 +2,67 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import GammaRegressor, LogisticRegression, PoissonRegressor, Ridge
 
 from mixexp._blocks import Rows
 from mixexp._compat import validate_parameters
-from mixexp.experts._estimator import EstimatorBank, check_expert, takes_sparse
+from mixexp.experts._candidates import (
+    ExpertPool,
+    candidates_of,
+    check_expert,
+    check_single_output,
+    named,
+    with_params,
+)
+from mixexp.experts._estimator import EstimatorBank
 from mixexp.experts._linear import LinearBank
 from mixexp.experts._logistic import LogisticBank
-from mixexp.experts._templates import LinearTerms, linear_terms
+from mixexp.experts._noise import NoiseBank, uniform_log_density
+from mixexp.experts._templates import LinearTerms, linear_terms, memorises
+from mixexp.experts._training import Trainer
 
 __all__ = [
     "EstimatorBank",
+    "ExpertPool",
     "LinearBank",
     "LogisticBank",
+    "NoiseBank",
+    "Trainer",
+    "candidates_of",
     "check_expert",
+    "check_single_output",
     "has_bank",
     "linear_bank",
-    "takes_sparse",
+    "memorises",
+    "named",
+    "uniform_log_density",
+    "with_params",
 ]
 
 #: Penalty of the default expert, on columns scaled by their standard deviation.
 DEFAULT_ALPHA = 0.3
 
+#: What stands for the default expert, as a fitted estimator, where the link is not the identity.
+DEFAULT_EXPERT = {"poisson": PoissonRegressor, "gamma": GammaRegressor}
 
-def has_bank(expert: BaseEstimator | None) -> bool:
-    """Return whether an expert template is fitted by a bank in closed form or by Newton steps."""
-    return expert is None or linear_terms(expert) is not None
+
+def has_bank(expert: Any, family: Any) -> bool:
+    """Return whether an expert template is fitted by a bank in closed form or by Newton steps.
+
+    `family` is None for classes.
+    """
+    return expert is None or linear_terms(expert, family) is not None
 
 
 def linear_bank(
-    expert: BaseEstimator | None,
+    expert: Any,
     rows: Rows,
-    columns: np.ndarray | None,
+    columns: Any,
     *,
     classes: Any,
     family: Any,
@@ -45,25 +70,49 @@ def linear_bank(
     """Return a one-expert bank of linear or logistic models for a template that has one.
 
     Templates without a bank get that of the default expert: what starts use in their place.
+    `columns` is None, the columns of all experts, or a list of the columns of each.
     """
-    terms = None if expert is None else linear_terms(expert)
+    terms = None if expert is None else linear_terms(expert, family)
+    template: BaseEstimator
     if terms is None:
-        template = Ridge(DEFAULT_ALPHA) if classes is None else LogisticRegression()
         terms = LinearTerms(DEFAULT_ALPHA, fit_intercept=True, input_units=False)
+        if classes is not None:
+            template = LogisticRegression()
+        elif family.link == "identity":
+            template = Ridge(DEFAULT_ALPHA)
+        else:
+            template = DEFAULT_EXPERT.get(family.name, PoissonRegressor)()
     else:
         validate_parameters(expert)
         template = expert
-    design = rows.design(columns, terms.fit_intercept)
+    union = np.unique(np.concatenate(columns)) if isinstance(columns, list) else columns
+    design = rows.design(union, terms.fit_intercept)
+    mask = _mask(design, columns) if isinstance(columns, list) else None
     if classes is not None:
         return LogisticBank(
-            template, design, classes=classes, alpha=terms.alpha, input_units=terms.input_units
+            template,
+            design,
+            classes=classes,
+            alpha=terms.alpha,
+            input_units=terms.input_units,
+            mask=mask,
         )
-    size = np.abs(rows.y).max(axis=1)
-    return LinearBank(
+    if terms.per_weight:
+        terms = replace(terms, alpha=terms.alpha * rows.total_weight)
+    size = np.abs(rows.y).max(axis=1) if family.link == "identity" else np.ones(len(rows.y))
+    bank = LinearBank(
         template,
         design,
-        alpha=terms.alpha,
-        input_units=terms.input_units,
+        terms=terms,
         family=family,
         floor=np.finfo(float).eps * np.where(size > 0, size, 1.0),
+        mask=mask,
     )
+    return bank.from_mean(rows) if family.link == "log" and terms.fit_intercept else bank
+
+
+def _mask(design: Any, columns: list) -> np.ndarray:
+    """Return which rows of the design each expert sees, (K, n_design)."""
+    slopes = [np.isin(design.columns, own) for own in columns]
+    seen = np.array([np.append(own, own[design.indicators]) for own in slopes])
+    return np.hstack([np.ones((len(seen), int(design.intercept)), dtype=bool), seen])

@@ -1,27 +1,19 @@
-"""The estimator bank: K copies of any scikit-learn estimator with `sample_weight`."""
+"""The estimator bank: K scikit-learn estimators, each fitted on its share of the rows."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
-from sklearn.base import BaseEstimator, clone, is_classifier
-from sklearn.dummy import DummyClassifier
-from sklearn.pipeline import Pipeline
-from sklearn.utils import get_tags
-from sklearn.utils.validation import has_fit_parameter
+from scipy.optimize import linear_sum_assignment
 
 from mixexp._blocks import Block, Rows
-from mixexp._compat import fit_weighted_pipeline
+from mixexp._fitting import folds_of
 from mixexp._protocols import evolve
-from mixexp._threads import single_thread
 from mixexp.experts._templates import log_penalty
+from mixexp.experts._training import Fit, Task, Trainer
 
-__all__ = ["EstimatorBank", "check_expert"]
-
-#: Rows with less than this share of an expert's largest weight are not handed to it.
-NEGLIGIBLE = 1e-10
+__all__ = ["EstimatorBank"]
 
 #: An expert with less than this share of all weight stays as it is.
 EMPTY_SHARE = 1e-12
@@ -29,94 +21,67 @@ EMPTY_SHARE = 1e-12
 #: Class probabilities enter the density no smaller than this: a leaf's 0 is not a proof.
 SMALLEST_PROBA = 1e-6
 
-#: Pseudo-rows with the classes' overall shares, added to a region that has only one class.
-PRIOR_ROWS = 1.0
+#: Times running that the same choice from a pool is made before it is kept.
+SETTLED_CHOICE = 2
 
-
-def takes_weights(estimator: BaseEstimator) -> bool:
-    """Return whether `fit` takes `sample_weight`; of a Pipeline, whether its last step does."""
-    if isinstance(estimator, Pipeline):
-        return takes_weights(estimator.steps[-1][1])
-    return has_fit_parameter(estimator, "sample_weight")
-
-
-def check_expert(expert: Any, owner: str, *, classifier: bool) -> None:
-    """Raise where an estimator cannot be an expert of this kind of mixture."""
-    name = type(expert).__name__
-    if isinstance(expert, type) or not (hasattr(expert, "fit") and hasattr(expert, "get_params")):
-        raise TypeError(
-            f"{owner}: expert must be a scikit-learn estimator (an instance with fit, predict and "
-            f"get_params), got {expert!r}."
-        )
-    if is_classifier(expert) != classifier:
-        wanted, example = (
-            ("classifier", "LogisticRegression()") if classifier else ("regressor", "Ridge()")
-        )
-        raise TypeError(f"{owner}: expert must be a {wanted} such as {example}, got {name}.")
-    if classifier and not hasattr(expert, "predict_proba"):
-        raise TypeError(
-            f"{owner}: expert {name} has no predict_proba, which the density of a class needs; "
-            "wrap it in sklearn.calibration.CalibratedClassifierCV."
-        )
-    if not takes_weights(expert):
-        raise TypeError(
-            f"{owner}: expert {name} does not take sample_weight in fit, and EM trains experts on "
-            "weighted rows; choose an expert that does."
-        )
+#: Updates of a family's parameters when candidates are compared: more than one for student_t.
+SCORE_STEPS = 3
 
 
 class EstimatorBank:
-    """K clones of one estimator, each fitted on all rows with its responsibilities as weights.
+    """K experts that are scikit-learn estimators.
 
     A batch part: its statistic is the responsibilities themselves, and `update` calls `fit`.
-    What each expert predicts for the training rows is computed once an iteration and kept.
+    What each expert predicts for the training rows is computed once an iteration and kept. With
+    folds it is predicted out of fold: an estimator that memorises its rows would otherwise
+    vouch for whatever it was given (cross-fitting); estimators fitted on all rows are then made
+    only once, by `finished`.
 
     The M-step is that of a likelihood where the estimator is a penalised likelihood fit (exact
-    classes and their subclasses in `_templates`). An expert whose inexact solver ends below its
-    previous fit is then left as it was, so the lower bound cannot fall.
+    classes and their subclasses in `_templates`), is fitted on all rows and takes weights. An
+    expert whose inexact solver ends below its previous fit is then left as it was, so the lower
+    bound cannot fall.
 
     Parameters
     ----------
-    template : estimator
-    columns : ndarray of int or None
-        The features that experts see.
-    classes : ndarray or None
-        Labels of a classification task; `y` holds their positions.
-    family : Family or None
-        Of a regression task.
-    n_outputs : int
-    n_experts : int
-    n_jobs : int or None
-    seed : int
-        Sets the random states of experts that leave theirs at None. The same in all iterations,
-        so that the M-step is one fixed function of the responsibilities.
+    trainer : Trainer
+        Candidates, columns and task. Where an expert has more than one candidate, the best is
+        chosen in every iteration until the choice settles. Random states that are left at None
+        are set, to the same in all iterations, so that the M-step is one fixed function of the
+        responsibilities.
+    n_folds : int
+        0 for predictions of the rows an expert was fitted on.
     """
 
-    def __init__(
-        self,
-        template: BaseEstimator,
-        columns: np.ndarray | None,
-        *,
-        classes: Any,
-        family: Any,
-        n_outputs: int,
-        n_experts: int,
-        n_jobs: int | None,
-        seed: int,
-    ):
-        self.template = template
-        self.columns = columns
-        self.classes = classes
-        self.family = family
-        self.n_outputs = n_outputs
-        self.floor = np.zeros(n_outputs)
-        self.n_experts = n_experts
-        self.n_jobs = n_jobs
-        self.seed = seed
-        self.dispersions: Any = None if family is None else np.ones((n_experts, n_outputs))
-        self.experts: list[BaseEstimator] = []
+    def __init__(self, trainer: Trainer, n_folds: int):
+        self.trainer = trainer
+        self.n_folds = n_folds
+        self.family = trainer.family
+        self.classes = trainer.classes
+        n_experts = len(trainer.candidates)
+        self.floor = np.zeros(trainer.n_outputs)
+        self.parameters: Any = None
+        if self.family is not None:
+            self.parameters = self.family.initial(n_experts, trainer.n_outputs)
+        self.experts: list = []
+        self.chosen = np.zeros(n_experts, dtype=int)
+        self._iteration = -1
+        self._same_choice = 0
+        self._folds: Any = None
+        self._models: dict[Fit, Any] = {}
+        self._weights: Any = None
         self._known: Any = None
         self._penalties: Any = None
+
+    @property
+    def n_experts(self) -> int:
+        """Number of experts."""
+        return len(self.trainer.candidates)
+
+    @property
+    def cross_fitted(self) -> bool:
+        """Whether predictions for training rows are out of fold."""
+        return self._folds is not None
 
     @property
     def monotone(self) -> bool:
@@ -124,173 +89,225 @@ class EstimatorBank:
         return self._penalties is not None
 
     @property
+    def _dispersed(self) -> bool:
+        return self.family is not None and "dispersions" in self.family.parameter_names
+
+    @property
     def on_floor(self) -> np.ndarray:
         """Whether an expert's dispersion sits on its floor, (K,)."""
-        if self.dispersions is None:
+        if not self._dispersed:
             return np.zeros(self.n_experts, dtype=bool)
-        return np.any(self.dispersions <= self.floor * (1 + 1e-9), axis=1)
+        return np.any(self.parameters[0] <= self.floor * (1 + 1e-9), axis=1)
 
     def predict(self, block: Block) -> np.ndarray:
         """Return means (K, n_outputs, m) or class probabilities (K, n_classes, m)."""
         if block.training and self._known is not None:
             return self._known[..., block.start : block.stop]
-        X = block.rows.take(slice(block.start, block.stop), self.columns)
-        return np.stack([self._outputs(expert, X) for expert in self.experts])
+        here = slice(block.start, block.stop)
+        columns = self.trainer.columns
+        return np.stack(
+            [
+                self.trainer.outputs(expert, block.rows.take(here, own), block.offset)
+                for expert, own in zip(self.experts, columns, strict=True)
+            ]
+        )
 
-    def _outputs(self, expert: BaseEstimator, X: Any) -> np.ndarray:
-        """Return one expert's means (n_outputs, m) or aligned class probabilities."""
+    def _density(self, y: np.ndarray, outputs: np.ndarray, parameters: Any) -> tuple:
+        """Return log p(y) (K, m), score and curvature (None for classes) of outputs (K, ., m)."""
         if self.classes is None:
-            mean = np.asarray(expert.predict(X), dtype=np.float64)
-            return mean.reshape(len(mean), -1).T
-        proba = np.zeros((len(self.classes), X.shape[0]))
-        proba[np.searchsorted(self.classes, expert.classes_)] = expert.predict_proba(X).T
-        return proba
-
-    def _log_density(self, y: np.ndarray, outputs: np.ndarray) -> tuple:
-        """Return log p(y) (..., m) and residuals (None for classes) of outputs (K, ., m)."""
-        if self.classes is None:
-            return self.family.evaluate(y, outputs, self.dispersions)
+            return self.family.evaluate(y, self.family.eta(outputs), parameters)
         proba = outputs[:, y, np.arange(len(y))]
         floor = SMALLEST_PROBA / len(self.classes)
-        return np.log(np.maximum(proba, floor)), None
+        return np.log(np.maximum(proba, floor)), None, None
 
     def log_prob(self, block: Block) -> np.ndarray:
         """Return log p_k(y | x), (K, m)."""
-        return self._log_density(block.y, self.predict(block))[0]
+        return self._density(block.y, self.predict(block), self.parameters)[0]
 
     def log_prior(self) -> float:
         """Return minus the experts' penalties, 0 where they have none that is known."""
         if self._penalties is None:
             return 0.0
-        if self.dispersions is None:
-            return -float(np.sum(self._penalties))
-        return -0.5 * float(
-            sum(np.sum(p / d**2) for p, d in zip(self._penalties, self.dispersions, strict=True))
-        )
+        return -sum(self._penalty(p, k) for k, p in enumerate(self._penalties))
+
+    def _penalty(self, penalty: np.ndarray, k: int) -> float:
+        """Return a penalty as it enters the bound, at this bank's dispersions."""
+        if not self._dispersed:
+            return float(np.sum(penalty))
+        return 0.5 * float(np.sum(penalty / self.parameters[0, k] ** 2))
 
     def statistics(self, block: Block, resp: np.ndarray) -> list[np.ndarray]:
         """Return the responsibilities; lists add by joining."""
         return [resp.copy()]
 
     def update(self, statistics: list[np.ndarray], rows: Rows) -> EstimatorBank:
-        """Return the bank with every expert fitted again."""
+        """Return the bank with every expert fitted again.
+
+        1. Weights: responsibilities, and the family's own weights of outlying rows.
+        2. Fit every candidate of every expert, once or without each fold; predict.
+        3. Choose each expert's candidate by the weighted log-density of its predictions.
+        4. The family's parameters from the residuals of what was chosen.
+        """
         resp = np.concatenate(statistics, axis=1)
-        fits = Parallel(n_jobs=self.n_jobs, prefer="threads")(
-            delayed(self._fit_expert)(k, resp[k], rows) for k in range(self.n_experts)
-        )
-        experts, outputs = zip(*fits, strict=True)
-        penalties = [log_penalty(expert) for expert in experts]
-        exact = all(penalty is not None for penalty in penalties)
-        new = evolve(
-            self,
-            experts=list(experts),
-            _known=np.stack(outputs),
-            _penalties=penalties if exact else None,
-        )
-        if exact and self._penalties is not None:
+        new = evolve(self, _iteration=self._iteration + 1, _weights=self._row_weights(resp, rows))
+        if new.n_folds and new._folds is None:
+            new._folds = folds_of(rows, self.n_folds, self.trainer.seed)
+        outputs = new._fit_all(rows, resp)
+        new._choose(outputs, resp, rows)
+        new._penalties = new._known_penalties()
+        if new._penalties is not None and self._penalties is not None:
             self._keep_better(new, resp, rows)
         if new.family is not None:
-            new.dispersions = new._fit_dispersions(resp, rows)
+            new.parameters = new._fit_parameters(resp, rows)
         return new
+
+    def _row_weights(self, resp: np.ndarray, rows: Rows) -> np.ndarray:
+        """Return the weights (K, n) of the M-step."""
+        if self._known is None or self.family is None or not self.family.reweights:
+            return resp
+        curvature = self._density(rows.y, self._known, self.parameters)[2]
+        return resp * curvature.mean(axis=1)
+
+    def _fit_all(self, rows: Rows, resp: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
+        """Fit into `_models`; return predictions (n_outputs, n) of (expert, candidate)."""
+        mass = resp.sum(axis=1)
+        settled = self._same_choice >= SETTLED_CHOICE
+        fits = [
+            Fit(k, int(c), fold)
+            for k, own in enumerate(self.trainer.candidates)
+            if mass[k] > EMPTY_SHARE * mass.sum() or self._known is None
+            for c in (self.chosen[[k]] if settled else range(len(own)))
+            for fold in ([None] if self._folds is None else np.unique(self._folds).tolist())
+        ]
+        task = Task(rows, self._weights, self._folds, self._models, self._iteration)
+        done = self.trainer.fit(fits, task)
+        self._models = {**self._models, **{fit: model for fit, (model, _, _) in done.items()}}
+        outputs: dict[tuple[int, int], np.ndarray] = {}
+        for fit, (_, ids, found) in done.items():
+            empty = np.empty((self.trainer.width, rows.n_rows))
+            outputs.setdefault((fit.k, fit.c), empty)[:, ids] = found
+        return outputs
+
+    def _choose(self, outputs: dict, resp: np.ndarray, rows: Rows) -> None:
+        """Choose each expert's candidate, and keep what it predicts."""
+        before, self.chosen = self.chosen, self.chosen.copy()
+        old = self._known
+        self._known = np.empty((self.n_experts, self.trainer.width, rows.n_rows))
+        for k in range(self.n_experts):
+            here = [c for kk, c in outputs if kk == k]
+            if len(here) > 1:
+                scores = [self._score(outputs[k, c], resp[k], rows, k) for c in here]
+                self.chosen[k] = here[int(np.argmax(scores))]
+            self._known[k] = outputs[k, self.chosen[k]] if here else old[k]
+        same = np.array_equal(before, self.chosen)
+        self._same_choice = self._same_choice + 1 if same else 0
+
+    def _score(self, outputs: np.ndarray, resp: np.ndarray, rows: Rows, k: int) -> float:
+        """Return Σ r log p of predictions (n_outputs, n), at the family's best parameters."""
+        parameters = None if self.family is None else self.parameters[:, [k]]
+        for _ in range(0 if self.family is None else SCORE_STEPS):
+            parameters = self._family_step(outputs[None], resp[None], rows, parameters, 0.0)
+        return float(self._density(rows.y, outputs[None], parameters)[0][0] @ resp)
+
+    def _family_step(
+        self, outputs: np.ndarray, resp: np.ndarray, rows: Rows, parameters: Any, penalty: Any
+    ) -> np.ndarray:
+        """Return the family's parameters after an M-step; `penalty` adds to the squares."""
+        _, score, curvature = self._density(rows.y, outputs, parameters)
+        sums = self.family.statistics(score, curvature, resp, resp[:, None] * score)
+        if len(sums):
+            sums[0] += penalty
+        mass = resp.sum(axis=1)
+        alive = mass > EMPTY_SHARE * rows.total_weight
+        new = self.family.update(sums, np.where(alive, mass, 1.0), parameters, self.floor)
+        if not getattr(self.family, "shared", False):
+            new[:, ~alive] = parameters[:, ~alive]
+        return new
+
+    def _fit_parameters(self, resp: np.ndarray, rows: Rows) -> np.ndarray:
+        penalty: Any = 0.0
+        if self._penalties is not None:
+            penalty = np.stack(np.broadcast_arrays(*self._penalties))
+        return self._family_step(self._known, resp, rows, self.parameters, penalty)
+
+    def _known_penalties(self) -> list | None:
+        """Return the experts' penalties where all are likelihood fits on all rows, else None."""
+        if self._folds is not None:
+            return None
+        penalties = [
+            log_penalty(self._models[Fit(k, int(c), None)], self.family)
+            for k, c in enumerate(self.chosen)
+        ]
+        return None if any(penalty is None for penalty in penalties) else penalties
 
     def _keep_better(self, new: EstimatorBank, resp: np.ndarray, rows: Rows) -> None:
         """Give back to `new` the experts whose fit ended below that of the iteration before."""
-        before, after = self._objectives(self, resp, rows), self._objectives(new, resp, rows)
+        before, after = (
+            np.sum(resp * self._density(rows.y, bank._known, self.parameters)[0], axis=1)
+            - [self._penalty(p, k) for k, p in enumerate(bank._penalties)]
+            for bank in (self, new)
+        )
         for k in np.flatnonzero(after < before):
-            new.experts[k] = self.experts[k]
+            fit = Fit(int(k), int(new.chosen[k]), None)
+            new._models[fit] = self._models[fit]
             new._known[k] = self._known[k]
             new._penalties[k] = self._penalties[k]
 
-    def _objectives(self, bank: EstimatorBank, resp: np.ndarray, rows: Rows) -> np.ndarray:
-        """Return each expert's penalised log-likelihood at this bank's dispersions, (K,)."""
-        log_prob, _ = self._log_density(rows.y, bank._known)
-        own = np.sum(resp * log_prob, axis=1)
-        if self.dispersions is None:
-            return own - np.array([p.sum() for p in bank._penalties])
-        pairs = zip(bank._penalties, self.dispersions, strict=True)
-        return own - np.array([0.5 * np.sum(p / d**2) for p, d in pairs])
+    def matching(self, statistics: list[np.ndarray], rows: Rows) -> np.ndarray:
+        """Return for each expert the region (row of the responsibilities) that it fits best.
 
-    def _fit_dispersions(self, resp: np.ndarray, rows: Rows) -> np.ndarray:
-        _, score = self.family.evaluate(rows.y, self._known, self.dispersions)
-        scatter = self.family.scatter(score, resp[:, None] * score)
-        if self._penalties is not None:
-            scatter = scatter + np.stack(np.broadcast_arrays(*self._penalties))
-        mass = resp.sum(axis=1)
-        alive = mass > EMPTY_SHARE * mass.sum()
-        dispersions = self.family.dispersion(scatter, np.where(alive, mass, 1.0), self.floor)
-        if not getattr(self.family, "shared", False):
-            dispersions[~alive] = self.dispersions[~alive]
-        return dispersions
+        Experts of different kinds are not exchangeable: each is fitted on every region, and the
+        assignment with the highest total log-density is taken.
+        """
+        resp = np.concatenate(statistics, axis=1)
+        kinds = self.trainer.candidates
+        if all(own is kinds[0] for own in kinds):
+            return np.arange(self.n_experts)
+        score = np.empty((self.n_experts, self.n_experts))
+        for region in range(self.n_experts):
+            everyone = np.repeat(resp[[region]], self.n_experts, axis=0)
+            bank = self.update([everyone], rows)
+            lp = bank._density(rows.y, bank._known, bank.parameters)[0]
+            score[:, region] = lp @ resp[region]
+        return linear_sum_assignment(score, maximize=True)[1]
 
-    def _fit_expert(self, k: int, weight: np.ndarray, rows: Rows) -> tuple:
-        """Fit one expert; return it and its outputs for the training rows."""
-        with single_thread():
-            return self._fit_alone(k, weight, rows)
-
-    def _fit_alone(self, k: int, weight: np.ndarray, rows: Rows) -> tuple:
-        if not weight.sum() > EMPTY_SHARE * rows.total_weight:
-            if self.experts:
-                return self.experts[k], self._known[k]
-            weight = np.full(rows.n_rows, 1.0 / self.n_experts)
-        kept = np.flatnonzero(weight > NEGLIGIBLE * weight.max())
-        X = rows.take(kept, self.columns)
-        expert = self._seeded(k)
-        target = rows.y[..., kept]
-        if self.classes is None:
-            expert = fit_weighted(
-                expert, X, target[0] if len(target) == 1 else target.T, weight[kept]
-            )
-        elif np.all(target == target[0]):
-            expert = self._constant(X, target[0], weight[kept].sum(), rows)
-        else:
-            expert = fit_weighted(expert, X, self.classes[target], weight[kept])
-        return expert, self._outputs(expert, rows.take(slice(None), self.columns))
-
-    def _seeded(self, k: int) -> BaseEstimator:
-        """Return a clone whose random states are set where they were None."""
-        expert = clone(self.template)
-        seeds = np.random.SeedSequence([self.seed, k])
-        unset = sorted(
-            name
-            for name, value in expert.get_params(deep=True).items()
-            if name.split("__")[-1] == "random_state" and value is None
+    def select(self, experts: np.ndarray) -> EstimatorBank:
+        """Return the bank of some experts, in this order."""
+        experts = np.asarray(experts)
+        position = {int(old): new for new, old in enumerate(experts)}
+        models = {
+            Fit(position[fit.k], fit.c, fit.fold): model
+            for fit, model in self._models.items()
+            if fit.k in position
+        }
+        return evolve(
+            self,
+            trainer=self.trainer.select(experts),
+            parameters=None if self.parameters is None else self.parameters[:, experts],
+            chosen=self.chosen[experts],
+            _models=models,
+            _weights=None if self._weights is None else self._weights[experts],
+            _known=None if self._known is None else self._known[experts],
+            _penalties=self._penalties and [self._penalties[k] for k in experts],
         )
-        draws = seeds.generate_state(max(1, len(unset)))
-        expert.set_params(
-            **{name: int(draw % 2**31) for name, draw in zip(unset, draws, strict=False)}
-        )
-        return expert
-
-    def _constant(self, X: Any, code: int, mass: float, rows: Rows) -> DummyClassifier:
-        """Return a constant expert for a region with one class, smoothed by all classes' shares."""
-        counts = PRIOR_ROWS * np.bincount(rows.y, weights=rows.weight, minlength=len(self.classes))
-        counts /= counts.sum()
-        counts[code] += mass
-        X = np.zeros((len(self.classes), X.shape[1]))
-        return DummyClassifier(strategy="prior").fit(X, self.classes, sample_weight=counts)
 
     def with_floor(self, floor: np.ndarray) -> EstimatorBank:
         """Return the bank with these smallest dispersions (n_outputs,)."""
         return evolve(self, floor=floor)
 
+    def finished(self, rows: Rows) -> EstimatorBank:
+        """Return the bank with its experts fitted on all rows."""
+        fits = [Fit(k, int(c), None) for k, c in enumerate(self.chosen)]
+        missing = [fit for fit in fits if fit not in self._models]
+        task = Task(rows, self._weights, None, {}, self._iteration)
+        done = self.trainer.fit(missing, task)
+        models = {**self._models, **{fit: model for fit, (model, _, _) in done.items()}}
+        return evolve(self, experts=[models[fit] for fit in fits])
+
     def trimmed(self) -> EstimatorBank:
-        """Return the bank without its predictions for the training rows."""
-        return evolve(self, _known=None)
+        """Return the bank without what it knows of the training rows."""
+        return evolve(self, _known=None, _weights=None, _models={})
 
     def fitted(self, feature_names: np.ndarray | None) -> list:
         """Return the experts."""
         return list(self.experts)
-
-
-def fit_weighted(
-    estimator: BaseEstimator, X: Any, y: np.ndarray, weight: np.ndarray
-) -> BaseEstimator:
-    """Fit an estimator with row weights; in a Pipeline, every step whose `fit` takes them."""
-    if isinstance(estimator, Pipeline):
-        return fit_weighted_pipeline(estimator, X, y, weight)
-    return estimator.fit(X, y, sample_weight=weight)
-
-
-def takes_sparse(estimator: BaseEstimator) -> bool:
-    """Return whether an estimator says that it takes sparse input."""
-    return bool(get_tags(estimator).input_tags.sparse)

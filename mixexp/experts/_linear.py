@@ -1,13 +1,17 @@
-"""The bank of linear experts: K ridge regressions in closed form."""
+"""The bank of linear experts: K generalised linear models, one step an iteration."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
 from mixexp._blocks import Block, Design, Rows
+from mixexp._compat import finish_glm
 from mixexp._numerics import solve_psd, unpack_symmetric
 from mixexp._protocols import Family, Sums, evolve
+from mixexp.experts._templates import LinearTerms
 
 __all__ = ["LinearBank"]
 
@@ -17,27 +21,43 @@ FLOOR_SHARE = 1e-3
 #: An expert with less than this share of all weight keeps its parameters.
 EMPTY_SHARE = 1e-14
 
+#: A Newton step changes an expert's linear predictor by no more than this, as a root mean square:
+#: on a log scale it is a factor of e, and beyond it the curvature says nothing.
+LONGEST_STEP = 1.0
+
+#: Keeps a quotient of numbers that may both be 0 finite.
+TINY = np.finfo(float).tiny
+
+#: Share of a Newton step that is taken when half and a quarter of it went down.
+CAUTIOUS = 1.0 / 64.0
+
 
 class LinearBank:
     """K linear models of one or more outputs, each with its own coefficients.
 
     The M-step of expert k is a weighted ridge regression, written as a step from the present
-    coefficients: (Σ r x xᵀ + Λ) d = Σ r e x − Λ θ with residuals e, so that sums of squares are
-    never differences of large numbers. The penalty is in units of the squared dispersion, as in
-    `sklearn.linear_model.Ridge`: log-prior −θᵀΛθ / (2σ²), and σ² = (Σ r e² + θᵀΛθ) / Σ r.
+    coefficients: (Σ r κ x xᵀ + Λ) d = Σ r s x − Λ θ. Score s and curvature κ come from the
+    family; for the gaussian they are the residual and 1. So sums of squares are never
+    differences of large numbers. It is exact for the gaussian, a step under a bound that cannot
+    lower the objective for student_t and laplace (identity link), and a Newton or scoring step
+    for families with a log link.
+
+    The penalty is in units of the squared dispersion, as in `sklearn.linear_model.Ridge`:
+    log-prior −θᵀΛθ / (2σ²), and for the gaussian σ² = (Σ r e² + θᵀΛθ) / Σ r.
 
     Parameters
     ----------
     template : estimator
         What `fitted` returns copies of.
     design : Design
-    alpha : float
-        Strength of the ridge penalty.
-    input_units : bool
-        Whether the penalty is on coefficients in input units, else on those of scaled columns.
+    terms : LinearTerms
+        Penalty and intercept.
     family : Family
     floor : ndarray of shape (n_outputs,)
         Smallest dispersions of a one-expert fit: what rounding of y leaves.
+    mask : ndarray of bool of shape (n_experts, n_design), optional
+        The columns that each expert of a replicated bank sees, the intercept counted; None is
+        all.
     """
 
     monotone = True
@@ -47,18 +67,23 @@ class LinearBank:
         template: BaseEstimator,
         design: Design,
         *,
-        alpha: float,
-        input_units: bool,
+        terms: LinearTerms,
         family: Family,
         floor: np.ndarray,
+        mask: np.ndarray | None = None,
     ):
         self.template = template
         self.design = design
-        self.penalty = design.penalty(alpha, input_units=input_units)
+        self.terms = terms
+        self.penalty = design.penalty(terms.alpha, input_units=terms.input_units)
         self.family = family
+        self.mask: np.ndarray | None = None
+        self._masks = mask
         self.theta = np.zeros((1, len(floor), design.size))
-        self.dispersions = np.ones((1, len(floor)))
+        self.parameters = family.initial(1, len(floor))
         self.floor = floor
+        self._unit = self.parameters
+        self._step_share = 1.0
 
     @property
     def n_experts(self) -> int:
@@ -67,120 +92,208 @@ class LinearBank:
 
     @property
     def n_parameters(self) -> int:
-        """Number of free parameters: coefficients of columns that vary, and dispersions."""
-        k, q, p = self.theta.shape
-        columns = p - int(np.sum(self.design.scale == 0))
-        return k * q * columns + self.family.n_parameters(k, q)
+        """Number of free parameters: coefficients of columns that vary, and the family's own."""
+        k, q, _ = self.theta.shape
+        varies = np.append(np.ones(int(self.design.intercept)), self.design.scale > 0)
+        seen: Any = np.ones((k, 1)) if self.mask is None else self.mask
+        return q * int(np.sum(varies * seen)) + self.family.n_parameters(k, q)
+
+    @property
+    def _dispersed(self) -> bool:
+        return "dispersions" in self.family.parameter_names
 
     @property
     def on_floor(self) -> np.ndarray:
         """Whether an expert's dispersion sits on its floor, (K,)."""
-        return np.any(self.dispersions <= self.floor * (1 + 1e-9), axis=1)
+        if not self._dispersed:
+            return np.zeros(self.n_experts, dtype=bool)
+        return np.any(self.parameters[0] <= self.floor * (1 + 1e-9), axis=1)
 
     def replicate(self, n_experts: int) -> LinearBank:
         """Return K copies of a one-expert bank, whose dispersion sets the floor."""
+        parameters = np.repeat(self.parameters, n_experts, axis=1)
+        theta = np.repeat(self.theta, n_experts, axis=0)
+        floor = self.floor
+        if self._dispersed:
+            floor = np.maximum(FLOOR_SHARE * self.parameters[0, 0], floor)
         return evolve(
             self,
-            theta=np.repeat(self.theta, n_experts, axis=0),
-            dispersions=np.repeat(self.dispersions, n_experts, axis=0),
-            floor=np.maximum(FLOOR_SHARE * self.dispersions[0], self.floor),
+            theta=theta if self._masks is None else self._masks[:, None] * theta,
+            mask=self._masks,
+            parameters=parameters,
+            floor=floor,
+            penalty=self.penalty / n_experts if self.terms.per_weight else self.penalty,
+            _unit=parameters,
         )
+
+    def from_mean(self, rows: Rows) -> LinearBank:
+        """Return a one-expert bank whose intercepts give the mean of y: where a log link starts."""
+        weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
+        exposure = np.exp(rows.offset) @ weight if rows.offset is not None else weight.sum()
+        theta = self.theta.copy()
+        theta[0, :, 0] = self.family.eta((rows.y @ weight) / exposure)
+        return evolve(self, theta=theta)
+
+    def select(self, experts: np.ndarray) -> LinearBank:
+        """Return the bank of some experts, in this order."""
+        return evolve(
+            self,
+            theta=self.theta[experts],
+            parameters=self.parameters[:, experts],
+            mask=None if self.mask is None else self.mask[experts],
+            _unit=self._unit[:, experts],
+        )
+
+    def _eta(self, block: Block) -> np.ndarray:
+        """Return linear predictors (K, n_outputs, m)."""
+        k, q, p = self.theta.shape
+        eta = self.theta.reshape(k * q, p) @ block.matrix(self.design)
+        eta = eta.reshape(k, q, -1)
+        if block.offset is not None:
+            eta += block.offset
+        return eta
 
     def predict(self, block: Block) -> np.ndarray:
         """Return means (K, n_outputs, m)."""
-        k, q, p = self.theta.shape
-        return (self.theta.reshape(k * q, p) @ block.matrix(self.design)).reshape(k, q, -1)
+        return self.family.mean(self._eta(block))
 
     def log_prob(self, block: Block) -> np.ndarray:
         """Return log p_k(y | x), (K, m)."""
-        log_prob, score = self.family.evaluate(block.y, self.predict(block), self.dispersions)
-        block.keep(self, score)
+        log_prob, score, curvature = self.family.evaluate(
+            block.y, self._eta(block), self.parameters
+        )
+        block.keep(self, (score, curvature))
         return log_prob
 
     def deviance(self, block: Block) -> np.ndarray:
-        """Return squared residuals in units of the floor, which all experts share, (K, m)."""
-        return (((block.y - self.predict(block)) / self.floor[:, None]) ** 2).sum(axis=1)
+        """Return −log p_k(y | x) with the dispersion of the one-expert fit for all, (K, m)."""
+        return -self.family.evaluate(block.y, self._eta(block), self._unit)[0]
 
     def log_prior(self) -> float:
         """Return the log-prior: minus the penalty in units of the squared dispersion."""
-        return -0.5 * float(np.sum(self.penalty * self.theta**2 / self.dispersions[..., None] ** 2))
+        squares = np.sum(self.penalty * self.theta**2, axis=2)
+        return -0.5 * float(
+            np.sum(squares / self.parameters[0] ** 2 if self._dispersed else squares)
+        )
 
     @property
     def n_gram_weights(self) -> int:
-        """Number of weight rows: one an expert."""
-        return len(self.theta)
+        """Number of weight rows: one an expert, and one an output where curvatures differ."""
+        k, q, _ = self.theta.shape
+        return k * q if self.family.curved else k
 
     def gram_weights(self, block: Block, resp: np.ndarray, out: np.ndarray) -> None:
-        """Write the weight rows: the responsibilities."""
-        out[:] = resp
+        """Write the weight rows: the responsibilities, times the curvature where it is not 1."""
+        _, curvature = block.recall(self)
+        if curvature is None:
+            out[:] = resp
+        else:
+            np.multiply(resp[:, None], curvature, out=out.reshape(curvature.shape))
 
     def statistics(self, block: Block, resp: np.ndarray) -> Sums:
-        """Return Σ r e x, Σ r e² and Σ r."""
+        """Return Σ r s x, the family's sums and, where no Gram matrix has it, Σ r."""
         k, q, p = self.theta.shape
-        score = block.recall(self)
+        score, curvature = block.recall(self)
         weighted = resp[:, None] * score
         sums = Sums(
             gradient=(weighted.reshape(k * q, -1) @ block.matrix(self.design).T).reshape(k, q, p),
-            scatter=self.family.scatter(score, weighted),
+            family=self.family.statistics(score, curvature, resp, weighted),
         )
-        if not self.design.intercept:  # else the Gram matrix has it
+        if self.family.curved or not self.design.intercept:
             sums["mass"] = resp.sum(axis=1)
         return sums
 
     def update(self, statistics: Sums, rows: Rows) -> LinearBank:
         """Return the bank after the M-step."""
-        gram = unpack_symmetric(statistics["gram"], self.design.size)
-        mass = gram[:, 0, 0] if self.design.intercept else statistics["mass"]
+        k, q, p = self.theta.shape
+        gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
+        mass = statistics["mass"] if "mass" in statistics else gram[:, 0, 0, 0]
         alive = mass > EMPTY_SHARE * mass.sum()
         theta = self.theta.copy()
-        scatter = statistics["scatter"].copy()
-        for k in np.flatnonzero(alive):
-            gradient = statistics["gradient"][k]
-            rhs = gradient - self.penalty * theta[k]
-            step = solve_psd(gram[k] + np.diag(self.penalty), rhs.T).T
-            theta[k] += step
-            scatter[k] += np.sum((step @ gram[k] - 2 * gradient) * step, axis=1)
-        scatter = np.maximum(scatter, 0.0) + np.sum(self.penalty * theta**2, axis=2)
-        dispersions = self.family.dispersion(scatter, np.where(alive, mass, 1.0), self.floor)
+        change = np.zeros((k, q))
+        for expert in np.flatnonzero(alive).tolist():
+            gradient = statistics["gradient"][expert]
+            step = self._step(expert, gram[expert], gradient, theta[expert])
+            theta[expert] += step
+            change[expert] = _quadratic(step, gram[expert]) - 2 * np.sum(gradient * step, axis=1)
+        sums = statistics["family"].copy()
+        if self._dispersed:
+            if self.family.link == "identity":
+                sums[0] = np.maximum(sums[0] + change, 0.0)
+            sums[0] += np.sum(self.penalty * theta**2, axis=2)
+        parameters = self.family.update(
+            sums, np.where(alive, mass, 1.0), self.parameters, self.floor
+        )
         if not getattr(self.family, "shared", False):
-            dispersions[~alive] = self.dispersions[~alive]
-        return evolve(self, theta=theta, dispersions=dispersions)
+            parameters[:, ~alive] = self.parameters[:, ~alive]
+        return evolve(self, theta=theta, parameters=parameters, _step_share=1.0)
+
+    def _step(
+        self, expert: int, gram: np.ndarray, gradient: np.ndarray, theta: np.ndarray
+    ) -> np.ndarray:
+        """Return one expert's change of coefficients, (n_outputs, p)."""
+        rhs = gradient - self.penalty * theta
+        step = np.zeros_like(theta)
+        seen = np.arange(theta.shape[1]) if self.mask is None else np.flatnonzero(self.mask[expert])
+        for j, own in enumerate(gram):
+            outputs = slice(None) if len(gram) == 1 else slice(j, j + 1)
+            matrix = own + np.diag(self.penalty)
+            if self.mask is not None:
+                matrix = matrix[np.ix_(seen, seen)]
+            step[outputs, seen] = solve_psd(matrix, rhs[outputs, seen].T).T
+        if self.family.link == "identity":
+            return step
+        lengths = np.sqrt(np.maximum(_quadratic(step, gram), 0.0) / np.maximum(gram[:, 0, 0], TINY))
+        share = self._step_share * np.minimum(1.0, LONGEST_STEP / np.maximum(lengths, TINY))
+        return step * share[:, None]
 
     def toward(self, new: LinearBank, t: float) -> LinearBank:
-        """Return `new`: a closed form keeps its step."""
-        return new
+        """Return the bank a share t of the way to `new`; a closed form keeps its step."""
+        if self.family.link == "identity":
+            return new
+        return evolve(new, theta=self.theta + t * (new.theta - self.theta))
 
     def bounded(self) -> LinearBank:
-        """Return this bank: a closed form cannot lower the bound."""
-        return self
+        """Return this bank with a short next step where there is no closed form."""
+        return evolve(self, _step_share=CAUTIOUS)
 
     def get_parameters(self) -> np.ndarray:
-        """Return coefficients and log dispersions as one vector."""
-        return np.concatenate([self.theta.ravel(), np.log(self.dispersions).ravel()])
+        """Return coefficients and the logarithms of the family's parameters as one vector."""
+        return np.concatenate([self.theta.ravel(), np.log(self.parameters).ravel()])
 
     def set_parameters(self, vector: np.ndarray) -> LinearBank:
         """Return the bank with these parameters, dispersions on or above their floor."""
         theta, logs = np.split(vector, [self.theta.size])
-        dispersions = np.exp(logs).reshape(self.dispersions.shape)
-        return evolve(
-            self,
-            theta=theta.reshape(self.theta.shape),
-            dispersions=np.maximum(dispersions, self.floor),
-        )
+        parameters = np.exp(logs).reshape(self.parameters.shape)
+        if self._dispersed:
+            np.maximum(parameters[0], self.floor, out=parameters[0])
+        return evolve(self, theta=theta.reshape(self.theta.shape), parameters=parameters)
 
     def fitted(self, feature_names: np.ndarray | None) -> list:
-        """Return the experts as fitted scikit-learn estimators."""
+        """Return the experts as fitted scikit-learn estimators; names are those of X."""
         slopes, intercepts = self.design.to_input_units(self.theta)
         single = self.theta.shape[1] == 1
         experts = []
-        for coef, intercept in zip(slopes, intercepts, strict=True):
+        for k, (coef, intercept) in enumerate(zip(slopes, intercepts, strict=True)):
             expert = clone(self.template)
+            columns = self.design.columns
+            if self.mask is not None:
+                seen = self.mask[k, int(self.design.intercept) :]
+                coef, columns = coef[:, seen], columns[seen]
             expert.coef_ = coef[0] if single else coef
             expert.intercept_ = float(intercept[0]) if single else intercept
             if not self.design.intercept:
                 expert.intercept_ = 0.0
-            expert.n_features_in_ = len(self.design.columns)
+            if self.family.link == "log":
+                finish_glm(expert)
+            expert.n_features_in_ = coef.shape[1]
             if feature_names is not None:
-                expert.feature_names_in_ = feature_names
+                expert.feature_names_in_ = feature_names[columns]
             experts.append(expert)
         return experts
+
+
+def _quadratic(step: np.ndarray, gram: np.ndarray) -> np.ndarray:
+    """Return dᵀ G d for every output's step d, (n_outputs,); G may be one for all of them."""
+    gram = np.broadcast_to(gram, (len(step), *gram.shape[1:]))
+    return np.einsum("qp,qpr,qr->q", step, gram, step)

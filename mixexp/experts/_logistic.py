@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
@@ -40,9 +42,15 @@ class LogisticBank:
         Strength of the ridge penalty, 1/C.
     input_units : bool
         Whether the penalty is on coefficients in input units, else on those of scaled columns.
+    mask : ndarray of bool of shape (n_experts, n_design), optional
+        The columns that each expert of a replicated bank sees, the intercept counted; None is
+        all.
     """
 
     monotone = True
+
+    #: Classes need no family.
+    family = None
 
     def __init__(
         self,
@@ -52,6 +60,7 @@ class LogisticBank:
         classes: np.ndarray,
         alpha: float,
         input_units: bool,
+        mask: np.ndarray | None = None,
     ):
         self.template = template
         self.design = design
@@ -59,6 +68,8 @@ class LogisticBank:
         n_classes = len(classes)
         double = 2.0 if n_classes == 2 else 1.0
         self.penalty = design.penalty(double * alpha, input_units=input_units)
+        self.mask: np.ndarray | None = None
+        self._masks = mask
         self.theta = np.zeros((1, n_classes, design.size))
         newton = n_classes * design.size <= NEWTON_COEFFICIENTS
         self._usual_curvature = self.curvature = "newton" if newton else "bound"
@@ -71,16 +82,29 @@ class LogisticBank:
     @property
     def n_parameters(self) -> int:
         """Number of free parameters."""
-        k, c, p = self.theta.shape
-        return k * (c - 1) * (p - int(np.sum(self.design.scale == 0)))
+        k, c, _ = self.theta.shape
+        varies = np.append(np.ones(int(self.design.intercept)), self.design.scale > 0)
+        seen: Any = np.ones((k, 1)) if self.mask is None else self.mask
+        return (c - 1) * int(np.sum(varies * seen))
 
     def replicate(self, n_experts: int) -> LogisticBank:
         """Return K copies of a one-expert bank."""
-        return evolve(self, theta=np.repeat(self.theta, n_experts, axis=0))
+        theta = np.repeat(self.theta, n_experts, axis=0)
+        if self._masks is not None:
+            theta *= self._masks[:, None]
+        return evolve(self, theta=theta, mask=self._masks)
+
+    def select(self, experts: np.ndarray) -> LogisticBank:
+        """Return the bank of some experts, in this order."""
+        mask = None if self.mask is None else self.mask[experts]
+        return evolve(self, theta=self.theta[experts], mask=mask)
 
     def _scores(self, block: Block) -> np.ndarray:
         k, c, p = self.theta.shape
-        return (self.theta.reshape(k * c, p) @ block.matrix(self.design)).reshape(k, c, -1)
+        scores = (self.theta.reshape(k * c, p) @ block.matrix(self.design)).reshape(k, c, -1)
+        if block.offset is not None:
+            scores += block.offset
+        return scores
 
     def predict(self, block: Block) -> np.ndarray:
         """Return class probabilities (K, n_classes, m)."""
@@ -132,14 +156,21 @@ class LogisticBank:
         """Return the bank after one step an expert."""
         k, c, p = self.theta.shape
         gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
-        steps = []
-        sums = zip(self.theta, statistics["gradient"], gram, statistics["mass"], strict=True)
-        for theta, gradient, own, mass in sums:
-            if self.curvature == "newton":
-                steps.append(multinomial_newton_step(own, gradient, theta, self.penalty, mass))
+        step = np.zeros_like(self.theta)
+        newton = self.curvature == "newton"
+        for expert, theta in enumerate(self.theta):
+            own, gradient, penalty = gram[expert], statistics["gradient"][expert], self.penalty
+            seen = np.arange(p)
+            if self.mask is not None:
+                seen = np.flatnonzero(self.mask[expert])
+                own = own[:, seen[:, None], seen]
+                gradient, theta, penalty = gradient[:, seen], theta[:, seen], penalty[seen]
+            if newton:
+                mass = statistics["mass"][expert]
+                step[expert][:, seen] = multinomial_newton_step(own, gradient, theta, penalty, mass)
             else:
-                steps.append(multinomial_bound_step(own[0], gradient, theta, self.penalty))
-        return evolve(self, theta=self.theta + np.stack(steps), curvature=self._usual_curvature)
+                step[expert][:, seen] = multinomial_bound_step(own[0], gradient, theta, penalty)
+        return evolve(self, theta=self.theta + step, curvature=self._usual_curvature)
 
     def toward(self, new: LogisticBank, t: float) -> LogisticBank:
         """Return the bank a share t of the way to `new`."""
@@ -159,19 +190,23 @@ class LogisticBank:
         return evolve(self, theta=theta - theta.mean(axis=1, keepdims=True))
 
     def fitted(self, feature_names: np.ndarray | None) -> list:
-        """Return the experts as fitted scikit-learn estimators."""
+        """Return the experts as fitted scikit-learn estimators; names are those of X."""
         slopes, intercepts = self.design.to_input_units(self.theta)
         if len(self.classes) == 2:
             slopes = slopes[:, 1:] - slopes[:, :1]
             intercepts = intercepts[:, 1:] - intercepts[:, :1]
         experts = []
-        for coef, intercept in zip(slopes, intercepts, strict=True):
+        for k, (coef, intercept) in enumerate(zip(slopes, intercepts, strict=True)):
             expert = clone(self.template)
+            columns = self.design.columns
+            if self.mask is not None:
+                seen = self.mask[k, int(self.design.intercept) :]
+                coef, columns = coef[:, seen], columns[seen]
             expert.coef_, expert.intercept_ = coef, intercept
             expert.classes_ = self.classes
             expert.n_iter_ = np.ones(1, dtype=np.int32)
-            expert.n_features_in_ = len(self.design.columns)
+            expert.n_features_in_ = coef.shape[1]
             if feature_names is not None:
-                expert.feature_names_in_ = feature_names
+                expert.feature_names_in_ = feature_names[columns]
             experts.append(expert)
         return experts

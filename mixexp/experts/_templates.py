@@ -4,22 +4,56 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import (
+    GammaRegressor,
+    LinearRegression,
+    LogisticRegression,
+    PoissonRegressor,
+    RANSACRegressor,
+    Ridge,
+    TweedieRegressor,
+)
 from sklearn.pipeline import Pipeline
+from sklearn.svm import LinearSVR
 
-__all__ = ["LinearTerms", "linear_terms", "log_penalty"]
+from mixexp._fitting import innermost
+
+__all__ = ["LinearTerms", "linear_terms", "log_penalty", "memorises"]
+
+
+#: Where linear models live: they are fitted by (penalised) likelihood or a loss like it, with few
+#: parameters, and do not memorise their rows.
+LINEAR_MODULES = ("sklearn.linear_model.", "sklearn.dummy")
+ALSO_LINEAR = (LinearDiscriminantAnalysis, LinearSVR)
 
 
 @dataclass(frozen=True)
 class LinearTerms:
-    """What a bank must know of a linear template."""
+    """What a bank must know of a linear template.
+
+    With `per_weight` the penalty is alpha times the weight of an expert's rows, as it is for
+    `PoissonRegressor`; a bank takes W / K for it, so that the objective stays one and the same.
+    """
 
     alpha: float
     fit_intercept: bool
     input_units: bool = True
+    per_weight: bool = False
+
+
+def memorises(template: BaseEstimator) -> bool:
+    """Return whether predictions for an estimator's own training rows may flatter it."""
+    learner = innermost(template)
+    if isinstance(learner, RANSACRegressor):
+        return learner.estimator is not None and memorises(learner.estimator)
+    kinds = [kind.__module__ for kind in type(learner).__mro__]
+    linear = any(module.startswith(LINEAR_MODULES) for module in kinds)
+    return not (linear or isinstance(learner, ALSO_LINEAR))
 
 
 def _logistic_alpha(estimator: LogisticRegression) -> float | None:
@@ -36,35 +70,60 @@ def _logistic_alpha(estimator: LogisticRegression) -> float | None:
     return 0.0 if penalty is None else 1.0 / estimator.C
 
 
-def linear_terms(template: BaseEstimator) -> LinearTerms | None:
-    """Return the terms of a template that has a bank, None for any other.
+def linear_terms(template: Any, family: Any) -> LinearTerms | None:
+    """Return the terms of a template that has a bank for this family, None for any other.
 
-    Subclasses may do anything, so only the exact classes count.
+    Subclasses may do anything, so only the exact classes count. `family` is None for classes.
     """
     kind = type(template)
-    if kind is LinearRegression and not template.positive:
-        return LinearTerms(0.0, bool(template.fit_intercept))
-    if kind is Ridge and not template.positive and isinstance(template.alpha, Real):
-        return LinearTerms(float(template.alpha), bool(template.fit_intercept))
-    if kind is LogisticRegression and template.solver != "liblinear" and not template.dual:
+    if family is None:
+        if kind is not LogisticRegression or template.solver == "liblinear" or template.dual:
+            return None
         alpha = _logistic_alpha(template)
         return None if alpha is None else LinearTerms(alpha, bool(template.fit_intercept))
+    if family.link == "identity":
+        if kind is LinearRegression and not template.positive:
+            return LinearTerms(0.0, bool(template.fit_intercept))
+        if kind is Ridge and not template.positive and isinstance(template.alpha, Real):
+            return LinearTerms(float(template.alpha), bool(template.fit_intercept))
+        return None
+    if _glm_family(template) == family.name:
+        return LinearTerms(
+            float(template.alpha), bool(template.fit_intercept), per_weight=template.alpha > 0
+        )
     return None
 
 
-def log_penalty(estimator: BaseEstimator) -> np.ndarray | None:
+def _glm_family(template: BaseEstimator) -> str | None:
+    """Return the family of a generalised linear model with a log link."""
+    kind = type(template)
+    if kind is PoissonRegressor:
+        return "poisson"
+    if kind is GammaRegressor:
+        return "gamma"
+    if kind is TweedieRegressor and template.link in ("auto", "log"):
+        return {1: "poisson", 2: "gamma"}.get(template.power)
+    return None
+
+
+def log_penalty(estimator: Any, family: Any) -> np.ndarray | None:
     """Return a fitted estimator's penalty as it enters its likelihood, None where it has none.
 
-    That of a Pipeline is its last step's. For Ridge the sum over features of α b² an output, in
-    units of twice the squared dispersion;
-    for logistic regression |b|² / (2C).
+    None also where `fit` is not an M-step of the family (None for classes). That of a Pipeline is
+    its last step's. For Ridge the sum over features of α b² an output, in units of twice the
+    squared dispersion; for logistic regression |b|² / (2C).
     """
     if isinstance(estimator, Pipeline):
-        return log_penalty(estimator.steps[-1][1])
-    if isinstance(estimator, LinearRegression) and not estimator.positive:
-        return np.zeros(1)
-    if isinstance(estimator, Ridge):
-        return np.asarray(estimator.alpha) * np.sum(np.atleast_2d(estimator.coef_) ** 2, axis=1)
+        return log_penalty(estimator.steps[-1][1], family)
+    if family is not None:
+        if family.link == "log":
+            own = _glm_family(estimator) == family.name and estimator.alpha == 0
+            return np.zeros(1) if own else None
+        if isinstance(estimator, LinearRegression) and not estimator.positive:
+            return np.zeros(1)
+        if isinstance(estimator, Ridge):
+            return np.asarray(estimator.alpha) * np.sum(np.atleast_2d(estimator.coef_) ** 2, axis=1)
+        return None
     chosen = isinstance(getattr(estimator, "C", None), Real)  # not so in LogisticRegressionCV
     if isinstance(estimator, LogisticRegression) and chosen and estimator.solver != "liblinear":
         alpha = _logistic_alpha(estimator)

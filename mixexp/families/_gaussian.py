@@ -6,12 +6,14 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 from sklearn.base import BaseEstimator
 
+from mixexp.families._common import IdentityLink, root_mean_square, weighted_sum
+
 __all__ = ["Gaussian"]
 
 _HALF_LOG_2PI = 0.5 * np.log(2 * np.pi)
 
 
-class Gaussian(BaseEstimator):
+class Gaussian(IdentityLink, BaseEstimator):
     """Normal errors around the expert's prediction, independent between outputs.
 
     Parameters
@@ -42,53 +44,72 @@ class Gaussian(BaseEstimator):
     """
 
     name = "gaussian"
+    parameter_names = ("dispersions",)
 
     def __init__(self, shared: bool = False):
         self.shared = shared
 
-    def evaluate(self, y: np.ndarray, mean: np.ndarray, dispersion: np.ndarray) -> tuple:
-        """Return log-densities (K, m) and residuals (K, n_outputs, m)."""
-        residual = y - mean
+    def check(self, y: np.ndarray, owner: str) -> None:
+        """Raise a ValueError where the parameters are wrong; any y (n_outputs, n) will do."""
+        if not isinstance(self.shared, (bool, np.bool_)):
+            raise ValueError(
+                f"Gaussian: shared must be True or False, got {self.shared!r}. True gives all "
+                "experts one dispersion, False one each."
+            )
+
+    def initial(self, n_experts: int, n_outputs: int) -> np.ndarray:
+        """Return dispersions of 1, (1, K, n_outputs)."""
+        return np.ones((1, n_experts, n_outputs))
+
+    def evaluate(self, y: np.ndarray, eta: np.ndarray, parameters: np.ndarray) -> tuple:
+        """Return log-densities (K, m), residuals (K, n_outputs, m), and None for a curvature 1."""
+        dispersion = parameters[0]
+        residual = y - eta
         log_prob = residual * residual
         log_prob *= (-0.5 / dispersion**2)[..., None]
         log_prob = log_prob[:, 0] if log_prob.shape[1] == 1 else log_prob.sum(axis=1)
         log_prob -= (np.log(dispersion) + _HALF_LOG_2PI).sum(axis=1)[:, None]
-        return log_prob, residual
+        return log_prob, residual, None
 
-    def scatter(self, score: np.ndarray, weighted: np.ndarray) -> np.ndarray:
-        """Return Σ r e², (K, n_outputs), from residuals e and weighted residuals r e."""
-        return np.einsum("kqm,kqm->kq", weighted, score)
+    def statistics(
+        self, score: np.ndarray, curvature: None, resp: np.ndarray, weighted: np.ndarray
+    ) -> np.ndarray:
+        """Return Σ r e², (1, K, n_outputs), from residuals e and weighted residuals r e."""
+        return weighted_sum(weighted, score)[None]
 
-    def dispersion(self, scatter: np.ndarray, mass: np.ndarray, floor: np.ndarray) -> np.ndarray:
-        """Return standard deviations (K, n_outputs), none below `floor` (n_outputs,)."""
+    def update(
+        self, statistics: np.ndarray, mass: np.ndarray, parameters: np.ndarray, floor: np.ndarray
+    ) -> np.ndarray:
+        """Return standard deviations (1, K, n_outputs), none below `floor` (n_outputs,)."""
+        total = statistics[0]
         if self.shared:
-            scatter = np.broadcast_to(scatter.sum(axis=0), scatter.shape)
+            total = np.broadcast_to(total.sum(axis=0), total.shape)
             mass = np.full(len(mass), mass.sum())
-        return np.maximum(np.sqrt(scatter / mass[:, None]), floor)
+        return root_mean_square(total, mass, floor)[None]
 
     def n_parameters(self, n_experts: int, n_outputs: int) -> int:
         """Return the number of dispersions."""
         return n_outputs if self.shared else n_experts * n_outputs
 
-    def variance(self, mean: np.ndarray, dispersion: np.ndarray) -> np.ndarray:
+    def variance(self, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return the variance of y, of the shape of `mean` (..., K[, n_outputs])."""
-        return np.broadcast_to(dispersion**2, mean.shape)
+        return np.broadcast_to(parameters[0] ** 2, mean.shape)
 
-    def pdf(self, y: np.ndarray, mean: np.ndarray, dispersion: np.ndarray) -> np.ndarray:
+    def pdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return the density of each output at y."""
-        z = (y - mean) / dispersion
-        return np.exp(-0.5 * z * z - _HALF_LOG_2PI) / dispersion
+        z = (y - mean) / parameters[0]
+        return np.exp(-0.5 * z * z - _HALF_LOG_2PI) / parameters[0]
 
-    def cdf(self, y: np.ndarray, mean: np.ndarray, dispersion: np.ndarray) -> np.ndarray:
+    def cdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return P(Y ≤ y) of each output."""
-        return ndtr((y - mean) / dispersion)
+        return ndtr((y - mean) / parameters[0])
 
-    def quantile(self, q: float, mean: np.ndarray, dispersion: np.ndarray) -> np.ndarray:
+    def quantile(self, q: float, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return the q-quantile of each output."""
-        return mean + dispersion * ndtri(q)
+        return mean + parameters[0] * ndtri(q)
 
     def sample(
-        self, mean: np.ndarray, dispersion: np.ndarray, rng: np.random.RandomState
+        self, mean: np.ndarray, parameters: np.ndarray, rng: np.random.RandomState
     ) -> np.ndarray:
-        """Draw targets around means; `dispersion` is of their shape."""
-        return mean + dispersion * rng.standard_normal(mean.shape)
+        """Draw targets around means; `parameters[0]` is of their shape."""
+        return mean + parameters[0] * rng.standard_normal(mean.shape)

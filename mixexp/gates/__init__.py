@@ -1,9 +1,11 @@
 """Gates: models of which expert is responsible."""
 
 from mixexp.gates._constant import ConstantGate
+from mixexp.gates._estimator import EstimatorGate
+from mixexp.gates._noise import NoiseGate
 from mixexp.gates._softmax import SoftmaxGate
 
-__all__ = ["GATES", "ConstantGate", "SoftmaxGate"]
+__all__ = ["GATES", "ConstantGate", "EstimatorGate", "NoiseGate", "SoftmaxGate"]
 
-#: Every gate; the shared tests run over this list.
+#: Every gate that needs no argument; the shared tests run over this list.
 GATES = [SoftmaxGate, ConstantGate]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from sklearn.base import BaseEstimator
 
@@ -40,7 +42,10 @@ class ConstantGate(BaseEstimator):
 
     monotone = True
 
-    def start(self, rows: Rows, n_experts: int, columns: np.ndarray | None) -> ConstantGate:
+    #: Needs no features: they may differ within groups.
+    featureless = True
+
+    def start(self, rows: Rows, n_experts: int, columns: Any) -> ConstantGate:
         """Return a gate in which all experts are equally likely."""
         return evolve(self, proba_=np.full(n_experts, 1.0 / n_experts))
 
@@ -75,3 +80,8 @@ class ConstantGate(BaseEstimator):
         """Return the gate with these log-probabilities up to a constant."""
         proba = np.exp(vector - vector.max())
         return evolve(self, proba_=np.maximum(proba / proba.sum(), SMALLEST))
+
+    def select(self, experts: np.ndarray) -> ConstantGate:
+        """Return the gate between some experts, in this order."""
+        share = self.proba_[experts]
+        return evolve(self, proba_=np.maximum(share / share.sum(), SMALLEST))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from mixexp._blocks import Block, Rows
+from mixexp._blocks import Block, Design, Rows
 from mixexp._numerics import (
+    centred_where_shared,
     multinomial_bound_step,
     multinomial_newton_step,
     n_pairs,
@@ -42,12 +44,21 @@ class SoftmaxGate(BaseEstimator):
         Strength of the ridge penalty ½ α Σ_k |v_k|², for coefficients of columns scaled by
         their weighted standard deviation. The intercepts are not penalised. 0 is allowed; the
         likelihood of a separable gate then has no maximum.
+    missing : {"indicator", "error"}, default="indicator"
+        What becomes of NaN: with "indicator" it counts as the column's mean, and a column that
+        has missing values in the training rows gets an indicator with a coefficient of its own;
+        with "error" it is refused.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_experts, n_gate_features)
-        Centred coefficients in units of the input.
+        Centred coefficients in units of the input. With gate features of their own for each
+        expert, the columns are all that any expert has, in ascending order, with 0 for those that
+        an expert does not see; a column that not all see is not centred.
     intercept_ : ndarray of shape (n_experts,)
+    indicator_coef_ : ndarray of shape (n_experts, n_indicators)
+        What is added where a value is missing, for the columns `indicator_features_`.
+    indicator_features_ : ndarray of int of shape (n_indicators,)
 
     References
     ----------
@@ -68,22 +79,38 @@ class SoftmaxGate(BaseEstimator):
 
     monotone = True
 
-    def __init__(self, alpha: float = 0.3):
+    def __init__(self, alpha: float = 0.3, *, missing: str = "indicator"):
         self.alpha = alpha
+        self.missing = missing
 
-    def start(self, rows: Rows, n_experts: int, columns: np.ndarray | None) -> SoftmaxGate:
-        """Return a gate for these rows in which all experts are equally likely."""
+    def start(self, rows: Rows, n_experts: int, columns: Any) -> SoftmaxGate:
+        """Return a gate for these rows in which all experts are equally likely.
+
+        `columns` is None, the columns of all experts, or a list of the columns of each.
+        """
         if not (isinstance(self.alpha, Real) and 0 <= self.alpha < np.inf):
             raise ValueError(
                 f"SoftmaxGate: alpha must be a number in [0, inf), got {self.alpha!r}. "
                 "Use 0 for no penalty."
             )
-        design = rows.design(columns)
+        if self.missing not in ("indicator", "error"):
+            raise ValueError(
+                f"SoftmaxGate: missing must be 'indicator' or 'error', got {self.missing!r}."
+            )
+        own = isinstance(columns, list)
+        design = rows.design(np.unique(np.concatenate(columns)) if own else columns)
+        if self.missing == "error" and len(design.indicators):
+            raise ValueError(
+                f"SoftmaxGate: columns {design.columns[design.indicators].tolist()} of the gate's "
+                "input contain NaN, and missing='error'. Use missing='indicator', or leave them "
+                "out by gate_features."
+            )
         newton = n_experts * design.size <= NEWTON_COEFFICIENTS
         return evolve(
             self,
             design=design,
             theta=np.zeros((n_experts, design.size)),
+            _seen=_seen(design, columns) if own else None,
             curvature="newton" if newton else "bound",
             _usual_curvature="newton" if newton else "bound",
             _gram=None,
@@ -97,7 +124,17 @@ class SoftmaxGate(BaseEstimator):
     @property
     def coef_(self) -> np.ndarray:
         """Slopes in input units."""
-        return self.design.to_input_units(self.theta)[0]
+        return self.design.to_input_units(self.theta)[0][:, : len(self.design.columns)]
+
+    @property
+    def indicator_coef_(self) -> np.ndarray:
+        """Slopes of the indicators of missing values."""
+        return self.design.to_input_units(self.theta)[0][:, len(self.design.columns) :]
+
+    @property
+    def indicator_features_(self) -> np.ndarray:
+        """Columns that have an indicator."""
+        return self.design.columns[self.design.indicators]
 
     @property
     def intercept_(self) -> np.ndarray:
@@ -108,13 +145,16 @@ class SoftmaxGate(BaseEstimator):
     def n_parameters(self) -> int:
         """Number of free parameters."""
         k, p = self.theta.shape
-        return (k - 1) * (p - int(np.sum(self.design.scale == 0)))
+        if self._seen is None:
+            return (k - 1) * (p - int(np.sum(self.design.scale == 0)))
+        varies = self._seen * np.append(True, self.design.scale > 0)
+        return int(np.sum(varies.sum(axis=0) - self._seen.all(axis=0) * varies[0]))
 
     def log_prob(self, block: Block) -> np.ndarray:
         """Return log g_k(x), (K, m)."""
         scores = self.theta @ block.matrix(self.design)
         proba = scores.copy()
-        scores -= softmax_in_place(proba, centred=True)
+        scores -= softmax_in_place(proba, centred=self._seen is None)
         block.keep(self, proba)
         return scores
 
@@ -159,13 +199,15 @@ class SoftmaxGate(BaseEstimator):
         design, gradient = self.design, statistics["gradient"]
         if self.curvature == "bound":
             gram = unpack_symmetric(statistics["gram"], design.size)[0]
-            step = multinomial_bound_step(gram, gradient, self.theta, self._penalty)
+            step = multinomial_bound_step(gram, gradient, self.theta, self._penalty, self._seen)
             return evolve(
                 self, theta=self.theta + step, curvature=self._usual_curvature, _age=-REFRESH
             )
         fresh = self._fresh
         gram = unpack_symmetric(statistics["gram"], design.size) if fresh else self._gram
-        step = multinomial_newton_step(gram, gradient, self.theta, self._penalty, rows.total_weight)
+        step = multinomial_newton_step(
+            gram, gradient, self.theta, self._penalty, rows.total_weight, self._seen
+        )
         age = self._age + 1 if self._age < REFRESH else 1
         return evolve(self, theta=self.theta + step, _gram=gram, _age=age)
 
@@ -184,8 +226,22 @@ class SoftmaxGate(BaseEstimator):
     def set_parameters(self, vector: np.ndarray) -> SoftmaxGate:
         """Return the gate with these coefficients, centred."""
         theta = vector.reshape(self.theta.shape)
-        return evolve(self, theta=theta - theta.mean(axis=0), _gram=None)
+        if self._seen is None:
+            return evolve(self, theta=theta - theta.mean(axis=0), _gram=None)
+        return evolve(self, theta=centred_where_shared(theta, self._seen), _gram=None)
+
+    def select(self, experts: np.ndarray) -> SoftmaxGate:
+        """Return the gate between some experts, in this order."""
+        seen = None if self._seen is None else self._seen[experts]
+        gate = evolve(self, theta=self.theta[experts], _seen=seen)
+        return gate.set_parameters(gate.get_parameters())
 
     def trimmed(self) -> SoftmaxGate:
         """Return the gate without its last Hessian."""
         return evolve(self, _gram=None)
+
+
+def _seen(design: Design, columns: list) -> np.ndarray:
+    """Return which rows of the design each expert's score sees, (K, n_design)."""
+    slopes = [np.isin(design.columns, own) for own in columns]
+    return np.array([np.concatenate([[True], own, own[design.indicators]]) for own in slopes])

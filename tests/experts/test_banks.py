@@ -28,8 +28,9 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from mixexp._fitting import takes_sparse, takes_weights
 from mixexp._protocols import Part, can
-from mixexp.experts import EstimatorBank, check_expert, has_bank, takes_sparse
+from mixexp.experts import EstimatorBank, Trainer, check_expert, has_bank
 from mixexp.experts._logistic import NEWTON_COEFFICIENTS
 from mixexp.experts._templates import linear_terms, log_penalty
 from mixexp.families import Gaussian
@@ -164,7 +165,7 @@ def test_an_expert_without_rows_keeps_its_parameters(bank_case):
     assert np.all(np.isfinite(new.get_parameters()))
     if not can(bank, "classes"):  # nothing pulls at an expert but its prior
         assert_array_equal(new.theta[1], bank.theta[1])
-        assert_array_equal(new.dispersions[1], bank.dispersions[1])
+        assert_array_equal(new.parameters[0][1], bank.parameters[0][1])
 
 
 def test_replicate_gives_equal_experts(rng):
@@ -208,7 +209,7 @@ def test_linear_bank_equals_scikit_learn(rng, alpha, intercept, n_outputs):
         square = (resp[k] * weight) @ error**2
         square += alpha * np.sum(np.atleast_2d(oracle.coef_) ** 2, axis=1)
         expected = np.sqrt(square / (resp[k] @ weight))
-        assert_allclose(bank.dispersions[k], expected, rtol=1e-9)
+        assert_allclose(bank.parameters[0][k], expected, rtol=1e-9)
 
 
 def test_default_expert_penalises_scaled_columns(rng):
@@ -234,10 +235,10 @@ def test_linear_log_prob_and_prior(rng, n_outputs, alpha):
     prior = 0.0
     for k, expert in enumerate(bank.fitted(None)):
         mean = expert.predict(rows.X).reshape(rows.n_rows, -1).T
-        own = norm.logpdf(rows.y, mean, bank.dispersions[k][:, None]).sum(axis=0)
+        own = norm.logpdf(rows.y, mean, bank.parameters[0][k][:, None]).sum(axis=0)
         assert_allclose(log_prob[k], own, rtol=1e-8)
         squares = np.sum(np.atleast_2d(expert.coef_) ** 2, axis=1)
-        prior -= 0.5 * alpha * np.sum(squares / bank.dispersions[k] ** 2)
+        prior -= 0.5 * alpha * np.sum(squares / bank.parameters[0][k] ** 2)
     assert_allclose(bank.log_prior(), prior, rtol=1e-9)
 
 
@@ -248,8 +249,8 @@ def test_shared_dispersion(rng, alpha):
     shared = fit_part(shared.replicate(3), rows, resp)
     bank = fit_part(bank, rows, resp)
     mass = resp.sum(axis=1)[:, None]
-    expected = np.sqrt(np.sum(bank.dispersions**2 * mass, axis=0) / rows.n_rows)
-    assert_allclose(shared.dispersions, np.tile(expected, (3, 1)), rtol=1e-10)
+    expected = np.sqrt(np.sum(bank.parameters[0] ** 2 * mass, axis=0) / rows.n_rows)
+    assert_allclose(shared.parameters[0], np.tile(expected, (3, 1)), rtol=1e-10)
     assert shared.n_parameters == 3 * 2 * 4 + 2
     assert bank.n_parameters == 3 * 2 * 4 + 6
 
@@ -275,7 +276,7 @@ def test_linear_expert_with_fewer_rows_than_coefficients(rng):
     new = fit_part(bank, rows, resp)
     assert_allclose(all_predict(new, rows)[0, 0, :3], rows.y[0, :3], atol=1e-9)
     assert np.all(np.isfinite(new.get_parameters()))
-    assert_allclose(new.dispersions[0], bank.floor)
+    assert_allclose(new.parameters[0][0], bank.floor)
     assert_array_equal(new.on_floor, [True, False])
 
 
@@ -289,7 +290,7 @@ def test_sums_of_squares_do_not_cancel(rng, offset):
     bank = fit_part(bank, rows, np.ones((1, 500)), 2)
     exact = LinearRegression().fit(X, noise)
     expected = np.sqrt(np.mean((noise - exact.predict(X)) ** 2))
-    assert_allclose(bank.dispersions[0, 0], expected, rtol=1e-6)
+    assert_allclose(bank.parameters[0][0, 0], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("factor", [1e-100, 1e-20, 1e-8, 1e8, 1e100])
@@ -302,7 +303,7 @@ def test_linear_bank_does_not_depend_on_the_unit_of_y(rng, factor):
         one = one_expert(LinearRegression(), rows)
         one = fit_part(one, rows, np.ones((1, 60)), 2)
         fits.append(fit_part(one.replicate(2), rows, resp))
-    assert_allclose(fits[1].dispersions, factor * fits[0].dispersions, rtol=1e-8)
+    assert_allclose(fits[1].parameters[0], factor * fits[0].parameters[0], rtol=1e-8)
     assert_allclose(fits[1].floor, factor * fits[0].floor, rtol=1e-8)
     assert_allclose(fits[1].theta, factor * fits[0].theta, rtol=1e-8)
 
@@ -313,14 +314,14 @@ def test_floor_is_a_share_of_the_one_expert_dispersion(rng):
     assert one.n_experts == 1
     one = fit_part(one, rows, np.ones((1, rows.n_rows)))
     many = one.replicate(4)
-    assert_allclose(many.floor, 1e-3 * one.dispersions[0])
+    assert_allclose(many.floor, 1e-3 * one.parameters[0][0])
     assert_allclose(many.theta, np.repeat(one.theta, 4, axis=0))
     assert not np.any(many.on_floor)
-    logs = np.log(many.dispersions)
+    logs = np.log(many.parameters[0])
     logs[2, 1] = -50.0
     low = many.set_parameters(np.concatenate([many.theta.ravel(), logs.ravel()]))
     assert_array_equal(low.on_floor, [False, False, True, False])
-    assert low.dispersions[2, 1] == many.floor[1]
+    assert low.parameters[0][2, 1] == many.floor[1]
 
 
 @pytest.mark.parametrize("value", [0.0, 3.0, -1e8])
@@ -329,7 +330,7 @@ def test_constant_targets(rng, value):
     one = one_expert(LinearRegression(), rows)
     bank = fit_part(one, rows, np.ones((1, 40)), 5).replicate(2)
     bank = fit_part(bank, rows, random_resp(rng, 2, 40), 3)
-    assert np.all(bank.dispersions > 0)
+    assert np.all(bank.parameters[0] > 0)
     assert_allclose(all_predict(bank, rows), value, rtol=1e-12, atol=1e-12)
     assert np.all(np.isfinite(all_log_prob(bank, rows)))
 
@@ -348,15 +349,19 @@ def test_linear_deviance_ranks_residuals(rng):
         .replicate(3)
         .set_parameters(bank.get_parameters())
     )
-    units = (plain.floor / np.std(rows.y, axis=1))[:, None]
-    assert_allclose(plain.deviance(block), ((residual / units) ** 2).sum(axis=1), rtol=1e-9)
+    units = 1e3 * (plain.floor / np.std(rows.y, axis=1))[:, None]
+    squares = ((residual / units) ** 2).sum(axis=1)
+    constant = np.sum(np.log(1e3 * plain.floor) + 0.5 * np.log(2 * np.pi))
+    assert_allclose(plain.deviance(block), 0.5 * squares + constant, rtol=1e-9)
+    assert_array_equal(plain.deviance(block).argmin(axis=0), squares.argmin(axis=0))
 
 
 def test_closed_forms_keep_their_step(rng):
     rows, bank, resp = banks(rng)
     new = fit_part(bank, rows, resp)
     assert bank.toward(new, 0.25) is new
-    assert bank.bounded() is bank
+    bounded = fit_part(bank.bounded(), rows, resp)
+    assert_array_equal(bounded.get_parameters(), new.get_parameters())
 
 
 # ---------------------------------------------------------------- logistic
@@ -505,11 +510,16 @@ def test_logistic_huge_logits(rng, size):
 )
 @pytest.mark.parametrize("intercept", [True, False])
 def test_templates_with_a_bank(template, alpha, intercept):
-    terms = linear_terms(clone(template).set_params(fit_intercept=intercept))
+    classifies = isinstance(template, LogisticRegression)
+    family, other = (None, Gaussian()) if classifies else (Gaussian(), None)
+    template = clone(template).set_params(fit_intercept=intercept)
+    terms = linear_terms(template, family)
     assert terms.alpha == alpha
     assert terms.fit_intercept == intercept
     assert terms.input_units
-    assert has_bank(template) and has_bank(None)
+    assert not terms.per_weight
+    assert has_bank(template, family) and has_bank(None, family)
+    assert linear_terms(template, other) is None
 
 
 class MyRidge(Ridge):
@@ -539,22 +549,24 @@ def elastic_net():
     ],
     ids=str,
 )
-def test_templates_without_a_bank(template):
-    assert linear_terms(template) is None
-    assert not has_bank(template)
+@pytest.mark.parametrize("family", [Gaussian(), None], ids=["gaussian", "classes"])
+def test_templates_without_a_bank(template, family):
+    assert linear_terms(template, family) is None
+    assert not has_bank(template, family)
 
 
 def test_log_penalty_of_fitted_estimators(rng):
     X, Y = rng.standard_normal((40, 2)), rng.standard_normal((40, 2))
     ridge = Ridge(2.0).fit(X, Y)
-    assert_allclose(log_penalty(ridge), 2 * np.sum(ridge.coef_**2, axis=1))
+    assert_allclose(log_penalty(ridge, Gaussian()), 2 * np.sum(ridge.coef_**2, axis=1))
     ridge = MyRidge(np.array([1.0, 3.0])).fit(X, Y)
-    assert_allclose(log_penalty(ridge), [1, 3] * np.sum(ridge.coef_**2, axis=1))
-    assert_array_equal(log_penalty(LinearRegression().fit(X, Y[:, 0])), 0.0)
+    assert_allclose(log_penalty(ridge, Gaussian()), [1, 3] * np.sum(ridge.coef_**2, axis=1))
+    assert_array_equal(log_penalty(LinearRegression().fit(X, Y[:, 0]), Gaussian()), 0.0)
     logistic = LogisticRegression(C=0.5).fit(X, Y[:, 0] > 0)
-    assert_allclose(log_penalty(logistic), np.sum(logistic.coef_**2))
-    assert log_penalty(DecisionTreeRegressor().fit(X, Y)) is None
-    assert log_penalty(LogisticRegression(class_weight="balanced").fit(X, Y[:, 0] > 0)) is None
+    assert_allclose(log_penalty(logistic, None), np.sum(logistic.coef_**2))
+    assert log_penalty(DecisionTreeRegressor().fit(X, Y), Gaussian()) is None
+    balanced = LogisticRegression(class_weight="balanced").fit(X, Y[:, 0] > 0)
+    assert log_penalty(balanced, None) is None
 
 
 @pytest.mark.parametrize(
@@ -565,8 +577,6 @@ def test_log_penalty_of_fitted_estimators(rng):
         (LogisticRegression(), False, r"must be a regressor such as Ridge\(\), got Logistic"),
         (Ridge(), True, "must be a classifier"),
         (LinearSVC(), True, "LinearSVC has no predict_proba"),
-        (KNeighborsRegressor(), False, "KNeighborsRegressor does not take sample_weight"),
-        (make_pipeline(StandardScaler(), KNeighborsRegressor()), False, "Pipeline does not take"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -579,6 +589,11 @@ def test_wrong_experts(expert, classifier, message):
 def test_right_experts():
     check_expert(make_pipeline(StandardScaler(), Ridge()), "Owner", classifier=False)
     check_expert(DecisionTreeClassifier(), "Owner", classifier=True)
+    plain = KNeighborsRegressor()
+    for expert in (plain, make_pipeline(StandardScaler(), plain)):  # rows are drawn for them
+        check_expert(expert, "Owner", classifier=False)
+        assert not takes_weights(expert)
+    assert takes_weights(make_pipeline(StandardScaler(), Ridge()))
     assert takes_sparse(Ridge())
     assert not takes_sparse(GaussianNB())
 
@@ -587,15 +602,22 @@ def test_right_experts():
 
 
 def estimator_bank(
-    template, rows, k=3, *, classes=None, family=None, seed=0, n_jobs=None, columns=None
+    template, rows, k=3, *, classes=None, family=None, seed=0, n_jobs=None, columns=None, folds=0
 ):
     """Return an unfitted bank of K clones."""
     n_outputs = 1 if classes is not None else len(rows.y)
     family = None if classes is not None else family or Gaussian()
-    return EstimatorBank(
-        template, columns, classes=classes, family=family, n_outputs=n_outputs,
-        n_experts=k, n_jobs=n_jobs, seed=seed,
+    candidates = [[("expert", template)]] * k
+    trainer = Trainer(
+        candidates, [columns] * k, classes=classes, family=family, n_outputs=n_outputs,
+        n_jobs=n_jobs, seed=seed, owner="Mixture",
     )  # fmt: skip
+    return EstimatorBank(trainer, folds)
+
+
+def fit_bank(bank, rows, resp):
+    """Return a bank of estimators after an M-step at fixed responsibilities, with its experts."""
+    return fit_part(bank, rows, resp).finished(rows)
 
 
 @pytest.mark.parametrize(
@@ -615,7 +637,7 @@ def test_estimator_bank_equals_separate_fits(rng, template, n_outputs):
     weight = rng.exponential(size=90)
     rows = make_rows(X, rng.standard_normal((n_outputs, 90)), weight, block_rows=64)
     resp = random_resp(rng, 3, 90)
-    bank = fit_part(estimator_bank(template, rows), rows, resp)
+    bank = fit_bank(estimator_bank(template, rows), rows, resp)
     target = rows.y[0] if n_outputs == 1 else rows.y.T
     predicted, log_prob = all_predict(bank, rows), all_log_prob(bank, rows)
     for k, expert in enumerate(bank.fitted(None)):
@@ -633,7 +655,7 @@ def test_estimator_bank_equals_separate_fits(rng, template, n_outputs):
         if type(last) is Ridge:
             square += last.alpha * np.sum(np.atleast_2d(last.coef_) ** 2, axis=1)
         dispersion = np.sqrt(square / w.sum())
-        assert_allclose(bank.dispersions[k], dispersion, rtol=1e-9)
+        assert_allclose(bank.parameters[0][k], dispersion, rtol=1e-9)
         own = norm.logpdf(rows.y, predicted[k], dispersion[:, None]).sum(axis=0)
         assert_allclose(log_prob[k], own, rtol=1e-9)
     assert not hasattr(template, "n_features_in_")
@@ -653,7 +675,7 @@ def test_estimator_bank_equals_linear_bank(rng, template, n_classes):
     banked = fit_part(banked, rows, resp, 12)
     if n_classes is not None:
         template = clone(template).set_params(tol=1e-12)
-    other = fit_part(estimator_bank(template, rows, 2, classes=classes), rows, resp)
+    other = fit_bank(estimator_bank(template, rows, 2, classes=classes), rows, resp)
     assert other.monotone
     assert_allclose(all_log_prob(other, rows), all_log_prob(banked, rows), atol=1e-6)
     assert_allclose(other.log_prior(), banked.log_prior(), rtol=1e-5, atol=1e-12)
@@ -665,7 +687,7 @@ def test_new_rows_are_predicted_training_rows_remembered(rng):
     X = rng.standard_normal((90, 2))
     rows = make_rows(X, rng.standard_normal(90), block_rows=64)
     template = DecisionTreeRegressor(max_depth=4, random_state=0)
-    bank = fit_part(estimator_bank(template, rows), rows, random_resp(rng, 3, 90))
+    bank = fit_bank(estimator_bank(template, rows), rows, random_resp(rng, 3, 90))
     new = make_rows(X[::-1], rows.y[:, ::-1], training=False)
     assert_allclose(all_predict(bank, new)[..., ::-1], all_predict(bank, rows), rtol=1e-12)
     assert_allclose(all_log_prob(bank, new)[:, ::-1], all_log_prob(bank, rows), rtol=1e-12)
@@ -679,9 +701,9 @@ def test_new_rows_are_predicted_training_rows_remembered(rng):
 def test_update_of_estimators_leaves_the_old_bank_alone(rng):
     rows = make_rows(rng.standard_normal((60, 2)), rng.standard_normal(60))
     resp = random_resp(rng, 2, 60)
-    bank = fit_part(estimator_bank(MyRidge(), rows, 2), rows, resp)
+    bank = fit_bank(estimator_bank(MyRidge(), rows, 2), rows, resp)
     coef, known = [e.coef_.copy() for e in bank.experts], bank._known.copy()
-    fit_part(bank, rows, resp[::-1])
+    fit_bank(bank, rows, resp[::-1])
     assert_array_equal([e.coef_ for e in bank.experts], coef)
     assert_array_equal(bank._known, known)
 
@@ -689,7 +711,7 @@ def test_update_of_estimators_leaves_the_old_bank_alone(rng):
 def test_estimator_statistics_join(rng):
     rows = make_rows(rng.standard_normal((100, 2)), rng.standard_normal(100), block_rows=64)
     resp = random_resp(rng, 2, 100)
-    bank = fit_part(estimator_bank(Ridge(), rows, 2), rows, resp)
+    bank = fit_bank(estimator_bank(Ridge(), rows, 2), rows, resp)
     statistics = statistics_of(bank, rows, resp)
     assert_array_equal(np.concatenate(statistics, axis=1), resp)
 
@@ -700,7 +722,7 @@ def test_n_jobs_does_not_change_experts(rng, k):
     resp = random_resp(rng, k, 80)
     template = RandomForestRegressor(5, max_depth=3)  # random states are left to the bank
     one, two = (
-        fit_part(estimator_bank(template, rows, k, n_jobs=n_jobs), rows, resp) for n_jobs in (1, 2)
+        fit_bank(estimator_bank(template, rows, k, n_jobs=n_jobs), rows, resp) for n_jobs in (1, 2)
     )
     assert_array_equal(all_predict(one, rows), all_predict(two, rows))
 
@@ -710,14 +732,14 @@ def test_random_states(rng):
     resp = np.full((2, 40), 0.5)
     template = make_pipeline(StandardScaler(), DecisionTreeRegressor(max_features=1))
     bank = estimator_bank(template, rows, 2, seed=3).with_floor(np.array([0.1]))
-    bank = fit_part(bank, rows, resp)
+    bank = fit_bank(bank, rows, resp)
     states = [e.get_params()["decisiontreeregressor__random_state"] for e in bank.experts]
     assert len(set(states)) == 2  # by expert
-    again = fit_part(bank, rows, resp)  # not by iteration: the M-step is one fixed function
+    again = fit_bank(bank, rows, resp)  # not by iteration: the M-step is one fixed function
     assert [e.get_params()["decisiontreeregressor__random_state"] for e in again.experts] == states
-    other = fit_part(estimator_bank(template, rows, 2, seed=4), rows, resp)
+    other = fit_bank(estimator_bank(template, rows, 2, seed=4), rows, resp)
     assert other.experts[0][-1].random_state != states[0]
-    given = fit_part(estimator_bank(DecisionTreeRegressor(random_state=7), rows, 2), rows, resp)
+    given = fit_bank(estimator_bank(DecisionTreeRegressor(random_state=7), rows, 2), rows, resp)
     assert [e.random_state for e in given.experts] == [7, 7]
     assert template[-1].random_state is None
 
@@ -742,7 +764,7 @@ def test_negligible_rows_are_dropped(rng):
     resp = random_resp(rng, 2, 50)
     resp[0, :10] = 1e-11 * resp[0].max()
     resp[0, 10:20] = 1e-9 * resp[0].max()
-    bank = fit_part(estimator_bank(Spy(), rows, 2), rows, resp)
+    bank = fit_bank(estimator_bank(Spy(), rows, 2), rows, resp)
     first, second = bank.experts
     assert_array_equal(first.X_, X[10:])
     assert_array_equal(first.y_, y[10:])
@@ -754,13 +776,13 @@ def test_columns_and_frames_reach_the_experts(rng):
     X, y = rng.standard_normal((30, 3)), rng.standard_normal(30)
     rows = make_rows(X, y)
     bank = estimator_bank(Spy(), rows, 2, columns=np.array([2, 0]))
-    expert = fit_part(bank, rows, random_resp(rng, 2, 30)).experts[0]
+    expert = fit_bank(bank, rows, random_resp(rng, 2, 30)).experts[0]
     assert_array_equal(expert.X_, X[:, [2, 0]])
     rows.frame = pd.DataFrame(X, columns=list("abc"))
-    expert = fit_part(bank, rows, random_resp(rng, 2, 30)).experts[0]
+    expert = fit_bank(bank, rows, random_resp(rng, 2, 30)).experts[0]
     assert list(expert.X_.columns) == ["c", "a"]
     sparse = make_rows(sp.csr_array(X), y)
-    expert = fit_part(bank, sparse, random_resp(rng, 2, 30)).experts[0]
+    expert = fit_bank(bank, sparse, random_resp(rng, 2, 30)).experts[0]
     assert sp.issparse(expert.X_)
     assert_array_equal(expert.X_.toarray(), X[:, [2, 0]])
 
@@ -771,7 +793,7 @@ def test_every_step_of_a_pipeline_gets_the_weights(rng, routing):
     rows, resp = make_rows(X, y), random_resp(rng, 2, 40)
     template = make_pipeline(FunctionTransformer(), Spy(), StandardScaler(), "passthrough", Spy())
     with config_context(enable_metadata_routing=routing):
-        bank = fit_part(estimator_bank(template, rows, 2), rows, resp)
+        bank = fit_bank(estimator_bank(template, rows, 2), rows, resp)
     for expert, weight in zip(bank.experts, resp, strict=True):
         assert_array_equal(expert[1].weight_, weight)
         assert_array_equal(expert[-1].weight_, weight)
@@ -783,7 +805,7 @@ def test_a_pipeline_inside_a_pipeline_gets_the_weights(rng):
     rows, resp = make_rows(X, y), random_resp(rng, 2, 40)
     template = make_pipeline(StandardScaler(), make_pipeline(StandardScaler(), Spy()))
     check_expert(template, "Owner", classifier=False)
-    bank = fit_part(estimator_bank(template, rows, 2), rows, resp)
+    bank = fit_bank(estimator_bank(template, rows, 2), rows, resp)
     for expert, weight in zip(bank.experts, resp, strict=True):
         assert_array_equal(expert[-1][-1].weight_, weight)
 
@@ -811,7 +833,7 @@ def regions(rng):
 def test_regions_that_lack_classes(regions, template):
     rows, resp = regions
     classes = np.array(["a", "b", "c"])
-    bank = fit_part(estimator_bank(template, rows, classes=classes), rows, resp)
+    bank = fit_bank(estimator_bank(template, rows, classes=classes), rows, resp)
     proba = all_predict(bank, rows)
     assert proba.shape == (3, 3, 90)
     assert_allclose(proba.sum(axis=1), 1.0, rtol=1e-12)
@@ -830,7 +852,7 @@ def test_regions_that_lack_classes(regions, template):
     log_prob = all_log_prob(bank, rows)
     assert_allclose(log_prob[0, rows.y == 1], np.log(1e-6 / 3))
     assert_allclose(log_prob[2], np.log(np.maximum(proba[2, rows.y, np.arange(90)], 1e-6 / 3)))
-    assert bank.dispersions is None
+    assert bank.parameters is None
     assert_array_equal(bank.on_floor, False)
 
 
@@ -840,7 +862,7 @@ def test_constant_expert_counts_weights(rng):
     rows = make_rows(rng.standard_normal((40, 2)), y, weight)
     resp = np.stack([y == 1, y >= 0]).astype(float)
     template = DecisionTreeClassifier(max_depth=1)
-    bank = fit_part(estimator_bank(template, rows, 2, classes=np.arange(2)), rows, resp)
+    bank = fit_bank(estimator_bank(template, rows, 2, classes=np.arange(2)), rows, resp)
     # 30 rows of class 1, one row with shares 30/60 and 30/60
     assert_allclose(bank.experts[0].predict_proba(rows.X[:1]), [[0.5 / 31, 30.5 / 31]])
 
@@ -882,16 +904,16 @@ def test_guard_keeps_the_better_expert(rng, monkeypatch, template):
     y = (X[:, 0] > 0).astype(int) if logistic else X[:, 0] + rng.standard_normal(80)
     rows, resp = make_rows(X, y), random_resp(rng, 2, 80)
     classes = np.arange(2) if logistic else None
-    bank = fit_part(estimator_bank(template, rows, 2, classes=classes), rows, resp)
+    bank = fit_bank(estimator_bank(template, rows, 2, classes=classes), rows, resp)
     before = expected_log_prob(bank, rows, resp)
-    new = fit_part(bank, rows, resp)
+    new = fit_bank(bank, rows, resp)
     assert type(template).fits == 4
     assert new.experts[0] is bank.experts[0] and new.experts[1] is bank.experts[1]
     assert_array_equal(all_predict(new, rows), all_predict(bank, rows))
     assert_allclose(expected_log_prob(new, rows, resp), before, rtol=1e-12)
     # only the expert that got worse is kept: a change of responsibilities asks for another fit
     monkeypatch.setattr(type(template), "fits", -10)
-    changed = fit_part(bank, rows, resp[[1, 0]])
+    changed = fit_bank(bank, rows, resp[[1, 0]])
     assert changed.experts[0] is not bank.experts[0]
     assert expected_log_prob(changed, rows, resp[[1, 0]]) > expected_log_prob(
         bank, rows, resp[[1, 0]]
@@ -901,8 +923,8 @@ def test_guard_keeps_the_better_expert(rng, monkeypatch, template):
 def test_guard_is_for_likelihood_fits_only(rng):
     rows = make_rows(rng.standard_normal((60, 2)), rng.standard_normal(60))
     resp = random_resp(rng, 2, 60)
-    bank = fit_part(estimator_bank(DecisionTreeRegressor(max_depth=2), rows, 2), rows, resp)
-    new = fit_part(bank, rows, resp[::-1])
+    bank = fit_bank(estimator_bank(DecisionTreeRegressor(max_depth=2), rows, 2), rows, resp)
+    new = fit_bank(bank, rows, resp[::-1])
     assert not new.monotone
     assert new.experts[0] is not bank.experts[0]
 
@@ -910,19 +932,19 @@ def test_guard_is_for_likelihood_fits_only(rng):
 def test_an_empty_estimator_keeps_its_fit(rng):
     rows = make_rows(rng.standard_normal((60, 2)), rng.standard_normal(60))
     resp = random_resp(rng, 2, 60)
-    bank = fit_part(estimator_bank(DecisionTreeRegressor(max_depth=2), rows, 2), rows, resp)
+    bank = fit_bank(estimator_bank(DecisionTreeRegressor(max_depth=2), rows, 2), rows, resp)
     resp[1] = 0.0
-    new = fit_part(bank, rows, resp)
+    new = fit_bank(bank, rows, resp)
     assert new.experts[1] is bank.experts[1]
-    assert_array_equal(new.dispersions[1], bank.dispersions[1])
+    assert_array_equal(new.parameters[0][1], bank.parameters[0][1])
     # one that is empty from the start is fitted on all rows
-    first = fit_part(estimator_bank(Spy(), rows, 2), rows, resp)
+    first = fit_bank(estimator_bank(Spy(), rows, 2), rows, resp)
     assert len(first.experts[1].X_) == 60
 
 
 def test_estimator_floor(rng):
     rows = make_rows(rng.standard_normal((60, 2)), rng.standard_normal(60))
     bank = estimator_bank(DecisionTreeRegressor(), rows, 2).with_floor(np.array([0.25]))
-    bank = fit_part(bank, rows, random_resp(rng, 2, 60))
-    assert_array_equal(bank.dispersions, 0.25)
+    bank = fit_bank(bank, rows, random_resp(rng, 2, 60))
+    assert_array_equal(bank.parameters[0], 0.25)
     assert_array_equal(bank.on_floor, True)

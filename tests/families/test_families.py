@@ -1,154 +1,164 @@
-"""Every family of `FAMILIES` through the same tests; then the gaussian against its formulas."""
+"""Every family of `FAMILIES`, and its options, through the same tests."""
+
+import warnings
 
 import numpy as np
 import pytest
-from _problems import numeric_gradient
+from _family_cases import (
+    VARIANTS,
+    K,
+    M,
+    Q,
+    draws,
+    frozen,
+    make_case,
+    squared_dispersion,
+    statistics_of,
+)
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import quad
-from scipy.stats import norm
 from sklearn.base import clone
 
-from mixexp.families import FAMILIES, Gaussian
-
-K, Q, M = 3, 2, 40
+from mixexp.families import FAMILIES
 
 
-@pytest.fixture(params=FAMILIES, ids=list(FAMILIES))
+@pytest.fixture(params=VARIANTS, ids=str)
 def family(request):
-    return FAMILIES[request.param]()
+    return clone(request.param)
 
 
-@pytest.fixture
-def case(rng):
-    """Targets (Q, M), means (K, Q, M), dispersions (K, Q) and responsibilities (K, M)."""
-    resp = rng.dirichlet(np.ones(K), M).T
-    dispersion = rng.uniform(0.1, 3.0, (K, Q))
-    return rng.standard_normal((Q, M)), rng.standard_normal((K, Q, M)), dispersion, resp
+# ---------------------------------------------------------------- shape
 
 
-# ---------------------------------------------------------------- every family
+def test_attributes(family):
+    assert FAMILIES[family.name] is type(family)
+    assert family.link in {"identity", "log"}
+    assert family.check(np.ones((Q, M)), "Owner") is None
+    parameters = family.initial(K, Q)
+    assert parameters.shape == (len(family.parameter_names), K, Q)
+    assert np.all(parameters > 0)
+    assert vars(family) == family.get_params()
 
 
-@pytest.mark.parametrize("dispersion", [0.03, 1.0, 40.0])
-def test_density_integrates_to_one(family, dispersion):
-    def density(y):
-        log_prob, _ = family.evaluate(
-            np.array([[y]]), np.full((1, 1, 1), 2.0), np.array([[dispersion]])
-        )
-        return np.exp(log_prob[0, 0])
-
-    total, _ = quad(density, 2 - 12 * dispersion, 2 + 12 * dispersion, points=[2.0])
-    assert_allclose(total, 1.0, atol=1e-8)
-
-
-def test_outputs_are_independent_given_the_expert(family, case):
-    y, mean, dispersion, _ = case
-    log_prob, score = family.evaluate(y, mean, dispersion)
+def test_shapes_and_independent_outputs(family, rng):
+    y, eta, parameters, resp = make_case(family, rng)
+    log_prob, score, curvature = family.evaluate(y, eta, parameters)
     assert log_prob.shape == (K, M)
     assert score.shape == (K, Q, M)
-    alone = [family.evaluate(y[[q]], mean[:, [q]], dispersion[:, [q]])[0] for q in range(Q)]
-    assert_allclose(log_prob, alone[0] + alone[1], atol=1e-12)
+    assert (curvature is not None) == family.curved
+    parts = [family.evaluate(y[[q]], eta[:, [q]], parameters[..., [q]]) for q in range(Q)]
+    assert_allclose(log_prob, parts[0][0] + parts[1][0], atol=1e-12)
+    assert_allclose(score, np.concatenate([part[1] for part in parts], axis=1))
+    whole = statistics_of(family, y, eta, parameters, resp)
+    assert whole.shape[1:] == (K, Q)
+    for q in range(Q):
+        alone = statistics_of(family, y[[q]], eta[:, [q]], parameters[..., [q]], resp)
+        assert_allclose(whole[..., [q]], alone)
 
 
-def test_inputs_are_not_changed(family, case):
+def test_statistics_add(family, rng):
+    y, eta, parameters, resp = make_case(family, rng)
+    whole = statistics_of(family, y, eta, parameters, resp)
+    first, second = slice(0, 13), slice(13, None)
+    halves = [
+        statistics_of(family, y[:, s], eta[..., s], parameters, resp[:, s]) for s in (first, second)
+    ]
+    assert_allclose(whole, halves[0] + halves[1], rtol=1e-12)
+
+
+def test_inputs_are_not_changed(family, rng):
+    case = make_case(family, rng)
     kept = [np.copy(a) for a in case]
-    _, score = family.evaluate(*case[:3])
-    family.scatter(score, case[3][:, None] * score)
-    for before, after in zip(kept, case, strict=True):
-        assert_array_equal(before, after)
+    y, eta, parameters, resp = case
+    _, score, curvature = family.evaluate(y, eta, parameters)
+    more = [score, resp[:, None] * score] + ([curvature] if family.curved else [])
+    kept += [np.copy(a) for a in more]
+    sums = family.statistics(score, curvature, resp, more[1])
+    before = sums.copy()
+    family.update(sums, resp.sum(axis=1), parameters, np.zeros(Q))
+    assert_array_equal(sums, before)
+    for old, now in zip(kept, [*case, *more], strict=True):
+        assert_array_equal(old, now)
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_dispersion_maximises_the_likelihood(family, case, shared):
-    y, mean, dispersion, resp = case
-    family = clone(family).set_params(shared=shared)
-    _, score = family.evaluate(y, mean, dispersion)
-    scatter = family.scatter(score, resp[:, None] * score)
-    assert scatter.shape == (K, Q)
-    best = family.dispersion(scatter, resp.sum(axis=1), np.zeros(Q))
-
-    def likelihood(logs):
-        logs = np.broadcast_to(logs.reshape(-1, Q), (K, Q))
-        return np.sum(resp * family.evaluate(y, mean, np.exp(logs))[0])
-
-    logs = np.log(best[:1] if shared else best).ravel()
-    assert len(logs) == family.n_parameters(K, Q)
-    assert_allclose(numeric_gradient(likelihood, logs), 0.0, atol=1e-6)
-    assert likelihood(logs) > max(likelihood(logs + 0.1), likelihood(logs - 0.1))
-    if shared:
-        assert_array_equal(best, np.broadcast_to(best[0], (K, Q)))
+# ---------------------------------------------------------------- density, score, curvature
 
 
-def test_floor(family, case):
-    y, mean, dispersion, resp = case
-    _, score = family.evaluate(y, mean, dispersion)
-    scatter = family.scatter(score, resp[:, None] * score)
-    free = family.dispersion(scatter, resp.sum(axis=1), np.zeros(Q))
-    floor = np.array([np.median(free[:, 0]), 0.0])
-    assert_array_equal(family.dispersion(scatter, resp.sum(axis=1), floor), np.maximum(free, floor))
+def test_log_prob_equals_scipy(family, rng):
+    y, eta, parameters, _ = make_case(family, rng)
+    log_prob, _, _ = family.evaluate(y, eta, parameters)
+    law = frozen(family, family.mean(eta), parameters[..., None])
+    expected = law.logpmf(y) if family.discrete else law.logpdf(y)
+    assert_allclose(log_prob, expected.sum(axis=1), rtol=1e-10, atol=1e-10)
 
 
-def test_distribution_functions_agree(family, rng):
-    # the log-density, density, distribution function, quantiles, variance and draws are of one law
-    mean, dispersion = np.array([-2.0, 0.0, 5.0]), np.array([0.3, 1.0, 4.0])
-    y = mean + dispersion * rng.standard_normal((50, 3))
-    density = family.pdf(y, mean, dispersion)
-    for k in range(3):
-        here = mean[k].reshape(1, 1, 1), dispersion[k].reshape(1, 1)
-        log_prob, _ = family.evaluate(y[:, k][None], *here)
-        assert_allclose(np.log(density[:, k]), log_prob[0], atol=1e-12)
-    below = family.cdf(y, mean, dispersion)
-    step = 1e-5 * dispersion
-    slope = family.cdf(y + step, mean, dispersion) - family.cdf(y - step, mean, dispersion)
-    assert_allclose(slope / (2 * step), density, rtol=1e-6, atol=1e-9)
-    assert_allclose(family.quantile(below, mean, dispersion), y, atol=1e-8)
-    n = 100_000
-    draw = family.sample(
-        np.broadcast_to(mean, (n, 3)),
-        np.broadcast_to(dispersion, (n, 3)),
-        np.random.RandomState(0),
-    )
-    variance = family.variance(np.broadcast_to(mean, (n, 3)), dispersion)
-    assert variance.shape == (n, 3)
-    assert_allclose(np.mean((draw - mean) ** 2, axis=0), variance[0], rtol=0.03)
-    shares = family.cdf(draw, mean, dispersion)
-    assert_allclose(np.mean(shares < 0.25, axis=0), 0.25, atol=0.01)
+@pytest.mark.parametrize("dispersion", [0.1, 1.0, 3.0])
+def test_density_has_mass_one(family, dispersion):
+    parameters = family.initial(1, 1)
+    parameters[:1] *= dispersion
+
+    def density(y):
+        y = np.atleast_2d(y)
+        return np.exp(family.evaluate(y, np.full((1, *y.shape), 1.3), parameters)[0][0])
+
+    def side(sign):
+        return quad(lambda z: density(1.3 + sign * dispersion * z)[0], 0, np.inf)[0]
+
+    if family.discrete:
+        total = density(np.arange(200.0)).sum()
+    elif family.link == "log":  # over the logarithm, because the density can be infinite at 0
+        ends = (-300, 1.3), (1.3, 8)
+        total = sum(quad(lambda t: density(np.exp(t))[0] * np.exp(t), *end)[0] for end in ends)
+    else:
+        total = dispersion * (side(-1) + side(1))
+    assert_allclose(total, 1.0, atol=1e-7)
 
 
-# ---------------------------------------------------------------- gaussian
+def test_score_is_the_derivative(family, rng):
+    y, eta, parameters, _ = make_case(family, rng)
+    if family.name == "laplace":  # which has a kink at y
+        eta = np.where(np.abs(y - eta) < 0.01, y - 0.01, eta)
+    _, score, _ = family.evaluate(y, eta, parameters)
+    for q in range(Q):
+        step = np.zeros((1, Q, 1))
+        step[:, q] = 1e-6
+        up, down = (family.evaluate(y, eta + s, parameters)[0] for s in (step, -step))
+        units = np.broadcast_to(squared_dispersion(parameters), (K, Q, 1))[:, q]
+        slope = (up - down) / 2e-6 * units
+        assert_allclose(score[:, q], slope, rtol=1e-6, atol=1e-6)
 
 
-def test_gaussian_equals_scipy(case):
-    y, mean, dispersion, _ = case
-    log_prob, score = Gaussian().evaluate(y, mean, dispersion)
-    expected = norm.logpdf(y, mean, dispersion[..., None]).sum(axis=1)
-    assert_allclose(log_prob, expected, rtol=1e-12)
-    assert_array_equal(score, y - mean)
+def test_curvature_is_the_expected_information_or_a_bound(family, rng):
+    y, eta, parameters, _ = make_case(family, rng, m=1)
+    if family.reweights:  # log p lies above the parabola with this slope and curvature
+        log_prob, score, curvature = family.evaluate(y[:1], eta[:, :1], parameters[..., :1])
+        assert np.all(curvature > 0)
+        moves = np.linspace(-5, 5, 1001)
+        moved = family.evaluate(y[:1], eta[:, :1] + moves, parameters[..., :1])[0]
+        parabola = score * moves - 0.5 * curvature * moves**2
+        parabola /= squared_dispersion(parameters[..., :1])
+        assert np.all(moved >= log_prob + parabola[:, 0] - 1e-10)
+        return
+    eta = np.repeat(eta[:1, :1], 200_000, axis=2)  # E[score²] is the information
+    y = draws(family, eta, parameters[:, :1, :1])[0]
+    _, score, curvature = family.evaluate(y, eta, parameters[:, :1, :1])
+    information = 1.0 if curvature is None else curvature[0, 0, 0]
+    expected = information * squared_dispersion(parameters)[0, 0]
+    assert_allclose(np.mean(score**2), expected, rtol=0.03)
 
 
-@pytest.mark.parametrize("dispersion", [1e-8, 1e8])
-def test_gaussian_far_and_near(dispersion):
-    y = np.array([[0.0, 1.0, 1e4]])
-    log_prob, _ = Gaussian().evaluate(y, np.zeros((1, 1, 3)), np.array([[dispersion]]))
-    assert_allclose(log_prob, norm.logpdf(y, 0, dispersion), rtol=1e-13)
-
-
-def test_gaussian_dispersion_is_the_weighted_root_mean_square(case):
-    y, mean, dispersion, resp = case
-    residual = y - mean
-    scatter = Gaussian().scatter(residual, resp[:, None] * residual)
-    expected = np.einsum("km,kqm->kq", resp, residual**2)
-    assert_allclose(scatter, expected, rtol=1e-12)
-    mass = resp.sum(axis=1)
-    own = Gaussian().dispersion(scatter, mass, np.zeros(Q))
-    assert_allclose(own, np.sqrt(expected / mass[:, None]), rtol=1e-12)
-    shared = Gaussian(shared=True).dispersion(scatter, mass, np.zeros(Q))
-    assert_allclose(shared[1], np.sqrt(expected.sum(axis=0) / mass.sum()), rtol=1e-12)
-
-
-def test_gaussian_sample(rng):
-    mean, dispersion = np.full((50_000, 2), [1.0, -3.0]), np.array([0.5, 2.0])
-    draw = Gaussian().sample(mean, dispersion, np.random.RandomState(0))
-    assert draw.shape == mean.shape
-    assert np.all(np.abs(draw.mean(axis=0) - [1, -3]) < 4 * dispersion / np.sqrt(len(draw)))
-    assert_allclose(draw.std(axis=0), dispersion, rtol=0.02)
+@pytest.mark.parametrize("eta", [1e3, -1e3, 1e5])
+def test_wild_predictors_are_impossible_and_not_nan(family, eta):
+    y = np.array([[0.0, 1.0, 7.0]] if family.discrete else [[1e-3, 1.0, 7.0]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        log_prob, score, curvature = family.evaluate(
+            y, np.full((1, 1, 3), eta), family.initial(1, 1)
+        )
+        sums = family.statistics(score, curvature, np.zeros((1, 3)), 0.0 * score)
+    assert np.all(log_prob[0, 1:] < -10)
+    assert np.all(np.isfinite(score))
+    assert_array_equal(sums, np.zeros_like(sums))  # at responsibility 0 nothing is added
+    if family.link == "log":
+        overflow = eta > 0 if family.discrete else eta < 0
+        assert np.all(np.isneginf(log_prob) == overflow)

@@ -14,7 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
-from mixexp._search import Context, fit_parts
+from mixexp._em import State, fit_at
+from mixexp._search import Context
 from mixexp.partitions import PARTITIONS, Clusterwise, FromEstimator, one_hot
 
 
@@ -28,7 +29,7 @@ def context(rng, kind="regression", n=120, k=3, weight=None, X=None):
         y = np.digitize(y, np.quantile(y, [0.3, 0.6]))
     rows = make_rows(X, y, weight)
     bank = one_expert(None, rows, classes)
-    one = fit_parts((bank,), rows, np.ones((1, rows.n_rows)), 3)[0]
+    one = fit_at(State(None, bank), rows, np.ones((1, rows.n_rows)), 3).bank
     return Context(rows, k, one.replicate(k))
 
 
@@ -87,7 +88,7 @@ def test_starts_do_not_depend_on_units(rng, name):
     for factor, shift in ((1.0, 0.0), (1e5, 3e5)):
         rows = make_rows(X * [1.0, factor] + shift, 1e3 * y + shift)
         bank = one_expert(LinearRegression(), rows)
-        one = fit_parts((bank,), rows, np.ones((1, 150)), 1)[0]
+        one = fit_at(State(None, bank), rows, np.ones((1, 150)), 1).bank
         where = Context(rows, 2, one.replicate(2))
         draws.append(PARTITIONS[name]().responsibilities(where, np.random.default_rng(0)))
     assert_array_equal(*draws)
@@ -101,7 +102,9 @@ def test_clusterwise_finds_lines_that_do_not_overlap(rng):
     y = np.where(x < 0, -3 * x, 5 * x + 1) + 0.01 * rng.standard_normal(200)
     rows = make_rows(x[:, None], y)
     bank = one_expert(LinearRegression(), rows)
-    where = Context(rows, 2, fit_parts((bank,), rows, np.ones((1, 200)), 1)[0].replicate(2))
+    where = Context(
+        rows, 2, fit_at(State(None, bank), rows, np.ones((1, 200)), 1).bank.replicate(2)
+    )
     truth = one_hot((x > 0).astype(int), 2)
     right = 0
     for seed in range(10):

@@ -1,0 +1,283 @@
+"""Fitting any scikit-learn estimator on weighted rows, whatever its `fit` takes.
+
+Experts and gates that are scikit-learn estimators share what is here: how weights reach the
+steps of a Pipeline, what stands in for weights, seeds, folds, and going on from the last weights
+of a neural network.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import BaggingClassifier, BaggingRegressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
+from sklearn.utils.validation import has_fit_parameter
+
+from mixexp._blocks import Rows
+from mixexp._compat import BaseSearchCV, request_weights, routing_enabled
+from mixexp._sketch import hashed_uniform, row_hashes
+
+__all__ = [
+    "drawn_rows",
+    "effective_size",
+    "fit_estimator",
+    "folds_of",
+    "innermost",
+    "may_take_missing",
+    "name_of",
+    "seeded",
+    "takes_missing",
+    "takes_sparse",
+    "takes_weights",
+]
+
+#: Rows with less than this share of the largest weight are not handed to an estimator.
+NEGLIGIBLE = 1e-10
+
+#: Passes over its rows that a neural network makes in an M-step, after the first one.
+EPOCHS = 10
+
+#: Rows at least that an estimator without `sample_weight` is given.
+FEWEST_DRAWN = 5
+
+
+def innermost(estimator: Any) -> Any:
+    """Return the estimator that learns the target: without Pipeline, target transform, search."""
+    if isinstance(estimator, Pipeline):
+        return innermost(estimator.steps[-1][1])
+    if isinstance(estimator, TransformedTargetRegressor) and estimator.regressor is not None:
+        return innermost(estimator.regressor)
+    if isinstance(estimator, BaseSearchCV):
+        return innermost(estimator.estimator)
+    return estimator
+
+
+def name_of(estimator: Any) -> str:
+    """Return an estimator's class, with what it wraps in brackets."""
+    inner = innermost(estimator)
+    outer = type(estimator).__name__
+    return outer if inner is estimator else f"{outer}({type(inner).__name__})"
+
+
+def takes_weights(estimator: Any) -> bool:
+    """Return whether row weights reach the estimator that learns the target."""
+    return bool(dict(_weight_names(estimator)).get(True))
+
+
+def _weight_names(estimator: Any, prefix: str = "") -> Iterator[tuple[bool, str]]:
+    """Yield whether it reaches the learner, and the name, of each weight argument of `fit`."""
+    if isinstance(estimator, Pipeline):
+        for name, step in estimator.steps[:-1]:
+            if step not in (None, "passthrough"):
+                for _, inner in _weight_names(step, f"{prefix}{name}__"):
+                    yield False, inner
+        name, step = estimator.steps[-1]
+        if step not in (None, "passthrough"):
+            yield from _weight_names(step, f"{prefix}{name}__")
+    elif isinstance(estimator, TransformedTargetRegressor):
+        inner = LinearRegression() if estimator.regressor is None else estimator.regressor
+        yield from _weight_names(inner, prefix)
+    elif isinstance(estimator, BaseSearchCV):
+        yield from _weight_names(estimator.estimator, prefix)
+    elif has_fit_parameter(estimator, "sample_weight") and _hands_on_weights(estimator):
+        yield True, f"{prefix}sample_weight"
+
+
+def _hands_on_weights(estimator: Any) -> bool:
+    """Return whether weights have an effect on the estimator inside of another, if there is one.
+
+    Bagging draws its samples by them where the inner one does not take them.
+    """
+    inner = getattr(estimator, "estimator", None)
+    if not hasattr(inner, "fit") or isinstance(estimator, BaggingRegressor | BaggingClassifier):
+        return True
+    return has_fit_parameter(inner, "sample_weight")
+
+
+def takes_sparse(estimator: Any) -> bool:
+    """Return whether an estimator says that it takes sparse input."""
+    return bool(get_tags(estimator).input_tags.sparse)
+
+
+def may_take_missing(estimator: Any) -> bool:
+    """Return whether an estimator may take NaN; what is made of several is asked in `fit`."""
+    composed = isinstance(estimator, Pipeline) or innermost(estimator) is not estimator
+    return composed or bool(get_tags(estimator).input_tags.allow_nan)
+
+
+def takes_missing(estimator: Any) -> bool:
+    """Return whether an estimator, and what it is made of, says that it takes NaN."""
+    if not isinstance(estimator, Pipeline):
+        return bool(get_tags(innermost(estimator)).input_tags.allow_nan)
+    for _, step in estimator.steps:
+        if step in (None, "passthrough"):
+            continue
+        if not takes_missing(step):
+            return False
+        if type(step).__module__.startswith("sklearn.impute"):
+            return True
+    return True
+
+
+def seeded(template: Any, *seed: int) -> Any:
+    """Return a clone whose random states are set where they were None."""
+    estimator = clone(template)
+    unset = sorted(
+        name
+        for name, value in estimator.get_params(deep=True).items()
+        if name.split("__")[-1] == "random_state" and value is None
+    )
+    draws = np.random.SeedSequence(seed).generate_state(max(1, len(unset)))
+    chosen = {name: int(draw % 2**31) for name, draw in zip(unset, draws, strict=False)}
+    return estimator.set_params(**chosen) if chosen else estimator
+
+
+def fit_estimator(
+    fresh: Any,
+    X: Any,
+    y: np.ndarray,
+    weight: np.ndarray | None,
+    *,
+    previous: Any = None,
+    metadata: dict[str, Any] | None = None,
+) -> Any:
+    """Fit an estimator with row weights where it takes them; return it fitted.
+
+    An estimator that learns by gradient steps, as neural networks do, goes on from `previous`.
+    """
+    metadata = metadata or {}
+    with warnings.catch_warnings():
+        if _learns_by_steps(fresh):  # EM goes on where one M-step stops
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            if previous is not None and not metadata:
+                estimator = _continued(previous, X, y, weight)
+                if estimator is not None:
+                    return estimator
+        if weight is None:
+            return fresh.fit(X, y, **metadata)
+        if routing_enabled():
+            request_weights(fresh)
+            return fresh.fit(X, y, sample_weight=weight, **metadata)
+        weights = {name: weight for _, name in _weight_names(fresh)}
+        return fresh.fit(X, y, **weights, **metadata)
+
+
+def _learner(estimator: Any) -> Any:
+    """Return the last step of a Pipeline, or the estimator itself."""
+    while isinstance(estimator, Pipeline):
+        estimator = estimator.steps[-1][1]
+    return estimator
+
+
+def _learns_by_steps(estimator: Any) -> bool:
+    """Return whether an estimator has both `warm_start` and `partial_fit`.
+
+    Asked of the class: a network has no `partial_fit` with every solver.
+    """
+    learner = _learner(estimator)
+    return hasattr(type(learner), "partial_fit") and "warm_start" in learner.get_params(deep=False)
+
+
+def _continued(previous: Any, X: Any, y: np.ndarray, weight: np.ndarray | None) -> Any:
+    """Return a copy of a fitted estimator that has gone on; None where it must start over.
+
+    By `partial_fit`, which keeps the state of the optimiser: with `warm_start` alone Adam would
+    begin anew each time, and its first steps are long. The other steps of a Pipeline stay as they
+    were fitted, so that the network sees the same inputs. Solvers without `partial_fit`, and
+    early stopping, go on by `warm_start`.
+    """
+    learner = _learner(previous)
+    known = getattr(learner, "classes_", None)
+    if known is not None and not np.all(np.isin(y, known)):
+        return None
+    estimator = copy.deepcopy(previous)
+    learner = _learner(estimator)
+    while isinstance(estimator, Pipeline) and len(estimator.steps) > 1:
+        X = estimator[:-1].transform(X)
+        estimator = estimator.steps[-1][1]
+    weights = {} if weight is None else {"sample_weight": weight}
+    if getattr(learner, "early_stopping", False) or getattr(learner, "solver", "") == "lbfgs":
+        if known is not None and not np.array_equal(known, np.unique(y)):
+            return None
+        learner.set_params(warm_start=True).fit(X, y, **weights)
+    else:
+        for _ in range(min(EPOCHS, getattr(learner, "max_iter", EPOCHS))):
+            learner.partial_fit(X, y, **weights)
+    if not isinstance(previous, Pipeline):
+        return learner
+    return _with_learner(previous, learner)
+
+
+def _with_learner(pipeline: Pipeline, learner: Any) -> Pipeline:
+    """Return a copy of a fitted Pipeline with another fitted last step."""
+    new = copy.copy(pipeline)
+    name, last = pipeline.steps[-1]
+    inner = _with_learner(last, learner) if isinstance(last, Pipeline) else learner
+    new.steps = [*pipeline.steps[:-1], (name, inner)]
+    return new
+
+
+def effective_size(weight: np.ndarray) -> float:
+    """Return Kish's effective number of rows, (Σ w)² / Σ w²."""
+    largest = weight.max(initial=0.0)
+    if not largest > 0:
+        return 0.0
+    weight = weight / largest
+    return float(weight.sum() ** 2 / np.sum(weight**2))
+
+
+def drawn_rows(resp: np.ndarray, rows: Rows, seed: int) -> list[np.ndarray]:
+    """Return for each of K models the ids of the rows it is fitted on where it takes no weights.
+
+    Every row goes to one model, drawn with the probabilities `resp` (K, n), which carry the row
+    weights; what they lack of 1 is the chance that it goes to none. A row of weight 2 goes there
+    twice. Where weights are below 1 they count in proportion. The draw depends on the row's
+    content only, and is the same in all iterations.
+    """
+    hashes = row_hashes(rows.X, rows.y, seed)
+    weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
+    scale = 1.0 if weight.min() >= 1 else rows.n_rows / rows.total_weight
+    counts = np.floor(scale * weight + hashed_uniform(hashes, seed, 1)).astype(int)
+    below = np.cumsum(resp / weight, axis=0)
+    below /= np.maximum(below[-1], 1.0)
+    chosen = (below <= hashed_uniform(hashes, seed, 2)).sum(axis=0)
+    drawn = []
+    for k, own in enumerate(resp):
+        ids = np.repeat(np.arange(rows.n_rows), np.where(chosen == k, counts, 0))
+        if len(ids) < FEWEST_DRAWN:
+            fewest = min(FEWEST_DRAWN, rows.n_rows)
+            ids = np.sort(np.argpartition(-own, fewest - 1)[:fewest])
+        drawn.append(ids)
+    return drawn
+
+
+def folds_of(rows: Rows, n_folds: int, seed: int) -> np.ndarray | None:
+    """Return the fold (n,) of every row, None where there are too few rows for two folds.
+
+    Rows are dealt out in the order of a hash of their content, class by class; equal rows and
+    rows of one group are in one fold.
+    """
+    hashes = row_hashes(rows.X, rows.y, seed)
+    if rows.groups is not None:
+        sums = np.zeros(rows.units.n_rows, dtype=np.uint64)
+        np.add.at(sums, rows.groups, hashes)
+        hashes = sums[rows.groups]
+    stratified = rows.y is not None and rows.y.ndim == 1 and rows.groups is None
+    strata = rows.y if stratified else np.zeros(rows.n_rows, dtype=int)
+    fold = np.empty(rows.n_rows, dtype=int)
+    dealt = 0
+    for stratum in np.unique(strata):
+        here = np.flatnonzero(strata == stratum)
+        found, ranks = np.unique(hashes[here], return_inverse=True)
+        fold[here] = (ranks.ravel() + dealt) % n_folds
+        dealt += len(found)
+    return fold if dealt >= n_folds else None

@@ -1,0 +1,278 @@
+"""What `fit` and the methods of a fitted mixture are given, checked and put into `Rows`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils.validation import check_array, check_consistent_length, column_or_1d
+
+from mixexp._blocks import Rows
+from mixexp._compat import column_indices
+from mixexp._sketch import row_hashes, sketch
+
+__all__ = [
+    "check_constant_in_groups",
+    "checked_groups",
+    "group_order",
+    "offset_rows",
+    "refuse_missing",
+    "responsibilities_of",
+    "selected_columns",
+    "sorted_rows",
+    "start_rows",
+]
+
+#: Rows that starts see at most. Data with no more distinct rows are merged and sorted as a
+#: whole, so that nothing depends on the order of their rows.
+SKETCH_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Training:
+    """Rows of the long run, rows of starts, and the start, a partition or (K, n)."""
+
+    rows: Rows
+    sketch: Rows
+    start: Any
+
+
+def selected_columns(selection: Any, name: str, source: Any, n_experts: int, owner: str) -> Any:
+    """Return positions of the columns that a `*_features` parameter selects; None for all.
+
+    A list of one selection an expert gives a list of positions. `source` is X, or the data frame
+    it came from.
+    """
+    if selection is None:
+        return None
+    if not _one_each(selection):
+        return _positions(selection, name, source, owner)
+    if len(selection) != n_experts:
+        raise ValueError(
+            f"{owner}: {name} has one selection for each of {len(selection)} experts, and "
+            f"n_experts={n_experts}. Give {n_experts} selections, or one for all."
+        )
+    return [
+        _positions(own, f"{name}[{k}]", source, owner)
+        if own is not None
+        else np.arange(source.shape[1])
+        for k, own in enumerate(selection)
+    ]
+
+
+def _one_each(selection: Any) -> bool:
+    """Return whether this is a list of selections and not of columns."""
+    return isinstance(selection, list | tuple) and any(
+        own is None
+        or callable(own)
+        or isinstance(own, list | tuple | slice)
+        or (isinstance(own, np.ndarray) and own.ndim == 1)
+        for own in selection
+    )
+
+
+def _positions(selection: Any, name: str, source: Any, owner: str) -> np.ndarray:
+    try:
+        chosen = selection(source) if callable(selection) else selection
+        columns = column_indices(source, chosen)
+    except (ValueError, IndexError, TypeError) as error:
+        raise ValueError(
+            f"{owner}: {name}={selection!r} selects no columns of X: {error} "
+            "Give indices, a slice, a boolean mask, or column names of a data frame; or a list "
+            "of these, one an expert."
+        ) from error
+    if len(columns) == 0:
+        raise ValueError(
+            f"{owner}: {name}={selection!r} selects no columns of X. "
+            "Use mixexp.gates.ConstantGate() for a gate without features."
+        )
+    if len(np.unique(columns)) < len(columns):
+        raise ValueError(f"{owner}: {name}={selection!r} selects a column twice.")
+    return columns
+
+
+def refuse_missing(X: Any, columns: tuple, who: tuple[list[str], list[str]], owner: str) -> bool:
+    """Return whether X holds NaN; raise where parts that see it do not take it, by name.
+
+    `columns` and `who` are of experts and gate: what they see, and the names of those that refuse.
+    """
+    if not np.isnan(X.data if sp.issparse(X) else X).any():
+        return False
+    if sp.issparse(X):
+        raise ValueError(f"Input X contains NaN. {owner} takes missing values in dense X only.")
+    refusing: list[str] = []
+    for seen, names in zip(columns, who, strict=True):
+        if isinstance(seen, list):
+            seen = np.unique(np.concatenate(seen))
+        if names and np.isnan(X if seen is None else X[:, seen]).any():
+            refusing += names
+    if refusing:
+        raise ValueError(
+            f"Input X contains NaN. {owner}: {' and '.join(refusing)} cannot take missing values. "
+            "Use one that does, such as HistGradientBoostingRegressor (a gate: SoftmaxGate()), put "
+            "an imputer in front of it in a Pipeline, or leave the columns out by expert_features "
+            "or gate_features."
+        )
+    return True
+
+
+def responsibilities_of(init: Any, n_rows: int, n_experts: int, owner: str) -> np.ndarray:
+    """Return responsibilities (K, n) from labels (n,) or responsibilities (n, K)."""
+    given = np.asarray(init)
+    if given.dtype.kind == "f":
+        check_array(given, ensure_2d=False, input_name="init", ensure_min_samples=0)
+    wanted = (n_rows, n_experts)
+    if given.shape == (n_rows,):
+        labels, codes = np.unique(given, return_inverse=True)
+        if len(labels) != n_experts:
+            raise ValueError(
+                f"{owner}: init has {len(labels)} distinct labels and n_experts={n_experts}. Set "
+                f"n_experts={len(labels)}, or give every expert rows."
+            )
+        return np.equal(codes.ravel(), np.arange(n_experts)[:, None]).astype(float)
+    if given.shape != wanted:
+        raise ValueError(
+            f"{owner}: init has shape {given.shape}. Give labels of shape {wanted[:1]}, or "
+            f"responsibilities of shape {wanted}, one column an expert."
+        )
+    resp = np.asarray(given, dtype=np.float64)
+    if resp.min() < 0 or not np.allclose(resp.sum(axis=1), 1.0, atol=1e-6):
+        raise ValueError(
+            f"{owner}: init as responsibilities must be nonnegative with rows that sum to 1; "
+            f"row sums go from {resp.sum(axis=1).min():.6g} to {resp.sum(axis=1).max():.6g}, "
+            f"the smallest entry is {resp.min():.6g}. Divide each row by its sum."
+        )
+    return np.ascontiguousarray(resp.T / resp.sum(axis=1))
+
+
+def offset_rows(offset: Any, X: Any, width: int, owner: str, *, classes: bool) -> Any:
+    """Return an offset as `Rows` holds it: (n_outputs or 1, n), or centred (n_classes, n)."""
+    if offset is None:
+        return None
+    given = check_array(offset, ensure_2d=False, dtype=np.float64, input_name="offset")
+    check_consistent_length(X, given)
+    if given.ndim == 1 and not (classes and width > 2):
+        rows = np.stack([-0.5 * given, 0.5 * given]) if classes else given[None]
+        return np.ascontiguousarray(rows)
+    if given.shape[1:] != (width,):
+        what = "class" if classes else "output"
+        raise ValueError(
+            f"{owner}: offset has shape {given.shape}. Give one number a row, on the scale of the "
+            f"linear predictor, or {width} of them, one for each {what}."
+        )
+    rows = given.T - given.mean(axis=1) if classes else given.T
+    return np.ascontiguousarray(rows)
+
+
+def checked_groups(groups: Any, X: Any, owner: str) -> np.ndarray | None:
+    """Return the group of every row as a code 0, 1, ... in the order of the groups' values."""
+    if groups is None:
+        return None
+    groups = column_or_1d(groups)
+    check_consistent_length(X, groups)
+    if groups.dtype.kind == "f" and not np.all(np.isfinite(groups)):
+        raise ValueError(f"{owner}: groups holds NaN or infinity; give every row its group.")
+    try:
+        return np.unique(groups, return_inverse=True)[1].ravel()
+    except TypeError as error:
+        raise ValueError(
+            f"{owner}: groups mixes kinds of values ({error}). Give numbers or strings."
+        ) from error
+
+
+def check_constant_in_groups(X: Any, codes: np.ndarray, columns: Any, owner: str) -> None:
+    """Raise where the gate would see different features within a group.
+
+    `columns` are the gate's: None for all, an array, or a list of arrays.
+    """
+    if isinstance(columns, list):
+        columns = np.unique(np.concatenate(columns))
+    columns = np.arange(X.shape[1]) if columns is None else columns
+    _, first = np.unique(codes, return_index=True)
+    for column in columns:
+        values = X[:, [column]]
+        values = values.toarray()[:, 0] if sp.issparse(values) else values[:, 0]
+        shared = values[first][codes]
+        differs = (values != shared) & ~(np.isnan(values) & np.isnan(shared))
+        if np.any(differs):
+            row = int(np.flatnonzero(differs)[0])
+            raise ValueError(
+                f"{owner}: feature {int(column)} of the gate differs within a group: it is "
+                f"{values[row]:.6g} in row {row} and {shared[row]:.6g} in row "
+                f"{int(first[codes[row]])} of the same group, and rows of a group share one gate "
+                "probability. Set gate_features to features that are constant within groups, or "
+                "gate=ConstantGate()."
+            )
+
+
+def group_order(codes: np.ndarray, hashes: np.ndarray) -> np.ndarray:
+    """Return an order of rows that depends on content only and keeps groups together."""
+    sums = np.zeros(int(codes.max()) + 1, dtype=np.uint64)
+    np.add.at(sums, codes, hashes)
+    return np.lexsort((hashes, codes, sums[codes]))
+
+
+def start_rows(rows: Rows, groups: Any, start: Any, n_experts: int, seed: int, owner: str) -> Any:
+    """Return what the search works on: rows of positive weight, merged or grouped, and starts."""
+    weight = rows.weight
+    if weight is not None and not np.all(weight > 0):
+        kept = np.flatnonzero(weight > 0)
+        rows = rows.subset(kept, weight[kept])
+        start = start[:, kept] if isinstance(start, np.ndarray) else start
+        groups = None if groups is None else groups[kept]
+    if isinstance(start, np.ndarray) and np.any(start.sum(axis=1) == 0):
+        empty = np.flatnonzero(start.sum(axis=1) == 0)
+        raise ValueError(
+            f"{owner}: init gives experts {empty.tolist()} no row of positive weight. Give "
+            "every expert rows to start from, or lower n_experts."
+        )
+    n_units = rows.n_rows if groups is None else len(np.unique(groups))
+    if n_units < n_experts:
+        what = "n_samples={} rows" if groups is None else "{} groups"
+        raise ValueError(
+            f"{owner}: {what.format(n_units)} with positive weight are fewer than "
+            f"n_experts={n_experts}. Lower n_experts or give more rows."
+        )
+    content = rows.y if rows.offset is None else np.vstack([rows.y, rows.offset])
+    hashes = row_hashes(rows.X, content, seed)
+    if groups is not None:
+        return _grouped(rows, groups, hashes, start)
+    return _merged(rows, hashes, start)
+
+
+def sorted_rows(rows: Rows, codes: np.ndarray, order: np.ndarray) -> Rows:
+    """Return rows in this order, with their groups."""
+    ranks = np.cumsum(np.diff(codes[order], prepend=codes[order[0]]) != 0)
+    return rows.subset(order, None if rows.weight is None else rows.weight[order], ranks)
+
+
+def _grouped(rows: Rows, groups: np.ndarray, hashes: np.ndarray, start: Any) -> Training:
+    order = group_order(groups, hashes)
+    rows = sorted_rows(rows, groups, order)
+    start = start[:, order] if isinstance(start, np.ndarray) else start
+    if rows.n_rows <= SKETCH_ROWS or isinstance(start, np.ndarray):
+        return Training(rows, rows, start)
+    codes = rows.groups
+    assert codes is not None
+    stop = int(np.searchsorted(codes, codes[SKETCH_ROWS]))  # whole groups, one at least
+    ids = np.arange(max(stop, int(np.sum(codes == 0))))
+    sketched = rows.subset(ids, None if rows.weight is None else rows.weight[ids])
+    return Training(rows, sketched, start)
+
+
+def _merged(rows: Rows, hashes: np.ndarray, start: Any) -> Training:
+    ids, merged, inverse = sketch(hashes, rows.weight, SKETCH_ROWS)
+    sketched = rows.subset(ids, merged)
+    if int(inverse.max()) >= len(ids):
+        return Training(rows, sketched, start)
+    if rows.metadata:  # equal rows may differ in it
+        order = np.argsort(inverse, kind="stable")
+        rows = rows.subset(order, None if rows.weight is None else rows.weight[order])
+        return Training(rows, sketched, start[:, order] if isinstance(start, np.ndarray) else start)
+    if isinstance(start, np.ndarray):
+        weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
+        total = np.bincount(inverse, weights=weight)
+        start = np.stack([np.bincount(inverse, weights=r * weight) for r in start]) / total
+    return Training(sketched, sketched, start)

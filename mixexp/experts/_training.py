@@ -1,0 +1,187 @@
+"""Fitting the estimators of a bank: one expert, one candidate, one fold at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.dummy import DummyClassifier
+
+from mixexp._blocks import Rows
+from mixexp._compat import rows_of
+from mixexp._fitting import (
+    NEGLIGIBLE,
+    drawn_rows,
+    effective_size,
+    fit_estimator,
+    name_of,
+    seeded,
+    takes_weights,
+)
+from mixexp._threads import single_thread
+
+__all__ = ["Fit", "Trainer"]
+
+#: Pseudo-rows with the classes' overall shares, added to a region that has only one class.
+PRIOR_ROWS = 1.0
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One estimator to fit: candidate `c` of expert `k`, without the rows of `fold`."""
+
+    k: int
+    c: int
+    fold: int | None
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """What stays the same from one M-step to the next; `EstimatorBank` says what it all is."""
+
+    candidates: list
+    columns: list
+    classes: Any
+    family: Any
+    n_outputs: int
+    n_jobs: int | None
+    seed: int
+    owner: str
+
+    @property
+    def width(self) -> int:
+        """Number of outputs, or of classes."""
+        return self.n_outputs if self.classes is None else len(self.classes)
+
+    def select(self, experts: np.ndarray) -> Trainer:
+        """Return the trainer of some experts, in this order."""
+        return replace(
+            self,
+            candidates=[self.candidates[k] for k in experts],
+            columns=[self.columns[k] for k in experts],
+        )
+
+    def fit(self, fits: list[Fit], task: Task) -> dict[Fit, tuple]:
+        """Fit; return for each the estimator, the ids of the rows it predicts, and predictions."""
+        plain = any(not takes_weights(e) for own in self.candidates for _, e in own)
+        drawn = drawn_rows(task.weights, task.rows, self.seed) if plain else None
+        done = Parallel(n_jobs=self.n_jobs, prefer="threads")(
+            delayed(self._guarded)(fit, task, drawn) for fit in fits
+        )
+        return dict(zip(fits, done, strict=True))
+
+    def _guarded(self, fit: Fit, task: Task, drawn: Any) -> tuple:
+        """Fit and predict; an error names the expert, the iteration and the effective sample."""
+        try:
+            with single_thread():
+                return self._fit_one(fit, task, drawn)
+        except Exception as error:
+            name, estimator = self.candidates[fit.k][fit.c]
+            raise ValueError(
+                f"{self.owner}: expert {fit.k} ({name}: {name_of(estimator)}) failed at EM "
+                f"iteration {task.iteration}, on an effective sample of "
+                f"{effective_size(task.weights[fit.k]):.1f} of {task.rows.n_rows} rows: {error}"
+            ) from error
+
+    def _fit_one(self, fit: Fit, task: Task, drawn: Any) -> tuple:
+        """Return a fitted estimator, the rows it predicts and its predictions for them."""
+        rows = task.rows
+        expert = self._fitted(fit, task, drawn)
+        ids = np.arange(rows.n_rows)
+        if fit.fold is not None:
+            ids = np.flatnonzero(task.folds == fit.fold)
+        X = rows.take(slice(None) if fit.fold is None else ids, self.columns[fit.k])
+        found = self.outputs(expert, X, None if rows.offset is None else rows.offset[:, ids])
+        if found.shape != (self.width, len(ids)):
+            raise ValueError(
+                f"it predicts shape {found.T.shape} and should predict {(len(ids), self.width)}."
+            )
+        bad = np.sum(~np.isfinite(found))
+        if bad:
+            raise ValueError(f"it predicts NaN or infinity, {bad} times for {len(ids)} rows.")
+        return expert, ids, found
+
+    def _fitted(self, fit: Fit, task: Task, drawn: Any) -> Any:
+        """Return an estimator fitted on its rows; a constant where they have one class only."""
+        rows, weight = task.rows, task.weights[fit.k]
+        name, template = self.candidates[fit.k][fit.c]
+        trained = np.ones(rows.n_rows, dtype=bool)
+        if fit.fold is not None:
+            trained &= task.folds != fit.fold
+        if weight[trained].max() == 0:  # nobody's rows: all, until the collapse is dealt with
+            weight = np.full(rows.n_rows, 1.0 / len(self.candidates))
+        ids = np.flatnonzero(trained & (weight > NEGLIGIBLE * weight[trained].max()))
+        if not takes_weights(template):
+            own = drawn[fit.k][trained[drawn[fit.k]]]
+            ids = self._in_company(own, ids, rows.y, weight) if len(own) else ids
+        y, weight = rows.y[..., ids], weight[ids]
+        X = rows.take(ids, self.columns[fit.k])
+        if self.classes is not None:
+            if np.all(y == y[0]):
+                return self._constant(X, y[0], weight.sum(), rows)
+            target = self.classes[y]
+        else:
+            if rows.offset is not None:
+                y, factor = self.family.without_offset(y, rows.offset[:, ids])
+                weight = weight if factor is None else weight * factor.mean(axis=0)
+            target = y[0] if len(y) == 1 else y.T
+        return fit_estimator(
+            seeded(template, self.seed, fit.k),
+            X,
+            target,
+            weight if takes_weights(template) else None,
+            previous=task.models.get(fit),
+            metadata={
+                key: rows_of(value, ids, rows.n_rows)
+                for key, value in rows.metadata.get(name, {}).items()
+            },
+        )
+
+    def _in_company(
+        self, drawn: np.ndarray, ids: np.ndarray, y: np.ndarray, weight: np.ndarray
+    ) -> np.ndarray:
+        """Return drawn rows with a second one of each class that was drawn once.
+
+        A class of one row has no covariance, and no fold of its own. It is the most responsible
+        of the rows `ids`.
+        """
+        if self.classes is None:
+            return drawn
+        for code in np.flatnonzero(np.bincount(y[drawn], minlength=len(self.classes)) == 1):
+            others = np.setdiff1d(ids[y[ids] == code], drawn)
+            if len(others):
+                drawn = np.append(drawn, others[np.argmax(weight[others])])
+        return drawn
+
+    def _constant(self, X: Any, code: int, mass: float, rows: Rows) -> DummyClassifier:
+        """Return a constant expert for a region with one class, smoothed by all classes' shares."""
+        counts = PRIOR_ROWS * np.bincount(rows.y, weights=rows.weight, minlength=len(self.classes))
+        counts /= counts.sum()
+        counts[code] += mass
+        X = np.zeros((len(self.classes), X.shape[1]))
+        return DummyClassifier(strategy="prior").fit(X, self.classes, sample_weight=counts)
+
+    def outputs(self, expert: Any, X: Any, offset: np.ndarray | None) -> np.ndarray:
+        """Return one expert's means (n_outputs, m) or aligned class probabilities."""
+        if self.classes is None:
+            mean = np.asarray(expert.predict(X), dtype=np.float64)
+            mean = mean.reshape(len(mean), -1).T
+            if offset is None:
+                return mean
+            return mean + offset if self.family.link == "identity" else mean * np.exp(offset)
+        proba = np.zeros((len(self.classes), X.shape[0]))
+        proba[np.searchsorted(self.classes, expert.classes_)] = expert.predict_proba(X).T
+        return proba
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one M-step brings: weights (K, n), folds (n,) or None, the models of the last one."""
+
+    rows: Rows
+    weights: np.ndarray
+    folds: np.ndarray | None
+    models: dict[Fit, Any]
+    iteration: int

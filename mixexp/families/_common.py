@@ -1,0 +1,87 @@
+"""What several families need: links between mean and linear predictor, and small sums."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = [
+    "LARGEST_SLOPE",
+    "SMALLEST_MEAN",
+    "IdentityLink",
+    "LogLink",
+    "over_outputs",
+    "root_mean_square",
+    "weighted_sum",
+]
+
+#: Smallest mean that a log link takes: an expert that predicts 0 (a leaf without events) or less
+#: would have a linear predictor of -inf, and one event there a likelihood of zero for good.
+SMALLEST_MEAN = 1e-8
+
+#: Bound of scores and curvatures of log links. Where they overflow the density is 0, and the
+#: responsibility 0 times this is 0, where 0 times inf is NaN in the sums of all rows.
+LARGEST_SLOPE = 1e100
+
+
+class IdentityLink:
+    """Part of a family whose experts predict the mean itself."""
+
+    link = "identity"
+    #: Whether y is a count, and the density a probability.
+    discrete = False
+    #: Whether curvatures differ between rows; else `evaluate` gives None for them.
+    curved = False
+    #: Whether an estimator's weights are responsibility times curvature.
+    reweights = False
+
+    def mean(self, eta: np.ndarray) -> np.ndarray:
+        """Return the mean of a linear predictor: itself."""
+        return eta
+
+    def eta(self, mean: np.ndarray) -> np.ndarray:
+        """Return the linear predictor of a mean: itself."""
+        return mean
+
+    def without_offset(self, y: np.ndarray, offset: np.ndarray) -> tuple:
+        """Return targets (n_outputs, n) and weight factor for an estimator without offset."""
+        return y - offset, None
+
+
+class LogLink:
+    """Part of a family whose experts predict the logarithm of the mean."""
+
+    link = "log"
+    #: Whether y is a count, and the density a probability.
+    discrete = False
+    #: Whether curvatures differ between rows; else `evaluate` gives None for them.
+    curved = False
+    #: Whether an estimator's weights are responsibility times curvature.
+    reweights = False
+
+    def mean(self, eta: np.ndarray) -> np.ndarray:
+        """Return the mean of a linear predictor: its exponential."""
+        with np.errstate(over="ignore"):
+            return np.exp(eta)
+
+    def eta(self, mean: np.ndarray) -> np.ndarray:
+        """Return the logarithm of a mean, which counts as `SMALLEST_MEAN` where it is less."""
+        return np.log(np.maximum(mean, SMALLEST_MEAN))
+
+    def without_offset(self, y: np.ndarray, offset: np.ndarray) -> tuple:
+        """Return targets (n_outputs, n) and weight factor for an estimator without offset."""
+        return y / np.exp(offset), None
+
+
+def over_outputs(log_prob: np.ndarray) -> np.ndarray:
+    """Return the sum over outputs of (K, n_outputs, m): (K, m), a view where there is one."""
+    return log_prob[:, 0] if log_prob.shape[1] == 1 else log_prob.sum(axis=1)
+
+
+def weighted_sum(weighted: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the sums over rows of products of two (K, n_outputs, m): (K, n_outputs)."""
+    return np.einsum("kqm,kqm->kq", weighted, values)
+
+
+def root_mean_square(total: np.ndarray, mass: np.ndarray, floor: np.ndarray) -> np.ndarray:
+    """Return √(total / mass), none below `floor`; a total below 0 is rounding."""
+    return np.maximum(np.sqrt(np.maximum(total, 0.0) / mass[:, None]), floor)

@@ -1,0 +1,128 @@
+"""The Gamma family."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import gammainc, gammaincinv, xlogy
+from sklearn.base import BaseEstimator
+
+from mixexp.families._common import LARGEST_SLOPE, LogLink, over_outputs
+from mixexp.families._shape import shape_from_gap, stirling_rest
+
+__all__ = ["Gamma"]
+
+#: Largest log(y / mean): its exponential is inf, which makes the density 0.
+LARGEST_LOG_RATIO = 1e3
+
+#: Smallest y / mean − 1: at −1 itself the logarithm of the ratio is lost.
+SMALLEST_SCORE = -1 + 1e-15
+
+
+class Gamma(LogLink, BaseEstimator):
+    """Positive targets whose spread grows with the expert's prediction.
+
+    The log of the mean is linear. The dispersion is the coefficient of variation, the standard
+    deviation over the mean: 1 is the exponential distribution.
+
+    Notes
+    -----
+    With shape a = 1 / dispersion², log p(y) = a log(a y / mean) − a y / mean − log y − log Γ(a).
+    The expert's step is Fisher scoring, which needs no weights; the shape solves
+    log a − ψ(a) = Σ r (y/mean − 1 − log(y/mean)) / Σ r.
+
+    References
+    ----------
+    McCullagh & Nelder (1989), Generalized linear models, chapter 8. Jordan & Jacobs (1994),
+    Hierarchical mixtures of experts and the EM algorithm, Neural Computation 6, section 3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mixexp import MixtureOfExpertsRegressor
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.uniform(-2, 2, (300, 1))
+    >>> y = rng.gamma(4.0, np.exp(np.abs(X[:, 0])) / 4.0)
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, family="gamma", random_state=0).fit(X, y)
+    >>> bool(model.predict(X).min() > 0)
+    True
+    """
+
+    name = "gamma"
+    parameter_names = ("dispersions",)
+
+    def check(self, y: np.ndarray, owner: str) -> None:
+        """Raise a ValueError where y (n_outputs, n) is not positive."""
+        bad = ~(y > 0)
+        if bad.any():
+            raise ValueError(
+                f"{owner}: family 'gamma' needs y above 0, got {float(y[bad][0])!r}. Leave these "
+                "rows out or raise them to the smallest value that can be measured, or use "
+                "family='poisson' for counts, family='gaussian' for y of both signs."
+            )
+
+    def initial(self, n_experts: int, n_outputs: int) -> np.ndarray:
+        """Return dispersions of 1, (1, K, n_outputs)."""
+        return np.ones((1, n_experts, n_outputs))
+
+    def evaluate(self, y: np.ndarray, eta: np.ndarray, parameters: np.ndarray) -> tuple:
+        """Return log-densities (K, m), y/mean − 1 (K, n_outputs, m), None for a curvature 1."""
+        shape = parameters[0] ** -2.0
+        log_y = np.log(y)
+        log_ratio = log_y - eta
+        np.minimum(log_ratio, LARGEST_LOG_RATIO, out=log_ratio)
+        with np.errstate(over="ignore"):
+            score = np.expm1(log_ratio)
+        # −a (y/mean − 1 − log(y/mean)): of these terms' digits a large shape leaves enough
+        log_prob = np.subtract(log_ratio, score, out=log_ratio)
+        log_prob *= shape[..., None]
+        log_prob = over_outputs(log_prob)
+        log_prob += stirling_rest(shape).sum(axis=1)[:, None]
+        log_prob -= log_y.sum(axis=0)
+        np.clip(score, SMALLEST_SCORE, LARGEST_SLOPE, out=score)
+        return log_prob, score, None
+
+    def statistics(
+        self, score: np.ndarray, curvature: None, resp: np.ndarray, weighted: np.ndarray
+    ) -> np.ndarray:
+        """Return the deviance Σ 2r (y/mean − 1 − log(y/mean)), (1, K, n_outputs)."""
+        return 2 * np.einsum("km,kqm->kq", resp, score - np.log1p(score))[None]
+
+    def update(
+        self, statistics: np.ndarray, mass: np.ndarray, parameters: np.ndarray, floor: np.ndarray
+    ) -> np.ndarray:
+        """Return coefficients of variation (1, K, n_outputs), none below `floor` (n_outputs,)."""
+        shape = shape_from_gap(statistics[0] / (2 * mass[:, None]))
+        return np.maximum(shape**-0.5, floor)[None]
+
+    def n_parameters(self, n_experts: int, n_outputs: int) -> int:
+        """Return the number of dispersions."""
+        return n_experts * n_outputs
+
+    def variance(self, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return the variance of y, of the shape of `mean` (..., K[, n_outputs])."""
+        return (parameters[0] * mean) ** 2
+
+    def pdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return the density of each output at y, which is 0 below 0."""
+        shape = parameters[0] ** -2.0
+        ratio = np.maximum(y, 0.0) / mean
+        # (a − 1) log ratio: of the density of ratio, and it is right at a ratio of 0 too
+        log_pdf = stirling_rest(shape) + xlogy(shape - 1, ratio) - shape * (ratio - 1)
+        return np.where(np.asarray(y) < 0, 0.0, np.exp(log_pdf) / mean)
+
+    def cdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return P(Y ≤ y) of each output."""
+        shape = parameters[0] ** -2.0
+        return gammainc(shape, shape * (np.maximum(y, 0.0) / mean))
+
+    def quantile(self, q: float, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return the q-quantile of each output."""
+        shape = parameters[0] ** -2.0
+        return mean * (gammaincinv(shape, q) / shape)
+
+    def sample(
+        self, mean: np.ndarray, parameters: np.ndarray, rng: np.random.RandomState
+    ) -> np.ndarray:
+        """Draw targets with these means; `parameters[0]` is of their shape."""
+        shape = parameters[0] ** -2.0
+        return rng.gamma(shape, mean / shape)

@@ -1,0 +1,132 @@
+"""The Poisson family."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import gammaincc, gammaln, ndtri, pdtrik, xlogy
+from sklearn.base import BaseEstimator
+
+from mixexp.families._common import LARGEST_SLOPE, LogLink, over_outputs
+
+__all__ = ["Poisson"]
+
+#: Linear predictors are held between these: the exponential of the larger is inf, which makes the
+#: density 0, and y times neither is NaN, as 0 times inf would be.
+SMALLEST_ETA, LARGEST_ETA = -1e300, 1e3
+
+#: Means above this have quantiles from the normal distribution, as pdtrik then gives NaN.
+LARGE_MEAN = 1e9
+
+
+class Poisson(LogLink, BaseEstimator):
+    """Counts around the expert's prediction, which is positive: the log of the mean is linear.
+
+    Notes
+    -----
+    The variance is the mean: there is no dispersion to estimate. Rows that were observed for
+    different times or populations have counts as targets and the logarithm of that exposure as
+    offset.
+
+    References
+    ----------
+    Jordan & Jacobs (1994), Hierarchical mixtures of experts and the EM algorithm, Neural
+    Computation 6, section 3 (experts that are generalized linear models). McCullagh & Nelder
+    (1989), Generalized linear models, chapter 6.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mixexp import MixtureOfExpertsRegressor
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.uniform(-2, 2, (300, 1))
+    >>> y = rng.poisson(np.exp(1 + np.abs(X[:, 0])))
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, family="poisson", random_state=0).fit(X, y)
+    >>> bool(model.predict(X).min() > 0)
+    True
+    """
+
+    name = "poisson"
+    parameter_names = ()
+    discrete = True
+    curved = True
+
+    def check(self, y: np.ndarray, owner: str) -> None:
+        """Raise a ValueError where y (n_outputs, n) has anything but counts."""
+        bad = ~((y >= 0) & (y == np.floor(y)))
+        if bad.any():
+            raise ValueError(
+                f"{owner}: family 'poisson' needs counts 0, 1, 2, ... as y, got "
+                f"{float(y[bad][0])!r}. Instead of rates, give the counts and "
+                "offset=np.log(exposure); for other positive y use family='gamma'."
+            )
+
+    def initial(self, n_experts: int, n_outputs: int) -> np.ndarray:
+        """Return no parameters, (0, K, n_outputs)."""
+        return np.empty((0, n_experts, n_outputs))
+
+    def evaluate(self, y: np.ndarray, eta: np.ndarray, parameters: np.ndarray) -> tuple:
+        """Return log-probabilities (K, m), y − mean and the mean, both (K, n_outputs, m)."""
+        log_prob = np.clip(eta, SMALLEST_ETA, LARGEST_ETA)
+        with np.errstate(over="ignore"):
+            mean = np.exp(log_prob)
+            log_prob *= y
+        log_prob -= mean
+        log_prob = over_outputs(log_prob)
+        log_prob -= gammaln(y + 1).sum(axis=0)
+        np.minimum(mean, LARGEST_SLOPE, out=mean)
+        return log_prob, y - mean, mean
+
+    def statistics(
+        self, score: np.ndarray, curvature: np.ndarray, resp: np.ndarray, weighted: np.ndarray
+    ) -> np.ndarray:
+        """Return nothing, (0, K, n_outputs)."""
+        return np.empty((0, *score.shape[:2]))
+
+    def update(
+        self, statistics: np.ndarray, mass: np.ndarray, parameters: np.ndarray, floor: np.ndarray
+    ) -> np.ndarray:
+        """Return the parameters, of which there are none."""
+        return parameters
+
+    def n_parameters(self, n_experts: int, n_outputs: int) -> int:
+        """Return 0."""
+        return 0
+
+    def without_offset(self, y: np.ndarray, offset: np.ndarray) -> tuple:
+        """Return rates (n_outputs, n) and the exposure, which multiplies the weights."""
+        exposure = np.exp(offset)
+        return y / exposure, exposure
+
+    def variance(self, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return the variance of y, the mean."""
+        return mean
+
+    def pdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return the probability of each output's y, which is 0 where y is no count."""
+        known = (y >= 0) & (y == np.floor(y))
+        count = np.where(known, y, 0.0)
+        mean = np.minimum(mean, 1e300)  # inf − inf would be NaN
+        return np.where(known, np.exp(xlogy(count, mean) - mean - gammaln(count + 1)), 0.0)
+
+    def cdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return P(Y ≤ y) of each output."""
+        below = gammaincc(np.floor(np.maximum(y, 0.0)) + 1, mean)
+        return np.where(np.asarray(y) >= 0, below, 0.0)
+
+    def quantile(self, q: float, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return the smallest count of each output with P(Y ≤ y) ≥ q.
+
+        Above a mean of 1e9 this is the rounded quantile of a normal distribution.
+        """
+        normal = np.maximum(np.floor(mean + np.sqrt(mean) * ndtri(q)), 0.0)
+        count = np.ceil(pdtrik(q, mean))
+        count = np.where((mean > LARGE_MEAN) | ~np.isfinite(count), normal, count)
+        # pdtrik is the root of a smooth function: rounding can put it beside a whole number
+        count = np.where(self.cdf(count - 1, mean, parameters) >= q, count - 1, count)
+        return np.where(self.cdf(count, mean, parameters) < q, count + 1, count)
+
+    def sample(
+        self, mean: np.ndarray, parameters: np.ndarray, rng: np.random.RandomState
+    ) -> np.ndarray:
+        """Draw counts, as floats of the shape of the means."""
+        return rng.poisson(mean).astype(float)

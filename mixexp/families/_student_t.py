@@ -1,0 +1,157 @@
+"""The Student-t family."""
+
+from __future__ import annotations
+
+from numbers import Real
+
+import numpy as np
+from scipy.special import betaln, stdtr, stdtrit
+from sklearn.base import BaseEstimator
+
+from mixexp.families._common import IdentityLink, over_outputs, root_mean_square, weighted_sum
+from mixexp.families._shape import log_minus_digamma, shape_from_gap
+
+__all__ = ["StudentT"]
+
+#: Degrees of freedom that an estimation starts from: tails that 10 000 rows tell from normal.
+INITIAL_DF = 10.0
+
+#: Estimated degrees of freedom stay here: below 1 the likelihood can grow without bound around
+#: single rows, above 200 no sample tells the family from a gaussian.
+SMALLEST_DF, LARGEST_DF = 1.0, 200.0
+
+#: Squared residuals count up to this: beyond, weights would underflow to 0 and 0/0 be NaN.
+LARGEST_SQUARE = 1e200
+
+
+class StudentT(IdentityLink, BaseEstimator):
+    """Student-t errors around the expert's prediction: few wild rows do not bend an expert.
+
+    Parameters
+    ----------
+    df : float or None, default=None
+        Degrees of freedom: a positive number, the same for all experts and outputs. None
+        estimates one an expert and output, between 1 and 200.
+
+    Notes
+    -----
+    The dispersion is the scale s, and the variance s² df / (df − 2), infinite for df ≤ 2. A row
+    with residual e enters an expert's fit with weight u = (df + 1) / (df + e²/s²) times its
+    responsibility. The scale's M-step is the mean of r u e²; degrees of freedom follow from the
+    same weights (ECM).
+
+    References
+    ----------
+    Peel & McLachlan (2000), Robust mixture modelling using the t distribution, Statistics and
+    Computing 10, eqs. 26 to 32. Liu & Rubin (1995), ML estimation of the t distribution using
+    EM and its extensions, ECM and ECME, Statistica Sinica 5.
+
+    Examples
+    --------
+    >>> from mixexp import MixtureOfExpertsRegressor
+    >>> from mixexp.datasets import load_tone
+    >>> from mixexp.families import StudentT
+    >>> X, y = load_tone(return_X_y=True)
+    >>> family = StudentT(df=3)
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, family=family, random_state=0).fit(X, y)
+    >>> model.dispersions_.shape
+    (2,)
+    """
+
+    name = "student_t"
+    parameter_names = ("dispersions", "degrees_of_freedom")
+    curved = True
+    reweights = True
+
+    def __init__(self, df: float | None = None):
+        self.df = df
+
+    def check(self, y: np.ndarray, owner: str) -> None:
+        """Raise a ValueError where the parameters are wrong; any y (n_outputs, n) will do."""
+        df = self.df
+        number = isinstance(df, Real) and not isinstance(df, bool)
+        if df is not None and not (number and 0 < df < np.inf):
+            raise ValueError(
+                f"StudentT: df must be None or a finite number above 0, got {df!r}. None estimates "
+                "the degrees of freedom; family='gaussian' is the limit of infinitely many."
+            )
+
+    def initial(self, n_experts: int, n_outputs: int) -> np.ndarray:
+        """Return scales of 1 and the first degrees of freedom, (2, K, n_outputs)."""
+        parameters = np.ones((2, n_experts, n_outputs))
+        parameters[1] = INITIAL_DF if self.df is None else self.df
+        return parameters
+
+    def evaluate(self, y: np.ndarray, eta: np.ndarray, parameters: np.ndarray) -> tuple:
+        """Return log-densities (K, m), weighted residuals u e and weights u (K, n_outputs, m)."""
+        scale, df = parameters
+        score = y - eta
+        log_prob = score * score
+        log_prob *= (scale**-2.0)[..., None]
+        np.minimum(log_prob, LARGEST_SQUARE, out=log_prob)
+        weight = log_prob + df[..., None]
+        np.divide((df + 1)[..., None], weight, out=weight)
+        score *= weight
+        log_prob /= df[..., None]
+        np.log1p(log_prob, out=log_prob)
+        log_prob *= (-0.5 * (df + 1))[..., None]
+        log_prob = over_outputs(log_prob)
+        # log Γ((ν+1)/2) − log Γ(ν/2) − ½ log π, without the cancellation at large ν
+        log_prob -= (betaln(df / 2, 0.5) + 0.5 * np.log(df) + np.log(scale)).sum(axis=1)[:, None]
+        return log_prob, score, weight
+
+    def statistics(
+        self, score: np.ndarray, curvature: np.ndarray, resp: np.ndarray, weighted: np.ndarray
+    ) -> np.ndarray:
+        """Return Σ r u e² and, where they are estimated, Σ r (log u − u) for degrees of freedom."""
+        squares = weighted_sum(weighted, score / curvature)
+        if self.df is not None:
+            return squares[None]
+        logs = np.log(curvature)
+        logs -= curvature
+        return np.stack([squares, np.einsum("km,kqm->kq", resp, logs)])
+
+    def update(
+        self, statistics: np.ndarray, mass: np.ndarray, parameters: np.ndarray, floor: np.ndarray
+    ) -> np.ndarray:
+        """Return scales, none below `floor` (n_outputs,), and degrees of freedom."""
+        scale = root_mean_square(statistics[0], mass, floor)
+        if self.df is not None:
+            df = np.full(scale.shape, float(self.df))
+        else:
+            # log(ν/2) − ψ(ν/2) + 1 + Σ r (log u − u) / Σ r + ψ((ν₀+1)/2) − log((ν₀+1)/2) = 0; the
+            # left side falls in ν, so that the nearest end is best where the root is outside
+            gap = log_minus_digamma((parameters[1] + 1) / 2) - 1 - statistics[1] / mass[:, None]
+            df = np.clip(2 * shape_from_gap(gap), SMALLEST_DF, LARGEST_DF)
+        return np.stack([scale, df])
+
+    def n_parameters(self, n_experts: int, n_outputs: int) -> int:
+        """Return the number of scales and estimated degrees of freedom."""
+        return n_experts * n_outputs * (1 if self.df is not None else 2)
+
+    def variance(self, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return the variance of y, of the shape of `mean`; infinite up to df = 2."""
+        scale, df = parameters
+        variance = scale**2 * np.where(df > 2, df / np.where(df > 2, df - 2, 1.0), np.inf)
+        return np.broadcast_to(variance, mean.shape)
+
+    def pdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return the density of each output at y."""
+        scale, df = parameters
+        z = (y - mean) / scale
+        constant = -betaln(df / 2, 0.5) - 0.5 * np.log(df)
+        return np.exp(constant - 0.5 * (df + 1) * np.log1p(z * z / df)) / scale
+
+    def cdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return P(Y ≤ y) of each output."""
+        return stdtr(parameters[1], (y - mean) / parameters[0])
+
+    def quantile(self, q: float, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return the q-quantile of each output."""
+        return mean + parameters[0] * stdtrit(parameters[1], q)
+
+    def sample(
+        self, mean: np.ndarray, parameters: np.ndarray, rng: np.random.RandomState
+    ) -> np.ndarray:
+        """Draw targets around means; `parameters[i]` is of their shape."""
+        return mean + parameters[0] * rng.standard_t(parameters[1], mean.shape)

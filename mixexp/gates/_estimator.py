@@ -1,0 +1,199 @@
+"""The gate that is any scikit-learn classifier."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.base import BaseEstimator, is_classifier
+from sklearn.dummy import DummyClassifier
+
+from mixexp._blocks import Block, Rows
+from mixexp._fitting import (
+    drawn_rows,
+    effective_size,
+    fit_estimator,
+    folds_of,
+    name_of,
+    seeded,
+    takes_weights,
+)
+from mixexp._protocols import evolve
+from mixexp._threads import single_thread
+
+__all__ = ["EstimatorGate"]
+
+#: Gate probabilities are no smaller than this over K: a leaf's 0 is not a proof.
+SMALLEST_PROBA = 1e-6
+
+#: A row is not handed to the classifier with a label of less than this responsibility.
+NEGLIGIBLE_LABEL = 1e-6
+
+
+class EstimatorGate(BaseEstimator):
+    """A classifier of the responsible expert, fitted anew in each M-step.
+
+    Every row is given to the classifier once for each expert that is responsible for it, with
+    the expert as its label and the responsibility as its weight. A classifier without
+    `sample_weight` gets every row once, with a label drawn by responsibility.
+
+    The lower bound of such a mixture need not climb; the best state is returned. With
+    `cross_fit` the gate probabilities of training rows are predicted out of fold.
+
+    Parameters
+    ----------
+    estimator : classifier with `predict_proba`
+        Neural networks (`MLPClassifier`) go on from their weights in each M-step.
+
+    Attributes
+    ----------
+    estimator_ : fitted classifier
+        Its labels are the numbers of the experts.
+
+    References
+    ----------
+    Jordan & Jacobs (1994), Hierarchical mixtures of experts and the EM algorithm, Neural
+    Computation 6: the M-step of the gate is a weighted classification of the responsibilities.
+
+    Examples
+    --------
+    >>> from sklearn.tree import DecisionTreeClassifier
+    >>> from mixexp import MixtureOfExpertsRegressor
+    >>> from mixexp.datasets import load_tone
+    >>> from mixexp.gates import EstimatorGate
+    >>> X, y = load_tone(return_X_y=True)
+    >>> gate = EstimatorGate(DecisionTreeClassifier(max_depth=2))
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, gate=gate, random_state=0).fit(X, y)
+    >>> model.gate_.estimator_.get_depth()
+    2
+    """
+
+    monotone = False
+
+    def __init__(self, estimator: Any):
+        self.estimator = estimator
+
+    def start(self, rows: Rows, n_experts: int, columns: Any) -> EstimatorGate:
+        """Return a gate for these rows in which all experts are equally likely."""
+        name = name_of(self.estimator)
+        if not (is_classifier(self.estimator) and hasattr(self.estimator, "predict_proba")):
+            raise TypeError(
+                f"EstimatorGate: estimator must be a classifier with predict_proba, got {name}."
+            )
+        if isinstance(columns, list):
+            raise ValueError(
+                f"EstimatorGate: {name} has one set of columns for all experts, and gate_features "
+                "gives one to each. Use SoftmaxGate, or one selection."
+            )
+        return evolve(
+            self,
+            columns=columns,
+            n_experts=n_experts,
+            estimator_=None,
+            _fitting=(0, 0, None, "EstimatorGate"),
+            _iteration=-1,
+            _models={},
+            _resp=None,
+            _folds=None,
+            _known=np.full((n_experts, rows.n_rows), -np.log(n_experts)),
+        )
+
+    def with_fitting(
+        self, n_folds: int, seed: int, n_jobs: int | None, owner: str
+    ) -> EstimatorGate:
+        """Return the gate with the number of folds (0 for none), seed, jobs and owner."""
+        return evolve(self, _fitting=(n_folds, seed, n_jobs, owner))
+
+    @property
+    def cross_fitted(self) -> bool:
+        """Whether gate probabilities of training rows are out of fold."""
+        return self._folds is not None
+
+    def log_prob(self, block: Block) -> np.ndarray:
+        """Return log g_k(x), (K, m)."""
+        if block.training and self._known is not None:
+            return self._known[:, block.start : block.stop].copy()
+        X = block.rows.take(slice(block.start, block.stop), self.columns)
+        return self._log_proba(self.estimator_, X)
+
+    def _log_proba(self, estimator: Any, X: Any) -> np.ndarray:
+        proba = np.zeros((self.n_experts, X.shape[0]))
+        proba[estimator.classes_] = estimator.predict_proba(X).T
+        proba = np.maximum(proba, SMALLEST_PROBA / self.n_experts)
+        return np.log(proba / proba.sum(axis=0))
+
+    def statistics(self, block: Block, resp: np.ndarray) -> list[np.ndarray]:
+        """Return the responsibilities; lists add by joining."""
+        return [resp.copy()]
+
+    def update(self, statistics: list[np.ndarray], rows: Rows) -> EstimatorGate:
+        """Return the gate with its classifier fitted again."""
+        n_folds, seed, _, _ = self._fitting
+        resp = np.concatenate(statistics, axis=1)
+        new = evolve(self, _resp=resp, _iteration=self._iteration + 1)
+        if n_folds and new._folds is None:
+            new._folds = folds_of(rows, n_folds, seed)
+        new._known = np.empty(resp.shape)
+        folds = [None] if new._folds is None else np.unique(new._folds).tolist()
+        fitted = new._fit(folds, rows)
+        new._models = {fold: model for fold, (model, _) in fitted.items()}
+        for fold, (_, log_proba) in fitted.items():
+            new._known[:, slice(None) if fold is None else new._folds == fold] = log_proba
+        return new
+
+    def _fit(self, folds: list, rows: Rows) -> dict:
+        """Return classifiers and what they predict, by the fold they were fitted without."""
+        _, seed, n_jobs, _ = self._fitting
+        drawn = None if takes_weights(self.estimator) else drawn_rows(self._resp, rows, seed)
+        done = Parallel(n_jobs=n_jobs, prefer="threads")(
+            delayed(self._fit_guarded)(fold, rows, drawn) for fold in folds
+        )
+        return dict(zip(folds, done, strict=True))
+
+    def _fit_guarded(self, fold: int | None, rows: Rows, drawn: Any) -> Any:
+        try:
+            with single_thread():
+                model = self._fit_one(fold, rows, drawn)
+                ids = slice(None) if fold is None else np.flatnonzero(self._folds == fold)
+                return model, self._log_proba(model, rows.take(ids, self.columns))
+        except Exception as error:
+            raise ValueError(
+                f"{self._fitting[3]}: the gate's {name_of(self.estimator)} failed at EM iteration "
+                f"{self._iteration}, on an effective sample of "
+                f"{effective_size(self._resp.sum(axis=0)):.1f} of {rows.n_rows} rows: {error}"
+            ) from error
+
+    def _fit_one(self, fold: int | None, rows: Rows, drawn: Any) -> Any:
+        trained = np.ones(rows.n_rows, dtype=bool) if fold is None else self._folds != fold
+        weight: np.ndarray | None = None
+        if drawn is None:
+            enough = self._resp > NEGLIGIBLE_LABEL * self._resp.sum(axis=0)
+            labels, ids = np.nonzero(enough & trained)
+            weight = self._resp[labels, ids]
+        else:
+            own = [ids[trained[ids]] for ids in drawn]
+            labels = np.repeat(np.arange(self.n_experts), [len(ids) for ids in own])
+            ids = np.concatenate(own)
+        if np.all(labels == labels[0]):
+            X = np.zeros((1, rows.X.shape[1]))
+            return DummyClassifier(strategy="prior").fit(X, labels[:1])
+        estimator = seeded(self.estimator, self._fitting[1])
+        X = rows.take(ids, self.columns)
+        return fit_estimator(estimator, X, labels, weight, previous=self._models.get(fold))
+
+    def select(self, experts: np.ndarray) -> EstimatorGate:
+        """Return the gate between some experts, in this order; it is fitted again from them."""
+        known = self._known[experts]
+        known = known - np.log(np.exp(known).sum(axis=0))
+        return evolve(self, n_experts=len(experts), _known=known, _models={})
+
+    def finished(self, rows: Rows) -> EstimatorGate:
+        """Return the gate with its classifier fitted on all rows."""
+        if None in self._models:
+            return evolve(self, estimator_=self._models[None])
+        return evolve(self, estimator_=self._fit([None], rows)[None][0])
+
+    def trimmed(self) -> EstimatorGate:
+        """Return the gate without what it knows of the training rows."""
+        return evolve(self, _known=None, _resp=None, _folds=None, _models={})

@@ -1,0 +1,141 @@
+"""What becomes of an expert that is left with next to no rows."""
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.tree import DecisionTreeRegressor
+
+from mixexp import MixtureOfExpertsRegressor
+from mixexp.gates import ConstantGate
+
+
+@pytest.fixture
+def problem(rng):
+    """Return two lines, and labels that leave the second expert one row."""
+    X = rng.standard_normal((300, 2))
+    y = np.where(X[:, 0] > 0, 2 * X[:, 0], -3 * X[:, 1] + 1) + 0.5 * rng.standard_normal(300)
+    labels = np.zeros(300, dtype=int)
+    labels[0] = 1
+    return X, y, labels
+
+
+def fitted(X, y, labels, expert=None, **options):
+    """Return a mixture that starts from labels, and the messages of its warnings."""
+    model = MixtureOfExpertsRegressor(
+        Ridge(1.0) if expert is None else expert, n_experts=2, init=labels, **options
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(X, y)
+    return model, [str(w.message) for w in caught if w.category is ConvergenceWarning]
+
+
+def test_reinit_starts_the_expert_on_the_worst_rows(problem):
+    X, y, labels = problem
+    model, messages = fitted(X, y, labels)
+    good, _ = fitted(X, y, (X[:, 0] > 0).astype(int))
+    assert model.lower_bound_ > good.lower_bound_ - 1e-3
+    assert min(model.usage_) > 0.3
+    (message,) = [m for m in messages if "collapsed" in m]
+    assert "expert 1 collapsed at EM iteration" in message
+    assert "effective size is" in message
+    assert "it was started again" in message
+    assert "Lower n_experts" in message
+    (record,) = model.restarts_
+    assert len(record.events) == 2
+    assert len(model.lower_bounds_) == model.n_iter_  # the last segment
+    assert record.n_iter > model.n_iter_
+    assert np.all(np.diff(model.lower_bounds_) >= -1e-9)
+
+
+def test_drop_leaves_one_expert_fewer(problem):
+    X, y, labels = problem
+    model, messages = fitted(X, y, labels, on_collapse="drop")
+    assert len(model.experts_) == 1
+    assert model.gate_proba(X).shape == (300, 1)
+    assert model.usage_.shape == model.dispersions_.shape == (1,)
+    assert any("it was dropped" in m for m in messages)
+    np.testing.assert_allclose(
+        model.predict(X), Ridge(1.0).fit(X, y).predict(X), rtol=1e-6, atol=1e-8
+    )
+
+
+def test_drop_keeps_what_belongs_to_the_others(rng):
+    X = rng.standard_normal((200, 3))
+    y = np.where(X[:, 2] > 0, X[:, 0], -X[:, 1]) + 0.1 * rng.standard_normal(200)
+    labels = np.where(X[:, 2] > 0, 0, 2)
+    labels[0] = 1
+    columns = [[0], [2], [1]]
+    model = MixtureOfExpertsRegressor(
+        LinearRegression(),
+        n_experts=3,
+        expert_features=columns,
+        gate_features=[2],
+        init=labels,
+        on_collapse="drop",
+    )
+    import pandas as pd
+
+    frame = pd.DataFrame(X, columns=["a", "b", "c"])
+    with pytest.warns(ConvergenceWarning, match="expert 1 collapsed"):
+        model.fit(frame, y)
+    assert [list(e.feature_names_in_) for e in model.experts_] == [["a"], ["b"]]
+    np.testing.assert_allclose([e.coef_[0] for e in model.experts_], [1, -1], atol=0.1)
+
+
+def test_keep_leaves_it_as_it_is(problem):
+    X, y, labels = problem
+    model, messages = fitted(X, y, labels, on_collapse="keep")
+    assert len(model.experts_) == 2
+    assert model.usage_[1] < 0.01
+    assert any("it was kept as it is" in m for m in messages)
+
+
+def test_raise_says_which_and_what_to_do(problem):
+    X, y, labels = problem
+    model = MixtureOfExpertsRegressor(Ridge(), n_experts=2, init=labels, on_collapse="raise")
+    with pytest.raises(
+        ValueError, match=r"expert 1 collapsed .* effective size .* Lower n_experts"
+    ):
+        model.fit(X, y)
+    assert not [name for name in vars(model) if name.endswith("_")]
+
+
+def test_an_expert_is_not_started_again_for_ever(rng):
+    X = rng.standard_normal((100, 1))
+    y = X[:, 0] + 1e-9 * rng.standard_normal(100)  # one line explains all
+    labels = np.arange(100) % 3
+    model, messages = fitted(
+        X, y, np.where(labels == 2, 1, labels), DecisionTreeRegressor(max_depth=1), max_iter=40
+    )
+    assert model.n_iter_ <= 40
+    assert sum("started again" in m for m in messages) <= 4
+
+
+@pytest.mark.parametrize("gate", [None, ConstantGate()])
+@pytest.mark.parametrize("on_collapse", ["reinit", "drop", "keep"])
+def test_with_estimators_noise_and_groups(problem, gate, on_collapse):
+    X, y, labels = problem
+    for options in ({}, {"noise_expert": True}):
+        model, _ = fitted(
+            X, y, labels, DecisionTreeRegressor(max_depth=2), gate=gate, on_collapse=on_collapse,
+            max_iter=10, random_state=0, **options,
+        )  # fmt: skip
+        assert np.all(np.isfinite(model.predict(X)))
+        np.testing.assert_allclose(model.route(X).sum(axis=1), 1.0)
+        assert len(model.usage_) == len(model.experts_) + bool(options)
+
+
+def test_a_small_expert_is_no_collapsed_expert(rng):
+    X = rng.standard_normal((400, 1))
+    rare = np.arange(400) < 12  # 3 %
+    y = np.where(rare, 30 + X[:, 0], X[:, 0]) + 0.1 * rng.standard_normal(400)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = MixtureOfExpertsRegressor(
+            n_experts=2, gate=ConstantGate(), random_state=0, on_collapse="raise"
+        ).fit(X, y)
+    np.testing.assert_allclose(np.min(model.usage_), 0.03, atol=1e-3)
