@@ -32,6 +32,7 @@ __all__ = [
     "fit_estimator",
     "folds_of",
     "innermost",
+    "learns_by_steps",
     "may_take_missing",
     "name_of",
     "seeded",
@@ -156,7 +157,7 @@ def fit_estimator(
     """
     metadata = metadata or {}
     with warnings.catch_warnings():
-        if _learns_by_steps(fresh):  # EM goes on where one M-step stops
+        if learns_by_steps(fresh):  # EM goes on where one M-step stops
             warnings.simplefilter("ignore", ConvergenceWarning)
             if previous is not None and not metadata:
                 estimator = _continued(previous, X, y, weight)
@@ -178,7 +179,7 @@ def _learner(estimator: Any) -> Any:
     return estimator
 
 
-def _learns_by_steps(estimator: Any) -> bool:
+def learns_by_steps(estimator: Any) -> bool:
     """Return whether an estimator has both `warm_start` and `partial_fit`.
 
     Asked of the class: a network has no `partial_fit` with every solver.

@@ -165,7 +165,7 @@ def test_classes(rng):
 
 def test_gate_features_must_be_constant_within_groups(panel):
     X, y, groups = panel
-    with pytest.raises(ValueError, match="feature 1 of the gate differs within a group.*gate_feat"):
+    with pytest.raises(ValueError, match=r"feature 1 of the gate differs within a group.*gate_feat"):
         mixture(gate_features=None).fit(X, y, groups=groups)
     model = mixture().fit(X, y, groups=groups)
     X = X.copy()

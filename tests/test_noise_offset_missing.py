@@ -223,7 +223,7 @@ def test_wrong_offsets(rng):
         model.fit(X, y, offset=np.zeros(10))
     with pytest.raises(ValueError, match="NaN"):
         model.fit(X, y, offset=np.full(500, np.nan))
-    with pytest.raises(ValueError, match="offset=np.log"):
+    with pytest.raises(ValueError, match=r"offset=np.log"):
         model.fit(X, y / exposure)
     with pytest.raises(ValueError, match="offset is added to the linear predictor of logistic"):
         MixtureOfExpertsClassifier(DecisionTreeClassifier(), n_experts=2).fit(
@@ -365,9 +365,9 @@ def test_the_gate_is_that_of_imputed_columns_with_indicators(holes):
 
 def test_parts_that_refuse_nan_are_named(holes):
     X, y = holes
-    with pytest.raises(ValueError, match="contains NaN.*linear experts cannot take missing"):
+    with pytest.raises(ValueError, match=r"contains NaN.*linear experts cannot take missing"):
         MixtureOfExpertsRegressor(n_experts=2).fit(X, y)
-    with pytest.raises(ValueError, match="contains NaN.*expert Ridge cannot"):
+    with pytest.raises(ValueError, match=r"contains NaN.*expert Ridge cannot"):
         MixtureOfExpertsRegressor(Ridge(), n_experts=2).fit(X, y)
     boosted = HistGradientBoostingRegressor(max_iter=2)
     with pytest.raises(ValueError, match="gate LogisticRegression cannot"):

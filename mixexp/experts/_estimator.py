@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from mixexp._blocks import Block, Rows
-from mixexp._fitting import folds_of
+from mixexp._fitting import folds_of, learns_by_steps
 from mixexp._protocols import evolve
 from mixexp.experts._templates import log_penalty
 from mixexp.experts._training import Fit, Task, Trainer
@@ -296,12 +296,21 @@ class EstimatorBank:
         return evolve(self, floor=floor)
 
     def finished(self, rows: Rows) -> EstimatorBank:
-        """Return the bank with its experts fitted on all rows."""
+        """Return the bank with its experts fitted on all rows.
+
+        Networks have as many rounds as those had that were fitted without a fold.
+        """
         fits = [Fit(k, int(c), None) for k, c in enumerate(self.chosen)]
-        missing = [fit for fit in fits if fit not in self._models]
-        task = Task(rows, self._weights, None, {}, self._iteration)
-        done = self.trainer.fit(missing, task)
-        models = {**self._models, **{fit: model for fit, (model, _, _) in done.items()}}
+        models = dict(self._models)
+        missing = [fit for fit in fits if fit not in models]
+        for _ in range(self._iteration + 1):
+            done = self.trainer.fit(
+                missing, Task(rows, self._weights, None, models, self._iteration)
+            )
+            models.update({fit: model for fit, (model, _, _) in done.items()})
+            missing = [fit for fit in missing if learns_by_steps(models[fit])]
+            if not missing:
+                break
         return evolve(self, experts=[models[fit] for fit in fits])
 
     def trimmed(self) -> EstimatorBank:

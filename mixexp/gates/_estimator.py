@@ -15,6 +15,7 @@ from mixexp._fitting import (
     effective_size,
     fit_estimator,
     folds_of,
+    learns_by_steps,
     name_of,
     seeded,
     takes_weights,
@@ -189,10 +190,18 @@ class EstimatorGate(BaseEstimator):
         return evolve(self, n_experts=len(experts), _known=known, _models={})
 
     def finished(self, rows: Rows) -> EstimatorGate:
-        """Return the gate with its classifier fitted on all rows."""
+        """Return the gate with its classifier fitted on all rows.
+
+        A network has as many rounds as those had that were fitted without a fold.
+        """
         if None in self._models:
             return evolve(self, estimator_=self._models[None])
-        return evolve(self, estimator_=self._fit([None], rows)[None][0])
+        whole = evolve(self, _models={})
+        for _ in range(self._iteration + 1):
+            whole._models = {None: whole._fit([None], rows)[None][0]}
+            if not learns_by_steps(whole._models[None]):
+                break
+        return evolve(self, estimator_=whole._models[None])
 
     def trimmed(self) -> EstimatorGate:
         """Return the gate without what it knows of the training rows."""

@@ -33,6 +33,20 @@ class NoiseGate:
     Attributes
     ----------
     noise_share_ : float
+
+    References
+    ----------
+    Banfield & Raftery (1993), Model-based Gaussian and non-Gaussian clustering, Biometrics 49:
+    noise with a constant share.
+
+    Examples
+    --------
+    >>> from mixexp import MixtureOfExpertsRegressor
+    >>> from mixexp.datasets import load_tone
+    >>> X, y = load_tone(return_X_y=True)
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, noise_expert=True, random_state=0)
+    >>> bool(0 < model.fit(X, y).gate_.noise_share_ < 0.1)
+    True
     """
 
     def __init__(self, inner: Any, share: float):

@@ -9,21 +9,34 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import norm
 from sklearn import config_context
 from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.dummy import DummyClassifier
-from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.ensemble import BaggingRegressor
+from sklearn.linear_model import (
+    HuberRegressor,
+    LassoCV,
+    LinearRegression,
+    LogisticRegression,
+    RANSACRegressor,
+    Ridge,
+    RidgeCV,
+    SGDRegressor,
+)
 from sklearn.model_selection import GridSearchCV, cross_val_score
-from sklearn.neighbors import KNeighborsRegressor
+from sklearn.multioutput import MultiOutputRegressor
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVR
+from sklearn.svm import SVR, LinearSVR
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp._blocks import Rows
-from mixexp._fitting import drawn_rows, effective_size, fit_estimator, folds_of
-from mixexp.experts import ExpertPool
+from mixexp._fitting import drawn_rows, effective_size, fit_estimator, folds_of, takes_weights
+from mixexp.experts import ExpertPool, memorises
 from mixexp.gates import ConstantGate, EstimatorGate
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -378,6 +391,48 @@ def test_metadata_are_routed_to_the_experts(step):
         model.fit(X, y, note=note)
 
 
+@pytest.mark.parametrize(
+    ("estimator", "takes"),
+    [
+        (Ridge(), True),
+        (KNeighborsRegressor(), False),
+        (make_pipeline(StandardScaler(), Ridge()), True),
+        (make_pipeline(StandardScaler(), KNeighborsRegressor()), False),
+        (TransformedTargetRegressor(), True),
+        (TransformedTargetRegressor(KNeighborsRegressor()), False),
+        (GridSearchCV(KNeighborsRegressor(), {}), False),
+        (MultiOutputRegressor(Ridge()), True),
+        (MultiOutputRegressor(KNeighborsRegressor()), False),
+        (RANSACRegressor(make_pipeline(StandardScaler(), Ridge())), False),
+        (CalibratedClassifierCV(GaussianNB()), True),
+        (CalibratedClassifierCV(KNeighborsClassifier()), False),
+        (BaggingRegressor(KNeighborsRegressor()), True),
+    ],
+)
+def test_weights_are_taken_where_the_learner_takes_them(estimator, takes):
+    assert takes_weights(estimator) == takes
+
+
+@pytest.mark.parametrize(
+    ("estimator", "expected"),
+    [
+        (LassoCV(), False),
+        (HuberRegressor(), False),
+        (LinearSVR(), False),
+        (LogisticRegression(), False),
+        (DummyClassifier(), False),
+        (make_pipeline(StandardScaler(), RidgeCV()), False),
+        (RANSACRegressor(), False),
+        (RANSACRegressor(DecisionTreeRegressor()), True),
+        (SVR(), True),
+        (MLPRegressor(), True),
+        (make_pipeline(StandardScaler(), KNeighborsRegressor()), True),
+    ],
+)
+def test_linear_models_do_not_memorise(estimator, expected):
+    assert memorises(estimator) == expected
+
+
 # ---------------------------------------------------------------- neural experts
 
 
@@ -400,6 +455,50 @@ def test_neural_networks_go_on_from_their_weights(rng):
     assert_array_equal(other.classes_, [1, 2])  # other classes: from the beginning
     tree = DecisionTreeRegressor(max_depth=1)
     assert fit_estimator(clone(tree), X, y, None, previous=tree.fit(X, y)) is not tree
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        MLPRegressor(hidden_layer_sizes=(5,), solver="lbfgs", max_iter=3, random_state=0),
+        MLPRegressor(hidden_layer_sizes=(5,), early_stopping=True, max_iter=3, random_state=0),
+        SGDRegressor(max_iter=3, tol=None, random_state=0),
+    ],
+)
+def test_networks_without_partial_fit_go_on_too(rng, network):
+    X, y = rng.standard_normal((80, 2)), rng.standard_normal(80)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        one = fit_estimator(clone(network), X, y, None)
+        two = fit_estimator(clone(network), X, y, None, previous=one)
+    start, later = one.score(X, y), two.score(X, y)
+    assert two is not one
+    assert later != start
+    assert start == one.score(X, y)
+
+
+def test_the_scaler_of_a_network_stays(rng):
+    X, y = rng.standard_normal((80, 2)), rng.standard_normal(80)
+    network = make_pipeline(StandardScaler(), MLPRegressor(hidden_layer_sizes=(3,), max_iter=2))
+    one = fit_estimator(clone(network), X, y, None)
+    two = fit_estimator(clone(network), 5 * X, y, None, previous=one)
+    assert_array_equal(two[0].scale_, one[0].scale_)
+    assert two[-1].t_ > one[-1].t_
+    nested = fit_estimator(make_pipeline(StandardScaler(), clone(network)), X, y, None)
+    again = fit_estimator(clone(nested), X, y, None, previous=nested)
+    assert again[-1][-1].t_ > nested[-1][-1].t_
+
+
+def test_cross_fitted_networks_are_trained_on_all_rows_as_long(step):
+    X, y = step
+    network = MLPRegressor(hidden_layer_sizes=(8,), max_iter=3, learning_rate_init=0.02)
+    model = MixtureOfExpertsRegressor(
+        make_pipeline(StandardScaler(), network), n_experts=2, max_iter=12, tol=0, random_state=0
+    )
+    quiet(model, X, y)
+    assert model.cross_fitted_
+    # out of fold and on all rows the networks are about as good
+    assert model.log_density(X, y).mean() > model.lower_bound_ - 0.1
 
 
 def test_neural_experts_improve_and_the_best_state_is_returned(step):

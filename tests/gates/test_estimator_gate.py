@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, RadiusNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -134,6 +134,13 @@ def test_weights_and_order_do_not_matter(box, rng):
     assert_array_equal(one.gate_proba(X), two.gate_proba(X))
 
 
+def test_an_error_of_predict_names_the_gate(box):
+    X, y, _ = box
+    gate = RadiusNeighborsClassifier(radius=1e-3)
+    with pytest.raises(ValueError, match=r"gate's RadiusNeighborsClassifier failed at EM iterat"):
+        MixtureOfExpertsRegressor(n_experts=2, gate=gate, random_state=0).fit(X, y)
+
+
 def test_nested_parameters(box):
     model = MixtureOfExpertsRegressor(gate=DecisionTreeClassifier())
     assert model.set_params(gate__max_depth=3).gate.max_depth == 3
@@ -174,6 +181,6 @@ def test_wrong_gates(box):
             raise RuntimeError("no")
 
     with pytest.raises(
-        ValueError, match="the gate's Bad failed at EM iteration 0.*of 500 rows: no"
+        ValueError, match=r"the gate's Bad failed at EM iteration 0.*of 500 rows: no"
     ):
         MixtureOfExpertsRegressor(n_experts=2, gate=Bad()).fit(X, y)
