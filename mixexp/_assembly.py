@@ -48,6 +48,8 @@ class PartsMixin:
     cross_fit: Any
     n_jobs: int | None
     n_features_in_: int
+    experts_: list
+    _bank: Any
 
     def _check_parts(self, *, classifier: bool) -> None:
         """Raise where a part is a class and not an instance, or the expert cannot do this task."""
@@ -193,15 +195,33 @@ class PartsMixin:
         takes = all(takes_missing(expert) for expert in experts)
         return bool(experts) and takes and (not hasattr(gate, "fit") or takes_missing(gate))
 
-    def _refusing_missing(self, batch: bool) -> tuple[list[str], list[str]]:
-        """Return the names of the experts, and of the gate, that take no NaN."""
-        experts = {name_of(e) for e in self._templates() if not may_take_missing(e)}
-        who = [f"expert {name}" for name in sorted(experts)]
+    def _refusing_missing(self, batch: bool, columns: tuple, *, fitted: bool) -> list:
+        """Return the names of the parts that take no NaN, with the columns they see."""
+        expert_columns, gate_columns = columns
         if not batch:
-            who = ["linear experts" if self.expert is None else f"expert {name_of(self.expert)}"]
+            name = "linear experts" if self.expert is None else f"expert {name_of(self.expert)}"
+            who = [(name, expert_columns)]
+        elif fitted:
+            who = self._refusing(self.experts_, self._bank.trainer.columns)
+        elif isinstance(self.expert, list | tuple) and isinstance(expert_columns, list):
+            each = candidates_of(self.expert, self.n_experts, type(self).__name__)
+            pairs = zip(each, expert_columns, strict=True)
+            own = [(expert, seen) for named, seen in pairs for _, expert in named]
+            who = self._refusing(*zip(*own, strict=True))
+        else:
+            templates = self._templates()
+            who = self._refusing(templates, [expert_columns] * len(templates))
         gate = getattr(self.gate, "estimator", self.gate)
-        refusing = hasattr(gate, "fit") and not may_take_missing(gate)
-        return who, [f"gate {name_of(gate)}"] if refusing else []
+        if hasattr(gate, "fit") and not may_take_missing(gate):
+            who.append((f"gate {name_of(gate)}", gate_columns))
+        if getattr(self.gate, "missing", None) == "error":
+            who.append((f"gate {self.gate!r}", gate_columns))
+        return who
+
+    @staticmethod
+    def _refusing(experts: Any, columns: Any) -> list[tuple[str, Any]]:
+        pairs = zip(experts, columns, strict=True)
+        return [(f"expert {name_of(e)}", seen) for e, seen in pairs if not may_take_missing(e)]
 
     def _check_memory(self, gate: Any, bank: Any) -> None:
         """Raise where an M-step's Gram matrices would not fit scikit-learn's working memory."""

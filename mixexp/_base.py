@@ -33,6 +33,7 @@ from mixexp._em import Run
 from mixexp._fitting import takes_sparse
 from mixexp._inputs import (
     check_constant_in_groups,
+    check_log_offset,
     checked_groups,
     refuse_missing,
     responsibilities_of,
@@ -206,7 +207,7 @@ class BaseMixtureOfExperts(PartsMixin, PredictionMixin, BaseEstimator, metaclass
         batch_gate = self._batch_gate()
         needed = batch or batch_gate is not None or hasattr(self.init, "fit_predict")
         columns = expert_columns, gate_columns
-        missing = refuse_missing(X, columns, self._refusing_missing(batch), owner)
+        missing = refuse_missing(X, self._refusing_missing(batch, columns, fitted=False), owner)
         width = len(classes) if classes is not None else int(np.prod(y.shape[1:]))
         targets = self._targets_block(y)
         if family is not None:
@@ -215,6 +216,9 @@ class BaseMixtureOfExperts(PartsMixin, PredictionMixin, BaseEstimator, metaclass
         if codes is not None and not getattr(self.gate, "featureless", False):
             check_constant_in_groups(X, codes, gate_columns, owner)
         weight = None if sample_weight is None else check_weights(sample_weight, X, owner)
+        offset = self._offset(offset, X, width, batch)
+        if family is not None and family.link == "log" and offset is not None:
+            check_log_offset(offset, owner)
         with single_thread():
             rows = Rows(
                 X,
@@ -222,7 +226,7 @@ class BaseMixtureOfExperts(PartsMixin, PredictionMixin, BaseEstimator, metaclass
                 weight,
                 frame=frame if needed else None,
                 training=True,
-                offset=self._offset(offset, X, width, batch),
+                offset=offset,
                 metadata=self._routed(params),
                 missing=missing,
             )
@@ -244,6 +248,7 @@ class BaseMixtureOfExperts(PartsMixin, PredictionMixin, BaseEstimator, metaclass
                 batch_gate=batch_gate,
                 batch_bank=batch_bank if batch else None,
                 noise=self._noise(rows, family, width, owner),
+                match=not any(isinstance(own, list) for own in columns),
                 on_collapse=self.on_collapse,
                 owner=owner,
                 n_experts=self.n_experts,
@@ -318,6 +323,9 @@ class BaseMixtureOfExperts(PartsMixin, PredictionMixin, BaseEstimator, metaclass
         self._bank = bank
         self._frames = frames
         self._mixexp_version = __version__
+        for name in ("exponents", "smoothing"):
+            if getattr(bank, "calibration", None) is not None:
+                setattr(self, f"{name}_", getattr(bank.calibration, name))
         if bank.family is not None:
             for name, values in zip(bank.family.parameter_names, bank.parameters, strict=True):
                 setattr(self, f"{name}_", values[:, 0] if values.shape[1] == 1 else values)

@@ -80,8 +80,11 @@ class Design:
         slopes = np.where(self.scale > 0, alpha * weights, 1.0)
         return np.concatenate([np.zeros(int(self.intercept)), slopes])
 
-    def matrix(self, X: Any) -> np.ndarray:
-        """Return the design matrix (size, m) of rows X (m, n_features), in float64."""
+    def matrix(self, X: Any, *, missing: bool = False) -> np.ndarray:
+        """Return the design matrix (size, m) of rows X (m, n_features), in float64.
+
+        With `missing`, NaN is possible also where the training rows had none.
+        """
         if len(self.columns) != X.shape[1] or not np.array_equal(
             self.columns, np.arange(X.shape[1])
         ):
@@ -93,7 +96,7 @@ class Design:
         slopes = out[int(self.intercept) :]
         n_columns = len(self.columns)
         np.subtract(X.T, self.center[:n_columns, None], out=slopes[:n_columns])
-        if self.missing:
+        if self.missing or missing:
             unknown = np.isnan(slopes[:n_columns])
             slopes[:n_columns][unknown] = 0.0
             slopes[n_columns:] = unknown[self.indicators] - self.center[n_columns:, None]
@@ -293,7 +296,7 @@ class Rows:
         key = (design, start)
         if key in self._kept:
             return self._kept[key]
-        matrix = design.matrix(self.X[start:stop])
+        matrix = design.matrix(self.X[start:stop], missing=self.missing)
         if not self.training:
             return matrix, None
         products = None

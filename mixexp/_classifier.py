@@ -85,6 +85,10 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         Weighted mean gate probability of each expert; with `noise_expert` the noise's is last.
     cross_fitted_ : bool
         Whether `lower_bound_` is an out-of-fold score.
+    exponents_, smoothing_ : ndarray of shape (n_experts,)
+        Of cross-fitted experts, whose class probabilities are calibrated out of fold:
+        (1 − smoothing) p^exponent / Σ p^exponent + smoothing · the classes' overall shares. All
+        methods but those of `experts_` themselves use the calibrated ones.
     lower_bound_ : float
         Mean log-likelihood plus log-priors, per unit of sample weight, of the fitted parameters;
         with hard assignment, that of the classification likelihood.
@@ -107,8 +111,9 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
     Sample weights are frequencies: weight 2 is the row twice, weight 0 the row removed.
 
     In the density, and so in responsibilities and `log_density`, a class probability of an
-    estimator such as a tree counts for no less than 1e-6 / n_classes; `predict_proba` shows what
-    the experts say.
+    estimator counts for no less than 1e-6 / n_classes. Where experts are cross-fitted this does
+    not matter, as their probabilities are calibrated (Guo et al. 2017); elsewhere `predict_proba`
+    shows what the experts say.
 
     References
     ----------
@@ -253,10 +258,10 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         self.classes_, codes = np.unique(y, return_inverse=True)
         present = np.bincount(codes, weights=weight) > 0
         if present.sum() < 2:
+            (label,) = self.classes_[present].tolist()
             raise ValueError(
-                f"{type(self).__name__}: the data contain one class only, "
-                f"{self.classes_[present][0]!r} (rows of zero weight not counted). A classifier "
-                "needs samples of at least 2 classes."
+                f"{type(self).__name__}: the data contain one class only, {label!r} (rows of zero "
+                "weight not counted). A classifier needs samples of at least 2 classes."
             )
         if not np.all(present):
             self.classes_ = self.classes_[present]

@@ -66,15 +66,18 @@ def long_run(task: LongRun, state: State, events: list[str]) -> Run:
         run = run_em(replace(problem, max_iter=task.problem.max_iter - n_iter), state)
         run.n_earlier, n_iter = n_iter, n_iter + len(run.bounds)
         run.n_passes = n_passes = n_passes + run.n_passes
-        if not len(run.collapsed) or n_iter == task.problem.max_iter:
+        if not len(run.collapsed):
             break
-        action = task.on_collapse
+        last = n_iter == task.problem.max_iter
+        action = "keep" if last and task.on_collapse != "raise" else task.on_collapse
         if action == "reinit" and all(restarted.get(k, 0) == MOST_RESTARTS for k in run.collapsed):
             action = "keep"
         sizes = run.current.mass[run.collapsed]
         for k, size in zip(run.collapsed.tolist(), sizes, strict=True):
             _report(task, events, action, k, float(size), n_iter)
             restarted[k] = restarted.get(k, 0) + 1
+        if last:
+            break
         if action == "keep":
             problem = replace(problem, smallest_share=0.0)
             state = run.current.state

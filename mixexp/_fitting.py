@@ -47,6 +47,9 @@ NEGLIGIBLE = 1e-10
 #: Passes over its rows that a neural network makes in an M-step, after the first one.
 EPOCHS = 10
 
+#: Copies of a row that are drawn, on average, at most: weights may be in thousands.
+MOST_COPIES = 10.0
+
 #: Rows at least that an estimator without `sample_weight` is given.
 FEWEST_DRAWN = 5
 
@@ -241,12 +244,14 @@ def drawn_rows(resp: np.ndarray, rows: Rows, seed: int) -> list[np.ndarray]:
 
     Every row goes to one model, drawn with the probabilities `resp` (K, n), which carry the row
     weights; what they lack of 1 is the chance that it goes to none. A row of weight 2 goes there
-    twice. Where weights are below 1 they count in proportion. The draw depends on the row's
-    content only, and is the same in all iterations.
+    twice. Where weights are below 1, or above ten on average, they count in proportion. The draw
+    depends on the row's content only, and is the same in all iterations.
     """
     hashes = row_hashes(rows.X, rows.y, seed)
     weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
-    scale = 1.0 if weight.min() >= 1 else rows.n_rows / rows.total_weight
+    scale = rows.n_rows / rows.total_weight
+    if weight.min() >= 1:
+        scale = min(1.0, MOST_COPIES * scale)
     counts = np.floor(scale * weight + hashed_uniform(hashes, seed, 1)).astype(int)
     below = np.cumsum(resp / weight, axis=0)
     below /= np.maximum(below[-1], 1.0)
@@ -262,7 +267,7 @@ def drawn_rows(resp: np.ndarray, rows: Rows, seed: int) -> list[np.ndarray]:
 
 
 def folds_of(rows: Rows, n_folds: int, seed: int) -> np.ndarray | None:
-    """Return the fold (n,) of every row, None where there are too few rows for two folds.
+    """Return the fold (n,) of every row, None where there is one row or group only.
 
     Rows are dealt out in the order of a hash of their content, class by class; equal rows and
     rows of one group are in one fold.
@@ -281,4 +286,4 @@ def folds_of(rows: Rows, n_folds: int, seed: int) -> np.ndarray | None:
         found, ranks = np.unique(hashes[here], return_inverse=True)
         fold[here] = (ranks.ravel() + dealt) % n_folds
         dealt += len(found)
-    return fold if dealt >= n_folds else None
+    return fold if dealt > 1 else None

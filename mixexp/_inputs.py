@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils.validation import check_array, check_consistent_length, column_or_1d
+from sklearn.utils.validation import check_array
 
 from mixexp._blocks import Rows
 from mixexp._compat import column_indices
@@ -15,6 +15,7 @@ from mixexp._sketch import row_hashes, sketch
 
 __all__ = [
     "check_constant_in_groups",
+    "check_log_offset",
     "checked_groups",
     "group_order",
     "offset_rows",
@@ -28,6 +29,10 @@ __all__ = [
 #: Rows that starts see at most. Data with no more distinct rows are merged and sorted as a
 #: whole, so that nothing depends on the order of their rows.
 SKETCH_ROWS = 8192
+
+
+#: Logarithms of exposures that differ by more than this are not logarithms.
+WIDEST_LOG_OFFSET = 100.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ def selected_columns(selection: Any, name: str, source: Any, n_experts: int, own
 
 def _one_each(selection: Any) -> bool:
     """Return whether this is a list of selections and not of columns."""
+    if isinstance(selection, np.ndarray) and selection.ndim == 2:
+        return True
     return isinstance(selection, list | tuple) and any(
         own is None
         or callable(own)
@@ -84,36 +91,39 @@ def _positions(selection: Any, name: str, source: Any, owner: str) -> np.ndarray
             "of these, one an expert."
         ) from error
     if len(columns) == 0:
-        raise ValueError(
-            f"{owner}: {name}={selection!r} selects no columns of X. "
+        remedy = (
             "Use mixexp.gates.ConstantGate() for a gate without features."
+            if name.startswith("gate")
+            else "Give every expert a column; a constant one makes it a constant."
         )
+        raise ValueError(f"{owner}: {name}={selection!r} selects no columns of X. {remedy}")
     if len(np.unique(columns)) < len(columns):
         raise ValueError(f"{owner}: {name}={selection!r} selects a column twice.")
     return columns
 
 
-def refuse_missing(X: Any, columns: tuple, who: tuple[list[str], list[str]], owner: str) -> bool:
+def refuse_missing(X: Any, refusing: list[tuple[str, Any]], owner: str) -> bool:
     """Return whether X holds NaN; raise where parts that see it do not take it, by name.
 
-    `columns` and `who` are of experts and gate: what they see, and the names of those that refuse.
+    `refusing` are names of parts that take no NaN, with the columns that they see: None for all,
+    positions, or a list of positions.
     """
     if not np.isnan(X.data if sp.issparse(X) else X).any():
         return False
     if sp.issparse(X):
         raise ValueError(f"Input X contains NaN. {owner} takes missing values in dense X only.")
-    refusing: list[str] = []
-    for seen, names in zip(columns, who, strict=True):
+    who = []
+    for name, seen in refusing:
         if isinstance(seen, list):
             seen = np.unique(np.concatenate(seen))
-        if names and np.isnan(X if seen is None else X[:, seen]).any():
-            refusing += names
-    if refusing:
+        if name not in who and np.isnan(X if seen is None else X[:, seen]).any():
+            who.append(name)
+    if who:
         raise ValueError(
-            f"Input X contains NaN. {owner}: {' and '.join(refusing)} cannot take missing values. "
-            "Use one that does, such as HistGradientBoostingRegressor (a gate: SoftmaxGate()), put "
-            "an imputer in front of it in a Pipeline, or leave the columns out by expert_features "
-            "or gate_features."
+            f"Input X contains NaN. {owner}: {' and '.join(who)} cannot take missing values. "
+            "Use one that does (an expert such as HistGradientBoosting, the gate SoftmaxGate()), "
+            "put an imputer in front of it in a Pipeline, or leave the columns out by "
+            "expert_features or gate_features."
         )
     return True
 
@@ -151,8 +161,15 @@ def offset_rows(offset: Any, X: Any, width: int, owner: str, *, classes: bool) -
     """Return an offset as `Rows` holds it: (n_outputs or 1, n), or centred (n_classes, n)."""
     if offset is None:
         return None
-    given = check_array(offset, ensure_2d=False, dtype=np.float64, input_name="offset")
-    check_consistent_length(X, given)
+    given = np.asarray(offset, dtype=np.float64)
+    if given.ndim == 0:
+        given = np.full(X.shape[0], given)
+    if len(given) != X.shape[0] or not np.all(np.isfinite(given)):
+        raise ValueError(
+            f"{owner}: offset has shape {given.shape}, with {int(np.sum(~np.isfinite(given)))} "
+            f"values that are NaN or infinite. Give a finite number for each of {X.shape[0]} rows; "
+            "a row without exposure says nothing and is left out."
+        )
     if given.ndim == 1 and not (classes and width > 2):
         rows = np.stack([-0.5 * given, 0.5 * given]) if classes else given[None]
         return np.ascontiguousarray(rows)
@@ -166,14 +183,32 @@ def offset_rows(offset: Any, X: Any, width: int, owner: str, *, classes: bool) -
     return np.ascontiguousarray(rows)
 
 
+def check_log_offset(offset: np.ndarray, owner: str) -> None:
+    """Raise where an offset cannot be the logarithm of an exposure."""
+    low, high = float(offset.min()), float(offset.max())
+    if high - low > WIDEST_LOG_OFFSET:
+        raise ValueError(
+            f"{owner}: offset goes from {low:.6g} to {high:.6g}, a factor of exp({high - low:.0f}) "
+            "between exposures. It is on the scale of the log link: give np.log(exposure)."
+        )
+
+
 def checked_groups(groups: Any, X: Any, owner: str) -> np.ndarray | None:
     """Return the group of every row as a code 0, 1, ... in the order of the groups' values."""
     if groups is None:
         return None
-    groups = column_or_1d(groups)
-    check_consistent_length(X, groups)
-    if groups.dtype.kind == "f" and not np.all(np.isfinite(groups)):
-        raise ValueError(f"{owner}: groups holds NaN or infinity; give every row its group.")
+    groups = np.asarray(groups)
+    if groups.shape != (X.shape[0],):
+        raise ValueError(
+            f"{owner}: groups has shape {groups.shape}. Give every row its group, in a 1d array of "
+            f"shape ({X.shape[0]},)."
+        )
+    unknown = [i for i, g in enumerate(groups.tolist()) if g is None or g != g]
+    if unknown:
+        raise ValueError(
+            f"{owner}: groups holds {groups.tolist()[unknown[0]]!r} in row {unknown[0]}, and in "
+            f"{len(unknown)} rows in all; give every row its group, for instance one of its own."
+        )
     try:
         return np.unique(groups, return_inverse=True)[1].ravel()
     except TypeError as error:
@@ -230,7 +265,7 @@ def start_rows(rows: Rows, groups: Any, start: Any, n_experts: int, seed: int, o
         )
     n_units = rows.n_rows if groups is None else len(np.unique(groups))
     if n_units < n_experts:
-        what = "n_samples={} rows" if groups is None else "{} groups"
+        what = "n_samples={} rows" if groups is None else "n_groups={} groups"
         raise ValueError(
             f"{owner}: {what.format(n_units)} with positive weight are fewer than "
             f"n_experts={n_experts}. Lower n_experts or give more rows."

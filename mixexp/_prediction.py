@@ -10,7 +10,7 @@ from scipy.special import entr
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mixexp._blocks import Block, Rows
-from mixexp._compat import check_weights
+from mixexp._compat import check_weights, safe_indexing
 from mixexp._inputs import check_constant_in_groups, checked_groups, refuse_missing, sorted_rows
 from mixexp._numerics import softmax_in_place
 from mixexp._protocols import can
@@ -53,7 +53,8 @@ class PredictionMixin:
             dtype=[np.float64, np.float32],
             ensure_all_finite="allow-nan",
         )
-        missing = refuse_missing(X, self._columns, self._refusing_missing(batch), owner)
+        refusing = self._refusing_missing(batch, self._columns, fitted=True)
+        missing = refuse_missing(X, refusing, owner)
         rows = Rows(
             X,
             None if y is None else self._checked_y(y, X),
@@ -78,8 +79,8 @@ class PredictionMixin:
         return sorted_rows(rows, codes, order), order, codes
 
     @abstractmethod
-    def _refusing_missing(self, batch: bool) -> tuple[list[str], list[str]]:
-        """Return the names of the experts, and of the gate, that take no NaN."""
+    def _refusing_missing(self, batch: bool, columns: tuple, *, fitted: bool) -> list:
+        """Return the names of the parts that take no NaN, with the columns they see."""
 
     @abstractmethod
     def _offset(self, offset: Any, X: Any, width: int, batch: bool) -> Any:
@@ -336,24 +337,31 @@ class PredictionMixin:
         ValueError
             Where gate or experts have no known number of parameters.
         """
-        weight = None
-        if sample_weight is not None:
-            weight = check_weights(sample_weight, np.asarray(y), type(self).__name__)
+        X, y, weight, offset, groups = self._weighted(X, y, sample_weight, offset, groups)
         entropy = entr(self._resp(X, y, weight, offset, groups)).sum(axis=1)
         if groups is not None:
             entropy = entropy[np.unique(np.asarray(groups), return_index=True)[1]]
         elif weight is not None:
             entropy = entropy * weight
-        bic = self.bic(X, y, sample_weight, offset=offset, groups=groups)
+        bic = self.bic(X, y, weight, offset=offset, groups=groups)
         return bic + 2 * float(entropy.sum())
+
+    def _weighted(self, X: Any, y: Any, sample_weight: Any, offset: Any, groups: Any) -> tuple:
+        """Return the rows of positive weight, with checked weights or None."""
+        if sample_weight is None:
+            return X, y, None, offset, groups
+        weight = check_weights(sample_weight, np.asarray(y), type(self).__name__)
+        kept = np.flatnonzero(weight > 0)
+        if len(kept) == len(weight):
+            return X, y, weight, offset, groups
+        others = [None if one is None else np.asarray(one)[kept] for one in (offset, groups)]
+        return safe_indexing(X, kept), np.asarray(y)[kept], weight[kept], *others
 
     def _log_likelihood(
         self, X: Any, y: Any, sample_weight: Any, offset: Any, groups: Any
     ) -> tuple[float, float]:
         """Return the weighted log-likelihood and the sum of weights, or number of groups."""
-        weight = None
-        if sample_weight is not None:
-            weight = check_weights(sample_weight, np.asarray(y), type(self).__name__)
+        X, y, weight, offset, groups = self._weighted(X, y, sample_weight, offset, groups)
         density = self._density(X, y, weight, offset, groups)
         if weight is None or groups is not None:
             return float(density.sum()), float(len(density))

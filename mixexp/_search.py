@@ -92,6 +92,9 @@ class Search:
         Those of the long run where they are not the ones that starts use.
     noise : callable or None
         Adds the noise expert to a bank; gates have it already.
+    match : bool
+        Whether experts of different kinds may be given each other's regions: not where each has
+        columns of its own.
     on_collapse : {"reinit", "drop", "keep", "raise"}
     owner : str
         Class of the mixture, for messages.
@@ -106,6 +109,7 @@ class Search:
     batch_gate: Any
     batch_bank: Any
     noise: Any
+    match: bool
     on_collapse: str
     owner: str
     n_experts: int
@@ -298,7 +302,7 @@ def _handed_over(task: Search, state: State) -> State:
         _, resp = _with_noise(task, state.bank, task.rows.shared(task.start))
         return fit_at(batch, task.rows, resp, 1)
     respond = EStep(state, task.assigner, 0)
-    if bank is not None and can(bank, "matching"):
+    if task.match and bank is not None and can(bank, "matching"):
         _, statistics = sweep(State(None, bank), task.rows, respond)
         order = bank.matching(statistics[0], task.rows)
         order = np.append(order, np.arange(len(order), len(order) + (task.noise is not None)))

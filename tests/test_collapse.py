@@ -104,6 +104,20 @@ def test_raise_says_which_and_what_to_do(problem):
     assert not [name for name in vars(model) if name.endswith("_")]
 
 
+@pytest.mark.parametrize("on_collapse", ["reinit", "drop", "raise"])
+def test_a_collapse_in_the_last_iteration_is_told(problem, on_collapse):
+    X, y, _ = problem
+    resp = np.tile([0.999999, 1e-6], (300, 1))
+    options = {"gate": ConstantGate(), "max_iter": 1, "on_collapse": on_collapse}
+    if on_collapse == "raise":
+        with pytest.raises(ValueError, match="expert 1 collapsed at EM iteration 1"):
+            fitted(X, y, resp, **options)
+        return
+    model, messages = fitted(X, y, resp, **options)
+    assert len(model.experts_) == 2
+    assert any("expert 1 collapsed at EM iteration 1" in m and "kept" in m for m in messages)
+
+
 def test_an_expert_is_not_started_again_for_ever(rng):
     X = rng.standard_normal((100, 1))
     y = X[:, 0] + 1e-9 * rng.standard_normal(100)  # one line explains all

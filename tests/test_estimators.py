@@ -196,7 +196,7 @@ def test_one_regression_expert_is_the_expert_alone(expert, weighted):
 def test_one_classification_expert_is_the_expert_alone(expert, n_classes, weighted):
     X, y = two_boundaries(n_classes=n_classes)
     weight = np.random.default_rng(1).uniform(0.5, 2, len(y)) if weighted else None
-    mixture = MixtureOfExpertsClassifier(expert, n_experts=1, tol=1e-12)
+    mixture = MixtureOfExpertsClassifier(expert, n_experts=1, tol=1e-12, cross_fit=False)
     mixture.fit(X, y, sample_weight=weight)
     alone = clone(expert).fit(X, y, sample_weight=weight)
     assert_allclose(mixture.predict_proba(X), alone.predict_proba(X), rtol=1e-4, atol=1e-6)
@@ -715,6 +715,14 @@ def test_boolean_labels():
     assert_array_equal(model.predict(X), clone(model).fit(X, y).predict(X) == 1)
 
 
+def calibrated(model, k, proba, y):
+    """Return an expert's probabilities as the docstring of `exponents_` says."""
+    power = np.maximum(proba, 1e-12) ** model.exponents_[k]
+    shares = np.bincount(y) / len(y)
+    smooth = model.smoothing_[k]
+    return (1 - smooth) * power / power.sum(axis=1, keepdims=True) + smooth * shares
+
+
 @pytest.mark.parametrize("kind", CLASSIFIERS)
 def test_experts_whose_region_lacks_classes_still_give_all(kind):
     """Three classes in three bands; an expert's start sees one or two of them."""
@@ -722,7 +730,12 @@ def test_experts_whose_region_lacks_classes_still_give_all(kind):
     X = rng.uniform(-3, 3, (200, 2))
     y = np.array(["u", "v", "w"])[np.digitize(X[:, 0], [-1, 1])]
     init = (X[:, 0] > 1).astype(int)
-    model = clone(CLASSIFIERS[kind]).set_params(init=init).fit(X, y)
+    model = clone(CLASSIFIERS[kind]).set_params(init=init, cross_fit="auto").fit(X, y)
+    if model.cross_fitted_:  # calibrated, and so not what the experts themselves say
+        proba = model.predict_experts(X)
+        assert np.all(proba > 0)
+        assert_allclose(proba.sum(axis=2), 1)
+        model.set_params(cross_fit=False).fit(X, y)
     assert_array_equal(model.classes_, ["u", "v", "w"])
     proba = model.predict_experts(X)
     assert proba.shape == (200, 2, 3)
@@ -1028,7 +1041,10 @@ def test_experts_are_scikit_learn_estimators(fitted):
         assert isinstance(expert, BaseEstimator)
         assert expert.n_features_in_ == 3
         if sklearn.base.is_classifier(model):
-            assert_allclose(expert.predict_proba(X), model.predict_experts(X)[:, k], atol=1e-12)
+            proba = expert.predict_proba(X)
+            if model.cross_fitted_:
+                proba = calibrated(model, k, proba, y)
+            assert_allclose(proba, model.predict_experts(X)[:, k], atol=1e-12)
             assert set(expert.predict(X)) <= {0, 1}
         else:
             assert_allclose(

@@ -23,6 +23,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp._blocks import Rows
 from mixexp.gates import ConstantGate, SoftmaxGate
 
 # ---------------------------------------------------------------- noise
@@ -161,6 +162,18 @@ def test_offset_enters_the_density(rng, expert):
     assert_allclose(intercepts, [-1.5, 1.0], atol=0.25)
 
 
+@pytest.mark.parametrize("shift", [-40.0, 30.0, 50.0, 300.0])
+def test_a_constant_offset_is_an_intercept(rng, shift):
+    X, y, exposure = counts(rng)
+    options = {"n_experts": 2, "family": "poisson", "gate": ConstantGate(), "random_state": 0}
+    one = MixtureOfExpertsRegressor(**options).fit(X, y, offset=np.log(exposure))
+    two = MixtureOfExpertsRegressor(**options).fit(X, y, offset=np.log(exposure) + shift)
+    assert_allclose(two.lower_bound_, one.lower_bound_, atol=1e-5)
+    one_two = [np.sort([e.intercept_ for e in model.experts_]) for model in (one, two)]
+    assert_allclose(one_two[0] - one_two[1], shift, atol=0.05)
+    assert_allclose(two.predict(X, offset=shift), one.predict(X, offset=0.0), rtol=0.05)
+
+
 def test_an_offset_moves_a_gaussian_as_its_subtraction_does(rng):
     X, y, _, _ = lines_with_outliers(rng, 200, 0.0)
     offset = rng.standard_normal(200)
@@ -219,10 +232,12 @@ def test_wrong_offsets(rng):
     model = MixtureOfExpertsRegressor(n_experts=2, family="poisson", random_state=0)
     with pytest.raises(ValueError, match=r"offset has shape \(500, 3\)"):
         model.fit(X, y, offset=np.zeros((500, 3)))
-    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+    with pytest.raises(ValueError, match=r"offset has shape \(10,\).* each of 500 rows"):
         model.fit(X, y, offset=np.zeros(10))
-    with pytest.raises(ValueError, match="NaN"):
+    with pytest.raises(ValueError, match="500 values that are NaN or infinite"):
         model.fit(X, y, offset=np.full(500, np.nan))
+    with pytest.raises(ValueError, match=r"offset goes from .* scale of the log link: give np.log"):
+        model.fit(X, y, offset=100 * exposure)
     with pytest.raises(ValueError, match=r"offset=np.log"):
         model.fit(X, y / exposure)
     with pytest.raises(ValueError, match="offset is added to the linear predictor of logistic"):
@@ -373,6 +388,8 @@ def test_parts_that_refuse_nan_are_named(holes):
     with pytest.raises(ValueError, match="gate LogisticRegression cannot"):
         MixtureOfExpertsRegressor(boosted, n_experts=2, gate=LogisticRegression()).fit(X, y)
     with pytest.raises(ValueError, match=r"columns \[0, 1, 2\] of the gate's input contain NaN"):
+        SoftmaxGate(missing="error").start(Rows(X, training=True, missing=True), 2, None)
+    with pytest.raises(ValueError, match=r"gate SoftmaxGate\(missing='error'\) cannot take"):
         MixtureOfExpertsRegressor(boosted, 2, gate=SoftmaxGate(missing="error")).fit(X, y)
     with pytest.raises(ValueError, match="missing must be"):
         MixtureOfExpertsRegressor(boosted, 2, gate=SoftmaxGate(missing="drop")).fit(X, y)
@@ -380,6 +397,48 @@ def test_parts_that_refuse_nan_are_named(holes):
         MixtureOfExpertsRegressor(boosted, 2).fit(np.where(np.isnan(X), np.inf, X), y)
     with pytest.raises(ValueError, match="dense X only"):
         MixtureOfExpertsRegressor(n_experts=2).fit(sp.csr_matrix(X), y)
+
+
+def test_missing_values_in_prediction_only(holes):
+    X, y = holes
+    full = np.where(np.isnan(X), 0.0, X)
+    boosted = HistGradientBoostingRegressor(max_iter=5, random_state=0)
+    model = MixtureOfExpertsRegressor(boosted, n_experts=2, max_iter=2, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(full, y)
+    mean = np.where(np.isnan(X), full.mean(axis=0), X)
+    assert_allclose(model.gate_proba(X), model.gate_proba(mean), rtol=1e-9)  # counts as the mean
+    assert np.all(np.isfinite(model.log_density(X, y)))
+    strict = MixtureOfExpertsRegressor(
+        boosted, n_experts=2, max_iter=2, gate=SoftmaxGate(missing="error"), random_state=0
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        strict.fit(full, y)
+    with pytest.raises(ValueError, match="missing='error'"):
+        strict.predict(X)
+    scaled = make_pipeline(FunctionTransformer(), Ridge())
+    strict = MixtureOfExpertsRegressor(scaled, n_experts=2, random_state=0).fit(full, y)
+    with pytest.raises(
+        ValueError, match=r"expert 0 \(Pipeline\(Ridge\)\) failed to predict 300 ro"
+    ):
+        strict.predict(X)
+
+
+def test_each_expert_is_asked_about_its_own_columns(holes):
+    X, y = holes
+    X = np.column_stack([np.where(np.isnan(X[:, 0]), 0.0, X[:, 0]), X[:, 1]])
+    experts = [("line", Ridge()), ("trees", HistGradientBoostingRegressor(max_iter=5))]
+    model = MixtureOfExpertsRegressor(
+        experts, n_experts=2, expert_features=[[0], [1]], max_iter=2, random_state=0
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(X, y)
+    assert np.all(np.isfinite(model.predict(X)))
+    with pytest.raises(ValueError, match="expert Ridge cannot take missing values"):
+        model.set_params(expert_features=[[1], [0]]).fit(X, y)
 
 
 def test_experts_that_do_not_see_the_missing_columns(holes):
@@ -483,6 +542,19 @@ def test_gate_scores_with_columns_of_their_own(rng):
     assert_allclose(
         model.bic(X, y) + 2 * model.log_density(X, y).sum(), np.log(300) * (15 + 2 + 1 + 2)
     )
+
+
+def test_experts_of_different_kinds_keep_their_gate_columns(rng):
+    A = rng.standard_normal((300, 2))
+    y = np.where(A[:, 1] > 0, np.sin(4 * A[:, 0]) * 2 + 5, 3 * A[:, 0] - 5)
+    experts = [("tree", DecisionTreeRegressor(min_samples_leaf=5)), ("line", Ridge())]
+    model = MixtureOfExpertsRegressor(
+        experts, n_experts=2, gate_features=[[0], [1]], random_state=0, n_init=3, max_iter=5
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(A, y)
+    assert model.gate_.coef_[0, 1] == model.gate_.coef_[1, 0] == 0.0
 
 
 @pytest.mark.parametrize(

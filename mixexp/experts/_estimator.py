@@ -12,13 +12,15 @@ from mixexp._fitting import folds_of, learns_by_steps
 from mixexp._protocols import evolve
 from mixexp.experts._templates import log_penalty
 from mixexp.experts._training import Fit, Task, Trainer
+from mixexp.families import Calibration
 
 __all__ = ["EstimatorBank"]
 
 #: An expert with less than this share of all weight stays as it is.
 EMPTY_SHARE = 1e-12
 
-#: Class probabilities enter the density no smaller than this: a leaf's 0 is not a proof.
+#: Class probabilities enter the density no smaller than this, times 1/C: a leaf's 0 is not a proof.
+#: Out-of-fold probabilities are calibrated, which does more.
 SMALLEST_PROBA = 1e-6
 
 #: Times running that the same choice from a pool is made before it is kept.
@@ -63,6 +65,7 @@ class EstimatorBank:
         self.parameters: Any = None
         if self.family is not None:
             self.parameters = self.family.initial(n_experts, trainer.n_outputs)
+        self.calibration: Calibration | None = None
         self.experts: list = []
         self.chosen = np.zeros(n_experts, dtype=int)
         self._iteration = -1
@@ -101,16 +104,18 @@ class EstimatorBank:
 
     def predict(self, block: Block) -> np.ndarray:
         """Return means (K, n_outputs, m) or class probabilities (K, n_classes, m)."""
-        if block.training and self._known is not None:
-            return self._known[..., block.start : block.stop]
         here = slice(block.start, block.stop)
-        columns = self.trainer.columns
-        return np.stack(
-            [
-                self.trainer.outputs(expert, block.rows.take(here, own), block.offset)
-                for expert, own in zip(self.experts, columns, strict=True)
-            ]
-        )
+        if block.training and self._known is not None:
+            outputs = self._known[..., here]
+        else:
+            pairs = zip(self.experts, self.trainer.columns, strict=True)
+            outputs = np.stack(
+                [
+                    self.trainer.predicted(k, expert, block.rows.take(here, own), block.offset)
+                    for k, (expert, own) in enumerate(pairs)
+                ]
+            )
+        return outputs if self.calibration is None else self.calibration.apply(outputs)
 
     def _density(self, y: np.ndarray, outputs: np.ndarray, parameters: Any) -> tuple:
         """Return log p(y) (K, m), score and curvature (None for classes) of outputs (K, ., m)."""
@@ -159,6 +164,8 @@ class EstimatorBank:
             self._keep_better(new, resp, rows)
         if new.family is not None:
             new.parameters = new._fit_parameters(resp, rows)
+        elif new.cross_fitted:
+            new.calibration = Calibration.fitted(new._known, rows.y, resp)
         return new
 
     def _row_weights(self, resp: np.ndarray, rows: Rows) -> np.ndarray:
@@ -207,7 +214,10 @@ class EstimatorBank:
         parameters = None if self.family is None else self.parameters[:, [k]]
         for _ in range(0 if self.family is None else SCORE_STEPS):
             parameters = self._family_step(outputs[None], resp[None], rows, parameters, 0.0)
-        return float(self._density(rows.y, outputs[None], parameters)[0][0] @ resp)
+        outputs = outputs[None]
+        if self.family is None:
+            outputs = Calibration.fitted(outputs, rows.y, resp[None]).apply(outputs)
+        return float(self._density(rows.y, outputs, parameters)[0][0] @ resp)
 
     def _family_step(
         self, outputs: np.ndarray, resp: np.ndarray, rows: Rows, parameters: Any, penalty: Any
@@ -267,8 +277,9 @@ class EstimatorBank:
         for region in range(self.n_experts):
             everyone = np.repeat(resp[[region]], self.n_experts, axis=0)
             bank = self.update([everyone], rows)
-            lp = bank._density(rows.y, bank._known, bank.parameters)[0]
-            score[:, region] = lp @ resp[region]
+            known = bank._known
+            known = known if bank.calibration is None else bank.calibration.apply(known)
+            score[:, region] = bank._density(rows.y, known, bank.parameters)[0] @ resp[region]
         return linear_sum_assignment(score, maximize=True)[1]
 
     def select(self, experts: np.ndarray) -> EstimatorBank:
@@ -285,6 +296,7 @@ class EstimatorBank:
             trainer=self.trainer.select(experts),
             parameters=None if self.parameters is None else self.parameters[:, experts],
             chosen=self.chosen[experts],
+            calibration=self.calibration and self.calibration.select(experts),
             _models=models,
             _weights=None if self._weights is None else self._weights[experts],
             _known=None if self._known is None else self._known[experts],

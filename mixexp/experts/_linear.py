@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, clone
 
 from mixexp._blocks import Block, Design, Rows
@@ -129,9 +130,11 @@ class LinearBank:
     def from_mean(self, rows: Rows) -> LinearBank:
         """Return a one-expert bank whose intercepts give the mean of y: where a log link starts."""
         weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
-        exposure = np.exp(rows.offset) @ weight if rows.offset is not None else weight.sum()
         theta = self.theta.copy()
-        theta[0, :, 0] = self.family.eta((rows.y @ weight) / exposure)
+        theta[0, :, 0] = self.family.eta((rows.y @ weight) / rows.total_weight)
+        if rows.offset is not None:
+            exposure = logsumexp(rows.offset, axis=1, b=weight) - np.log(rows.total_weight)
+            theta[0, :, 0] -= exposure
         return evolve(self, theta=theta)
 
     def select(self, experts: np.ndarray) -> LinearBank:

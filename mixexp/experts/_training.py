@@ -163,6 +163,16 @@ class Trainer:
         X = np.zeros((len(self.classes), X.shape[1]))
         return DummyClassifier(strategy="prior").fit(X, self.classes, sample_weight=counts)
 
+    def predicted(self, k: int, expert: Any, X: Any, offset: np.ndarray | None) -> np.ndarray:
+        """Return an expert's outputs for new rows; an error names the expert."""
+        try:
+            return self.outputs(expert, X, offset)
+        except Exception as error:
+            raise ValueError(
+                f"{self.owner}: expert {k} ({name_of(expert)}) failed to predict {X.shape[0]} "
+                f"rows: {error}"
+            ) from error
+
     def outputs(self, expert: Any, X: Any, offset: np.ndarray | None) -> np.ndarray:
         """Return one expert's means (n_outputs, m) or aligned class probabilities."""
         if self.classes is None:

@@ -1,12 +1,13 @@
 """Families: the density of y around an expert's prediction."""
 
+from mixexp.families._categorical import Calibration
 from mixexp.families._gamma import Gamma
 from mixexp.families._gaussian import Gaussian
 from mixexp.families._laplace import Laplace
 from mixexp.families._poisson import Poisson
 from mixexp.families._student_t import StudentT
 
-__all__ = ["FAMILIES", "Gamma", "Gaussian", "Laplace", "Poisson", "StudentT"]
+__all__ = ["FAMILIES", "Calibration", "Gamma", "Gaussian", "Laplace", "Poisson", "StudentT"]
 
 #: The families that a regressor accepts by name; the shared tests run over this list.
 FAMILIES = {

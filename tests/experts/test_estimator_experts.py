@@ -83,7 +83,8 @@ def test_folds_are_stratified_and_keep_groups_together(rng):
     fold = folds_of(Rows(X, y, groups=groups), 5, 0)
     assert_array_equal(fold, fold[::4].repeat(4))
     assert_array_equal(np.bincount(fold), [20] * 5)
-    assert folds_of(Rows(X[:3], y[:3]), 5, 0) is None
+    assert_array_equal(np.sort(folds_of(Rows(X[:3], y[:3]), 5, 0)), [0, 1, 2])
+    assert folds_of(Rows(X[:1], y[:1]), 5, 0) is None
 
 
 # ---------------------------------------------------------------- cross-fitting
@@ -314,6 +315,8 @@ def test_drawn_rows_count_weights(rng):
     small = weight / 1000
     ids = drawn_rows(np.ones((1, 500)) * small, Rows(X, y, small), 0)[0]
     assert_allclose(len(ids), 500, rtol=0.1)
+    ids = drawn_rows(np.full((1, 500), 2000.0), Rows(X, y, np.full(500, 2000.0)), 0)[0]
+    assert_array_equal(np.bincount(ids, minlength=500), 10)  # not two thousand copies
     few = drawn_rows(np.array([np.full(500, 1.0), np.zeros(500)]), Rows(X, y), 0)[1]
     assert len(few) == 5
 
