@@ -23,6 +23,9 @@ EMPTY_SHARE = 1e-12
 #: Out-of-fold probabilities are calibrated, which does more.
 SMALLEST_PROBA = 1e-6
 
+#: Means of a family with a log link enter the density no smaller than this, times the mean of y.
+SMALLEST_MEAN = 1e-3
+
 #: Times running that the same choice from a pool is made before it is kept.
 SETTLED_CHOICE = 2
 
@@ -65,6 +68,7 @@ class EstimatorBank:
         self.parameters: Any = None
         if self.family is not None:
             self.parameters = self.family.initial(n_experts, trainer.n_outputs)
+        self._smallest_mean = np.zeros(trainer.n_outputs)
         self.calibration: Calibration | None = None
         self.experts: list = []
         self.chosen = np.zeros(n_experts, dtype=int)
@@ -120,6 +124,8 @@ class EstimatorBank:
     def _density(self, y: np.ndarray, outputs: np.ndarray, parameters: Any) -> tuple:
         """Return log p(y) (K, m), score and curvature (None for classes) of outputs (K, ., m)."""
         if self.classes is None:
+            if self.family.link == "log":
+                outputs = np.maximum(outputs, self._smallest_mean[:, None])
             return self.family.evaluate(y, self.family.eta(outputs), parameters)
         proba = outputs[:, y, np.arange(len(y))]
         floor = SMALLEST_PROBA / len(self.classes)
@@ -155,6 +161,9 @@ class EstimatorBank:
         """
         resp = np.concatenate(statistics, axis=1)
         new = evolve(self, _iteration=self._iteration + 1, _weights=self._row_weights(resp, rows))
+        if self._iteration < 0 and self.family is not None:
+            weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
+            new._smallest_mean = SMALLEST_MEAN * (rows.y @ weight) / rows.total_weight
         if new.n_folds and new._folds is None:
             new._folds = folds_of(rows, self.n_folds, self.trainer.seed)
         outputs = new._fit_all(rows, resp)

@@ -6,7 +6,8 @@ import warnings
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.stats import norm
+from scipy.special import logsumexp
+from scipy.stats import norm, poisson
 from sklearn import config_context
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -115,6 +116,22 @@ def test_out_of_fold_predictions_make_the_bound(step):
     fooled = MixtureOfExpertsRegressor(Memory(), cross_fit=False, **options).fit(X, y)
     assert not fooled.cross_fitted_
     assert fooled.dispersions_[0] < 0.01 * np.std(y)
+
+
+@unconverged
+def test_a_leaf_of_zeros_is_not_a_proof(rng):
+    X = rng.standard_normal((800, 2))
+    y = rng.poisson(np.exp(np.where(X[:, 0] > 0, 1 + 0.5 * X[:, 1], -2.5)))
+    tree = DecisionTreeRegressor(min_samples_leaf=5, random_state=0)
+    model = MixtureOfExpertsRegressor(tree, n_experts=2, family="poisson", random_state=0)
+    model.fit(X[:400], y[:400])
+    outputs = model.predict_experts(X[400:])
+    assert outputs.min() == 0.0
+    log_joint = np.log(model.gate_proba(X[400:])) + poisson.logpmf(
+        y[400:, None], np.maximum(outputs, 1e-3 * y[:400].mean())
+    )
+    assert_allclose(model.log_density(X[400:], y[400:]), logsumexp(log_joint, axis=1))
+    assert model.log_density(X[400:], y[400:]).mean() > -1.5
 
 
 @unconverged
@@ -515,6 +532,7 @@ def test_neural_experts_improve_and_the_best_state_is_returned(step):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", message=".*did not converge in max_iter=25 EM.*")
+        warnings.filterwarnings("ignore", message=".*does not take sample_weight")  # before 1.7
         model.fit(X, y)  # and no ConvergenceWarning of the networks
     assert model.lower_bound_ == model.lower_bounds_.max()
     assert model.lower_bounds_[-1] > model.lower_bounds_[0] + 0.3
