@@ -114,6 +114,16 @@ def test_noise_bound_climbs_and_weights_repeat(rng):
     assert np.all(np.diff(one.lower_bounds_) >= -1e-9)
 
 
+def test_noise_that_nobody_needs_has_not_collapsed(rng):
+    X, y, _, _ = lines_with_outliers(rng, 300, 0.0)
+    model = MixtureOfExpertsRegressor(
+        n_experts=2, noise_expert=True, on_collapse="raise", random_state=0
+    ).fit(X, y)
+    assert model.usage_[2] < 0.005
+    plain = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y)
+    assert_allclose(model.predict(X), plain.predict(X), atol=0.05)
+
+
 def test_noise_needs_a_range(rng):
     with pytest.raises(ValueError, match="noise_expert=True needs a range of targets"):
         MixtureOfExpertsRegressor(n_experts=2, noise_expert=True).fit(
@@ -304,6 +314,22 @@ def test_bounds_of_families_climb(family, seed):
     assert_allclose(model.lower_bound_, mean + prior, rtol=1e-9)
 
 
+class Unbanked(Ridge):
+    """A subclass may do anything, and is fitted one by one."""
+
+
+@pytest.mark.parametrize("family", ["student_t", "laplace"])
+def test_outlying_rows_count_less_for_estimators_too(rng, family):
+    X, y, _, _ = lines_with_outliers(rng, 300)
+    options = {"n_experts": 2, "init": (X[:, 0] > 0).astype(int), "family": family}
+    options |= {"max_iter": 3000, "tol": 1e-9}
+    one = MixtureOfExpertsRegressor(Ridge(1.0), **options).fit(X, y)
+    two = MixtureOfExpertsRegressor(Unbanked(1.0), **options).fit(X, y)
+    assert not two.cross_fitted_
+    assert_allclose(two.lower_bound_, one.lower_bound_, atol=1e-4)
+    assert_allclose(two.predict(X), one.predict(X), atol=0.02)
+
+
 def test_two_outputs_of_every_family(rng):
     X = rng.standard_normal((120, 2))
     Y = np.round(np.exp(1 + X @ rng.standard_normal((2, 2)) * 0.5) * 5 + 1)
@@ -347,6 +373,11 @@ def test_boosted_experts_and_the_default_gate_take_nan(holes):
     assert_allclose(model.gate_proba(X).sum(axis=1), 1.0, atol=1e-12)
     assert model.gate_.coef_.shape == (2, 3)
     assert_array_equal(model.gate_.indicator_features_, [0, 1, 2])
+    known = np.where(np.isnan(X), np.nanmean(X, axis=0), X)
+    scores = known @ model.gate_.coef_.T + np.isnan(X) @ model.gate_.indicator_coef_.T
+    scores += model.gate_.intercept_
+    expected = np.exp(scores - logsumexp(scores, axis=1, keepdims=True))
+    assert_allclose(model.gate_proba(X), expected, rtol=1e-9)
     assert model.gate_.indicator_coef_.shape == (2, 3)
     assert model.score(X, y) > 0.5
     labels = MixtureOfExpertsClassifier(

@@ -228,6 +228,30 @@ def test_each_region_takes_the_kind_that_fits_it(step):
     assert np.mean(model.gate_proba(X)[X[:, 0] < -0.3, linear]) > 0.9
 
 
+class Counted(LinearRegression):
+    """Counts its fits."""
+
+    fits = 0
+
+    def fit(self, X, y, sample_weight=None):
+        Counted.fits += 1
+        return super().fit(X, y, sample_weight)
+
+
+@unconverged
+def test_a_settled_choice_is_not_made_again(rng):
+    X = rng.standard_normal((120, 1))
+    y = np.sin(3 * X[:, 0]) + 0.1 * rng.standard_normal(120)
+    pool = ExpertPool([SVR(C=10), Counted()])  # no line will do
+    Counted.fits = 0
+    model = MixtureOfExpertsRegressor(
+        pool, n_experts=1, cross_fit=2, max_iter=12, tol=0, init=np.zeros(120)
+    )
+    quiet(model, X, y)
+    assert type(model.experts_[0]) is SVR
+    assert 4 <= Counted.fits <= 8  # two folds in three iterations or four
+
+
 @unconverged
 def test_named_experts_are_matched_to_the_regions_they_fit(step):
     X, y = step
