@@ -164,15 +164,21 @@ class Rows:
         self._designs: dict[Hashable, Design] = {}
         self._kept: dict[tuple[Design, int], tuple[np.ndarray, np.ndarray | None]] = {}
         self._room = get_config()["working_memory"] * 2**20 // 8 if training else 0
-        self.units, self._starts = self, np.zeros(0, dtype=int)
+        self._units: Rows | None = None  # not itself: a cycle would keep blocks alive
+        self._starts = np.zeros(0, dtype=int)
         if groups is not None:
             self._starts = np.flatnonzero(np.diff(groups, prepend=-1))
-            self.units = Rows(
+            self._units = Rows(
                 X[self._starts],
                 frame=None if frame is None else safe_indexing(frame, self._starts),
                 training=training,
                 missing=missing,
             )
+
+    @property
+    def units(self) -> Rows:
+        """What has one responsibility each: the rows themselves, or one row a group."""
+        return self if self._units is None else self._units
 
     def blocks(self) -> Iterator[Block]:
         """Yield the blocks in order; a group is never cut."""
@@ -329,8 +335,6 @@ class Block:
     y : ndarray (n_outputs, m) or (m,), or None
     weight : ndarray (m,) or None
     offset : ndarray (n_outputs or n_classes or 1, m), or None
-    unit : Block
-        What has one responsibility each: the rows themselves, or one row a group.
     firsts : ndarray of int
         Where each group starts in the block.
     """
@@ -344,10 +348,15 @@ class Block:
         self.offset = None if rows.offset is None else rows.offset[:, here]
         self._scratch: dict[int, Any] = {}
         self._prepared: dict[Design, tuple[np.ndarray, Any]] = {}
-        self.unit = self
+        self._unit: Block | None = None
         if groups is not None:
-            self.unit = Block(rows.units, *groups)
+            self._unit = Block(rows.units, *groups)
             self.firsts = rows._starts[slice(*groups)] - start
+
+    @property
+    def unit(self) -> Block:
+        """The rows that the gate sees: the block itself, or one row a group."""
+        return self if self._unit is None else self._unit
 
     def reweighted(self, weight: np.ndarray) -> Block:
         """Return the block with other weights; what parts keep of it is shared."""

@@ -184,7 +184,7 @@ class EStep:
         unit_resp, objective = self.assigner(log_joint, unit, self.step)
         value = float(objective.sum() if unit.weight is None else objective @ unit.weight)
         resp = block.of_rows(unit_resp)
-        self.mass += unit_resp.sum(axis=1)
+        self.mass += np.add.reduce(unit_resp, axis=1)
         return resp, unit_resp, value
 
 

@@ -1,5 +1,8 @@
 """Rows, blocks and designs: what parts see does not depend on how the data are held or cut."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -271,3 +274,16 @@ def test_a_fit_does_not_depend_on_the_form_of_X(rng, make, form):
     assert_array_equal(again.lower_bounds_, expected.lower_bounds_)
     assert_array_equal(again.log_density(given, y), expected.log_density(X, y))
     assert_array_equal(again.predict(given), expected.predict(X))
+
+
+def test_rows_and_blocks_are_freed_at_once(rng):
+    """A cycle would keep the arrays of all blocks alive until garbage is collected."""
+    rows = make_rows(rng.standard_normal((100, 2)), rng.standard_normal(100), block_rows=64)
+    blocks = list(rows.blocks())
+    seen = [weakref.ref(rows), *map(weakref.ref, blocks)]
+    gc.disable()
+    try:
+        del rows, blocks
+        assert [ref() for ref in seen] == [None] * 3
+    finally:
+        gc.enable()
