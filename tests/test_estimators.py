@@ -95,7 +95,7 @@ REGRESSORS = {
     "ridge": MixtureOfExpertsRegressor(Ridge(0.5), 2, n_init=3, random_state=0),
     "linear": MixtureOfExpertsRegressor(LinearRegression(), 2, n_init=3, random_state=0),
     "tree": MixtureOfExpertsRegressor(
-        DecisionTreeRegressor(max_depth=2), 2, n_init=2, random_state=0
+        DecisionTreeRegressor(max_depth=2), 2, cross_fit=2, n_init=2, random_state=0
     ),
     "pipeline": MixtureOfExpertsRegressor(
         make_pipeline(StandardScaler(with_mean=False), Ridge(0.5)), 2, n_init=2, random_state=0
@@ -105,7 +105,7 @@ CLASSIFIERS = {
     "default": MixtureOfExpertsClassifier(n_experts=2, n_init=3, random_state=0),
     "logistic": MixtureOfExpertsClassifier(LogisticRegression(), 2, n_init=3, random_state=0),
     "tree": MixtureOfExpertsClassifier(
-        DecisionTreeClassifier(max_depth=2), 2, n_init=2, random_state=0
+        DecisionTreeClassifier(max_depth=2), 2, cross_fit=2, n_init=2, random_state=0
     ),
     "pipeline": MixtureOfExpertsClassifier(
         make_pipeline(StandardScaler(with_mean=False), LogisticRegression(tol=1e-8)),

@@ -20,7 +20,7 @@ REGRESSORS = [
     MixtureOfExpertsRegressor(),
     MixtureOfExpertsRegressor(LinearRegression(), n_experts=2, n_init=2, max_iter=10),
     MixtureOfExpertsRegressor(
-        DecisionTreeRegressor(max_depth=3), n_experts=2, n_init=2, max_iter=10
+        DecisionTreeRegressor(max_depth=3), cross_fit=2, n_experts=2, n_init=2, max_iter=10
     ),
     MixtureOfExpertsRegressor(
         make_pipeline(StandardScaler(), Ridge()), n_experts=2, n_init=2, max_iter=10
@@ -32,6 +32,7 @@ CLASSIFIERS = [
     MixtureOfExpertsClassifier(LogisticRegression(), n_experts=2, n_init=2, max_iter=10),
     MixtureOfExpertsClassifier(
         DecisionTreeClassifier(max_depth=3, min_weight_fraction_leaf=0.01),
+        cross_fit=2,
         n_experts=2,
         n_init=2,
         max_iter=10,
