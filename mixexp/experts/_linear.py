@@ -218,7 +218,9 @@ class LinearBank:
             gradient = statistics["gradient"][expert]
             step = self._step(expert, gram[expert], gradient, theta[expert])
             theta[expert] += step
-            change[expert] = _quadratic(step, gram[expert]) - 2 * np.sum(gradient * step, axis=1)
+            change[expert] = _quadratic(step, gram[expert]) - 2 * np.add.reduce(
+                gradient * step, axis=1
+            )
         sums = statistics["family"].copy()
         if self._dispersed:
             if self.family.link == "identity":
@@ -236,19 +238,26 @@ class LinearBank:
     ) -> np.ndarray:
         """Return one expert's change of coefficients, (n_outputs, p)."""
         rhs = gradient - self.penalty * theta
-        step = np.zeros_like(theta)
-        seen = np.arange(theta.shape[1]) if self.mask is None else np.flatnonzero(self.mask[expert])
-        for j, own in enumerate(gram):
-            outputs = slice(None) if len(gram) == 1 else slice(j, j + 1)
-            matrix = own + np.diag(self.penalty)
-            if self.mask is not None:
-                matrix = matrix[np.ix_(seen, seen)]
-            step[outputs, seen] = solve_psd(matrix, rhs[outputs, seen].T).T
+        ridge = np.diag(self.penalty)
+        if self.mask is None:
+            step = self._solved(gram + ridge, rhs)
+        else:
+            step = np.zeros_like(theta)
+            seen = np.flatnonzero(self.mask[expert])
+            inner = (gram + ridge)[:, seen[:, None], seen]
+            step[:, seen] = self._solved(inner, rhs[:, seen])
         if self.family.link == "identity":
             return step
         lengths = np.sqrt(np.maximum(_quadratic(step, gram), 0.0) / np.maximum(gram[:, 0, 0], TINY))
         share = self._step_share * np.minimum(1.0, LONGEST_STEP / np.maximum(lengths, TINY))
         return step * share[:, None]
+
+    @staticmethod
+    def _solved(matrices: np.ndarray, rhs: np.ndarray) -> np.ndarray:
+        """Return steps (n_outputs, p) from one matrix for all outputs, or one each."""
+        if len(matrices) == 1:
+            return solve_psd(matrices[0], rhs.T).T
+        return np.stack([solve_psd(*pair) for pair in zip(matrices, rhs, strict=True)])
 
     def toward(self, new: LinearBank, t: float) -> LinearBank:
         """Return the bank a share t of the way to `new`; a closed form keeps its step."""
@@ -298,5 +307,5 @@ class LinearBank:
 
 def _quadratic(step: np.ndarray, gram: np.ndarray) -> np.ndarray:
     """Return dᵀ G d for every output's step d, (n_outputs,); G may be one for all of them."""
-    gram = np.broadcast_to(gram, (len(step), *gram.shape[1:]))
-    return np.einsum("qp,qpr,qr->q", step, gram, step)
+    product = step @ gram[0] if len(gram) == 1 else np.matmul(step[:, None], gram)[:, 0]
+    return np.add.reduce(product * step, axis=1)
