@@ -134,6 +134,8 @@ class Rows:
         What the caller wants `fit` to get, of each expert by name.
     missing : bool, default=False
         Whether X may hold NaN.
+    labels : ndarray of int of shape (n,), optional
+        The expert of every row, −1 where it is not known; the same within a group.
     """
 
     def __init__(
@@ -148,6 +150,7 @@ class Rows:
         groups: np.ndarray | None = None,
         metadata: dict[str, dict[str, Any]] | None = None,
         missing: bool = False,
+        labels: np.ndarray | None = None,
     ):
         self.X = X
         self.y = y
@@ -158,6 +161,7 @@ class Rows:
         self.groups = groups
         self.metadata = metadata or {}
         self.missing = missing
+        self.labels = labels
         self.n_rows = X.shape[0]
         self.total_weight = float(self.n_rows if weight is None else weight.sum())
         self.block_rows = max(64, min(BLOCK_ROWS, BLOCK_ITEMS // max(1, X.shape[1])))
@@ -173,6 +177,7 @@ class Rows:
                 frame=None if frame is None else safe_indexing(frame, self._starts),
                 training=training,
                 missing=missing,
+                labels=None if labels is None else labels[self._starts],
             )
 
     @property
@@ -225,6 +230,7 @@ class Rows:
                 for owner, own in self.metadata.items()
             },
             missing=self.missing,
+            labels=None if self.labels is None else self.labels[ids],
         )
         rows._designs = self._designs
         rows.units._designs = designs_of_units if groups is not None else self._designs
@@ -335,6 +341,7 @@ class Block:
     y : ndarray (n_outputs, m) or (m,), or None
     weight : ndarray (m,) or None
     offset : ndarray (n_outputs or n_classes or 1, m), or None
+    labels : ndarray of int (m,), or None
     firsts : ndarray of int
         Where each group starts in the block.
     """
@@ -346,6 +353,7 @@ class Block:
         self.y: Any = None if rows.y is None else rows.y[..., here]
         self.weight = None if rows.weight is None else rows.weight[here]
         self.offset = None if rows.offset is None else rows.offset[:, here]
+        self.labels = None if rows.labels is None else rows.labels[here]
         self._scratch: dict[int, Any] = {}
         self._prepared: dict[Design, tuple[np.ndarray, Any]] = {}
         self._unit: Block | None = None

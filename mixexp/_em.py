@@ -16,7 +16,18 @@ from mixexp._blocks import Block, Design, Rows
 from mixexp._numerics import weighted_gram
 from mixexp._protocols import can
 
-__all__ = ["EStep", "Problem", "Run", "State", "evaluate", "fit_at", "m_step", "run_em", "sweep"]
+__all__ = [
+    "EStep",
+    "Problem",
+    "Run",
+    "State",
+    "evaluate",
+    "fit_at",
+    "m_step",
+    "measured",
+    "run_em",
+    "sweep",
+]
 
 #: A fall of the bound by more than this, relative to max(1, |bound|), is a failed step.
 FALL_TOL = 1e-9
@@ -181,6 +192,8 @@ class EStep:
         unit = block.unit
         log_joint = block.of_units(self.state.bank.log_prob(block))
         log_joint += self.state.gate.log_prob(unit)
+        if unit.labels is not None:
+            _keep_known(log_joint, unit.labels)
         unit_resp, objective = self.assigner(log_joint, unit, self.step)
         value = float(objective.sum() if unit.weight is None else objective @ unit.weight)
         resp = block.of_rows(unit_resp)
@@ -188,11 +201,28 @@ class EStep:
         return resp, unit_resp, value
 
 
+def _keep_known(log_joint: np.ndarray, labels: np.ndarray) -> None:
+    """Leave the units whose expert is known, one with a label of 0 or more, to that expert."""
+    known = np.flatnonzero(labels >= 0)
+    own = log_joint[labels[known], known]
+    log_joint[:, known] = -np.inf
+    log_joint[labels[known], known] = own
+
+
+def measured(state: State, rows: Rows) -> State:
+    """Return the state for a pass over these rows: with what its parts have to know before it."""
+    return state.apply(
+        lambda part, own: part.measured(own) if can(part, "measured") else part,
+        state.views(rows.units, rows),
+    )
+
+
 def evaluate(problem: Problem, state: State, step: int) -> Evaluation:
     """Return the bound of a state and the statistics for its M-step: one pass.
 
     A bound that is not finite is −inf.
     """
+    state = measured(state, problem.rows)
     e_step = EStep(state, problem.assigner, step)
     objective, statistics = sweep(state, problem.rows, e_step)
     priors = sum(part.log_prior() for part in state.parts if can(part, "log_prior"))
@@ -221,6 +251,7 @@ def m_step(rows: Rows, state: State, statistics: list) -> State:
 def fit_at(state: State, rows: Rows, resp: np.ndarray, n_steps: int) -> State:
     """Return a state after M-steps at fixed responsibilities (K, n), equal within groups."""
     for _ in range(n_steps):
+        state = measured(state, rows)
 
         def respond(block: Block, state: State = state) -> tuple[np.ndarray, np.ndarray, float]:
             for part, view in zip(state.parts, state.views(block.unit, block), strict=True):
@@ -325,6 +356,7 @@ def _line_search(problem: Problem, old: State, new: State, step: int) -> State:
     ]
     if not looked:
         return new
+    states = [measured(state, problem.rows) for state in states]
     gains = np.zeros((len(states), len(new.parts)))
     for i in looked:
         gains[:, i] = [

@@ -99,19 +99,47 @@ class PredictionMixin:
         with single_thread():
             return np.concatenate([function(block) for block in rows.blocks()])
 
-    def gate_proba(self, X: Any) -> np.ndarray:
+    def gate_proba(self, X: Any, *, level: int | None = None) -> np.ndarray:
         """Return gate probabilities g_k(x) = P(z = k | x).
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        level : int, default=None
+            Of a `HierarchicalGate`: 1 gives the probabilities of the root's children, 2 those of
+            their children, and so on. None is the experts.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_experts)
-            With `noise_expert` there is one more column, the last one, for the noise.
+        ndarray of shape (n_samples, n_experts), or (n_samples, n_nodes) of a level
+            Nodes are in the order of their paths. With `noise_expert` there is one more column,
+            the last one, for the noise.
+
+        Raises
+        ------
+        ValueError
+            Where the gate has no such level.
         """
-        return self._mapped(self._new_rows(X), self._gate_block)
+        proba = self._mapped(self._new_rows(X), self._gate_block)
+        if level is None:
+            return proba
+        nodes = self._nodes_at(level)
+        own = [proba[:, experts].sum(axis=1) for experts in nodes]
+        return np.column_stack([*own, proba[:, self._bank.n_experts :]])
+
+    def _nodes_at(self, level: int) -> list[np.ndarray]:
+        """Return the experts below each node of a level of the gate."""
+        depth = self.gate_.depth if can(self.gate_, "leaves_at") else 1
+        if isinstance(level, bool) or level not in range(1, depth + 1):
+            raise ValueError(
+                f"{type(self).__name__}: level={level!r}, and this gate has "
+                f"{'one level' if depth == 1 else f'levels 1 to {depth}'}. Give a whole number "
+                "between, or None for the experts."
+            )
+        if depth == 1:
+            return list(np.arange(self._bank.n_experts)[:, None])
+        found: list[np.ndarray] = self.gate_.leaves_at(level)
+        return found
 
     def _gate_block(self, block: Block) -> np.ndarray:
         proba = self.gate_.log_prob(block)

@@ -28,6 +28,12 @@ Optional capabilities are found by name and asked for with `can`:
     The part as it predicts for new rows: called once, for the state that is returned.
 ``trimmed()``
     The same part without what it only knew of the training rows.
+``measured(rows)``
+    The part that knows what it needs of the rows before a pass over them, such as the usage
+    under a prior on it.
+``arranged(resp, rows)``
+    The order of regions, given by responsibilities (K, n), that suits a gate best, where its
+    experts are not exchangeable.
 ``matching(statistics, rows)``
     The region that each expert of a bank fits best, where experts differ in kind.
 """

@@ -61,9 +61,11 @@ class NoiseGate:
             return lambda block, resp, out: found(*self._of_experts(block, resp), out)
         if name == "select":
             return lambda experts: evolve(self, inner=found(experts[:-1]))
+        if name == "flat":
+            return lambda rows: NoiseGate(found(rows), self.noise_share_)
         if name == "toward":
             return lambda new, t: evolve(new, inner=found(new.inner, t))
-        if name in ("bounded", "finished", "trimmed"):
+        if name in ("bounded", "finished", "measured", "trimmed"):
             return lambda *args: evolve(self, inner=found(*args))
         return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,8 @@ from mixexp._numerics import (
     unpack_symmetric,
 )
 from mixexp._protocols import Sums, evolve
+from mixexp.gates._balanced import balanced
+from mixexp.gates._checks import check_number
 
 __all__ = ["SoftmaxGate"]
 
@@ -34,8 +35,8 @@ REFRESH = 3
 class SoftmaxGate(BaseEstimator):
     """Multinomial logistic model of the responsible expert.
 
-    g_k(x) = exp(v_k·x + c_k) / Σ_l exp(v_l·x + c_l), with Σ_k v_k = 0 and Σ_k c_k = 0, which
-    makes the coefficients unique. The M-step takes one full Newton step of the penalised
+    g_k(x) = exp((v_k·x + c_k) / T) / Σ_l exp((v_l·x + c_l) / T), with Σ_k v_k = 0 and Σ_k c_k = 0,
+    which makes the coefficients unique. The M-step takes one full Newton step of the penalised
     log-likelihood of the responsibilities.
 
     Parameters
@@ -48,6 +49,15 @@ class SoftmaxGate(BaseEstimator):
         What becomes of NaN: with "indicator" it counts as the column's mean, and a column that
         has missing values in the training rows gets an indicator with a coefficient of its own;
         with "error" it is refused.
+    temperature : float, default=1.0
+        T. Above 1 the gate is softer at the same coefficients. In a fit the coefficients make up
+        for it as far as the penalty lets them, so that it acts like `alpha` · T². Changed after a
+        fit, by ``model.gate_.set_params(temperature=...)``, it makes predictions blend more (above
+        1) or less (below 1).
+    usage_prior : float, default=0.0
+        Strength c of a Dirichlet prior on the experts' usage u, their mean gate probability:
+        log-prior c Σ_k log u_k, as if c more rows were each expert's own. It keeps a lazy gate
+        from sending everything to one expert.
 
     Attributes
     ----------
@@ -65,6 +75,8 @@ class SoftmaxGate(BaseEstimator):
     Jordan & Jacobs (1994), Hierarchical mixtures of experts and the EM algorithm, Neural
     Computation 6, eq. 1 and 2. Chen, Xu & Chi (1999), Improved learning algorithms for mixture
     of experts in multiclass classification, Neural Networks 12: why the Hessian must be full.
+    Hinton, Vinyals & Dean (2015), Distilling the knowledge in a neural network, arXiv 1503.02531,
+    eq. 1: the temperature of a softmax.
 
     Examples
     --------
@@ -79,20 +91,26 @@ class SoftmaxGate(BaseEstimator):
 
     monotone = True
 
-    def __init__(self, alpha: float = 0.3, *, missing: str = "indicator"):
+    def __init__(
+        self,
+        alpha: float = 0.3,
+        *,
+        missing: str = "indicator",
+        temperature: float = 1.0,
+        usage_prior: float = 0.0,
+    ):
         self.alpha = alpha
         self.missing = missing
+        self.temperature = temperature
+        self.usage_prior = usage_prior
 
-    def start(self, rows: Rows, n_experts: int, columns: Any) -> SoftmaxGate:
+    def start(self, rows: Rows, n_experts: int, columns: Any) -> Any:
         """Return a gate for these rows in which all experts are equally likely.
 
         `columns` is None, the columns of all experts, or a list of the columns of each.
         """
-        if not (isinstance(self.alpha, Real) and 0 <= self.alpha < np.inf):
-            raise ValueError(
-                f"SoftmaxGate: alpha must be a number in [0, inf), got {self.alpha!r}. "
-                "Use 0 for no penalty."
-            )
+        check_number(self, "alpha", lowest=0.0, remedy="Use 0 for no penalty.")
+        check_number(self, "temperature", above=0.0, remedy="Use 1 for a plain softmax.")
         if self.missing not in ("indicator", "error"):
             raise ValueError(
                 f"SoftmaxGate: missing must be 'indicator' or 'error', got {self.missing!r}."
@@ -106,7 +124,7 @@ class SoftmaxGate(BaseEstimator):
                 "out by gate_features."
             )
         newton = n_experts * design.size <= NEWTON_COEFFICIENTS
-        return evolve(
+        gate = evolve(
             self,
             design=design,
             theta=np.zeros((n_experts, design.size)),
@@ -116,6 +134,7 @@ class SoftmaxGate(BaseEstimator):
             _gram=None,
             _age=-REFRESH,
         )
+        return balanced(gate, self.usage_prior)
 
     @property
     def _penalty(self) -> np.ndarray:
@@ -152,7 +171,7 @@ class SoftmaxGate(BaseEstimator):
 
     def log_prob(self, block: Block) -> np.ndarray:
         """Return log g_k(x), (K, m)."""
-        scores = self.theta @ block.matrix(self.design)
+        scores = (self.theta / self.temperature) @ block.matrix(self.design)
         proba = scores.copy()
         scores -= softmax_in_place(proba, centred=self._seen is None)
         block.keep(self, proba)
@@ -196,15 +215,18 @@ class SoftmaxGate(BaseEstimator):
 
     def update(self, statistics: Sums, rows: Rows) -> SoftmaxGate:
         """Return the gate after one step."""
-        design, gradient = self.design, statistics["gradient"]
+        design, gradient = self.design, statistics["gradient"] / self.temperature
+        per_theta = self.temperature**-2
         if self.curvature == "bound":
-            gram = unpack_symmetric(statistics["gram"], design.size)[0]
+            gram = per_theta * unpack_symmetric(statistics["gram"], design.size)[0]
             step = multinomial_bound_step(gram, gradient, self.theta, self._penalty, self._seen)
             return evolve(
                 self, theta=self.theta + step, curvature=self._usual_curvature, _age=-REFRESH
             )
         fresh = self._fresh
-        gram = unpack_symmetric(statistics["gram"], design.size) if fresh else self._gram
+        gram = self._gram
+        if fresh:
+            gram = per_theta * unpack_symmetric(statistics["gram"], design.size)
         step = multinomial_newton_step(
             gram, gradient, self.theta, self._penalty, rows.total_weight, self._seen
         )

@@ -1,0 +1,24 @@
+"""Checks of the parameters of gates."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+__all__ = ["check_number"]
+
+
+def check_number(
+    gate: Any, name: str, *, lowest: float = -np.inf, above: float = -np.inf, remedy: str
+) -> None:
+    """Raise where a parameter is not a finite number, at least `lowest` and more than `above`."""
+    value = getattr(gate, name)
+    number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+    if not (number and np.isfinite(value) and value >= lowest and value > above):
+        left = f"({above:g}" if above > lowest else f"[{lowest:g}"
+        raise ValueError(
+            f"{type(gate).__name__}: {name} must be a number in {left}, inf), got {value!r}. "
+            f"{remedy}"
+        )

@@ -1,0 +1,228 @@
+"""A tree of gates: every node divides up the rows of its parent among its children."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mixexp._blocks import Block, Rows
+from mixexp._protocols import can, evolve
+from mixexp.gates._arrange import arranged
+from mixexp.gates._constant import ConstantGate
+from mixexp.gates._softmax import SoftmaxGate
+
+__all__ = ["NodeSums", "TreeGate"]
+
+#: A node or leaf: the number of the child taken at each level, from the root.
+Path = tuple[int, ...]
+
+
+class TreeGate:
+    """g_leaf(x) = Π over the nodes on its path of the node's gate probability.
+
+    Jordan & Jacobs (1994), eq. 5 and 6. A node is a gate between its children, in whose M-step
+    each row has the mass of the responsibilities of its leaves as its weight (their eq. 26).
+
+    Parameters
+    ----------
+    paths : list of tuple of int
+        Of every expert. Leaves may lie at different depths.
+    nodes : dict
+        The gate part of every inner node, by path; that of the root is ``nodes[()]``.
+    """
+
+    def __init__(self, paths: list[Path], nodes: dict[Path, Any]):
+        self.paths_ = list(paths)
+        self.nodes_ = nodes
+
+    def _children(self, node: Path) -> list[np.ndarray]:
+        """Return the experts below each child of a node."""
+        depth = len(node)
+        below: dict[int, list[int]] = {}
+        for expert, path in enumerate(self.paths_):
+            if path[:depth] == node:
+                below.setdefault(path[depth], []).append(expert)
+        return [np.array(below[child]) for child in sorted(below)]
+
+    @property
+    def _plan(self) -> list[tuple[Any, list[np.ndarray]]]:
+        """The part of every node, and the experts below each of its children."""
+        if "_known_plan" not in vars(self):
+            self._known_plan = [(part, self._children(v)) for v, part in self.nodes_.items()]
+        return self._known_plan
+
+    def _with(self, nodes: dict[Path, Any], paths: list[Path] | None = None) -> Any:
+        """Return the tree with other nodes."""
+        new = evolve(self, nodes_=nodes, paths_=self.paths_ if paths is None else paths)
+        vars(new).pop("_known_plan", None)
+        return new
+
+    def _each(self, change: Callable[..., Any], *others: Any) -> Any:
+        """Return the tree with `change(part, ...)` in place of each node's part."""
+        pairs = zip(self.nodes_.items(), *others, strict=True)
+        return self._with({path: change(part, *other) for (path, part), *other in pairs})
+
+    @property
+    def monotone(self) -> bool:
+        """Whether all nodes are."""
+        return all(part.monotone for part in self.nodes_.values())
+
+    def log_prob(self, block: Block) -> np.ndarray:
+        """Return log g_k(x), (K, m)."""
+        out = np.zeros((len(self.paths_), block.n_rows))
+        for part, children in self._plan:
+            for log_prob, experts in zip(part.log_prob(block), children, strict=True):
+                out[experts] += log_prob
+        return out
+
+    def _of_node(
+        self, children: list[np.ndarray], block: Block, resp: np.ndarray
+    ) -> tuple[Block, np.ndarray]:
+        """Return block and responsibilities as a node sees them."""
+        mass = np.stack([np.add.reduce(resp[experts], axis=0) for experts in children])
+        if sum(map(len, children)) == len(resp):
+            return block, mass
+        return block.reweighted(np.add.reduce(mass, axis=0)), mass
+
+    def statistics(self, block: Block, resp: np.ndarray) -> NodeSums:
+        """Return the statistics of all nodes."""
+        sums = [
+            part.statistics(*self._of_node(children, block, resp)) for part, children in self._plan
+        ]
+        return NodeSums(sums, [self._n_weights(part) for part, _ in self._plan])
+
+    @staticmethod
+    def _n_weights(part: Any) -> int:
+        return int(part.n_gram_weights) if can(part, "gram_weights") else 0
+
+    def __getattr__(self, name: str) -> Any:
+        """Find what only some trees have: Gram matrices of a common design, p(x) at the root."""
+        if name in ("gram_weights", "n_gram_weights", "design"):
+            owners = [p for p in self.nodes_.values() if can(p, "gram_weights")]
+            if owners:
+                if name == "design":
+                    return owners[0].design
+                return self._gram_weights if name == "gram_weights" else self._n_gram_weights()
+        if name == "log_marginal":
+            return getattr(self.nodes_[()], name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _n_gram_weights(self) -> int:
+        return sum(self._n_weights(part) for part in self.nodes_.values())
+
+    def _gram_weights(self, block: Block, resp: np.ndarray, out: np.ndarray) -> None:
+        """Write the weight rows of all nodes, one below the other."""
+        start = 0
+        for part, children in self._plan:
+            stop = start + self._n_weights(part)
+            if stop > start:
+                part.gram_weights(*self._of_node(children, block, resp), out[start:stop])
+            start = stop
+
+    def update(self, statistics: NodeSums, rows: Rows) -> Any:
+        """Return the tree after the M-step of every node."""
+        return self._each(lambda part, sums: part.update(sums, rows), statistics.sums)
+
+    def toward(self, new: TreeGate, t: float) -> Any:
+        """Return the tree a share t of the way to `new`; closed forms keep their step."""
+        others = new.nodes_.values()
+        return self._each(lambda p, n: p.toward(n, t) if can(p, "toward") else n, others)
+
+    def bounded(self) -> Any:
+        """Return the tree with its next steps under a bound of the curvature."""
+        return self._each(lambda part: part.bounded() if can(part, "bounded") else part)
+
+    def trimmed(self) -> Any:
+        """Return the tree without what it only knew of the training rows."""
+        return self._each(lambda part: part.trimmed() if can(part, "trimmed") else part)
+
+    def log_prior(self) -> float:
+        """Return the sum of the nodes' log-priors."""
+        return float(sum(p.log_prior() for p in self.nodes_.values() if can(p, "log_prior")))
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of free parameters."""
+        return sum(part.n_parameters for part in self.nodes_.values())
+
+    def get_parameters(self) -> np.ndarray:
+        """Return the parameters of all nodes as one vector."""
+        return np.concatenate([part.get_parameters() for part in self.nodes_.values()])
+
+    def set_parameters(self, vector: np.ndarray) -> Any:
+        """Return the tree with these parameters."""
+        sizes = [len(part.get_parameters()) for part in self.nodes_.values()]
+        pieces = np.split(vector, np.cumsum(sizes)[:-1])
+        return self._each(lambda part, piece: part.set_parameters(piece), pieces)
+
+    def select(self, experts: np.ndarray) -> Any:
+        """Return the tree of some experts, in this order.
+
+        A permutation of all experts changes which leaf is whose; otherwise leaves that are left
+        out are cut off, and nodes that are left with one child are passed over.
+        """
+        paths = [self.paths_[k] for k in experts]
+        nodes = {}
+        for node, part in self.nodes_.items():
+            depth = len(node)
+            own = sorted({path[depth] for path in self.paths_ if path[:depth] == node})
+            kept = {path[depth] for path in paths if path[:depth] == node}
+            if len(kept) == len(own):
+                nodes[node] = part
+            elif len(kept) > 1 or (kept and node == ()):
+                nodes[node] = part.select(np.flatnonzero([child in kept for child in own]))
+        return self._with(nodes, paths)
+
+    def flat(self, rows: Rows) -> Any:
+        """Return a gate between the same experts that is no tree, at its start."""
+        if not can(self, "design"):
+            return ConstantGate().start(rows, len(self.paths_), None)
+        softmax = SoftmaxGate(getattr(self, "alpha", SoftmaxGate().alpha))
+        return softmax.start(rows, len(self.paths_), self.design.columns)
+
+    def arranged(self, resp: np.ndarray, rows: Rows) -> np.ndarray:
+        """Return the order of regions (K, n) in which the tree's nodes separate them best."""
+        if not can(self, "design"):
+            return np.arange(len(resp))
+        return arranged(self.paths_, resp, rows, self.design)
+
+    @property
+    def depth(self) -> int:
+        """Number of levels of nodes."""
+        return max(map(len, self.paths_))
+
+    def leaves_at(self, level: int) -> list[np.ndarray]:
+        """Return the experts below each node of a level; level 1 are the root's children.
+
+        An expert that sits higher up stands for itself.
+        """
+        ends = [path[:level] for path in self.paths_]
+        order = sorted(set(ends))
+        return [np.array([k for k, end in enumerate(ends) if end == node]) for node in order]
+
+
+class NodeSums:
+    """Statistics of the nodes, which add one by one."""
+
+    def __init__(self, sums: list, sizes: list[int]):
+        self.sums = sums
+        self.sizes = sizes
+
+    def __iadd__(self, other: NodeSums) -> NodeSums:
+        for i, more in enumerate(other.sums):
+            self.sums[i] += more
+        return self
+
+    def __add__(self, other: NodeSums) -> NodeSums:
+        pairs = zip(self.sums, other.sums, strict=True)
+        return NodeSums([own + more for own, more in pairs], self.sizes)
+
+    def __setitem__(self, name: str, value: np.ndarray) -> None:
+        """Give every node its slice of the Gram matrices."""
+        start = 0
+        for own, size in zip(self.sums, self.sizes, strict=True):
+            if size:
+                own[name] = value[start : start + size]
+            start += size
