@@ -6,13 +6,11 @@ import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
@@ -29,9 +27,10 @@ from mixexp._compat import (
     raise_for_params,
     routing_enabled,
 )
-from mixexp._em import Run
+from mixexp._fitted import FittedMixin, Given
 from mixexp._fitting import takes_sparse
 from mixexp._inputs import (
+    Training,
     check_constant_in_groups,
     check_log_offset,
     checked_groups,
@@ -40,8 +39,7 @@ from mixexp._inputs import (
     selected_columns,
     start_rows,
 )
-from mixexp._prediction import PredictionMixin
-from mixexp._protocols import can
+from mixexp._known import checked_labels
 from mixexp._search import Search, search
 from mixexp._threads import single_thread
 from mixexp.experts import (
@@ -55,14 +53,8 @@ from mixexp.routing import POOLINGS
 
 __all__ = ["BaseMixtureOfExperts"]
 
-#: Root mean square change of log g_k in the last iteration above which a gate has not settled.
-GATE_MOVES = 0.05
 
-#: An expert whose gate probability is within this of 0 or 1 for every row is separated.
-SATURATED = 1e-4
-
-
-class BaseMixtureOfExperts(PartsMixin, PredictionMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseMixtureOfExperts(PartsMixin, FittedMixin, BaseEstimator, metaclass=ABCMeta):
     """Base class; use `MixtureOfExpertsClassifier` or `MixtureOfExpertsRegressor`."""
 
     _parameter_constraints: dict = {
@@ -179,92 +171,120 @@ class BaseMixtureOfExperts(PartsMixin, PredictionMixin, BaseEstimator, metaclass
             raise
 
     def _fit_mixture(
-        self,
-        X: Any,
-        y: np.ndarray,
-        sample_weight: Any,
-        frame: Any,
-        *,
-        groups: Any,
-        offset: Any,
-        params: dict,
-        classes: Any,
-        family: Any,
+        self, X: Any, y: np.ndarray, given: Given, *, classes: Any, family: Any
     ) -> None:
         """Fit gate and experts on checked data and store the fitted attributes.
 
         1. Select columns; drop rows without weight; merge equal rows, or sort by groups.
         2. Make gate and banks.
         3. Search: short runs from several starts, one long run from the best.
+        4. Put experts that are exchangeable into the canonical order.
         """
-        owner = type(self).__name__
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        source = X if frame is None else frame
-        select = partial(selected_columns, source=source, n_experts=self.n_experts, owner=owner)
-        expert_columns = select(self.expert_features, "expert_features")
-        gate_columns = select(self.gate_features, "gate_features")
         batch = self._is_batch(family)
-        batch_gate = self._batch_gate()
-        needed = batch or batch_gate is not None or hasattr(self.init, "fit_predict")
-        columns = expert_columns, gate_columns
+        terms = {"classes": classes, "family": family}
+        columns = self._selected(X if given.frame is None else given.frame)
+        with single_thread():
+            training = self._training(X, y, given, columns, batch, seed, **terms)
+            task = self._task(training, columns, batch, seed, **terms)
+            run, restarts = search(task)
+            self._columns = columns
+            self._store(run, task.rows, self._needs_frame(batch), given)
+        self.restarts_ = restarts
+        self._warn_of_collapse(restarts)
+
+    def _selected(self, source: Any) -> tuple[Any, Any]:
+        """Return the columns of experts and of the gate."""
+        owner, k = type(self).__name__, self.n_experts
+        return (
+            selected_columns(self.expert_features, "expert_features", source, k, owner),
+            selected_columns(self.gate_features, "gate_features", source, k, owner),
+        )
+
+    def _needs_frame(self, batch: bool) -> bool:
+        """Return whether estimators are fitted, which may ask for column names."""
+        return batch or self._gate_is_classifier() or hasattr(self.init, "fit_predict")
+
+    def _training(
+        self,
+        X: Any,
+        y: np.ndarray,
+        given: Given,
+        columns: tuple,
+        batch: bool,
+        seed: int,
+        *,
+        classes: Any,
+        family: Any,
+    ) -> Training:
+        """Return the rows of the fit and of its starts, after checking them."""
+        owner = type(self).__name__
         missing = refuse_missing(X, self._refusing_missing(batch, columns, fitted=False), owner)
         width = len(classes) if classes is not None else int(np.prod(y.shape[1:]))
         targets = self._targets_block(y)
         if family is not None:
             family.check(targets, owner)
-        codes = checked_groups(groups, X, owner)
+        codes = checked_groups(given.groups, X, owner)
         if codes is not None and not getattr(self.gate, "featureless", False):
-            check_constant_in_groups(X, codes, gate_columns, owner)
-        weight = None if sample_weight is None else check_weights(sample_weight, X, owner)
-        offset = self._offset(offset, X, width, batch)
+            check_constant_in_groups(X, codes, columns[1], owner)
+        weight = None if given.weight is None else check_weights(given.weight, X, owner)
+        offset = self._offset(given.offset, X, width, batch)
         if family is not None and family.link == "log" and offset is not None:
             check_log_offset(offset, owner)
-        with single_thread():
-            rows = Rows(
-                X,
-                targets,
-                weight,
-                frame=frame if needed else None,
-                training=True,
-                offset=offset,
-                metadata=self._routed(params),
-                missing=missing,
-            )
-            training = start_rows(rows, codes, self._start(X), self.n_experts, seed, owner)
-            rows = training.rows
-            terms = {"classes": classes, "family": family}
-            gate = self._started_gate(rows, gate_columns)
-            bank = linear_bank(self._bank_template(batch), rows, expert_columns, **terms)
-            self._check_memory(gate, bank)
-            if batch:
-                batch_bank = self._batch_bank(width, expert_columns, seed, **terms)
-            if batch_gate is not None:
-                batch_gate = self._started_batch_gate(batch_gate, rows, gate_columns, seed)
-            task = Search(
-                rows=rows,
-                sketch=training.sketch,
-                gate=gate,
-                bank=bank,
-                batch_gate=batch_gate,
-                batch_bank=batch_bank if batch else None,
-                noise=self._noise(rows, family, width, owner),
-                match=not any(isinstance(own, list) for own in columns),
-                on_collapse=self.on_collapse,
-                owner=owner,
-                n_experts=self.n_experts,
-                start=training.start,
-                n_init=self.n_init,
-                assigner=ASSIGNERS[self.assignment](seed),
-                max_iter=self.max_iter,
-                tol=self.tol,
-                seed=seed,
-                n_jobs=self.n_jobs,
-            )
-            run, restarts = search(task)
-            self._columns = columns
-            self._store(run, rows, needed)
-        self.restarts_ = restarts
-        self._warn_of_collapse(restarts)
+        rows = Rows(
+            X,
+            targets,
+            weight,
+            frame=given.frame if self._needs_frame(batch) else None,
+            training=True,
+            offset=offset,
+            metadata=self._routed(given.params),
+            missing=missing,
+            labels=checked_labels(given.labels, X, codes, self.n_experts, owner),
+        )
+        return start_rows(rows, codes, self._start(X), self.n_experts, seed, owner)
+
+    def _task(
+        self,
+        training: Training,
+        columns: tuple,
+        batch: bool,
+        seed: int,
+        *,
+        classes: Any,
+        family: Any,
+    ) -> Search:
+        """Return the search: parts at their start, and how to go on."""
+        owner, rows = type(self).__name__, training.rows
+        expert_columns, gate_columns = columns
+        terms = {"classes": classes, "family": family}
+        width = len(classes) if classes is not None else len(rows.y)
+        gate = self._started_gate(rows, gate_columns)
+        bank = linear_bank(self._bank_template(batch), rows, expert_columns, **terms)
+        self._check_memory(gate, bank)
+        batch_gate = self._batch_gate()
+        if batch_gate is not None:
+            batch_gate = self._started_batch_gate(batch_gate, rows, gate_columns, seed)
+        return Search(
+            rows=rows,
+            sketch=training.sketch,
+            gate=gate,
+            bank=bank,
+            batch_gate=batch_gate,
+            batch_bank=self._batch_bank(width, expert_columns, seed, **terms) if batch else None,
+            noise=self._noise(rows, family, width, owner),
+            match=not any(isinstance(own, list) for own in columns) and rows.labels is None,
+            on_collapse=self.on_collapse,
+            owner=owner,
+            n_experts=self.n_experts,
+            start=training.start,
+            n_init=self.n_init,
+            assigner=ASSIGNERS[self.assignment](seed),
+            max_iter=self.max_iter,
+            tol=self.tol,
+            seed=seed,
+            n_jobs=self.n_jobs,
+        )
 
     def _routed(self, params: dict) -> dict:
         """Return what metadata routing has for the `fit` of each expert."""
@@ -303,89 +323,6 @@ class BaseMixtureOfExperts(PartsMixin, PredictionMixin, BaseEstimator, metaclass
         if hasattr(self.init, "fit_predict"):
             return FromEstimator(self.init, owner)
         return responsibilities_of(self.init, X.shape[0], self.n_experts, owner)
-
-    def _store(self, run: Run, rows: Rows, frames: bool) -> None:
-        """Set the fitted attributes."""
-        state = run.state
-        self.n_iter_ = len(run.bounds)
-        self.n_passes_ = run.n_passes
-        self.converged_ = run.converged
-        self.lower_bound_ = run.bound
-        self.lower_bounds_ = np.array(run.bounds)
-        self.cross_fitted_ = any(getattr(part, "cross_fitted", False) for part in state.parts)
-        self._look_at_gate(run, rows.units)
-        state = state.apply(
-            lambda part, own: part.finished(own) if can(part, "finished") else part,
-            state.views(rows.units, rows),
-        )
-        state = state.apply(lambda part: part.trimmed() if can(part, "trimmed") else part)
-        self.gate_, bank = state.parts
-        self._bank = bank
-        self._frames = frames
-        self._mixexp_version = __version__
-        for name in ("exponents", "smoothing"):
-            if getattr(bank, "calibration", None) is not None:
-                setattr(self, f"{name}_", getattr(bank.calibration, name))
-        if bank.family is not None:
-            for name, values in zip(bank.family.parameter_names, bank.parameters, strict=True):
-                setattr(self, f"{name}_", values[:, 0] if values.shape[1] == 1 else values)
-        self.experts_ = bank.fitted(getattr(self, "feature_names_in_", None))
-
-    def _look_at_gate(self, run: Run, units: Rows) -> None:
-        """Set `usage_`; warn where the run or the gate did not settle."""
-        state = run.state
-        usage: Any = 0.0
-        moves, unsure = 0.0, np.zeros(1)
-        comparable = run.previous.gate is not state.gate
-        for block in units.blocks():
-            log_gate = state.gate.log_prob(block)
-            gate = np.exp(log_gate)
-            usage += gate.sum(axis=1) if block.weight is None else gate @ block.weight
-            own = gate[: state.bank.n_experts]
-            unsure = np.maximum(unsure, np.minimum(own, 1 - own).max(axis=1))
-            if comparable:
-                change = log_gate - run.previous.gate.log_prob(block)
-                moves += float(np.sum((change - change.mean(axis=0)) ** 2))
-        self.usage_ = usage / usage.sum()
-        n_experts = state.bank.n_experts
-        penalised = can(state.gate, "log_prior") and state.gate.log_prior() < 0
-        judged = n_experts > 1 and can(state.gate, "coef_") and not penalised
-        moves = np.sqrt(moves / (units.n_rows * len(self.usage_)))
-        self._warn(judged and (moves > GATE_MOVES or unsure.min() < SATURATED))
-
-    def _warn(self, separated: bool) -> None:
-        """Warn where the run did not converge, or the gate did not settle."""
-        owner = type(self).__name__
-        if not self.converged_:
-            warnings.warn(
-                f"{owner} did not converge in max_iter={self.max_iter} EM iterations at "
-                f"tol={self.tol}. Increase max_iter or tol; fewer experts or a stronger penalty of "
-                "gate and experts converge faster.",
-                ConvergenceWarning,
-                stacklevel=7,
-            )
-        elif separated:
-            warnings.warn(
-                f"{owner}: the gate separates the experts' regions perfectly, or nearly so: its "
-                "coefficients grow while the likelihood no longer does, and have no finite limit. "
-                "Predictions are sound; to get coefficients, penalise the gate: "
-                "gate=SoftmaxGate().",
-                ConvergenceWarning,
-                stacklevel=7,
-            )
-
-    def _warn_of_collapse(self, restarts: list) -> None:
-        """Warn of every expert that collapsed in the run that was chosen."""
-        long_runs = [record for record in restarts if "long run" in record.events]
-        chosen = min(long_runs, key=lambda record: (bool(record.flags), -record.bound))
-        for event in chosen.events:
-            if event != "long run":
-                warnings.warn(
-                    f"{type(self).__name__}: {event}. Lower n_experts, penalise the gate more, or "
-                    "choose another on_collapse.",
-                    ConvergenceWarning,
-                    stacklevel=5,
-                )
 
     def __setstate__(self, state: dict) -> None:
         version = state.get("_mixexp_version", __version__)

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_consistent_length, validate_data
 
 from mixexp._base import BaseMixtureOfExperts
 from mixexp._compat import StrOptions, check_weights, fit_context
+from mixexp._fitted import Given
 
 __all__ = ["MixtureOfExpertsClassifier"]
 
@@ -187,6 +188,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         *,
         groups: Any = None,
         offset: Any = None,
+        expert_labels: Any = None,
         **params: Any,
     ) -> MixtureOfExpertsClassifier:
         """Fit gate and experts.
@@ -205,6 +207,10 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         offset : array-like of shape (n_samples,) or (n_samples, n_classes), default=None
             Added to the linear predictors of logistic experts; for two classes one number, which
             is added to the log-odds of the second one.
+        expert_labels : array-like of shape (n_samples,), default=None
+            The number of the expert that a row is known to come from, -1 where it is not known.
+            The responsibilities of such rows are fixed, and the bound has log g_k p_k of that
+            expert for them.
         **params : dict
             For the experts' `fit`, where metadata routing is enabled and they request it.
 
@@ -236,17 +242,8 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
                 ensure_all_finite="allow-nan",
             )
             codes, weight = self._coded(X, y, sample_weight)
-            self._fit_mixture(
-                X,
-                codes,
-                weight,
-                frame,
-                groups=groups,
-                offset=offset,
-                params=params,
-                classes=self.classes_,
-                family=None,
-            )
+            given = Given(weight, groups, offset, expert_labels, params, frame)
+            self._fit_mixture(X, codes, given, classes=self.classes_, family=None)
         return self
 
     def _coded(self, X: Any, y: np.ndarray, sample_weight: Any) -> tuple[np.ndarray, Any]:

@@ -14,6 +14,7 @@ from mixexp._compat import column_indices
 from mixexp._sketch import row_hashes, sketch
 
 __all__ = [
+    "Training",
     "check_constant_in_groups",
     "check_log_offset",
     "checked_groups",
@@ -273,7 +274,8 @@ def start_rows(rows: Rows, groups: Any, start: Any, n_experts: int, seed: int, o
             f"{owner}: {what.format(n_units)} with positive weight are fewer than "
             f"n_experts={n_experts}. Lower n_experts or give more rows."
         )
-    content = rows.y if rows.offset is None else np.vstack([rows.y, rows.offset])
+    known = [more for more in (rows.offset, rows.labels) if more is not None]
+    content = np.vstack([rows.y, *known]) if known else rows.y
     hashes = row_hashes(rows.X, content, seed)
     if groups is not None:
         return _grouped(rows, groups, hashes, start)

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_array, check_consistent_length, valid
 
 from mixexp._base import BaseMixtureOfExperts
 from mixexp._compat import HasMethods, StrOptions, fit_context
+from mixexp._fitted import Given
 from mixexp.distribution import MixtureDistribution
 from mixexp.families import FAMILIES
 
@@ -181,6 +182,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         *,
         groups: Any = None,
         offset: Any = None,
+        expert_labels: Any = None,
         **params: Any,
     ) -> MixtureOfExpertsRegressor:
         """Fit gate and experts.
@@ -198,6 +200,10 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         offset : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
             Added to the linear predictor of every expert, on the link's scale: for counts with
             an exposure, the logarithm of the exposure.
+        expert_labels : array-like of shape (n_samples,), default=None
+            The number of the expert that a row is known to come from, -1 where it is not known.
+            The responsibilities of such rows are fixed, and the bound has log g_k p_k of that
+            expert for them.
         **params : dict
             For the experts' `fit`, where metadata routing is enabled and they request it.
 
@@ -232,17 +238,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             )
             family = FAMILIES[self.family]() if isinstance(self.family, str) else self.family
             self._y_shape = y.shape[1:]
-            self._fit_mixture(
-                X,
-                y,
-                sample_weight,
-                frame,
-                groups=groups,
-                offset=offset,
-                params=params,
-                classes=None,
-                family=family,
-            )
+            given = Given(sample_weight, groups, offset, expert_labels, params, frame)
+            self._fit_mixture(X, y, given, classes=None, family=family)
         return self
 
     def _width(self) -> int:

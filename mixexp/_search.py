@@ -16,7 +16,8 @@ from joblib import Parallel, delayed
 from mixexp._assign import Assigner, Soft
 from mixexp._blocks import Rows
 from mixexp._collapse import LongRun, long_run
-from mixexp._em import EStep, Problem, Run, State, fit_at, m_step, run_em, sweep
+from mixexp._em import EStep, Problem, Run, State, fit_at, m_step, measured, run_em, sweep
+from mixexp._known import with_labels
 from mixexp._protocols import can
 
 __all__ = ["Restart", "Search", "search"]
@@ -233,7 +234,8 @@ class _Candidate:
 def _candidates(task: Search, bank: Any) -> list[_Candidate]:
     """Return the starts after their short runs."""
     if isinstance(task.start, np.ndarray):
-        bank, resp = _with_noise(task, bank, task.rows.shared(task.start))
+        start = with_labels(task.start, task.rows.labels, None, match=False)
+        bank, resp = _with_noise(task, bank, task.rows.shared(start))
         state = fit_at(State(task.gate, bank), task.rows, resp, START_STEPS)
         return [_Candidate(state, Restart((task.seed,), -np.inf, 0))]
     n_init = task.n_init if task.start.random and task.n_experts > 1 else 1
@@ -272,8 +274,9 @@ def _one_start(task: Search, context: Context, seed: tuple[int, ...]) -> _Candid
         resp = np.ones((1, context.rows.n_rows))
     else:
         resp = task.start.responsibilities(context, np.random.default_rng(seed))
-    resp = context.rows.shared(resp)
-    if can(task.gate, "arranged") and task.n_experts > 1:
+    rows = context.rows
+    resp = rows.shared(with_labels(resp, rows.labels, rows.weight, match=True))
+    if getattr(task.gate, "depth", 1) > 1 and rows.labels is None:
         resp = _arranged(task, context, resp)
     bank, resp = _with_noise(task, context.bank, resp)
     state = fit_at(State(task.gate, bank), context.rows, resp, START_STEPS)
@@ -323,15 +326,17 @@ def _handed_over(task: Search, state: State) -> State:
         bank = bank if task.noise is None else task.noise(bank)
     batch = State(gate or state.gate, bank or state.bank)
     if given:
-        _, resp = _with_noise(task, state.bank, task.rows.shared(task.start))
+        start = with_labels(task.start, task.rows.labels, None, match=False)
+        _, resp = _with_noise(task, state.bank, task.rows.shared(start))
         return fit_at(batch, task.rows, resp, 1)
+    state, batch = measured(state, task.rows), measured(batch, task.rows)
     respond = EStep(state, task.assigner, 0)
     if task.match and bank is not None and can(bank, "matching"):
         _, statistics = sweep(State(None, bank), task.rows, respond)
         order = bank.matching(statistics[0], task.rows)
         order = np.append(order, np.arange(len(order), len(order) + (task.noise is not None)))
         state = state.select(order)
-        batch = State(gate or state.gate, bank)
+        batch = measured(State(gate or state.gate, bank), task.rows)
         respond = EStep(state, task.assigner, 0)
     _, statistics = sweep(batch, task.rows, respond)
     return m_step(task.rows, batch, statistics)

@@ -305,6 +305,7 @@ class EstimatorBank:
             trainer=self.trainer.select(experts),
             parameters=None if self.parameters is None else self.parameters[:, experts],
             chosen=self.chosen[experts],
+            experts=[self.experts[k] for k in experts] if self.experts else [],
             calibration=self.calibration and self.calibration.select(experts),
             _models=models,
             _weights=None if self._weights is None else self._weights[experts],

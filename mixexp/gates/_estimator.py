@@ -50,7 +50,9 @@ class EstimatorGate(BaseEstimator):
     Attributes
     ----------
     estimator_ : fitted classifier
-        Its labels are the numbers of the experts.
+        Its labels are the numbers that the experts had in the fit.
+    experts_of_labels_ : ndarray of int of shape (n_experts,)
+        The expert that each label stands for, after the experts were put in order.
 
     References
     ----------
@@ -92,6 +94,7 @@ class EstimatorGate(BaseEstimator):
             columns=columns,
             n_experts=n_experts,
             estimator_=None,
+            experts_of_labels_=np.arange(n_experts),
             _fitting=(0, 0, None, "EstimatorGate"),
             _iteration=-1,
             _models={},
@@ -120,7 +123,7 @@ class EstimatorGate(BaseEstimator):
 
     def _log_proba(self, estimator: Any, X: Any) -> np.ndarray:
         proba = np.zeros((self.n_experts, X.shape[0]))
-        proba[estimator.classes_] = estimator.predict_proba(X).T
+        proba[self.experts_of_labels_[estimator.classes_]] = estimator.predict_proba(X).T
         proba = np.maximum(proba, SMALLEST_PROBA / self.n_experts)
         return np.log(proba / proba.sum(axis=0))
 
@@ -184,10 +187,18 @@ class EstimatorGate(BaseEstimator):
         return fit_estimator(estimator, X, labels, weight, previous=self._models.get(fold))
 
     def select(self, experts: np.ndarray) -> EstimatorGate:
-        """Return the gate between some experts, in this order; it is fitted again from them."""
+        """Return the gate between some experts, in this order; it is fitted again from them.
+
+        Once it is finished, all experts are selected and its labels keep their meaning.
+        """
+        if self.estimator_ is not None:
+            return evolve(self, experts_of_labels_=np.argsort(experts)[self.experts_of_labels_])
         known = self._known[experts]
         known = known - np.log(np.exp(known).sum(axis=0))
-        return evolve(self, n_experts=len(experts), _known=known, _models={})
+        labels = np.arange(len(experts))
+        return evolve(
+            self, n_experts=len(experts), experts_of_labels_=labels, _known=known, _models={}
+        )
 
     def finished(self, rows: Rows) -> EstimatorGate:
         """Return the gate with its classifier fitted on all rows.

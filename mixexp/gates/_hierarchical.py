@@ -71,9 +71,6 @@ class HierarchicalGate(TreeGate, BaseEstimator):
     (150, 2)
     """
 
-    #: The order of experts is that of the leaves.
-    ordered = True
-
     def __init__(
         self,
         branching: Sequence[int] = (2, 2),
@@ -107,6 +104,11 @@ class HierarchicalGate(TreeGate, BaseEstimator):
         }
         gate = evolve(self, nodes_=nodes, paths_=list(product(*map(range, branching))))
         return balanced(gate, self.usage_prior)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether experts have places, so that they are not exchangeable."""
+        return isinstance(self.branching, Sequence) and len(self.branching) > 1
 
     def _checked(self, n_experts: int) -> list[int]:
         """Return the branching; raise where it does not give this many experts."""

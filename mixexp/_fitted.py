@@ -1,0 +1,247 @@
+"""What a fit leaves behind: fitted attributes, the order of experts, warnings, saved versions."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted
+
+from mixexp import __version__
+from mixexp._blocks import Rows
+from mixexp._em import Run, State
+from mixexp._prediction import PredictionMixin
+from mixexp._protocols import can
+
+__all__ = ["FittedMixin", "Given"]
+
+#: Root mean square change of log g_k in the last iteration above which a gate has not settled.
+GATE_MOVES = 0.05
+
+#: An expert whose gate probability is within this of 0 or 1 for every row is separated.
+SATURATED = 1e-4
+
+#: Experts whose usage differs by less than this keep the order of the run: it may be rounding.
+SAME_USAGE = 1e-9
+
+
+@dataclass(frozen=True)
+class Given:
+    """What `fit` was given besides X and y, as it was given."""
+
+    weight: Any
+    groups: Any
+    offset: Any
+    labels: Any
+    params: dict
+    frame: Any
+
+
+class FittedMixin(PredictionMixin):
+    """Methods of mixtures that store the result of a fit, and put its experts in order."""
+
+    expert: Any
+    gate: Any
+    init: Any
+    noise_expert: bool
+    max_iter: int
+    tol: float
+    experts_: list
+    usage_: np.ndarray
+
+    def _store(self, run: Run, rows: Rows, frames: bool, given: Given) -> None:
+        """Set the fitted attributes."""
+        state = run.state
+        self.n_iter_ = len(run.bounds)
+        self.n_passes_ = run.n_passes
+        self.converged_ = run.converged
+        self.lower_bound_ = run.bound
+        self.lower_bounds_ = np.array(run.bounds)
+        self.cross_fitted_ = any(getattr(part, "cross_fitted", False) for part in state.parts)
+        self._look_at_gate(run, rows.units)
+        state = state.apply(
+            lambda part, own: part.finished(own) if can(part, "finished") else part,
+            state.views(rows.units, rows),
+        )
+        state = state.apply(lambda part: part.trimmed() if can(part, "trimmed") else part)
+        self._frames = frames
+        self._mixexp_version = __version__
+        if self._exchangeable(given) and all(can(part, "select") for part in state.parts):
+            self._set_parts(state, self._canonical_order(state.bank.n_experts))
+        else:
+            self._set_parts(state, None)
+
+    def _set_parts(self, state: State, order: np.ndarray | None) -> None:
+        """Set the attributes that come from gate and experts, the experts in this order."""
+        if order is not None:
+            n_noise = len(self.usage_) - len(order)
+            everyone = np.append(order, len(order) + np.arange(n_noise)).astype(int)
+            state = state.select(everyone)
+            self.usage_ = self.usage_[everyone]
+            self._columns = tuple(
+                [own[k] for k in order] if isinstance(own, list) else own for own in self._columns
+            )
+        self.gate_, bank = state.parts
+        self._bank = bank
+        if getattr(bank, "calibration", None) is not None:
+            for name in ("exponents", "smoothing"):
+                setattr(self, f"{name}_", getattr(bank.calibration, name))
+        if bank.family is not None:
+            for name, values in zip(bank.family.parameter_names, bank.parameters, strict=True):
+                setattr(self, f"{name}_", values[:, 0] if values.shape[1] == 1 else values)
+        self.experts_ = bank.fitted(getattr(self, "feature_names_in_", None))
+
+    def _exchangeable(self, given: Given) -> bool:
+        """Return whether nothing but chance numbered the experts.
+
+        The user numbers them by giving a start, labels, a list of experts, or columns for each;
+        the leaves of a tree have an order of their own.
+        """
+        return (
+            isinstance(self.init, str)
+            and given.labels is None
+            and not isinstance(self.expert, list | tuple)
+            and not any(isinstance(own, list) for own in self._columns)
+            and not getattr(self.gate, "ordered", False)
+        )
+
+    def _canonical_order(self, n_experts: int) -> np.ndarray:
+        """Return the experts by falling usage."""
+        usage = np.round(self.usage_[:n_experts] / SAME_USAGE) * SAME_USAGE
+        return np.argsort(-usage, kind="stable")
+
+    def align_experts(self, reference: Any, X: Any, y: Any) -> Any:
+        """Give the experts the numbers of those of another fit that they are most like.
+
+        The order of experts carries no meaning where nothing gave it one: two fits, on two
+        samples of the same data say, may find the same experts in another order. Experts are
+        matched, one to one, so that their responsibilities for these rows agree as much as they
+        can (Stephens 2000 treats the problem at length, for draws of a sampler).
+
+        Parameters
+        ----------
+        reference : fitted mixture, or array-like of shape (n_samples,) or \
+                (n_samples, n_reference)
+            A mixture with any number of experts; or labels or responsibilities for the rows of X.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows by which experts are compared.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+
+        Returns
+        -------
+        self
+            With `gate_`, `experts_`, `usage_` and all else in the new order. Experts that have
+            no partner come last.
+
+        Raises
+        ------
+        ValueError
+            Where the order cannot change: the leaves of a hierarchical gate have their places.
+
+        References
+        ----------
+        Stephens (2000), Dealing with label switching in mixture models, JRSS B 62.
+
+        Examples
+        --------
+        >>> from mixexp import MixtureOfExpertsRegressor
+        >>> from mixexp.datasets import load_tone
+        >>> X, y = load_tone(return_X_y=True)
+        >>> one = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y)
+        >>> two = MixtureOfExpertsRegressor(n_experts=2, random_state=1).fit(X[::2], y[::2])
+        >>> two.align_experts(one, X, y).gate_proba(X).shape
+        (150, 2)
+        """
+        check_is_fitted(self, "experts_")
+        owner = type(self).__name__
+        parts = State(self.gate_, self._bank)
+        if getattr(self.gate_, "ordered", False) or not all(can(p, "select") for p in parts.parts):
+            raise ValueError(
+                f"{owner}: align_experts cannot reorder the experts under {self.gate_!r}, which "
+                "gives each its place. Compare predictions, or fit with a flat gate."
+            )
+        n_experts = self._bank.n_experts
+        own = self.responsibilities(X, y)[:, :n_experts]
+        if hasattr(reference, "responsibilities"):
+            check_is_fitted(reference, "experts_")
+            other = reference.responsibilities(X, y)[:, : reference._bank.n_experts]
+        else:
+            other = _as_responsibilities(reference, len(own), owner)
+        mine, theirs = linear_sum_assignment(own.T @ other, maximize=True)
+        order = mine[np.argsort(theirs)]
+        rest = np.setdiff1d(np.arange(n_experts), order)
+        self._set_parts(parts, np.append(order, rest))
+        return self
+
+    def _look_at_gate(self, run: Run, units: Rows) -> None:
+        """Set `usage_`; warn where the run or the gate did not settle."""
+        state = run.state
+        usage: Any = 0.0
+        moves, unsure = 0.0, np.zeros(1)
+        comparable = run.previous.gate is not state.gate
+        for block in units.blocks():
+            log_gate = state.gate.log_prob(block)
+            gate = np.exp(log_gate)
+            usage += gate.sum(axis=1) if block.weight is None else gate @ block.weight
+            own = gate[: state.bank.n_experts]
+            unsure = np.maximum(unsure, np.minimum(own, 1 - own).max(axis=1))
+            if comparable:
+                change = log_gate - run.previous.gate.log_prob(block)
+                moves += float(np.sum((change - change.mean(axis=0)) ** 2))
+        self.usage_ = usage / usage.sum()
+        n_experts = state.bank.n_experts
+        penalised = can(state.gate, "log_prior") and state.gate.log_prior() < 0
+        judged = n_experts > 1 and can(state.gate, "coef_") and not penalised
+        moves = np.sqrt(moves / (units.n_rows * len(self.usage_)))
+        self._warn(judged and (moves > GATE_MOVES or unsure.min() < SATURATED))
+
+    def _warn(self, separated: bool) -> None:
+        """Warn where the run did not converge, or the gate did not settle."""
+        owner = type(self).__name__
+        if not self.converged_:
+            warnings.warn(
+                f"{owner} did not converge in max_iter={self.max_iter} EM iterations at "
+                f"tol={self.tol}. Increase max_iter or tol; fewer experts or a stronger penalty of "
+                "gate and experts converge faster.",
+                ConvergenceWarning,
+                stacklevel=7,
+            )
+        elif separated:
+            warnings.warn(
+                f"{owner}: the gate separates the experts' regions perfectly, or nearly so: its "
+                "coefficients grow while the likelihood no longer does, and have no finite limit. "
+                "Predictions are sound; to get coefficients, penalise the gate: "
+                "gate=SoftmaxGate().",
+                ConvergenceWarning,
+                stacklevel=7,
+            )
+
+    def _warn_of_collapse(self, restarts: list) -> None:
+        """Warn of every expert that collapsed in the run that was chosen."""
+        long_runs = [record for record in restarts if "long run" in record.events]
+        chosen = min(long_runs, key=lambda record: (bool(record.flags), -record.bound))
+        for event in chosen.events:
+            if event != "long run":
+                warnings.warn(
+                    f"{type(self).__name__}: {event}. Lower n_experts, penalise the gate more, or "
+                    "choose another on_collapse.",
+                    ConvergenceWarning,
+                    stacklevel=5,
+                )
+
+
+def _as_responsibilities(reference: Any, n_rows: int, owner: str) -> np.ndarray:
+    """Return responsibilities (n, K) of labels or responsibilities."""
+    given = np.asarray(reference)
+    if given.ndim == 1 and len(given) == n_rows:
+        return (given[:, None] == np.unique(given)).astype(float)
+    if given.ndim != 2 or len(given) != n_rows or given.dtype.kind not in "fiub":
+        raise ValueError(
+            f"{owner}: reference must be a fitted mixture, labels ({n_rows},) or responsibilities "
+            f"({n_rows}, n_reference) for the rows of X, got shape {given.shape}."
+        )
+    return given.astype(float)
