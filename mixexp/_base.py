@@ -27,7 +27,7 @@ from mixexp._compat import (
     raise_for_params,
     routing_enabled,
 )
-from mixexp._fitted import FittedMixin, Given
+from mixexp._fitted import Given
 from mixexp._fitting import takes_sparse
 from mixexp._inputs import (
     Training,
@@ -40,6 +40,7 @@ from mixexp._inputs import (
     start_rows,
 )
 from mixexp._known import checked_labels
+from mixexp._nested import NestedMixin
 from mixexp._search import Search, search
 from mixexp._threads import single_thread
 from mixexp.experts import (
@@ -54,7 +55,7 @@ from mixexp.routing import POOLINGS
 __all__ = ["BaseMixtureOfExperts"]
 
 
-class BaseMixtureOfExperts(PartsMixin, FittedMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseMixtureOfExperts(PartsMixin, NestedMixin, BaseEstimator, metaclass=ABCMeta):
     """Base class; use `MixtureOfExpertsClassifier` or `MixtureOfExpertsRegressor`."""
 
     _parameter_constraints: dict = {
@@ -180,6 +181,10 @@ class BaseMixtureOfExperts(PartsMixin, FittedMixin, BaseEstimator, metaclass=ABC
         3. Search: short runs from several starts, one long run from the best.
         4. Put experts that are exchangeable into the canonical order.
         """
+        self.__dict__.pop("_flat", None)
+        if self._is_nested():
+            self._fit_nested(X, y, given, classes=classes, family=family)
+            return
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         batch = self._is_batch(family)
         terms = {"classes": classes, "family": family}
@@ -273,7 +278,7 @@ class BaseMixtureOfExperts(PartsMixin, FittedMixin, BaseEstimator, metaclass=ABC
             batch_gate=batch_gate,
             batch_bank=self._batch_bank(width, expert_columns, seed, **terms) if batch else None,
             noise=self._noise(rows, family, width, owner),
-            match=not any(isinstance(own, list) for own in columns) and rows.labels is None,
+            match=self._may_match(columns) and rows.labels is None,
             on_collapse=self.on_collapse,
             owner=owner,
             n_experts=self.n_experts,
@@ -285,6 +290,11 @@ class BaseMixtureOfExperts(PartsMixin, FittedMixin, BaseEstimator, metaclass=ABC
             seed=seed,
             n_jobs=self.n_jobs,
         )
+
+    def _may_match(self, columns: tuple) -> bool:
+        """Return whether experts of different kinds may be given each other's regions."""
+        given = any(isinstance(own, list) for own in columns)
+        return not given and not getattr(self.gate, "nested", False)
 
     def _routed(self, params: dict) -> dict:
         """Return what metadata routing has for the `fit` of each expert."""

@@ -20,6 +20,7 @@ __all__ = [
     "checked_groups",
     "group_order",
     "offset_rows",
+    "one_each",
     "refuse_missing",
     "responsibilities_of",
     "selected_columns",
@@ -53,7 +54,7 @@ def selected_columns(selection: Any, name: str, source: Any, n_experts: int, own
     """
     if selection is None:
         return None
-    if not _one_each(selection):
+    if not one_each(selection):
         return _positions(selection, name, source, owner)
     if len(selection) != n_experts:
         raise ValueError(
@@ -68,7 +69,7 @@ def selected_columns(selection: Any, name: str, source: Any, n_experts: int, own
     ]
 
 
-def _one_each(selection: Any) -> bool:
+def one_each(selection: Any) -> bool:
     """Return whether this is a list of selections and not of columns."""
     if isinstance(selection, np.ndarray) and selection.ndim == 2:
         return True

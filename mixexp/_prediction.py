@@ -53,7 +53,7 @@ class PredictionMixin:
             dtype=[np.float64, np.float32],
             ensure_all_finite="allow-nan",
         )
-        refusing = self._refusing_missing(batch, self._columns, fitted=True)
+        refusing = self._whole._refusing_missing(batch, self._columns, fitted=True)
         missing = refuse_missing(X, refusing, owner)
         rows = Rows(
             X,
@@ -65,9 +65,14 @@ class PredictionMixin:
         rows.block_rows = PREDICTION_ROWS
         return rows
 
+    @property
+    def _whole(self) -> Any:
+        """The flat mixture of the innermost experts where experts are mixtures, else itself."""
+        return vars(self).get("_flat", self)
+
     def _bank_is_batch(self) -> bool:
         """Return whether experts were fitted one by one."""
-        return not can(self._bank, "gram_weights")
+        return not can(self._whole._bank, "gram_weights")
 
     def _by_group(self, rows: Rows, groups: Any) -> tuple[Rows, np.ndarray, np.ndarray]:
         """Return rows sorted by group, their order, and the group of each of the sorted units."""
@@ -216,6 +221,8 @@ class PredictionMixin:
 
     def _resp(self, X: Any, y: Any, weight: Any, offset: Any, groups: Any) -> np.ndarray:
         """Return responsibilities; where rows are grouped weights are exponents of their rows."""
+        if self._whole is not self:
+            return self._bank.merged(self._whole._resp(X, y, weight, offset, groups))
 
         def block_resp(block: Block) -> np.ndarray:
             log_joint = self._log_joint_block(block)
@@ -254,6 +261,8 @@ class PredictionMixin:
 
     def _density(self, X: Any, y: Any, weight: Any, offset: Any, groups: Any) -> np.ndarray:
         """Return log-densities of rows; of groups, where weights are exponents of their rows."""
+        if self._whole is not self:
+            return self._whole._density(X, y, weight, offset, groups)
         rows = self._new_rows(X, y, offset)
         if groups is not None:
             rows.weight = weight
@@ -397,7 +406,7 @@ class PredictionMixin:
 
     def _n_parameters(self) -> int:
         check_is_fitted(self, "experts_")
-        parts = {"gate": self.gate_, "experts": self._bank}
+        parts = {"gate": self._whole.gate_, "experts": self._whole._bank}
         for name, part in parts.items():
             if not can(part, "n_parameters"):
                 raise ValueError(
@@ -408,18 +417,17 @@ class PredictionMixin:
 
     def _pooled(self, X: Any, offset: Any = None) -> np.ndarray:
         """Return the pooled outputs of the experts."""
+        return self._mapped(self._new_rows(X, offset=offset), self._pooled_block)
+
+    def _pooled_block(self, block: Block) -> np.ndarray:
+        """Return the pooled outputs of a block, (m,) or (m, n_outputs or n_classes)."""
         pool = POOLINGS.get(self.pooling) if isinstance(self.pooling, str) else self.pooling
         if pool is None:
             raise ValueError(
                 f"{type(self).__name__}: pooling={self.pooling!r} is not one of "
                 f"{sorted(POOLINGS)} and not callable."
             )
-        return self._mapped(
-            self._new_rows(X, offset=offset),
-            lambda block: self._checked_pool(
-                pool, self._route_block(block), self._expert_block(block)
-            ),
-        )
+        return self._checked_pool(pool, self._route_block(block), self._expert_block(block))
 
     def _checked_pool(self, pool: Any, weights: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         pooled = np.asarray(pool(weights, outputs))

@@ -310,12 +310,13 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             With mean, variance, pdf, cdf, quantile, interval and sample. Its mean is `predict`
             of the weighted pooling. A noise expert has no part in it.
         """
-        parameters = self._bank.parameters
+        whole = self._whole
+        parameters = whole._bank.parameters
         return MixtureDistribution(
-            self.route(X),
-            self.predict_experts(X, offset=offset),
+            whole.route(X),
+            whole.predict_experts(X, offset=offset),
             parameters if self._y_shape else parameters[..., 0],
-            self._bank.family,
+            whole._bank.family,
         )
 
     def sample_y(

@@ -3,10 +3,19 @@
 from mixexp.gates._constant import ConstantGate
 from mixexp.gates._estimator import EstimatorGate
 from mixexp.gates._hierarchical import HierarchicalGate
+from mixexp.gates._nested import NestedGate
 from mixexp.gates._noise import NoiseGate
 from mixexp.gates._softmax import SoftmaxGate
 
-__all__ = ["GATES", "ConstantGate", "EstimatorGate", "HierarchicalGate", "NoiseGate", "SoftmaxGate"]
+__all__ = [
+    "GATES",
+    "ConstantGate",
+    "EstimatorGate",
+    "HierarchicalGate",
+    "NestedGate",
+    "NoiseGate",
+    "SoftmaxGate",
+]
 
 #: Every gate that needs no argument; the shared tests run over this list.
 GATES = [SoftmaxGate, ConstantGate]

@@ -134,6 +134,10 @@ class TreeGate:
         """Return the tree with its next steps under a bound of the curvature."""
         return self._each(lambda part: part.bounded() if can(part, "bounded") else part)
 
+    def measured(self, rows: Rows) -> Any:
+        """Return the tree for a pass over these rows."""
+        return self._each(lambda part: part.measured(rows) if can(part, "measured") else part)
+
     def trimmed(self) -> Any:
         """Return the tree without what it only knew of the training rows."""
         return self._each(lambda part: part.trimmed() if can(part, "trimmed") else part)
