@@ -21,7 +21,12 @@ from sklearn.linear_model import LogisticRegression
 from mixexp._protocols import Part
 from mixexp.gates import GATES, ConstantGate, SoftmaxGate, _softmax
 
-VARIANTS = [*[gate() for gate in GATES], SoftmaxGate(0), SoftmaxGate(10.0)]
+VARIANTS = [
+    *[gate() for gate in GATES],
+    SoftmaxGate(0),
+    SoftmaxGate(10.0),
+    ConstantGate(usage_prior=0.5),
+]
 NAMES = [str(gate) for gate in VARIANTS]
 
 
@@ -161,6 +166,24 @@ def test_constant_gate_is_the_share_of_the_responsibilities(rng):
     assert_allclose(part.proba_, resp @ weight / weight.sum(), rtol=1e-13)
     assert part.n_parameters == 2
     assert part.log_prior() == 0.0
+
+
+@pytest.mark.parametrize("c", [0.0, 0.5, 20.0])
+def test_usage_prior_of_the_constant_gate(rng, c):
+    weight, resp = rng.exponential(size=80), random_resp(rng, 3, 80, 3.0)
+    rows = make_rows(rng.standard_normal((80, 1)), weight=weight)
+    gate = fit_part(ConstantGate(usage_prior=c).start(rows, 3, None), rows, resp)
+    assert_allclose(gate.proba_, (resp @ weight + c) / (weight.sum() + 3 * c), rtol=1e-12)
+    assert_allclose(gate.log_prior(), c * np.sum(np.log(gate.proba_)), atol=1e-15)
+    top = expected_log_prob(gate, rows, resp)
+    for _ in range(10):
+        other = gate.set_parameters(gate.get_parameters() + 0.1 * rng.standard_normal(3))
+        assert expected_log_prob(other, rows, resp) < top
+
+
+def test_wrong_usage_prior_of_the_constant_gate(rng):
+    with pytest.raises(ValueError, match=r"ConstantGate: usage_prior must be .* got -1"):
+        ConstantGate(usage_prior=-1).start(make_rows(rng.standard_normal((9, 1))), 2, None)
 
 
 # ---------------------------------------------------------------- the softmax gate
