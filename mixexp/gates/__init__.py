@@ -2,10 +2,18 @@
 
 from mixexp.gates._constant import ConstantGate
 from mixexp.gates._estimator import EstimatorGate
+from mixexp.gates._gaussian import GaussianGate
 from mixexp.gates._noise import NoiseGate
 from mixexp.gates._softmax import SoftmaxGate
 
-__all__ = ["GATES", "ConstantGate", "EstimatorGate", "NoiseGate", "SoftmaxGate"]
+__all__ = [
+    "GATES",
+    "ConstantGate",
+    "EstimatorGate",
+    "GaussianGate",
+    "NoiseGate",
+    "SoftmaxGate",
+]
 
 #: Every gate that needs no argument; the shared tests run over this list.
-GATES = [SoftmaxGate, ConstantGate]
+GATES = [SoftmaxGate, ConstantGate, GaussianGate]

@@ -118,6 +118,11 @@ class SoftmaxGate(BaseEstimator):
         )
 
     @property
+    def takes_missing(self) -> bool:
+        """Whether NaN is not refused."""
+        return self.missing != "error"
+
+    @property
     def _penalty(self) -> np.ndarray:
         return self.design.penalty(self.alpha)
 
