@@ -24,6 +24,7 @@ from mixexp._em import FALL_TOL, Problem, State, evaluate, run_em
 from mixexp._protocols import Sums, can
 from mixexp._search import START_STEPS
 from mixexp.gates import ConstantGate, GaussianGate, NoiseGate, SoftmaxGate
+from mixexp.gates._covariances import _cholesky
 
 TYPES = ["full", "tied", "diag", "spherical"]
 
@@ -220,6 +221,30 @@ def test_collinear_columns_and_next_to_no_prior(rng, kind):
         log_prob = log_prob_of(gate, rows)
         assert np.all(np.isfinite(log_prob))
         assert_allclose(np.exp(log_prob).sum(axis=0), 1.0, rtol=1e-12)
+
+
+def test_clusters_of_copies_and_next_to_no_prior(rng, kind):
+    # rounding leaves scatters on either side of 0
+    for _ in range(10):
+        z = rng.integers(4, size=80)
+        rows = make_rows(rng.standard_normal((4, 2))[z] + 3.0)
+        resp = np.equal(z, np.arange(4)[:, None]).astype(float)
+        gate = fit_part(GaussianGate(kind, alpha=1e-25).start(rows, 4, None), rows, resp, 2)
+        assert np.all(np.isfinite(gate.get_parameters()))
+        assert_allclose(np.exp(log_prob_of(gate, rows)), resp, atol=1e-12)
+
+
+def test_the_factor_of_a_matrix_that_rounding_left_without_a_rank(rng):
+    direction = rng.standard_normal(4)
+    for least in (1e-10, 1e-20):
+        matrix = np.outer(direction, direction) - 1e-16 * np.eye(4)
+        factor = _cholesky(matrix, least)
+        assert_array_equal(factor, np.tril(factor))
+        assert np.all(np.diagonal(factor) > 0)
+        values = np.linalg.svd(factor, compute_uv=False) ** 2
+        assert np.all(values > least * (1 - 1e-5))
+        assert_allclose(values[1:], least, rtol=1e-5, atol=1e-14)  # rounding of the matrix
+        assert_allclose(factor @ factor.T, matrix, atol=2 * least + 1e-14)
 
 
 def test_an_expert_without_mass_keeps_its_cluster(rng, kind):
@@ -591,9 +616,12 @@ def test_a_tied_gate_is_linear(rng):
         scores = new @ coef.T + level
         expected = (scores - logsumexp(scores, axis=1, keepdims=True)).T
         assert_allclose(log_gate, expected, rtol=1e-8, atol=1e-8)
+        if size <= 1e12:
+            density = logsumexp(log_clusters(new, *fitted_clusters(model)), axis=1)
+            assert_allclose(marginal_of(model.gate_, Rows(new)), density, rtol=1e-10)
 
 
-@pytest.mark.parametrize("size", [1e6, 1e20, 1e99, 1e101, 1e150])
+@pytest.mark.parametrize("size", [1e6, 1e20, 1e99, 1e101, 1e150, 1e200])
 def test_far_from_the_data(rng, kind, size):
     X, y, z = joint_problem(rng, 200)
     model = MixtureOfExpertsRegressor(n_experts=3, gate=GaussianGate(kind), init=z).fit(X, y)
