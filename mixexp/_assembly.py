@@ -193,6 +193,7 @@ class PartsMixin:
         experts = self._templates()
         gate = getattr(self.gate, "estimator", self.gate)
         takes = all(takes_missing(expert) for expert in experts)
+        takes = takes and getattr(gate, "takes_missing", True)
         return bool(experts) and takes and (not hasattr(gate, "fit") or takes_missing(gate))
 
     def _refusing_missing(self, batch: bool, columns: tuple, *, fitted: bool) -> list:
@@ -214,7 +215,7 @@ class PartsMixin:
         gate = getattr(self.gate, "estimator", self.gate)
         if hasattr(gate, "fit") and not may_take_missing(gate):
             who.append((f"gate {name_of(gate)}", gate_columns))
-        if getattr(self.gate, "missing", None) == "error":
+        if not getattr(self.gate, "takes_missing", True):
             who.append((f"gate {self.gate!r}", gate_columns))
         return who
 

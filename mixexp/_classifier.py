@@ -92,7 +92,8 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         methods but those of `experts_` themselves use the calibrated ones.
     lower_bound_ : float
         Mean log-likelihood plus log-priors, per unit of sample weight, of the fitted parameters;
-        with hard assignment, that of the classification likelihood.
+        with hard assignment, that of the classification likelihood; with a generative gate
+        (`GaussianGate`), that of the joint density of x and y.
     lower_bounds_ : ndarray of shape (n_iter_,)
         The bound after every iteration.
     n_iter_, n_passes_ : int

@@ -195,6 +195,8 @@ class EStep:
         if unit.labels is not None:
             _keep_known(log_joint, unit.labels)
         unit_resp, objective = self.assigner(log_joint, unit, self.step)
+        if can(self.state.gate, "log_marginal"):  # p(x) is the same for all experts
+            objective = objective + self.state.gate.log_marginal(unit)
         value = float(objective.sum() if unit.weight is None else objective @ unit.weight)
         resp = block.of_rows(unit_resp)
         self.mass += np.add.reduce(unit_resp, axis=1)

@@ -125,6 +125,8 @@ def weighted_gram(
     n_products = p * (p + 1) // 2
     tile = max(64, TILE_ITEMS // n_products)
     gram = np.zeros((len(weights), n_products))
+    if not len(weights):
+        return gram
     buffer = np.empty((n_products, min(tile, m)))
     for start in range(0, m, tile):
         part = design[:, start : start + tile]

@@ -11,6 +11,11 @@ Optional capabilities are found by name and asked for with `can`:
     Write the weight rows (q, m) whose Gram matrix Σ_i w_qi x_i x_iᵀ the part needs on its
     ``design``. The engine stacks the requests of parts with the same design into one matrix
     product and adds the packed result to the part's statistics under ``"gram"``.
+    ``n_gram_weights`` may be 0.
+``log_marginal(block)``
+    Only of a generative gate, which is a model of x too: log p(x), (m,), of the rows of a block
+    that its ``log_prob`` has seen. The E-step adds it to the objective, which then is the joint
+    log p(x, y), and the gate's M-step climbs Σ r (log g + log p(x)). It changes no responsibility.
 ``get_parameters()`` and ``set_parameters(v)``
     A flat, unconstrained vector; ``set_parameters`` returns a new part.
 ``toward(new, t)``
@@ -34,6 +39,8 @@ Optional capabilities are found by name and asked for with `can`:
 ``arranged(resp, rows)``
     The order of regions, given by responsibilities (K, n), that suits a gate best, where its
     experts are not exchangeable.
+``takes_missing``
+    False where a gate takes no NaN, which is then refused by name.
 ``matching(statistics, rows)``
     The region that each expert of a bank fits best, where experts differ in kind.
 """

@@ -92,7 +92,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         Whether `lower_bound_` is an out-of-fold score.
     lower_bound_ : float
         Mean log-likelihood plus log-priors, per unit of sample weight, of the fitted parameters;
-        with hard assignment, that of the classification likelihood.
+        with hard assignment, that of the classification likelihood; with a generative gate
+        (`GaussianGate`), that of the joint density of x and y.
     lower_bounds_ : ndarray of shape (n_iter_,)
         The bound after every iteration.
     n_iter_, n_passes_ : int

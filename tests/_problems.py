@@ -7,6 +7,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp._blocks import Rows
 from mixexp._em import State, fit_at, sweep
+from mixexp._protocols import can
 from mixexp.experts import linear_bank
 from mixexp.families import Gaussian
 from mixexp.gates import ConstantGate, SoftmaxGate
@@ -77,12 +78,17 @@ def statistics_of(part, rows, resp):
 
 
 def expected_log_prob(part, rows, resp):
-    """Return Σ_i w_i Σ_k r_ik log p_k(i) + log prior: what an M-step of a part climbs."""
+    """Return Σ_i w_i Σ_k r_ik log p_k(i) + log prior: what an M-step of a part climbs.
+
+    That of a generative gate climbs the joint density: log p(x) is added.
+    """
     total = part.log_prior()
     for block in rows.blocks():
         here = resp[:, block.start : block.stop]
         here = here if block.weight is None else here * block.weight
         total += float(np.sum(here * part.log_prob(block)))
+        if can(part, "log_marginal"):
+            total += float(np.sum(here * part.log_marginal(block)))
     return total
 
 

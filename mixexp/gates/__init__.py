@@ -2,6 +2,7 @@
 
 from mixexp.gates._constant import ConstantGate
 from mixexp.gates._estimator import EstimatorGate
+from mixexp.gates._gaussian import GaussianGate
 from mixexp.gates._hierarchical import HierarchicalGate
 from mixexp.gates._nested import NestedGate
 from mixexp.gates._noise import NoiseGate
@@ -13,9 +14,10 @@ __all__ = [
     "EstimatorGate",
     "HierarchicalGate",
     "NestedGate",
+    "GaussianGate",
     "NoiseGate",
     "SoftmaxGate",
 ]
 
 #: Every gate that needs no argument; the shared tests run over this list.
-GATES = [SoftmaxGate, ConstantGate]
+GATES = [SoftmaxGate, ConstantGate, GaussianGate]

@@ -8,7 +8,7 @@ import numpy as np
 
 from mixexp._blocks import Block, Rows
 from mixexp._protocols import evolve
-from mixexp.gates._checks import check_number
+from mixexp.gates._checks import USAGE_REMEDY, check_number
 
 __all__ = ["BalancedGate", "balanced"]
 
@@ -18,7 +18,7 @@ SMALLEST_USAGE = 1e-12
 
 def balanced(gate: Any, strength: float) -> Any:
     """Return a gate at its start under a Dirichlet prior on usage; 0 is no prior."""
-    check_number(gate, "usage_prior", lowest=0.0, remedy="Use 0 for no prior on usage.")
+    check_number(gate, "usage_prior", lowest=0.0, remedy=USAGE_REMEDY)
     return BalancedGate(gate, float(strength)) if strength > 0 else gate
 
 

@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["check_number"]
+__all__ = ["USAGE_REMEDY", "check_number"]
+
+#: What to do about a bad `usage_prior`.
+USAGE_REMEDY = "Use 0 for no prior, or the number of rows that each expert is credited with."
 
 
 def check_number(

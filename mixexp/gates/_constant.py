@@ -9,15 +9,20 @@ from sklearn.base import BaseEstimator
 
 from mixexp._blocks import Block, Rows
 from mixexp._protocols import Sums, evolve
+from mixexp.gates._checks import USAGE_REMEDY, check_number
+from mixexp.gates._usage import log_usage_prior, shares
 
 __all__ = ["ConstantGate"]
-
-#: Smallest gate probability: its logarithm stays finite for an expert that has no rows.
-SMALLEST = 1e-300
 
 
 class ConstantGate(BaseEstimator):
     """The same gate probabilities everywhere: a mixture of regressions.
+
+    Parameters
+    ----------
+    usage_prior : float, default=0.0
+        Strength c ≥ 0 of a Dirichlet prior, with log-prior c Σ_k log g_k, on how often experts are
+        used: every expert is credited with c rows, g_k = (N_k + c) / (N + K c).
 
     Attributes
     ----------
@@ -45,8 +50,12 @@ class ConstantGate(BaseEstimator):
     #: Needs no features: they may differ within groups.
     featureless = True
 
+    def __init__(self, *, usage_prior: float = 0.0):
+        self.usage_prior = usage_prior
+
     def start(self, rows: Rows, n_experts: int, columns: Any) -> ConstantGate:
         """Return a gate in which all experts are equally likely."""
+        check_number(self, "usage_prior", lowest=0.0, remedy=USAGE_REMEDY)
         return evolve(self, proba_=np.full(n_experts, 1.0 / n_experts))
 
     @property
@@ -59,8 +68,8 @@ class ConstantGate(BaseEstimator):
         return np.repeat(np.log(self.proba_)[:, None], block.n_rows, axis=1)
 
     def log_prior(self) -> float:
-        """Return 0: nothing is penalised."""
-        return 0.0
+        """Return the log-prior of the usage."""
+        return log_usage_prior(self.proba_, self.usage_prior)
 
     def statistics(self, block: Block, resp: np.ndarray) -> Sums:
         """Return the experts' weights."""
@@ -68,8 +77,7 @@ class ConstantGate(BaseEstimator):
 
     def update(self, statistics: Sums, rows: Rows) -> ConstantGate:
         """Return the gate after the M-step."""
-        share = np.maximum(statistics["mass"] / statistics["mass"].sum(), SMALLEST)
-        return evolve(self, proba_=share)
+        return evolve(self, proba_=shares(statistics["mass"], self.usage_prior))
 
     def get_parameters(self) -> np.ndarray:
         """Return centred log-probabilities."""
@@ -78,10 +86,8 @@ class ConstantGate(BaseEstimator):
 
     def set_parameters(self, vector: np.ndarray) -> ConstantGate:
         """Return the gate with these log-probabilities up to a constant."""
-        proba = np.exp(vector - vector.max())
-        return evolve(self, proba_=np.maximum(proba / proba.sum(), SMALLEST))
+        return evolve(self, proba_=shares(np.exp(vector - vector.max())))
 
     def select(self, experts: np.ndarray) -> ConstantGate:
         """Return the gate between some experts, in this order."""
-        share = self.proba_[experts]
-        return evolve(self, proba_=np.maximum(share / share.sum(), SMALLEST))
+        return evolve(self, proba_=shares(self.proba_[experts]))

@@ -106,6 +106,11 @@ class HierarchicalGate(TreeGate, BaseEstimator):
         return balanced(gate, self.usage_prior)
 
     @property
+    def takes_missing(self) -> bool:
+        """Whether the columns may hold NaN."""
+        return self.missing != "error"
+
+    @property
     def ordered(self) -> bool:
         """Whether experts have places, so that they are not exchangeable."""
         return isinstance(self.branching, Sequence) and len(self.branching) > 1

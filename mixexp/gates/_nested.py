@@ -32,6 +32,11 @@ class NestedGate(TreeGate, BaseEstimator):
         self.paths = paths
         self.gates = gates
 
+    @property
+    def takes_missing(self) -> bool:
+        """Whether the columns may hold NaN."""
+        return all(getattr(gate, "takes_missing", True) for gate in self.gates.values())
+
     def start(self, rows: Rows, n_experts: int, columns: Any) -> NestedGate:
         """Return a gate for these rows in which all experts of a mixture are equally likely."""
         nodes = {}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mixexp._blocks import Block, Rows
-from mixexp._protocols import evolve
+from mixexp._protocols import can, evolve
 
 __all__ = ["NoiseGate"]
 
@@ -22,6 +22,11 @@ class NoiseGate:
     probability next to experts whose regions have sharp borders. The share's M-step is in closed
     form; the inner gate's is that for rows of weight w (1 − r_noise). All that is not about the
     noise is asked of the inner gate.
+
+    A generative inner gate is a model of x too, and the x of noise is drawn from the same p(x) as
+    any other. Noise then says nothing about which cluster x is from: log p(x), written as
+    log Σ_k exp(log a_k N_k(x)), is bounded from below by Jensen's inequality at the present g̃(x),
+    and the inner gate's M-step is that for responsibilities r_k + r_noise g̃_k(x), on full weights.
 
     Parameters
     ----------
@@ -69,9 +74,10 @@ class NoiseGate:
             return lambda *args: evolve(self, inner=found(*args))
         return found
 
-    @staticmethod
-    def _of_experts(block: Block, resp: np.ndarray) -> tuple[Block, np.ndarray]:
-        """Return block and responsibilities without the part that is noise."""
+    def _of_experts(self, block: Block, resp: np.ndarray) -> tuple[Block, np.ndarray]:
+        """Return block and responsibilities without the part that is noise, or with it shared."""
+        if can(self.inner, "log_marginal"):
+            return block, resp[:-1] + resp[-1] * block.recall(self)
         return block.reweighted(resp[:-1].sum(axis=0)), resp[:-1]
 
     @property
@@ -86,7 +92,10 @@ class NoiseGate:
 
     def log_prob(self, block: Block) -> np.ndarray:
         """Return log g_k(x) with that of the noise last, (K + 1, m)."""
-        log_prob = self.inner.log_prob(block) + np.log1p(-self.noise_share_)
+        log_prob = self.inner.log_prob(block)
+        if can(self.inner, "log_marginal"):
+            block.keep(self, np.exp(log_prob))
+        log_prob = log_prob + np.log1p(-self.noise_share_)
         noise = np.full((1, block.n_rows), np.log(self.noise_share_))
         return np.concatenate([log_prob, noise])
 

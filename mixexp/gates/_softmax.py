@@ -137,6 +137,11 @@ class SoftmaxGate(BaseEstimator):
         return balanced(gate, self.usage_prior)
 
     @property
+    def takes_missing(self) -> bool:
+        """Whether NaN is not refused."""
+        return self.missing != "error"
+
+    @property
     def _penalty(self) -> np.ndarray:
         return self.design.penalty(self.alpha)
 

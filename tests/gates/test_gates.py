@@ -19,9 +19,17 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
 from mixexp._protocols import Part
-from mixexp.gates import GATES, ConstantGate, SoftmaxGate, _softmax
+from mixexp.gates import GATES, ConstantGate, GaussianGate, SoftmaxGate, _softmax
 
-VARIANTS = [*[gate() for gate in GATES], SoftmaxGate(0), SoftmaxGate(10.0)]
+VARIANTS = [
+    *[gate() for gate in GATES],
+    SoftmaxGate(0),
+    SoftmaxGate(10.0),
+    ConstantGate(usage_prior=0.5),
+    GaussianGate("tied"),
+    GaussianGate("diag", usage_prior=0.5),
+    GaussianGate("spherical"),
+]
 NAMES = [str(gate) for gate in VARIANTS]
 
 
@@ -70,7 +78,8 @@ def test_statistics_add_over_blocks(gate, rng, weighted):
     cut = statistics_of(part, rows, resp)
     assert set(cut) == set(whole)
     for name, value in whole.items():
-        assert_allclose(cut[name], value, rtol=1e-10, atol=1e-10 * np.abs(value).max())
+        size = np.abs(value).max(initial=0.0)  # a gate may ask for no Gram matrices
+        assert_allclose(cut[name], value, rtol=1e-10, atol=1e-10 * size)
 
 
 def test_weights_are_repetitions(gate, rng):
@@ -111,7 +120,8 @@ def test_parameters_round_trip(gate, rng):
     rows, _, part = started(gate, rng, steps=3)
     vector = part.get_parameters()
     assert vector.ndim == 1
-    assert_allclose(vector.sum(), 0.0, atol=1e-10)  # centred
+    shared = vector[:3] if isinstance(gate, GaussianGate) else vector
+    assert_allclose(shared.sum(), 0.0, atol=1e-10)  # centred; means and covariances have no need
     again = part.start(rows, 3, None).set_parameters(vector.copy())
     assert_allclose(again.get_parameters(), vector, atol=1e-14)
     assert_allclose(all_log_prob(again, rows), all_log_prob(part, rows), atol=1e-12)
@@ -161,6 +171,24 @@ def test_constant_gate_is_the_share_of_the_responsibilities(rng):
     assert_allclose(part.proba_, resp @ weight / weight.sum(), rtol=1e-13)
     assert part.n_parameters == 2
     assert part.log_prior() == 0.0
+
+
+@pytest.mark.parametrize("c", [0.0, 0.5, 20.0])
+def test_usage_prior_of_the_constant_gate(rng, c):
+    weight, resp = rng.exponential(size=80), random_resp(rng, 3, 80, 3.0)
+    rows = make_rows(rng.standard_normal((80, 1)), weight=weight)
+    gate = fit_part(ConstantGate(usage_prior=c).start(rows, 3, None), rows, resp)
+    assert_allclose(gate.proba_, (resp @ weight + c) / (weight.sum() + 3 * c), rtol=1e-12)
+    assert_allclose(gate.log_prior(), c * np.sum(np.log(gate.proba_)), atol=1e-15)
+    top = expected_log_prob(gate, rows, resp)
+    for _ in range(10):
+        other = gate.set_parameters(gate.get_parameters() + 0.1 * rng.standard_normal(3))
+        assert expected_log_prob(other, rows, resp) < top
+
+
+def test_wrong_usage_prior_of_the_constant_gate(rng):
+    with pytest.raises(ValueError, match=r"ConstantGate: usage_prior must be .* got -1"):
+        ConstantGate(usage_prior=-1).start(make_rows(rng.standard_normal((9, 1))), 2, None)
 
 
 # ---------------------------------------------------------------- the softmax gate

@@ -1,0 +1,33 @@
+"""How often experts are used: shares of the weight, with a prior that keeps them from 0."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["SMALLEST", "log_usage_prior", "shares"]
+
+#: Smallest share: its logarithm stays finite for an expert that has no rows.
+SMALLEST = 1e-300
+
+
+def shares(mass: np.ndarray, prior: float = 0.0) -> np.ndarray:
+    """Return (N_k + c) / (N + K c), which maximises Σ_k (N_k + c) log a_k; no less than SMALLEST.
+
+    Parameters
+    ----------
+    mass : (K,)
+        Weights of the experts, N_k.
+    prior : float
+        c.
+
+    Returns
+    -------
+    (K,)
+    """
+    credited = mass + prior
+    return np.maximum(credited / credited.sum(), SMALLEST)
+
+
+def log_usage_prior(proba: np.ndarray, prior: float) -> float:
+    """Return c Σ_k log a_k, 0 where there is no prior."""
+    return prior * float(np.log(proba).sum()) if prior else 0.0
