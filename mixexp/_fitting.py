@@ -27,6 +27,7 @@ from mixexp._compat import BaseSearchCV, request_weights, routing_enabled
 from mixexp._sketch import hashed_uniform, row_hashes
 
 __all__ = [
+    "adds_by_class",
     "drawn_rows",
     "effective_size",
     "fit_estimator",
@@ -40,6 +41,9 @@ __all__ = [
     "takes_sparse",
     "takes_weights",
 ]
+
+#: Classifiers of sklearn.naive_bayes, by name: to import them takes time.
+ADDS_BY_CLASS = ("BernoulliNB", "ComplementNB", "GaussianNB", "MultinomialNB")
 
 #: Rows with less than this share of the largest weight are not handed to an estimator.
 NEGLIGIBLE = 1e-10
@@ -70,6 +74,12 @@ def name_of(estimator: Any) -> str:
     inner = innermost(estimator)
     outer = type(estimator).__name__
     return outer if inner is estimator else f"{outer}({type(inner).__name__})"
+
+
+def adds_by_class(estimator: Any) -> bool:
+    """Return whether `partial_fit` adds weighted sums by class, so that any order gives the fit."""
+    kind = type(estimator)
+    return kind.__module__ == "sklearn.naive_bayes" and kind.__name__ in ADDS_BY_CLASS
 
 
 def takes_weights(estimator: Any) -> bool:

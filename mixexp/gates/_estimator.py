@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
-from sklearn.base import BaseEstimator, is_classifier
+from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.dummy import DummyClassifier
 
 from mixexp._blocks import Block, Rows
 from mixexp._fitting import (
+    adds_by_class,
     drawn_rows,
     effective_size,
     fit_estimator,
@@ -36,7 +37,8 @@ class EstimatorGate(BaseEstimator):
     """A classifier of the responsible expert, fitted anew in each M-step.
 
     Every row is given to the classifier once for each expert that is responsible for it, with
-    the expert as its label and the responsibility as its weight. A classifier without
+    the expert as its label and the responsibility as its weight. Naive Bayes classifiers, whose
+    sums over rows add up, see the rows once for each expert without a copy. A classifier without
     `sample_weight` gets every row once, with a label drawn by responsibility.
 
     The lower bound of such a mixture need not climb; the best state is returned. With
@@ -170,6 +172,8 @@ class EstimatorGate(BaseEstimator):
 
     def _fit_one(self, fold: int | None, rows: Rows, drawn: Any) -> Any:
         trained = np.ones(rows.n_rows, dtype=bool) if fold is None else self._folds != fold
+        if adds_by_class(self.estimator):
+            return self._fit_by_class(rows, slice(None) if fold is None else trained)
         weight: np.ndarray | None = None
         if drawn is None:
             enough = self._resp > NEGLIGIBLE_LABEL * self._resp.sum(axis=0)
@@ -185,6 +189,18 @@ class EstimatorGate(BaseEstimator):
         estimator = seeded(self.estimator, self._fitting[1])
         X = rows.take(ids, self.columns)
         return fit_estimator(estimator, X, labels, weight, previous=self._models.get(fold))
+
+    def _fit_by_class(self, rows: Rows, trained: Any) -> Any:
+        """Return a classifier whose sums over rows are added up label by label, without copies."""
+        ids = trained if isinstance(trained, slice) else np.flatnonzero(trained)
+        X = rows.take(ids, self.columns)
+        resp = self._resp[:, trained]
+        present = np.flatnonzero(resp.sum(axis=1) > NEGLIGIBLE_LABEL * resp.sum())
+        estimator = clone(self.estimator)
+        for label in present:
+            labels = np.full(X.shape[0], label)
+            estimator.partial_fit(X, labels, classes=present, sample_weight=resp[label])
+        return estimator
 
     def select(self, experts: np.ndarray) -> EstimatorGate:
         """Return the gate between some experts, in this order; it is fitted again from them.

@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier, RadiusNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.svm import LinearSVC
@@ -40,6 +41,31 @@ def started(estimator, rows, k, n_folds=0):
 
 def all_log_prob(gate, rows):
     return np.concatenate([gate.log_prob(block) for block in rows.blocks()], axis=1)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [GaussianNB(), MultinomialNB(alpha=0.5), BernoulliNB(binarize=1.0), ComplementNB()],
+    ids=lambda estimator: type(estimator).__name__,
+)
+@pytest.mark.parametrize("n_folds", [0, 3])
+def test_naive_bayes_is_that_of_replicated_rows_without_copies(rng, estimator, n_folds):
+    X, weight = rng.exponential(size=(90, 3)), rng.exponential(size=90)
+    rows = Rows(X, None, weight, training=True)
+    resp = rng.dirichlet(np.ones(3), 90).T * weight
+    resp[1] = 0.0  # an expert without rows
+    gate = started(estimator, rows, 3, n_folds)
+    seen = []
+    take = rows.take
+    rows.take = lambda *ids: seen.append(take(*ids)) or seen[-1]
+    gate = gate.update([resp], rows).finished(rows)
+    assert max(len(X) for X in seen) == 90
+    assert any(np.shares_memory(own, X) for own in seen)
+    labels, ids = np.nonzero(resp)
+    alone = clone(estimator).fit(X[ids], labels, sample_weight=resp[labels, ids])
+    assert_allclose(gate.estimator_.predict_proba(X), alone.predict_proba(X), rtol=1e-6)
+    assert_array_equal(gate.estimator_.classes_, [0, 2])
+    assert_allclose(np.exp(all_log_prob(gate.trimmed(), Rows(X))).sum(axis=0), 1.0)
 
 
 @pytest.mark.parametrize("n_folds", [0, 4])
