@@ -20,4 +20,4 @@ __all__ = [
 ]
 
 #: Every gate that needs no argument; the shared tests run over this list.
-GATES = [SoftmaxGate, ConstantGate, GaussianGate]
+GATES = [SoftmaxGate, ConstantGate, GaussianGate, HierarchicalGate]
