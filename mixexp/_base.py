@@ -50,7 +50,7 @@ from mixexp.experts import (
     named,
     with_params,
 )
-from mixexp.partitions import PARTITIONS, FromEstimator
+from mixexp.partitions import PARTITIONS, FromEstimator, GivenStart
 from mixexp.routing import POOLINGS
 
 __all__ = ["BaseMixtureOfExperts"]
@@ -73,7 +73,12 @@ class BaseMixtureOfExperts(PartsMixin, PredictionMixin, BaseEstimator, metaclass
         "gate_features": "no_validation",
         "noise_expert": ["boolean"],
         "pooling": [StrOptions(set(POOLINGS)), callable],
-        "init": [StrOptions(set(PARTITIONS)), "array-like", HasMethods(["fit_predict"])],
+        "init": [
+            StrOptions(set(PARTITIONS)),
+            "array-like",
+            HasMethods(["fit_predict"]),
+            HasMethods(["responsibilities"]),
+        ],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "assignment": [StrOptions(set(ASSIGNERS))],
         "cross_fit": [StrOptions({"auto"}), "boolean", Interval(Integral, 2, None, closed="left")],
@@ -205,7 +210,8 @@ class BaseMixtureOfExperts(PartsMixin, PredictionMixin, BaseEstimator, metaclass
         gate_columns = select(self.gate_features, "gate_features")
         batch = self._is_batch(family)
         batch_gate = self._batch_gate()
-        needed = batch or batch_gate is not None or hasattr(self.init, "fit_predict")
+        own_start = hasattr(self.init, "fit_predict") or hasattr(self.init, "responsibilities")
+        needed = batch or batch_gate is not None or own_start
         columns = expert_columns, gate_columns
         missing = refuse_missing(X, self._refusing_missing(batch, columns, fitted=False), owner)
         width = len(classes) if classes is not None else int(np.prod(y.shape[1:]))
@@ -302,6 +308,13 @@ class BaseMixtureOfExperts(PartsMixin, PredictionMixin, BaseEstimator, metaclass
             return PARTITIONS[self.init]()
         if hasattr(self.init, "fit_predict"):
             return FromEstimator(self.init, owner)
+        if hasattr(self.init, "gate_proba"):  # its `responsibilities` are something else
+            raise TypeError(
+                f"{owner}: init is a mixture, {type(self.init).__name__}. To set out from it, give "
+                "init=mixture.responsibilities(X, y)."
+            )
+        if hasattr(self.init, "responsibilities"):
+            return GivenStart(self.init, owner)
         return responsibilities_of(self.init, X.shape[0], self.n_experts, owner)
 
     def _store(self, run: Run, rows: Rows, frames: bool) -> None:

@@ -30,12 +30,14 @@ Optional capabilities are found by name and asked for with `can`:
     The same part without what it only knew of the training rows.
 ``matching(statistics, rows)``
     The region that each expert of a bank fits best, where experts differ in kind.
+``without_noise()``
+    A gate without the share of the noise expert.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -48,6 +50,7 @@ __all__ = [
     "Gate",
     "Part",
     "Partition",
+    "ShortRun",
     "StartContext",
     "Sums",
     "can",
@@ -162,11 +165,30 @@ class Family(Protocol):
         """Return parameters from statistics and the experts' weight (K,)."""
 
 
+class ShortRun(NamedTuple):
+    """What a start learns from a few EM iterations.
+
+    `resp` (k, n) are responsibilities, `bound` the lower bound, `log_density` (n,) is
+    log p(y | x), a group's divided among its rows; `flagged` says whether a dispersion is on its
+    floor, so that the bound means little.
+    """
+
+    resp: np.ndarray
+    bound: float
+    log_density: np.ndarray
+    flagged: bool
+
+
 class StartContext(Protocol):
-    """What a start may ask for."""
+    """What a start may ask for.
+
+    `turn` counts the starts of a fit: the first one, 0, may do what is best, the others may differ
+    from it.
+    """
 
     rows: Rows
     n_experts: int
+    turn: int
 
     @property
     def features(self) -> np.ndarray:
@@ -181,6 +203,9 @@ class StartContext(Protocol):
 
     def deviance(self, bank: Any) -> np.ndarray:
         """Return every expert's misfit of every row, (K, n)."""
+
+    def short_run(self, resp: np.ndarray, n_iter: int) -> ShortRun:
+        """Return the end of a short EM run of the first k experts, from responsibilities (k, n)."""
 
 
 class Partition(Protocol):

@@ -6,7 +6,7 @@ the highest likelihood in multivariate Gaussian mixture models, CSDA 41.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +17,7 @@ from mixexp._assign import Assigner, Soft
 from mixexp._blocks import Rows
 from mixexp._collapse import LongRun, long_run
 from mixexp._em import EStep, Problem, Run, State, fit_at, m_step, run_em, sweep
-from mixexp._protocols import can
+from mixexp._protocols import ShortRun, can
 
 __all__ = ["Restart", "Search", "search"]
 
@@ -129,6 +129,8 @@ class Context:
     rows: Rows
     n_experts: int
     bank: Any
+    gate: Any = None
+    turn: int = 0
 
     @cached_property
     def features(self) -> np.ndarray:
@@ -152,6 +154,34 @@ class Context:
     def deviance(self, bank: Any) -> np.ndarray:
         """Return every expert's misfit of every row, (K, n)."""
         return np.concatenate([bank.deviance(block) for block in self.rows.blocks()], axis=1)
+
+    def short_run(self, resp: np.ndarray, n_iter: int) -> ShortRun:
+        """Return the end of a short EM run of the first k experts, from responsibilities (k, n)."""
+        rows, own = self.rows, np.arange(len(resp))
+        if can(self.gate, "select"):
+            gate = self.gate.select(own)
+        else:
+            gate = self.gate.start(rows.units, len(own), None)
+        state = State(gate, self.bank.select(own))
+        state = fit_at(state, rows, rows.shared(resp), START_STEPS)
+        run = run_em(Problem(rows, Soft(), n_iter, ROUND_TOL), state)
+        resp, log_density = _posterior(run.state, rows)
+        return ShortRun(resp, run.bound, log_density, bool(_flags(run.state)))
+
+
+def _posterior(state: State, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Return responsibilities (k, n) and log p(y | x) (n,), a group's divided among its rows."""
+    resp, density = [], []
+    for block in rows.blocks():
+        log_joint = block.of_units(state.bank.log_prob(block)) + state.gate.log_prob(block.unit)
+        total = np.logaddexp.reduce(log_joint, axis=0)
+        resp.append(np.exp(log_joint - total))
+        density.append(total)
+    shares, values = np.concatenate(resp, axis=1), np.concatenate(density)
+    if rows.groups is None:
+        return shares, values
+    sizes = np.bincount(rows.groups)
+    return np.repeat(shares, sizes, axis=1), np.repeat(values / sizes, sizes)
 
 
 def search(task: Search) -> tuple[Run, list[Restart]]:
@@ -234,9 +264,11 @@ def _candidates(task: Search, bank: Any) -> list[_Candidate]:
         state = fit_at(State(task.gate, bank), task.rows, resp, START_STEPS)
         return [_Candidate(state, Restart((task.seed,), -np.inf, 0))]
     n_init = task.n_init if task.start.random and task.n_experts > 1 else 1
-    context = Context(task.sketch, task.n_experts, bank)
+    context = Context(task.sketch, task.n_experts, bank, _plain_gate(task))
     parallel = Parallel(n_jobs=task.n_jobs, prefer="threads")
-    candidates = parallel(delayed(_one_start)(task, context, (task.seed, s)) for s in range(n_init))
+    candidates = parallel(
+        delayed(_one_start)(task, replace(context, turn=s), (task.seed, s)) for s in range(n_init)
+    )
     running = candidates if n_init > 1 else []
     for done in range(1, _rounds(task, bank) + 1):
         runs = parallel(delayed(_short_run)(task, candidate.state) for candidate in running)
@@ -249,6 +281,12 @@ def _candidates(task: Search, bank: Any) -> list[_Candidate]:
             if len(running) == 1 and running[0].record.bound == best:
                 break
     return candidates
+
+
+def _plain_gate(task: Search) -> Any:
+    """Return the gate of the experts alone, all of them exchangeable."""
+    gate = task.gate.without_noise() if can(task.gate, "without_noise") else task.gate
+    return gate.flat(task.sketch.units) if can(gate, "flat") else gate
 
 
 def _rounds(task: Search, bank: Any) -> int:

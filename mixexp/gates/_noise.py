@@ -72,6 +72,10 @@ class NoiseGate:
         """Return block and responsibilities without the part that is noise."""
         return block.reweighted(resp[:-1].sum(axis=0)), resp[:-1]
 
+    def without_noise(self) -> Any:
+        """Return the inner gate."""
+        return self.inner
+
     @property
     def monotone(self) -> bool:
         """Whether the inner gate is."""
