@@ -49,7 +49,7 @@ from mixexp.experts import (
     named,
     with_params,
 )
-from mixexp.partitions import PARTITIONS, FromEstimator
+from mixexp.partitions import PARTITIONS, FromEstimator, GivenStart
 from mixexp.routing import POOLINGS
 
 __all__ = ["BaseMixtureOfExperts"]
@@ -66,7 +66,12 @@ class BaseMixtureOfExperts(PartsMixin, NestedMixin, BaseEstimator, metaclass=ABC
         "gate_features": "no_validation",
         "noise_expert": ["boolean"],
         "pooling": [StrOptions(set(POOLINGS)), callable],
-        "init": [StrOptions(set(PARTITIONS)), "array-like", HasMethods(["fit_predict"])],
+        "init": [
+            StrOptions(set(PARTITIONS)),
+            "array-like",
+            HasMethods(["fit_predict"]),
+            HasMethods(["responsibilities"]),
+        ],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "assignment": [StrOptions(set(ASSIGNERS))],
         "cross_fit": [StrOptions({"auto"}), "boolean", Interval(Integral, 2, None, closed="left")],
@@ -208,7 +213,8 @@ class BaseMixtureOfExperts(PartsMixin, NestedMixin, BaseEstimator, metaclass=ABC
 
     def _needs_frame(self, batch: bool) -> bool:
         """Return whether estimators are fitted, which may ask for column names."""
-        return batch or self._gate_is_classifier() or hasattr(self.init, "fit_predict")
+        own_start = hasattr(self.init, "fit_predict") or hasattr(self.init, "responsibilities")
+        return batch or self._gate_is_classifier() or own_start
 
     def _training(
         self,
@@ -332,6 +338,13 @@ class BaseMixtureOfExperts(PartsMixin, NestedMixin, BaseEstimator, metaclass=ABC
             return PARTITIONS[self.init]()
         if hasattr(self.init, "fit_predict"):
             return FromEstimator(self.init, owner)
+        if hasattr(self.init, "gate_proba"):  # its `responsibilities` are something else
+            raise TypeError(
+                f"{owner}: init is a mixture, {type(self.init).__name__}. To set out from it, give "
+                "init=mixture.responsibilities(X, y)."
+            )
+        if hasattr(self.init, "responsibilities"):
+            return GivenStart(self.init, owner)
         return responsibilities_of(self.init, X.shape[0], self.n_experts, owner)
 
     def __setstate__(self, state: dict) -> None:

@@ -36,19 +36,23 @@ Optional capabilities are found by name and asked for with `can`:
 ``measured(rows)``
     The part that knows what it needs of the rows before a pass over them, such as the usage
     under a prior on it.
-``arranged(resp, rows)``
-    The order of regions, given by responsibilities (K, n), that suits a gate best, where its
-    experts are not exchangeable.
+``depth``, ``flat(rows)``, ``arranged(resp, rows)``
+    Of a gate that is a tree: its levels, a gate between the same experts that is none, for starts,
+    and the order of regions, given by responsibilities (K, n), that suits the tree best.
+``leaves_at(level)``
+    The experts below each node of a level of the tree.
 ``takes_missing``
     False where a gate takes no NaN, which is then refused by name.
 ``matching(statistics, rows)``
     The region that each expert of a bank fits best, where experts differ in kind.
+``without_noise()``
+    A gate without the share of the noise expert.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -61,6 +65,7 @@ __all__ = [
     "Gate",
     "Part",
     "Partition",
+    "ShortRun",
     "StartContext",
     "Sums",
     "can",
@@ -175,11 +180,30 @@ class Family(Protocol):
         """Return parameters from statistics and the experts' weight (K,)."""
 
 
+class ShortRun(NamedTuple):
+    """What a start learns from a few EM iterations.
+
+    `resp` (k, n) are responsibilities, `bound` the lower bound, `log_density` (n,) is
+    log p(y | x), a group's divided among its rows; `flagged` says whether a dispersion is on its
+    floor, so that the bound means little.
+    """
+
+    resp: np.ndarray
+    bound: float
+    log_density: np.ndarray
+    flagged: bool
+
+
 class StartContext(Protocol):
-    """What a start may ask for."""
+    """What a start may ask for.
+
+    `turn` counts the starts of a fit: the first one, 0, may do what is best, the others may differ
+    from it.
+    """
 
     rows: Rows
     n_experts: int
+    turn: int
 
     @property
     def features(self) -> np.ndarray:
@@ -194,6 +218,9 @@ class StartContext(Protocol):
 
     def deviance(self, bank: Any) -> np.ndarray:
         """Return every expert's misfit of every row, (K, n)."""
+
+    def short_run(self, resp: np.ndarray, n_iter: int) -> ShortRun:
+        """Return the end of a short EM run of the first k experts, from responsibilities (k, n)."""
 
 
 class Partition(Protocol):

@@ -51,9 +51,13 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         How the experts' outputs become one prediction: their mean weighted by gate probability,
         the output of the most probable expert, or a function of routing weights
         (n, n_experts) and outputs (n, n_experts[, n_outputs]), called for runs of rows.
-    init : {"clusterwise", "kmeans", "random"}, array-like or object, default="clusterwise"
-        Where EM starts: a method, labels (n_samples,), responsibilities (n_samples, n_experts),
-        or any object with `fit_predict`, such as a clusterer or an outlier detector.
+    init : str, array-like or object, default="clusterwise"
+        Where EM starts. A method: "clusterwise", "kmeans" (of X), "kmeans_xy" (of X and y),
+        "tree", "split" or "random"; the classes of `mixexp.partitions` say what each does. Labels
+        (n_samples,), or responsibilities (n_samples, n_experts). Any object with `fit_predict`:
+        a clusterer, or for two experts an outlier detector, whose inliers and outliers they begin
+        with. A start of `mixexp.partitions`, such as `NearestCenter` or `FeatureGroups`; or an
+        object of your own with ``responsibilities(context, rng)``.
     n_init : int, default=10
         Starts. Each is run for 8 iterations on at most 8192 rows, the best one to its end. With
         1, or an `init` that gives the same start each time, only that one is run.

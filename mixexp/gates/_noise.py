@@ -66,8 +66,6 @@ class NoiseGate:
             return lambda block, resp, out: found(*self._of_experts(block, resp), out)
         if name == "select":
             return lambda experts: evolve(self, inner=found(experts[:-1]))
-        if name == "flat":
-            return lambda rows: NoiseGate(found(rows), self.noise_share_)
         if name == "toward":
             return lambda new, t: evolve(new, inner=found(new.inner, t))
         if name in ("bounded", "finished", "measured", "trimmed"):
@@ -79,6 +77,10 @@ class NoiseGate:
         if can(self.inner, "log_marginal"):
             return block, resp[:-1] + resp[-1] * block.recall(self)
         return block.reweighted(resp[:-1].sum(axis=0)), resp[:-1]
+
+    def without_noise(self) -> Any:
+        """Return the inner gate."""
+        return self.inner
 
     @property
     def monotone(self) -> bool:

@@ -1,9 +1,48 @@
 """Partitions: responsibilities from which EM sets out."""
 
-from mixexp.partitions._clusters import FromEstimator, KMeansStart, RandomStart, one_hot
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from mixexp.partitions._centers import NearestCenter
+from mixexp.partitions._clusters import FromEstimator, KMeansStart, RandomStart
 from mixexp.partitions._clusterwise import Clusterwise
+from mixexp.partitions._feature_groups import FeatureGroups
+from mixexp.partitions._given import GivenStart
+from mixexp.partitions._labels import one_hot
+from mixexp.partitions._split import Split, Stage, grow
+from mixexp.partitions._tree import TreeStart
 
-__all__ = ["PARTITIONS", "Clusterwise", "FromEstimator", "KMeansStart", "RandomStart", "one_hot"]
+__all__ = [
+    "PARTITIONS",
+    "STARTS",
+    "Clusterwise",
+    "FeatureGroups",
+    "FromEstimator",
+    "GivenStart",
+    "KMeansStart",
+    "NearestCenter",
+    "RandomStart",
+    "Split",
+    "Stage",
+    "TreeStart",
+    "grow",
+    "one_hot",
+]
 
-#: The starts that a mixture accepts by name; the shared tests run over this list.
-PARTITIONS = {"clusterwise": Clusterwise, "kmeans": KMeansStart, "random": RandomStart}
+#: The starts that a mixture accepts by name.
+PARTITIONS: dict[str, Callable[[], Any]] = {
+    "clusterwise": Clusterwise,
+    "kmeans": KMeansStart,
+    "kmeans_xy": partial(KMeansStart, on="Xy"),
+    "random": RandomStart,
+    "split": Split,
+    "tree": TreeStart,
+}
+
+#: One of every start, for three experts and two features; the shared tests run over this list.
+STARTS = [
+    *(make() for make in PARTITIONS.values()),
+    NearestCenter([[-1.0, -1.0], [0.0, 1.0], [1.0, 0.0]]),
+    FeatureGroups([[0], [1], [0, 1]]),
+]

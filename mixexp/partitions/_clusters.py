@@ -5,36 +5,77 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.cluster import KMeans
 
 from mixexp._protocols import StartContext
+from mixexp.partitions._labels import one_hot
 
-__all__ = ["FromEstimator", "KMeansStart", "RandomStart", "one_hot"]
-
-
-def one_hot(codes: np.ndarray, n_experts: int) -> np.ndarray:
-    """Return indicator responsibilities (K, n) of expert numbers."""
-    return np.equal(codes, np.arange(n_experts)[:, None]).astype(float)
+__all__ = ["FromEstimator", "KMeansStart", "RandomStart"]
 
 
-class KMeansStart:
-    """k-means on scaled X."""
+class KMeansStart(BaseEstimator):
+    """k-means on scaled X, or on scaled X and y.
+
+    Regions in X suit experts that divide up the features; regions in (X, y) also tell apart what
+    lies above and below. Each start is another run of k-means++. Weights count, but k-means does
+    not promise the same for weight 2 and a row given twice.
+
+    Parameters
+    ----------
+    on : {"X", "Xy"}, default="X"
+        What is clustered. Features and targets have unit variance each; classes are indicators.
+
+    References
+    ----------
+    Arthur & Vassilvitskii (2007), k-means++: the advantages of careful seeding, SODA.
+
+    Examples
+    --------
+    >>> from mixexp import MixtureOfExpertsRegressor
+    >>> from mixexp.datasets import load_tone
+    >>> from mixexp.partitions import KMeansStart
+    >>> X, y = load_tone(return_X_y=True)
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, init=KMeansStart(on="Xy"), random_state=0)
+    >>> model.fit(X, y).usage_.shape
+    (2,)
+    """
 
     random = True
 
+    def __init__(self, on: str = "X"):
+        self.on = on
+
     def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
         """Return responsibilities (K, n) of the context's rows."""
+        if self.on not in ("X", "Xy"):
+            raise ValueError(f"KMeansStart: on must be 'X' or 'Xy', got {self.on!r}.")
         if context.rows.n_rows < context.n_experts:
             return RandomStart().responsibilities(context, rng)
+        points = context.features
+        if self.on == "Xy":
+            points = np.hstack([points, context.targets])
         seed = int(rng.integers(2**31))
         model = KMeans(context.n_experts, n_init=1, random_state=seed)
-        codes = model.fit_predict(context.features, sample_weight=context.rows.weight)
+        codes = model.fit_predict(points, sample_weight=context.rows.weight)
         return one_hot(codes, context.n_experts)
 
 
-class RandomStart:
-    """Responsibilities drawn uniformly from the simplex."""
+class RandomStart(BaseEstimator):
+    """Responsibilities drawn uniformly from the simplex.
+
+    All experts begin close to the fit of one expert, and EM drives them apart.
+
+    Examples
+    --------
+    >>> from mixexp import MixtureOfExpertsRegressor
+    >>> from mixexp.datasets import load_tone
+    >>> from mixexp.partitions import RandomStart
+    >>> X, y = load_tone(return_X_y=True)
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, init=RandomStart(), random_state=0)
+    >>> model.fit(X, y).usage_.shape
+    (2,)
+    """
 
     random = True
 
@@ -44,19 +85,35 @@ class RandomStart:
         return draw / draw.sum(axis=0)
 
 
-class FromEstimator:
+class FromEstimator(BaseEstimator):
     """The labels of any object with `fit_predict`, on X as it was given.
 
-    Every label is an expert, an outlier detector's −1 and 1 too.
+    Any clusterer; or any outlier detector, whose labels −1 and 1 make two experts, outliers first
+    and inliers second. Every label is an expert, also the −1 of a clusterer's noise. Weights are
+    not used. An estimator may be given as `init` itself; it is cloned before it is fitted.
 
     Parameters
     ----------
     estimator : object with fit_predict
-    owner : str
-        Class of the mixture, for messages.
+    owner : str, default="FromEstimator"
+        The class that messages name.
+
+    Examples
+    --------
+    Inliers against outliers:
+
+    >>> from sklearn.ensemble import IsolationForest
+    >>> from mixexp import MixtureOfExpertsRegressor
+    >>> from mixexp.datasets import load_tone
+    >>> from mixexp.partitions import FromEstimator
+    >>> X, y = load_tone(return_X_y=True)
+    >>> start = FromEstimator(IsolationForest(random_state=0))
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, init=start, random_state=0)
+    >>> model.fit(X, y).usage_.shape
+    (2,)
     """
 
-    def __init__(self, estimator: Any, owner: str):
+    def __init__(self, estimator: Any, owner: str = "FromEstimator"):
         self.estimator = estimator
         self.owner = owner
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from mixexp._protocols import StartContext
 from mixexp.partitions._clusters import RandomStart
@@ -16,7 +17,7 @@ ROUNDS = 5
 SHARE = 0.5
 
 
-class Clusterwise:
+class Clusterwise(BaseEstimator):
     """Each expert on a random small neighbourhood, then every row to the expert that fits best.
 
     Neighbourhoods are in X for one half of the starts and in (X, y) for the other: the first
@@ -27,6 +28,16 @@ class Clusterwise:
     References
     ----------
     Späth (1979), Algorithm 39: clusterwise linear regression, Computing 22.
+
+    Examples
+    --------
+    >>> from mixexp import MixtureOfExpertsRegressor
+    >>> from mixexp.datasets import load_tone
+    >>> from mixexp.partitions import Clusterwise
+    >>> X, y = load_tone(return_X_y=True)
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, init=Clusterwise(), random_state=0)
+    >>> model.fit(X, y).usage_.shape
+    (2,)
     """
 
     random = True

@@ -1,0 +1,75 @@
+"""Regions around given centres as a start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.metrics import pairwise_distances
+from sklearn.utils.validation import check_array
+
+from mixexp._protocols import StartContext
+from mixexp.partitions._labels import check_one_each, one_hot
+
+__all__ = ["NearestCenter"]
+
+
+class NearestCenter(BaseEstimator):
+    """Every row starts with the expert whose given centre is nearest.
+
+    For subtasks that are known by an example each: shops, seasons, prototypes. Which expert is
+    whose is kept: expert k starts around ``centers[k]``. A row as near to two centres goes to the
+    first of them.
+
+    Parameters
+    ----------
+    centers : array-like of shape (n_experts, n_features)
+        In units of X.
+    metric : str or callable, default="euclidean"
+        Any metric of `sklearn.metrics.pairwise_distances`.
+    scaled : bool, default=False
+        Whether rows and centres are divided by the features' weighted standard deviations before
+        distances are taken, for features in different units. A missing value then counts as the
+        mean of its feature; otherwise X must not hold any, unless the metric takes them, as
+        "nan_euclidean" does.
+
+    Examples
+    --------
+    >>> from mixexp import MixtureOfExpertsRegressor
+    >>> from mixexp.datasets import load_tone
+    >>> from mixexp.partitions import NearestCenter
+    >>> X, y = load_tone(return_X_y=True)
+    >>> start = NearestCenter([[1.5], [2.5]])
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, init=start, random_state=0)
+    >>> model.fit(X, y).usage_.shape
+    (2,)
+    """
+
+    random = False
+
+    def __init__(self, centers: Any, metric: Any = "euclidean", *, scaled: bool = False):
+        self.centers = centers
+        self.metric = metric
+        self.scaled = scaled
+
+    def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
+        """Return responsibilities (K, n) of the context's rows."""
+        X: Any = context.rows.X
+        missing = "allow-nan" if self.metric == "nan_euclidean" else True
+        centers = check_array(
+            self.centers, dtype=np.float64, input_name="centers", ensure_all_finite=missing
+        )
+        check_one_each("NearestCenter", "centers", len(centers), context.n_experts)
+        if centers.shape[1] != X.shape[1]:
+            raise ValueError(
+                f"NearestCenter: centers have {centers.shape[1]} features and X has {X.shape[1]}. "
+                "Give centres a number for every feature of X."
+            )
+        if self.scaled:
+            design = context.rows.design(None)
+            width = len(design.columns)
+            X = context.features[:, :width]
+            centers = (centers - design.center[:width]) * design.inverse_scale[:width]
+        distances = pairwise_distances(X, centers, metric=self.metric)
+        return one_hot(distances.argmin(axis=1), context.n_experts)

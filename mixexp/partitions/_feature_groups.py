@@ -1,0 +1,101 @@
+"""Groups of features as a start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.linear_model import Ridge
+
+from mixexp._compat import column_indices
+from mixexp._protocols import StartContext
+from mixexp.partitions._labels import check_one_each, one_hot, weights_of
+
+__all__ = ["FeatureGroups"]
+
+#: Rounds of refitting each group's model on its own rows.
+ROUNDS = 5
+
+#: Penalty of a group's model, on features with unit variance.
+ALPHA = 1.0
+
+
+class FeatureGroups(BaseEstimator):
+    """Subtasks from groups of features: every row to the group of features that predicts it best.
+
+    A ridge regression of the scaled targets is fitted on the columns of each group alone. Every
+    row goes to the group whose model misses it least (sum of squares over outputs; classes are
+    indicators), and each model is fitted again on its own rows, five times or until nothing
+    changes. The features only say where EM starts: for experts that see no others afterwards, give
+    the same groups as `expert_features`.
+
+    Parameters
+    ----------
+    groups : sequence of column selections
+        One an expert: indices, a slice, a boolean mask, or column names of a data frame. Groups
+        may overlap, and need not hold all columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mixexp import MixtureOfExpertsRegressor
+    >>> from mixexp.partitions import FeatureGroups
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((200, 4))
+    >>> y = np.where(X[:, 0] > 0, X[:, 1], X[:, 2] - X[:, 3])
+    >>> start = FeatureGroups([[0, 1], [2, 3]])
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, init=start, random_state=0)
+    >>> model.fit(X, y).usage_.shape
+    (2,)
+    """
+
+    random = False
+
+    def __init__(self, groups: Any):
+        self.groups = groups
+
+    def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
+        """Return responsibilities (K, n) of the context's rows."""
+        check_one_each("FeatureGroups", "groups", len(self.groups), context.n_experts)
+        rows = context.rows
+        source = rows.X if rows.frame is None else rows.frame
+        design = rows.design(None)
+        parts = []
+        for number, group in enumerate(self.groups):
+            columns = _columns(source, group, number)
+            # the indicators of missing values stand behind all columns
+            indicators = np.isin(design.columns[design.indicators], columns)
+            own = np.append(columns, len(design.columns) + np.flatnonzero(indicators))
+            parts.append(context.features[:, own])
+        weight = weights_of(rows)
+        resp = np.ones((len(parts), rows.n_rows))
+        miss = np.zeros_like(resp)
+        for _ in range(ROUNDS + 1):
+            for k, part in enumerate(parts):
+                if resp[k].any():  # a group without rows keeps its model
+                    model = Ridge(ALPHA).fit(part, context.targets, sample_weight=weight * resp[k])
+                    error = context.targets - model.predict(part).reshape(rows.n_rows, -1)
+                    miss[k] = np.sum(error**2, axis=1)
+            again = one_hot(miss.argmin(axis=0), len(parts))
+            if np.array_equal(again, resp):
+                break
+            resp = again
+        return resp
+
+
+def _columns(source: Any, group: Any, number: int) -> np.ndarray:
+    """Return positions of a group's columns."""
+    try:
+        columns = column_indices(source, group)
+    except (ValueError, IndexError, TypeError) as error:
+        raise ValueError(
+            f"FeatureGroups: groups[{number}]={group!r} selects no columns of X: {error} Give "
+            "indices, a slice, a boolean mask, or column names of a data frame."
+        ) from error
+    if len(columns) == 0:
+        raise ValueError(
+            f"FeatureGroups: groups[{number}]={group!r} selects no columns of X. Give every group "
+            "a column."
+        )
+    return columns

@@ -1,0 +1,260 @@
+"""Cheap proposals to divide the rows of one expert in two.
+
+Everything here is least squares of the scaled targets on the scaled features, whatever the
+experts are: a proposal only has to be good enough for EM to go on from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.cluster import KMeans
+
+from mixexp._numerics import unpack_symmetric, weighted_gram
+
+__all__ = ["Half", "Table", "halves", "merge_costs"]
+
+#: Rows of an expert that are looked at: the first ones, in the order of hashes.
+MOST_ROWS = 2048
+
+#: A row with less than this share of the expert's largest weight is not looked at.
+LEAST_WEIGHT = 0.05
+
+#: Bins along a direction: borders are looked for at their edges.
+BINS = 8
+
+#: Directions of the features' axes, of curvature, and features of lines, that are looked at.
+MOST_AXES, N_CURVED, MOST_FEATURES = 16, 2, 40
+
+#: Penalty of a line's slopes (features have unit variance) and of its intercept.
+RIDGE, TINY_RIDGE = 1.0, 1e-9
+
+#: Residual variance that counts as none, in units of the variance of the target. Indicators of
+#: classes are bounded, so that a pure region must not count for much.
+NO_VARIANCE, NO_VARIANCE_CLASSES = 1e-6, 1e-2
+
+#: Rounds of giving rows to the nearer one of two lines.
+ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows as proposals see them.
+
+    Attributes
+    ----------
+    features : ndarray of shape (n, p)
+    targets : ndarray of shape (n, q)
+    weight : ndarray of shape (n,)
+    no_variance : float
+        Residual variance that counts as none.
+    """
+
+    features: np.ndarray
+    targets: np.ndarray
+    weight: np.ndarray
+    no_variance: float
+
+    @classmethod
+    def of(
+        cls, features: np.ndarray, targets: np.ndarray, weight: np.ndarray, *, classes: bool
+    ) -> Table:
+        """Return the rows, with the limit that suits the kind of target."""
+        return cls(features, targets, weight, NO_VARIANCE_CLASSES if classes else NO_VARIANCE)
+
+    def taken(self, ids: np.ndarray, weight: np.ndarray) -> Table:
+        """Return some of the rows with their weights under one expert."""
+        return Table(self.features[ids], self.targets[ids], weight[ids], self.no_variance)
+
+    def system(self, columns: np.ndarray) -> np.ndarray:
+        """Return what lines are fitted from, [1, x, y] component-major (1 + p + q, n)."""
+        ones = np.ones((1, len(self.weight)))
+        return np.vstack([ones, self.features[:, columns].T, self.targets.T])
+
+
+class Half(NamedTuple):
+    """A proposal: the gain that it promises, and which rows (n,) go to the new expert."""
+
+    gain: float
+    side: np.ndarray
+
+
+def halves(table: Table, resp: np.ndarray, rng: np.random.Generator) -> list[Half]:
+    """Return proposals to divide the rows that one expert has by `resp` (n,), the best first.
+
+    1. Borders across a single direction, with a line on either side.
+    2. 2-means of X.
+    3. Two lines, each row with the nearer one: from the sign of the residuals of one line, and from
+       two random rows.
+
+    The gain is that of the log-likelihood of gaussian lines. Where the halves overlap in X, it
+    counts the entropy of the choice between them.
+    """
+    weight = resp * table.weight
+    ids = np.flatnonzero(weight > LEAST_WEIGHT * weight.max())[:MOST_ROWS]
+    if len(ids) < 2:
+        return []
+    own = table.taken(ids, weight)
+    share = float(weight.sum() / own.weight.sum())  # the rows looked at stand for all
+    error = _residual(own)
+    bent = _bent(own, error)
+    columns = np.sort(np.argsort(-np.abs(bent).sum(axis=0), kind="stable")[:MOST_FEATURES])
+    sides = [
+        table.features @ direction > threshold
+        for direction, threshold in _borders(own, bent, columns)
+    ]
+    clusters = _two_means(own, table, rng)
+    sides += [] if clusters is None else [clusters]
+    n_regions = len(sides)
+    sides += [_two_lines(own, table, first) for first in (error > 0, _nearer(own, rng))]
+    gains, entropies = _gains(own, np.array([side[ids] for side in sides]), columns)
+    gains[n_regions:] -= entropies[n_regions:]
+    least = min(table.features.shape[1] + 2.0, 0.25 * weight.sum())
+    proposals = [
+        Half(share * float(gain), side)
+        for gain, side in zip(gains, sides, strict=True)
+        if least <= weight @ side <= weight.sum() - least
+    ]
+    return sorted(proposals, key=lambda half: -half.gain)
+
+
+def merge_costs(table: Table, resp: np.ndarray) -> np.ndarray:
+    """Return by how much gaussian lines fit worse where two experts become one, (k, k)."""
+    columns = np.arange(table.features.shape[1])[:MOST_FEATURES]
+    grams = _grams(table, resp * table.weight, columns)
+    alone = _misfit(table, grams)
+    cost = _misfit(table, grams[:, None] + grams) - alone[:, None] - alone
+    cost[np.diag_indices(len(cost))] = np.inf
+    return cost
+
+
+def _grams(table: Table, weights: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return the Gram matrices of [1, x, y] for weight rows (m, n)."""
+    system = table.system(columns)
+    return unpack_symmetric(weighted_gram(weights, system), len(system))
+
+
+def _misfit(table: Table, grams: np.ndarray) -> np.ndarray:
+    """Return ½ mass Σ log residual variance of lines, from Gram matrices (..., P, P) of [1, x, y].
+
+    It is minus the log-likelihood of a gaussian line, up to a constant.
+    """
+    p = grams.shape[-1] - table.targets.shape[1]
+    inner, cross = grams[..., :p, :p], grams[..., :p, p:]
+    coef = np.linalg.solve(inner + _ridge(p), cross)
+    squares = np.einsum("...qq->...q", grams[..., p:, p:])
+    squares = squares - np.einsum("...pq,...pq->...q", coef, 2 * cross - inner @ coef)
+    mass = grams[..., 0, 0]
+    variance = np.maximum(squares, 0.0) / np.maximum(mass, np.finfo(float).tiny)[..., None]
+    return 0.5 * mass * np.log(variance + table.no_variance).sum(axis=-1)
+
+
+def _ridge(p: int) -> np.ndarray:
+    return np.diag(np.append(TINY_RIDGE, np.full(p - 1, RIDGE)))
+
+
+def _lines(table: Table, weights: np.ndarray) -> np.ndarray:
+    """Return coefficients (m, 1 + p, q) of lines fitted with weight rows (m, n)."""
+    X1 = np.column_stack([np.ones(len(table.weight)), table.features])
+    weighted = X1.T * weights[:, None]
+    return np.linalg.solve(weighted @ X1 + _ridge(X1.shape[1]), weighted @ table.targets)
+
+
+def _residual(table: Table) -> np.ndarray:
+    """Return the residuals of a line, of several targets their first principal component, (n,)."""
+    error = table.targets - _values(table, _lines(table, table.weight[None]))[0]
+    if error.shape[1] == 1:
+        return error[:, 0]
+    _, axes = np.linalg.eigh((error * table.weight[:, None]).T @ error)
+    return error @ axes[:, -1]
+
+
+def _values(table: Table, lines: np.ndarray) -> np.ndarray:
+    """Return the predictions of lines, (m, n, q)."""
+    return table.features @ lines[:, 1:] + lines[:, :1]
+
+
+def _bent(table: Table, error: np.ndarray) -> np.ndarray:
+    """Return Σ w e x xᵀ of centred x: in which features the residuals curve."""
+    x = table.features - table.weight @ table.features / table.weight.sum()
+    return (x * (table.weight * error)[:, None]).T @ x
+
+
+def _borders(table: Table, bent: np.ndarray, columns: np.ndarray) -> list[tuple[np.ndarray, float]]:
+    """Return the two best borders, of different directions: direction (p,) and threshold.
+
+    Directions are the axes, and those in which the residuals curve most: leading eigenvectors of
+    Σ w e x xᵀ (principal Hessian directions, Li 1992). Thresholds are the edges of bins; the Gram
+    matrices of all bins are one product.
+    """
+    axes = np.argsort(-np.abs(bent).sum(axis=0), kind="stable")[:MOST_AXES]
+    values, vectors = np.linalg.eigh(bent)
+    curved = vectors.T[np.argsort(-np.abs(values), kind="stable")[:N_CURVED]]
+    directions = np.vstack([np.eye(len(bent))[axes], curved])
+    along = directions @ table.features.T
+    edges = np.stack([_inner_edges(values, table.weight) for values in along])
+    bins = np.sum(along[:, None] > edges[:, :, None], axis=1)
+    inside = np.equal(bins[:, None], np.arange(BINS)[:, None]) * table.weight
+    grams = _grams(table, inside.reshape(-1, len(table.weight)), columns)
+    below = np.cumsum(grams.reshape(len(directions), BINS, *grams.shape[1:]), axis=1)
+    whole, below = below[:, -1:], below[:, :-1]
+    misfit = _misfit(table, below) + _misfit(table, whole - below)
+    mass = below[..., 0, 0]
+    least = min(len(columns) + 2.0, 0.25 * table.weight.sum())
+    misfit[(mass < least) | (whole[..., 0, 0] - mass < least)] = np.inf
+    best = misfit.argmin(axis=1)
+    order = np.argsort(misfit.min(axis=1), kind="stable")[:2]
+    return [(directions[i], edges[i, best[i]]) for i in order if np.isfinite(misfit[i, best[i]])]
+
+
+def _inner_edges(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return the inner edges of `BINS` bins of about equal weight, (BINS − 1,)."""
+    order = np.argsort(values, kind="stable")
+    passed = np.cumsum(weight[order])
+    at = np.searchsorted(passed, passed[-1] * np.arange(1, BINS) / BINS)
+    return values[order][np.minimum(at, len(values) - 1)]
+
+
+def _two_means(own: Table, table: Table, rng: np.random.Generator) -> np.ndarray | None:
+    """Return the cluster of 2-means of X that each row is in, None where X is the same for all."""
+    if not np.ptp(own.features, axis=0).any():
+        return None
+    model = KMeans(2, n_init=1, random_state=int(rng.integers(2**31)))
+    model.fit(own.features, sample_weight=own.weight)
+    return model.predict(table.features) == 1
+
+
+def _two_lines(own: Table, table: Table, side: np.ndarray) -> np.ndarray:
+    """Return which of two lines is nearer to each row, after rounds of refitting them."""
+    for _ in range(ROUNDS):
+        lines = _lines(own, own.weight * np.stack([~side, side]))
+        again = _second_nearer(own, lines)
+        if np.array_equal(again, side):
+            break
+        side = again
+    return _second_nearer(table, lines)
+
+
+def _second_nearer(table: Table, lines: np.ndarray) -> np.ndarray:
+    miss = np.sum((table.targets - _values(table, lines)) ** 2, axis=2)
+    return miss[1] < miss[0]
+
+
+def _nearer(table: Table, rng: np.random.Generator) -> np.ndarray:
+    """Return which of two random rows each row is nearer to, in (X, y)."""
+    points = np.hstack([table.features, table.targets])
+    chosen = rng.choice(len(points), 2, p=table.weight / table.weight.sum())
+    distance = [np.sum((points - points[i]) ** 2, axis=1) for i in chosen]
+    return distance[1] < distance[0]
+
+
+def _gains(table: Table, sides: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what two lines gain over one for each division (m, n), and its entropy in nats."""
+    grams = _grams(table, np.vstack([sides, np.ones((1, sides.shape[1]))]) * table.weight, columns)
+    parts, whole = grams[:-1], grams[-1:]
+    gains = _misfit(table, whole) - _misfit(table, parts) - _misfit(table, whole - parts)
+    total = table.weight.sum()
+    share = np.clip(parts[:, 0, 0] / total, 1e-12, 1 - 1e-12)
+    return gains, -total * (share * np.log(share) + (1 - share) * np.log1p(-share))
