@@ -1,4 +1,4 @@
-"""The gate of a mixture of mixtures."""
+"""A tree of any gates: that of a mixture of mixtures."""
 
 from __future__ import annotations
 
@@ -15,14 +15,41 @@ __all__ = ["NestedGate"]
 
 
 class NestedGate(TreeGate, BaseEstimator):
-    """The gates of a mixture and of the mixtures that are its experts, as one tree.
+    """A tree of any shape, with a gate of its own at every node.
+
+    A mixture whose experts are mixtures is fitted with this gate: the outer mixture's at the root,
+    and those of the inner ones below it. `HierarchicalGate` is the shorter way to a regular tree
+    of softmax nodes.
 
     Parameters
     ----------
-    paths : list of tuple
-        Of every innermost expert.
+    paths : list of tuple of int
+        Of every expert: the number of the child to take at each node, from the root. Experts may
+        lie at different depths.
     gates : dict of tuple to gate or None
-        Of every mixture, by path; None is `SoftmaxGate()`.
+        The gate at every node that has children, by path; None is `SoftmaxGate()`. The root's
+        path is ().
+
+    Attributes
+    ----------
+    paths_, nodes_ : list of tuple, dict of tuple to fitted gate
+        Where experts were dropped, nodes with a single child are passed over.
+
+    References
+    ----------
+    Jordan & Jacobs (1994), Hierarchical mixtures of experts and the EM algorithm, Neural
+    Computation 6, eq. 5 and 6.
+
+    Examples
+    --------
+    >>> from mixexp import MixtureOfExpertsRegressor
+    >>> from mixexp.datasets import load_tone
+    >>> from mixexp.gates import ConstantGate, NestedGate
+    >>> X, y = load_tone(return_X_y=True)
+    >>> gate = NestedGate([(0,), (1, 0), (1, 1)], {(): None, (1,): ConstantGate()})
+    >>> model = MixtureOfExpertsRegressor(n_experts=3, gate=gate, random_state=0).fit(X, y)
+    >>> model.gate_.nodes_[(1,)].proba_.shape
+    (2,)
     """
 
     #: Experts have places, and regions may not change theirs.
@@ -38,7 +65,8 @@ class NestedGate(TreeGate, BaseEstimator):
         return all(getattr(gate, "takes_missing", True) for gate in self.gates.values())
 
     def start(self, rows: Rows, n_experts: int, columns: Any) -> NestedGate:
-        """Return a gate for these rows in which all experts of a mixture are equally likely."""
+        """Return a gate for these rows in which the children of each node are equally likely."""
+        self._check(n_experts)
         nodes = {}
         for path, gate in self.gates.items():
             below = {own[len(path)] for own in self.paths if own[: len(path)] == path}
@@ -46,11 +74,31 @@ class NestedGate(TreeGate, BaseEstimator):
             nodes[path] = part.start(rows, len(below), columns)
             if path != () and can(nodes[path], "log_marginal"):
                 raise ValueError(
-                    f"{type(gate).__name__} as the gate of a mixture within a mixture: it is a "
-                    "model of all rows, and the inner mixture has a part of them. Use SoftmaxGate "
-                    "there, or HierarchicalGate."
+                    f"NestedGate: {type(gate).__name__} at node {path}. It is a model of x for all "
+                    "rows, and a node below the root, or an inner mixture, has a part of them. Use "
+                    "SoftmaxGate there."
                 )
         return evolve(self, paths_=list(self.paths), nodes_=nodes)
+
+    def _check(self, n_experts: int) -> None:
+        """Raise where paths and gates are not those of a tree with this many leaves."""
+        paths = [tuple(path) for path in self.paths]
+        if len(paths) != n_experts:
+            raise ValueError(
+                f"NestedGate: paths has {len(paths)} experts, and n_experts={n_experts}. Set "
+                f"n_experts={len(paths)}, or give a path for each."
+            )
+        nodes = {path[:level] for path in paths for level in range(len(path))}
+        if len(set(paths)) < len(paths) or nodes & set(paths):
+            raise ValueError(
+                f"NestedGate: paths={self.paths!r} has a path twice, or one that leads on to "
+                "another. Each expert is a leaf of its own."
+            )
+        if set(self.gates) != nodes:
+            raise ValueError(
+                f"NestedGate: gates is given for the nodes {sorted(self.gates)}, and the tree of "
+                f"these paths has {sorted(nodes)}. Give each node a gate, or None for SoftmaxGate()."
+            )
 
     def below(self, child: Path) -> NestedGate:
         """Return the tree below a node."""
