@@ -97,7 +97,7 @@ class NestedGate(TreeGate, BaseEstimator):
         if set(self.gates) != nodes:
             raise ValueError(
                 f"NestedGate: gates is given for the nodes {sorted(self.gates)}, and the tree of "
-                f"these paths has {sorted(nodes)}. Give each node a gate, or None for SoftmaxGate()."
+                f"these paths has {sorted(nodes)}. Give each node a gate; None is SoftmaxGate()."
             )
 
     def below(self, child: Path) -> NestedGate:
