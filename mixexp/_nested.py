@@ -154,6 +154,7 @@ class NestedMixin(FittedMixin):
                 "responsibility of one expert; use HierarchicalGate, whose experts are the leaves."
             )
         flat = self._flattened(self._collect(Leaves(), (), owner))
+        self._check_start(flat.n_experts)
         flat._check_parts(classifier=classes is not None)
         _share(self, flat)
         start = self._start_of_fitted(X if given.frame is None else given.frame, y, classes)
@@ -163,6 +164,19 @@ class NestedMixin(FittedMixin):
         for name in RECORD:
             setattr(self, name, getattr(flat, name))
         self._adopt(flat)
+
+    def _check_start(self, n_leaves: int) -> None:
+        """Raise where `init` is an array that is not for the innermost experts."""
+        if isinstance(self.init, str) or hasattr(self.init, "get_params"):
+            return
+        given = np.asarray(self.init)
+        wide = given.shape[1] if given.ndim == 2 else len(np.unique(given))
+        if given.dtype != object and wide != n_leaves:
+            raise ValueError(
+                f"{type(self).__name__}: init is for {wide} experts, and this mixture of mixtures "
+                f"has {n_leaves} innermost experts, which is where EM starts. Give labels or "
+                "responsibilities for these, in the order of the mixtures they are in."
+            )
 
     def _start_of_fitted(self, X: Any, y: Any, classes: Any) -> Any:
         """Return responsibilities (n, n_leaves) of experts that are all fitted mixtures, or None.

@@ -113,7 +113,7 @@ class HierarchicalGate(TreeGate, BaseEstimator):
     @property
     def ordered(self) -> bool:
         """Whether experts have places, so that they are not exchangeable."""
-        return isinstance(self.branching, Sequence) and len(self.branching) > 1
+        return int(np.size(self.branching)) > 1
 
     def _checked(self, n_experts: int) -> list[int]:
         """Return the branching; raise where it does not give this many experts."""

@@ -168,6 +168,9 @@ class TreeGate:
         A permutation of all experts changes which leaf is whose; otherwise leaves that are left
         out are cut off, and nodes that are left with one child are passed over.
         """
+        if self.depth == 1:
+            flat = {v: part.select(experts) for v, part in self.nodes_.items()}
+            return self._with(flat, [(i,) for i in range(len(experts))])
         paths = [self.paths_[k] for k in experts]
         nodes = {}
         for node, part in self.nodes_.items():
