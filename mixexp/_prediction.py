@@ -136,14 +136,10 @@ class PredictionMixin:
         """Return the experts below each node of a level of the gate."""
         depth = self.gate_.depth if can(self.gate_, "leaves_at") else 1
         if isinstance(level, bool) or level not in range(1, depth + 1):
-            have = (
-                "one level. Leave it out"
-                if depth == 1
-                else f"levels 1 to {depth}. Give one of them"
-            )
+            have = "one level: give 1" if depth == 1 else f"levels 1 to {depth}: give one of them"
             raise ValueError(
-                f"{type(self).__name__}: level={level!r}, and this gate has {have}, or None for the "
-                "experts."
+                f"{type(self).__name__}: level={level!r}, and this gate has {have}, or None for "
+                "the experts."
             )
         if depth == 1:
             return list(np.arange(self._bank.n_experts)[:, None])
