@@ -194,7 +194,9 @@ class FittedMixin(PredictionMixin):
                 moves += float(np.sum((change - change.mean(axis=0)) ** 2))
         self.usage_ = usage / usage.sum()
         n_experts = state.bank.n_experts
-        penalised = can(state.gate, "log_prior") and state.gate.log_prior() < 0
+        bare = state.gate.trimmed() if can(state.gate, "trimmed") else state.gate
+        # a prior on usage, which `trimmed` takes off, holds no coefficient back
+        penalised = can(bare, "log_prior") and bare.log_prior() < 0
         judged = n_experts > 1 and can(state.gate, "coef_") and not penalised
         moves = np.sqrt(moves / (units.n_rows * len(self.usage_)))
         self._warn(judged and (moves > GATE_MOVES or unsure.min() < SATURATED))
