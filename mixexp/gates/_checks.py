@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["check_number"]
+__all__ = ["check_missing", "check_number"]
 
 
 def check_number(
@@ -21,4 +21,12 @@ def check_number(
         raise ValueError(
             f"{type(gate).__name__}: {name} must be a number in {left}, inf), got {value!r}. "
             f"{remedy}"
+        )
+
+
+def check_missing(gate: Any) -> None:
+    """Raise where `missing` is not what a gate may do about NaN."""
+    if not isinstance(gate.missing, str) or gate.missing not in ("indicator", "error"):
+        raise ValueError(
+            f"{type(gate).__name__}: missing must be 'indicator' or 'error', got {gate.missing!r}."
         )

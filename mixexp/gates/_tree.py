@@ -94,8 +94,9 @@ class TreeGate:
         return NodeSums(sums, [self._n_weights(part) for part, _ in self._plan])
 
     @staticmethod
-    def _n_weights(part: Any) -> int:
-        return int(part.n_gram_weights) if can(part, "gram_weights") else 0
+    def _n_weights(part: Any) -> int | None:
+        """Return the number of weight rows of a node, None where it has no Gram matrices."""
+        return int(part.n_gram_weights) if can(part, "gram_weights") else None
 
     def __getattr__(self, name: str) -> Any:
         """Find what only some trees have: Gram matrices of a common design, p(x) at the root."""
@@ -110,13 +111,13 @@ class TreeGate:
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _n_gram_weights(self) -> int:
-        return sum(self._n_weights(part) for part in self.nodes_.values())
+        return sum(self._n_weights(part) or 0 for part in self.nodes_.values())
 
     def _gram_weights(self, block: Block, resp: np.ndarray, out: np.ndarray) -> None:
         """Write the weight rows of all nodes, one below the other."""
         start = 0
         for part, children in self._plan:
-            stop = start + self._n_weights(part)
+            stop = start + (self._n_weights(part) or 0)
             if stop > start:
                 part.gram_weights(*self._of_node(children, block, resp), out[start:stop])
             start = stop
@@ -183,7 +184,10 @@ class TreeGate:
         """Return a gate between the same experts that is no tree, at its start."""
         if not can(self, "design"):
             return ConstantGate().start(rows, len(self.paths_), None)
-        softmax = SoftmaxGate(getattr(self, "alpha", SoftmaxGate().alpha))
+        own = {
+            name: getattr(self, name) for name in ("alpha", "temperature") if hasattr(self, name)
+        }
+        softmax = SoftmaxGate(**own)
         return softmax.start(rows, len(self.paths_), self.design.columns)
 
     def arranged(self, resp: np.ndarray, rows: Rows) -> np.ndarray:
@@ -210,7 +214,7 @@ class TreeGate:
 class NodeSums:
     """Statistics of the nodes, which add one by one."""
 
-    def __init__(self, sums: list, sizes: list[int]):
+    def __init__(self, sums: list, sizes: list[int | None]):
         self.sums = sums
         self.sizes = sizes
 
@@ -227,6 +231,6 @@ class NodeSums:
         """Give every node its slice of the Gram matrices."""
         start = 0
         for own, size in zip(self.sums, self.sizes, strict=True):
-            if size:
+            if size is not None:  # with one child it is 0, and the node asks for it all the same
                 own[name] = value[start : start + size]
-            start += size
+                start += size
