@@ -285,6 +285,7 @@ class BaseMixtureOfExperts(PartsMixin, NestedMixin, BaseEstimator, metaclass=ABC
             batch_bank=self._batch_bank(width, expert_columns, seed, **terms) if batch else None,
             noise=self._noise(rows, family, width, owner),
             match=self._may_match(columns) and rows.labels is None,
+            arrange=not isinstance(expert_columns, list),
             on_collapse=self.on_collapse,
             owner=owner,
             n_experts=self.n_experts,

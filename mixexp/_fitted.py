@@ -195,6 +195,7 @@ class FittedMixin(PredictionMixin):
         self.usage_ = usage / usage.sum()
         n_experts = state.bank.n_experts
         bare = state.gate.trimmed() if can(state.gate, "trimmed") else state.gate
+        # a prior on usage, which `trimmed` takes off, holds no coefficient back
         penalised = can(bare, "log_prior") and bare.log_prior() < 0
         judged = n_experts > 1 and can(state.gate, "coef_") and not penalised
         moves = np.sqrt(moves / (units.n_rows * len(self.usage_)))

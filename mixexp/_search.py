@@ -99,6 +99,9 @@ class Search:
     match : bool
         Whether experts of different kinds may be given each other's regions: not where each has
         columns of its own.
+    arrange : bool
+        Whether regions may change places for the sake of a tree: not where each expert has columns
+        of its own, as the region was found with them.
     on_collapse : {"reinit", "drop", "keep", "raise"}
     owner : str
         Class of the mixture, for messages.
@@ -114,6 +117,7 @@ class Search:
     batch_bank: Any
     noise: Any
     match: bool
+    arrange: bool
     on_collapse: str
     owner: str
     n_experts: int
@@ -324,7 +328,7 @@ def _one_start(task: Search, context: Context, seed: tuple[int, ...]) -> _Candid
         resp = task.start.responsibilities(context, np.random.default_rng(seed))
     rows = context.rows
     resp = rows.shared(with_labels(resp, rows.labels, rows.weight, match=True))
-    if _is_tree(task.gate) and rows.labels is None:
+    if task.arrange and _is_tree(task.gate) and rows.labels is None:
         resp = context.short_run(resp, FLAT_ITER).resp
         resp = resp[task.gate.arranged(resp, rows)]
     bank, resp = _with_noise(task, context.bank, resp)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["USAGE_REMEDY", "check_number"]
+__all__ = ["USAGE_REMEDY", "check_missing", "check_number"]
 
 #: What to do about a bad `usage_prior`.
 USAGE_REMEDY = "Use 0 for no prior, or the number of rows that each expert is credited with."
@@ -24,4 +24,12 @@ def check_number(
         raise ValueError(
             f"{type(gate).__name__}: {name} must be a number in {left}, inf), got {value!r}. "
             f"{remedy}"
+        )
+
+
+def check_missing(gate: Any) -> None:
+    """Raise where `missing` is not what a gate may do about NaN."""
+    if not isinstance(gate.missing, str) or gate.missing not in ("indicator", "error"):
+        raise ValueError(
+            f"{type(gate).__name__}: missing must be 'indicator' or 'error', got {gate.missing!r}."
         )

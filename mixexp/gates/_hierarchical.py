@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from mixexp._blocks import Rows
 from mixexp._protocols import evolve
 from mixexp.gates._balanced import balanced
-from mixexp.gates._checks import check_number
+from mixexp.gates._checks import check_missing, check_number
 from mixexp.gates._softmax import SoftmaxGate
 from mixexp.gates._tree import TreeGate
 
@@ -85,11 +85,29 @@ class HierarchicalGate(TreeGate, BaseEstimator):
         self.temperature = temperature
         self.usage_prior = usage_prior
 
+    def set_params(self, **params: Any) -> HierarchicalGate:
+        """Set parameters; the temperature of a fitted gate becomes that of its nodes.
+
+        Parameters
+        ----------
+        **params : dict
+
+        Returns
+        -------
+        self
+        """
+        super().set_params(**params)
+        if "temperature" in params and "nodes_" in vars(self):
+            new = self._each(lambda node: evolve(node, temperature=self.temperature))
+            self.__dict__ = vars(new)
+        return self
+
     def start(self, rows: Rows, n_experts: int, columns: Any) -> Any:
         """Return a gate for these rows in which all experts are equally likely."""
         branching = self._checked(n_experts)
         check_number(self, "alpha", lowest=0.0, remedy="Use 0 for no penalty.")
         check_number(self, "temperature", above=0.0, remedy="Use 1 for a plain softmax.")
+        check_missing(self)
         if isinstance(columns, list):
             raise ValueError(
                 "HierarchicalGate: gate_features gives columns to each expert, and the nodes of a "
@@ -114,6 +132,16 @@ class HierarchicalGate(TreeGate, BaseEstimator):
     def ordered(self) -> bool:
         """Whether experts have places, so that they are not exchangeable."""
         return int(np.size(self.branching)) > 1
+
+    def select(self, experts: np.ndarray) -> Any:
+        """Return the tree of some experts, in this order.
+
+        With one level experts are exchangeable, and the children of the root take their order.
+        """
+        if self.depth > 1:
+            return super().select(experts)
+        root = {path: node.select(experts) for path, node in self.nodes_.items()}
+        return self._with(root, [(k,) for k in range(len(experts))])
 
     def _checked(self, n_experts: int) -> list[int]:
         """Return the branching; raise where it does not give this many experts."""

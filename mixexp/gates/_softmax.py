@@ -19,7 +19,7 @@ from mixexp._numerics import (
 )
 from mixexp._protocols import Sums, evolve
 from mixexp.gates._balanced import balanced
-from mixexp.gates._checks import check_number
+from mixexp.gates._checks import check_missing, check_number
 
 __all__ = ["SoftmaxGate"]
 
@@ -111,10 +111,7 @@ class SoftmaxGate(BaseEstimator):
         """
         check_number(self, "alpha", lowest=0.0, remedy="Use 0 for no penalty.")
         check_number(self, "temperature", above=0.0, remedy="Use 1 for a plain softmax.")
-        if self.missing not in ("indicator", "error"):
-            raise ValueError(
-                f"SoftmaxGate: missing must be 'indicator' or 'error', got {self.missing!r}."
-            )
+        check_missing(self)
         own = isinstance(columns, list)
         design = rows.design(np.unique(np.concatenate(columns)) if own else columns)
         if self.missing == "error" and len(design.indicators):

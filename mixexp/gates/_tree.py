@@ -95,7 +95,7 @@ class TreeGate:
 
     @staticmethod
     def _n_weights(part: Any) -> int | None:
-        """Return the number of weight rows a node's Gram matrices need, None where it has none."""
+        """Return the number of weight rows of a node, None where it has no Gram matrices."""
         return int(part.n_gram_weights) if can(part, "gram_weights") else None
 
     def __getattr__(self, name: str) -> Any:
@@ -168,9 +168,6 @@ class TreeGate:
         A permutation of all experts changes which leaf is whose; otherwise leaves that are left
         out are cut off, and nodes that are left with one child are passed over.
         """
-        if self.depth == 1:
-            flat = {v: part.select(experts) for v, part in self.nodes_.items()}
-            return self._with(flat, [(i,) for i in range(len(experts))])
         paths = [self.paths_[k] for k in experts]
         nodes = {}
         for node, part in self.nodes_.items():
@@ -187,7 +184,10 @@ class TreeGate:
         """Return a gate between the same experts that is no tree, at its start."""
         if not can(self, "design"):
             return ConstantGate().start(rows, len(self.paths_), None)
-        softmax = SoftmaxGate(getattr(self, "alpha", SoftmaxGate().alpha))
+        own = {
+            name: getattr(self, name) for name in ("alpha", "temperature") if hasattr(self, name)
+        }
+        softmax = SoftmaxGate(**own)
         return softmax.start(rows, len(self.paths_), self.design.columns)
 
     def arranged(self, resp: np.ndarray, rows: Rows) -> np.ndarray:
@@ -231,6 +231,6 @@ class NodeSums:
         """Give every node its slice of the Gram matrices."""
         start = 0
         for own, size in zip(self.sums, self.sizes, strict=True):
-            if size is not None:
+            if size is not None:  # with one child it is 0, and the node asks for it all the same
                 own[name] = value[start : start + size]
                 start += size
