@@ -329,11 +329,16 @@ def _one_start(task: Search, context: Context, seed: tuple[int, ...]) -> _Candid
     rows = context.rows
     resp = rows.shared(with_labels(resp, rows.labels, rows.weight, match=True))
     if task.arrange and _is_tree(task.gate) and rows.labels is None:
-        resp = context.short_run(resp, FLAT_ITER).resp
-        resp = resp[task.gate.arranged(resp, rows)]
+        resp = _arranged(task, context, resp)
     bank, resp = _with_noise(task, context.bank, resp)
     state = fit_at(State(task.gate, bank), context.rows, resp, START_STEPS)
     return _Candidate(state, Restart(seed, -np.inf, 0))
+
+
+def _arranged(task: Search, context: Context, resp: np.ndarray) -> np.ndarray:
+    """Return regions in the order that suits a tree, after a run with a flat gate."""
+    resp = context.short_run(resp, FLAT_ITER).resp
+    return resp[task.gate.arranged(resp, context.rows)]
 
 
 def _short_run(task: Search, state: State) -> Run:

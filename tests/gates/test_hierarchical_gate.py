@@ -54,6 +54,9 @@ def products(gate, X):
     for k, path in enumerate(gate.paths_):
         for depth, child in enumerate(path):
             node = path[:depth]
+            if node not in gate.coef_:  # one child only, which has all
+                assert child == 0
+                continue
             scores = X @ gate.coef_[node].T + gate.intercept_[node]
             out[:, k] += log_softmax(scores, axis=1)[:, child]
     return out
@@ -426,6 +429,8 @@ def pruned(tree, X, kept):
         path = tree.paths_[k]
         for depth, child in enumerate(path):
             node = path[:depth]
+            if node not in tree.coef_:
+                continue
             proba = np.exp(log_softmax(X @ tree.coef_[node].T + tree.intercept_[node], axis=1))
             here = [c for c in range(proba.shape[1]) if (*node, c) in below]
             out[:, j] *= proba[:, child] / proba[:, here].sum(axis=1)
