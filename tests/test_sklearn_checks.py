@@ -8,6 +8,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp.gates import GaussianGate, HierarchicalGate
 
 # The checks fit tiny and meaningless data, on which a mixture rightly warns that it has not
 # converged or that its gate separates; other warnings stay errors.
@@ -25,6 +26,11 @@ REGRESSORS = [
     MixtureOfExpertsRegressor(
         make_pipeline(StandardScaler(), Ridge()), n_experts=2, n_init=2, max_iter=10
     ),
+    MixtureOfExpertsRegressor(gate=GaussianGate(), n_experts=2, n_init=2, max_iter=10),
+    MixtureOfExpertsRegressor(gate=HierarchicalGate((2, 2)), init="split", max_iter=10),
+    MixtureOfExpertsRegressor(
+        MixtureOfExpertsRegressor(n_experts=2), n_experts=2, n_init=2, max_iter=10
+    ),
 ]
 
 CLASSIFIERS = [
@@ -39,6 +45,11 @@ CLASSIFIERS = [
     ),
     MixtureOfExpertsClassifier(
         make_pipeline(StandardScaler(), LogisticRegression()), n_experts=2, n_init=2, max_iter=10
+    ),
+    MixtureOfExpertsClassifier(gate=GaussianGate(), n_experts=2, n_init=2, max_iter=10),
+    MixtureOfExpertsClassifier(gate=HierarchicalGate((2, 2)), n_init=2, max_iter=10),
+    MixtureOfExpertsClassifier(
+        MixtureOfExpertsClassifier(n_experts=2), n_experts=2, n_init=2, max_iter=10
     ),
 ]
 
