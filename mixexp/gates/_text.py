@@ -20,6 +20,9 @@ NEGLIGIBLE = 1e-10
 #: Numbers from here on are written with an exponent.
 LARGE = 1e6
 
+#: What stands for terms that are left out where room is short.
+DOTS = " + ..."
+
 Path = tuple[int, ...]
 
 
@@ -101,12 +104,17 @@ class Score:
         return cls(slopes[kept], [names[j] for j in kept], constant, len(rest))
 
     def in_words(self, wording: Wording, after: str = "") -> str:
-        """Return the sum in words, followed by `after` and what was left out."""
-        parts = _sum_of(self.slopes, self.names, wording)
+        """Return the sum in words, then `after`, then how many terms were left out."""
+        n = self.n_left_out
+        counted = f" ({n} term{'s' * (n > 1)} at mean)" if n else ""
+        return self.as_sum(wording) + after + counted
+
+    def as_sum(self, wording: Wording, dots: str = "") -> str:
+        """Return the sum in words, with `dots` in place of terms that were left out."""
+        parts = _sum_of(self.slopes, self.names, wording) + (dots if self.n_left_out else "")
         sign = "-" if self.constant < 0 else "+"
         size = wording.number(abs(self.constant))
-        words = f"{parts} {sign} {size}" if parts else wording.number(self.constant)
-        return words + after + self._left_out(wording)
+        return f"{parts} {sign} {size}" if parts else wording.number(self.constant)
 
     def as_border(self, wording: Wording) -> str:
         """Return where the score is positive, in units of its largest term."""
@@ -115,11 +123,8 @@ class Score:
         lead = self.slopes[0]
         parts = _sum_of(self.slopes / lead, self.names, wording)
         border = wording.number(-self.constant / lead + 0.0)
-        return f"{parts} {'>' if lead > 0 else '<'} {border}" + self._left_out(wording)
-
-    def _left_out(self, wording: Wording) -> str:
-        n = self.n_left_out
-        return f" ({n} term{'s' * (n > 1)} at mean)" if n else ""
+        dots = DOTS if self.n_left_out else ""
+        return f"{parts}{dots} {'>' if lead > 0 else '<'} {border}"
 
 
 def _sum_of(slopes: np.ndarray, names: list[str], wording: Wording) -> str:
@@ -152,7 +157,7 @@ def node_splits(gate: Any, wording: Wording) -> list[str]:
         return [""]
     if n_children == 2:
         return ["otherwise", scores[0].as_border(wording)]
-    return [f"score {score.in_words(wording)}" for score in scores]
+    return [f"score {score.as_sum(wording, DOTS)}" for score in scores]
 
 
 def named(path: Path) -> str:
@@ -262,7 +267,7 @@ class TextMixin:
         Parameters
         ----------
         feature_names, decimals, max_terms
-            As in `to_text`.
+            As in `to_text`; dots stand for the terms that are left out.
 
         Returns
         -------

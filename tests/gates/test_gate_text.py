@@ -166,7 +166,7 @@ def test_splits_in_words_hold_where_the_second_is_more_likely(rng):
     more_likely = log_proba(gate, rows)[1] > log_proba(gate, rows)[0]
     np.testing.assert_array_equal(above if sign == ">" else ~above, more_likely)
     assert 0 < more_likely.sum() < len(X)
-    assert words[0] == "x" and len(gate.split_texts(max_terms=1)[1].split()) == 3 + 4
+    assert words[0] == "x" and gate.split_texts(max_terms=1)[1].count(" + ... ") == 1
 
     gate, rows = at_random(SoftmaxGate(), X, rng, n_experts=3)
     scores = [
