@@ -15,6 +15,7 @@ from mixexp._protocols import evolve
 from mixexp.gates._balanced import balanced
 from mixexp.gates._checks import check_missing, check_number
 from mixexp.gates._softmax import SoftmaxGate
+from mixexp.gates._text import Wording, check_gate, tree_text
 from mixexp.gates._tree import TreeGate
 
 __all__ = ["HierarchicalGate"]
@@ -174,3 +175,56 @@ class HierarchicalGate(TreeGate, BaseEstimator):
     def intercept_(self) -> dict[tuple[int, ...], np.ndarray]:
         """Intercepts of every node."""
         return {path: node.intercept_ for path, node in self.nodes_.items()}
+
+    def to_text(self, feature_names: Any = None, *, decimals: int = 2, max_terms: int = 4) -> str:
+        """Return the tree as text: one line a node or leaf, with its path.
+
+        A node with two children says where the second is the more likely one: where the log-odds
+        between the two are positive. Below a node with more children, each child's line has its
+        score, and the child of the largest score is the most likely. Coefficients are in units of
+        the input, those of `coef_` over the temperature.
+
+        Parameters
+        ----------
+        feature_names : sequence of str, default=None
+            One for each feature of the mixture's input, such as `model.feature_names_in_`. None
+            is x0, x1 and so on.
+        decimals : int, default=2
+            Digits after the point; numbers below 0.1 have as many digits that are not 0.
+        max_terms : int, default=4
+            Terms of a score that are shown: the largest ones, by the coefficient times the
+            standard deviation of its column. Others are taken at the mean of their column, and
+            counted.
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        NotFittedError
+            Where the gate is not that of a fitted mixture.
+        ValueError
+            Where a parameter makes no sense; the message names it.
+
+        Examples
+        --------
+        >>> from mixexp import MixtureOfExpertsRegressor
+        >>> from mixexp.datasets import make_piecewise_linear
+        >>> from mixexp.gates import HierarchicalGate
+        >>> X, y = make_piecewise_linear(random_state=0)
+        >>> gate = HierarchicalGate(branching=(2, 2))
+        >>> model = MixtureOfExpertsRegressor(n_experts=4, gate=gate, random_state=0).fit(X, y)
+        >>> print(model.gate_.to_text(decimals=1))
+        root: 1 where -14.5 x0 - 4.6 > 0
+          0: 0.1 where 14.3 x0 - 4.5 > 0
+            0.0: expert 0
+            0.1: expert 1
+          1: 1.1 where -10.3 x0 - 1.8 > 0
+            1.0: expert 2
+            1.1: expert 3
+        """
+        check_gate(self, "nodes_")
+        n_features = self.nodes_[()].n_features_in_
+        wording = Wording.checked(self, n_features, feature_names, decimals, max_terms)
+        return tree_text(self.nodes_, self.paths_, self.children, wording)

@@ -68,6 +68,10 @@ class NoiseGate:
             return lambda experts: evolve(self, inner=found(experts[:-1]))
         if name == "toward":
             return lambda new, t: evolve(new, inner=found(new.inner, t))
+        if name == "to_text":
+            return lambda *args, **kwargs: (
+                f"{found(*args, **kwargs)}\nnoise: a share of {self.noise_share_:.2g} everywhere"
+            )
         if name in ("bounded", "finished", "measured", "trimmed"):
             return lambda *args: evolve(self, inner=found(*args))
         return found

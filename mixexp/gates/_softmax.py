@@ -20,6 +20,7 @@ from mixexp._numerics import (
 from mixexp._protocols import Sums, evolve
 from mixexp.gates._balanced import balanced
 from mixexp.gates._checks import check_missing, check_number
+from mixexp.gates._text import TextMixin
 
 __all__ = ["SoftmaxGate"]
 
@@ -32,7 +33,7 @@ NEWTON_COEFFICIENTS = 512
 REFRESH = 3
 
 
-class SoftmaxGate(BaseEstimator):
+class SoftmaxGate(TextMixin, BaseEstimator):
     """Multinomial logistic model of the responsible expert.
 
     g_k(x) = exp((v_k·x + c_k) / T) / Σ_l exp((v_l·x + c_l) / T), with Σ_k v_k = 0 and Σ_k c_k = 0,
@@ -69,6 +70,8 @@ class SoftmaxGate(BaseEstimator):
     indicator_coef_ : ndarray of shape (n_experts, n_indicators)
         What is added where a value is missing, for the columns `indicator_features_`.
     indicator_features_ : ndarray of int of shape (n_indicators,)
+    n_features_in_ : int
+        Number of features of the mixture's input, those that the gate does not see too.
 
     References
     ----------
@@ -124,6 +127,7 @@ class SoftmaxGate(BaseEstimator):
         gate = evolve(
             self,
             design=design,
+            n_features_in_=rows.X.shape[1],
             theta=np.zeros((n_experts, design.size)),
             _seen=_seen(design, columns) if own else None,
             curvature="newton" if newton else "bound",

@@ -46,6 +46,18 @@ class TreeGate:
                 below.setdefault(path[depth], []).append(expert)
         return [np.array(below[child]) for child in sorted(below)]
 
+    def children(self, node: Path) -> list[Path]:
+        """Return the paths of a node's children: nodes, or leaves.
+
+        A node that is left with a single child is passed over: that child takes its place.
+        """
+        found = []
+        for experts in self._children(node):
+            below = [self.paths_[k] for k in experts]
+            inner = [v for v in self.nodes_ if v[: len(node) + 1] == below[0][: len(node) + 1]]
+            found.append(min(inner, key=len) if inner else below[0])
+        return found
+
     @property
     def _plan(self) -> list[tuple[Any, list[np.ndarray]]]:
         """The part of every node, and the experts below each of its children."""

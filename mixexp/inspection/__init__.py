@@ -1,5 +1,6 @@
 """Displays and reports. Importing this package does not import matplotlib."""
 
 from mixexp.inspection._expert_regions import ExpertRegionsDisplay
+from mixexp.inspection._gate_tree_display import GateTreeDisplay
 
-__all__ = ["ExpertRegionsDisplay"]
+__all__ = ["ExpertRegionsDisplay", "GateTreeDisplay"]

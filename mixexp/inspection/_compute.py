@@ -19,6 +19,7 @@ from mixexp.inspection._inputs import (
     table_columns,
     table_names,
 )
+from mixexp.inspection._levels import Level
 from mixexp.inspection._regions import axis_values, held_values, most_probable, region_grid
 
 __all__ = ["expert_regions"]
@@ -33,6 +34,7 @@ def expert_regions(
     at: Any = None,
     target: Any = None,
     grid_resolution: int = 100,
+    level: int | None = None,
     owner: str = "expert_regions",
 ) -> dict[str, Any]:
     """Return the parameters of an ExpertRegionsDisplay.
@@ -40,6 +42,7 @@ def expert_regions(
     1. Find the mixture; check X and the other parameters.
     2. Make a table of the kind of X: a grid over the features, all else held.
     3. Transform it as the steps before the mixture do, and ask the mixture.
+    4. Put the experts below each node of a level together.
 
     Parameters are those of `ExpertRegionsDisplay.from_estimator`; `owner` is named in errors.
     """
@@ -66,18 +69,23 @@ def expert_regions(
 
     weights = mixture.route(rows)
     given = mixture.route(data) if y is None else mixture.responsibilities(data, y)
+    regions = Level.of(mixture, level, rows, weights.shape[1])
+    own = regions.weights(weights)
     shape = tuple(len(axis) for axis in reversed(grid))
     arrays = {
         "grid": grid,
-        "weights": weights.reshape(*shape, weights.shape[1]),
+        "weights": own.reshape(*shape, own.shape[1]),
         "feature_names": [f"feature {j}" if names is None else names[j] for j in varied],
         "points": np.column_stack([columns[j] for j in varied]),
-        "point_experts": most_probable(given),
+        "point_experts": most_probable(regions.weights(given)),
+        "region_names": regions.names,
     }
     if len(varied) == 2:
         labels = is_classifier(mixture) and y is not None
         return {**arrays, "point_classes": np.asarray(y).ravel() if labels else None}
-    return {**arrays, **_curves(mixture, rows, y, target, owner)}
+    curves = _curves(mixture, rows, y, target, owner)
+    curves["expert_values"] = regions.values(curves["expert_values"], weights)
+    return {**arrays, **curves}
 
 
 def _curves(mixture: Any, rows: Any, y: Any, target: Any, owner: str) -> dict[str, Any]:

@@ -216,17 +216,19 @@ def draw_legend(
     ax: Any,
     shown: np.ndarray,
     colors: np.ndarray,
+    names: Sequence[str] | None,
     classes: np.ndarray | None,
     pooled_line: Any,
     *,
     n_points: int,
     kwargs: dict | None,
 ) -> Any:
-    """Name the experts that occur, the classes' markers, and the line of the mixture."""
+    """Name the experts or nodes that occur, the classes' markers, and the line of the mixture."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    handles: list[Any] = [Patch(color=tuple(colors[k]), label=f"expert {k}") for k in shown]
+    labels = {k: f"expert {k}" if names is None else names[k] for k in shown}
+    handles: list[Any] = [Patch(color=tuple(colors[k]), label=labels[k]) for k in shown]
     if pooled_line is not None:
         handles.append(pooled_line)
     for index, label in enumerate([] if classes is None else np.unique(classes)):

@@ -46,6 +46,9 @@ class ExpertRegionsDisplay:
         One feature: prediction of the mixture.
     value_name : str, default="y"
         One feature: what the predictions are.
+    region_names : sequence of str of length n_experts, default=None
+        For the legend, where nodes of a gate take the place of the experts. None is "expert 0"
+        and so on.
 
     Attributes
     ----------
@@ -96,6 +99,7 @@ class ExpertRegionsDisplay:
         expert_values: Any = None,
         pooled_values: Any = None,
         value_name: Any = "y",
+        region_names: Any = None,
     ):
         self.grid = grid
         self.weights = weights
@@ -107,6 +111,7 @@ class ExpertRegionsDisplay:
         self.expert_values = expert_values
         self.pooled_values = pooled_values
         self.value_name = value_name
+        self.region_names = region_names
 
     def plot(
         self,
@@ -167,6 +172,7 @@ class ExpertRegionsDisplay:
             ax,
             shown,
             rgb,
+            self.region_names,
             self.point_classes if regions else None,
             None if regions else self.pooled_line_,
             n_points=0 if heights is None else len(heights),
@@ -227,6 +233,7 @@ class ExpertRegionsDisplay:
         at: Any = None,
         target: Any = None,
         grid_resolution: int = 100,
+        level: int | None = None,
         ax: Any = None,
         **kwargs: Any,
     ) -> ExpertRegionsDisplay:
@@ -255,6 +262,10 @@ class ExpertRegionsDisplay:
             To be given for more than two classes, or several outputs.
         grid_resolution : int, default=100
             Points along each feature.
+        level : int, default=None
+            Show the nodes of a level of a hierarchical gate instead of the experts, as in
+            `gate_proba`: 1 are the root's children. A node has the weights of its experts
+            together, and their mean prediction by weight. None is the experts.
         ax : matplotlib Axes, default=None
             Axes to draw on.
         **kwargs : dict
@@ -292,6 +303,7 @@ class ExpertRegionsDisplay:
             at=at,
             target=target,
             grid_resolution=grid_resolution,
+            level=level,
             owner=cls.__name__,
         )
         return cls(**arrays).plot(ax, **kwargs)

@@ -1,0 +1,296 @@
+"""Gates in words: the scores of a node's children, and a tree of nodes as text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import NotFittedError
+
+from mixexp._blocks import Design
+
+__all__ = ["TextMixin", "Wording", "check_gate", "tree_text"]
+
+#: A constant or a term smaller than this share of the node's largest term is rounding.
+NEGLIGIBLE = 1e-10
+
+#: Numbers from here on are written with an exponent.
+LARGE = 1e6
+
+#: What stands for terms that are left out where room is short.
+DOTS = " + ..."
+
+Path = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How a gate is put into words: names of all input features, digits, terms of a sum."""
+
+    names: list[str]
+    decimals: int
+    max_terms: int
+
+    @classmethod
+    def checked(
+        cls, gate: Any, n_features: int, feature_names: Any, decimals: Any, max_terms: Any
+    ) -> Wording:
+        """Return the wording; raise where a parameter makes no sense for this gate."""
+        owner = type(gate).__name__
+        for name, value, lowest in [("decimals", decimals, 0), ("max_terms", max_terms, 1)]:
+            whole = isinstance(value, Integral) and not isinstance(value, bool)
+            if not whole or value < lowest:
+                raise ValueError(
+                    f"{owner}: {name} must be a whole number of at least {lowest}, got {value!r}."
+                )
+        if feature_names is None:
+            return cls([f"x{j}" for j in range(n_features)], decimals, max_terms)
+        try:
+            names = [] if isinstance(feature_names, str) else [str(name) for name in feature_names]
+        except TypeError:
+            names = []
+        if len(names) != n_features:
+            raise ValueError(
+                f"{owner}: feature_names={feature_names!r} is not a list of {n_features} names. "
+                "Give one for each feature of the mixture's input, those that the gate does not "
+                "see too, or None for x0, x1 and so on."
+            )
+        return cls(names, decimals, max_terms)
+
+    def number(self, value: float) -> str:
+        """Return a number with `decimals` digits after the point, small ones with as many digits.
+
+        Coefficients are in units of the input: one of 0.0003 may count as much as one of 3.
+        """
+        size = abs(value)
+        if size == 0 or (0.1 if self.decimals else 1) <= size < LARGE:
+            return f"{value:.{self.decimals}f}"
+        return f"{value:.{max(self.decimals, 1)}g}"
+
+
+def check_gate(gate: Any, attribute: str) -> None:
+    """Raise NotFittedError where a gate has not been fitted in a mixture."""
+    if not hasattr(gate, attribute):
+        raise NotFittedError(
+            f"{type(gate).__name__}: this gate is not fitted. Fit a mixture with it, and ask the "
+            "mixture's gate_."
+        )
+
+
+@dataclass(frozen=True)
+class Score:
+    """A linear function of the input: its largest terms, the rest of them at their means."""
+
+    slopes: np.ndarray
+    names: list[str]
+    constant: float
+    n_left_out: int
+
+    @classmethod
+    def of(
+        cls, slopes: np.ndarray, constant: float, design: Design, names: list[str], max_terms: int
+    ) -> Score:
+        """Return the score with the terms that vary most over the training rows."""
+        spread = np.abs(slopes) * design.scale
+        order = np.argsort(-spread, kind="stable")
+        order = order[spread[order] > NEGLIGIBLE * max(spread.max(initial=0.0), abs(constant))]
+        kept, rest = order[:max_terms], order[max_terms:]
+        constant += float(slopes[rest] @ design.center[rest])
+        if len(kept) and abs(constant) < NEGLIGIBLE * spread[kept[0]]:
+            constant = 0.0
+        return cls(slopes[kept], [names[j] for j in kept], constant, len(rest))
+
+    def in_words(self, wording: Wording, after: str = "") -> str:
+        """Return the sum in words, then `after`, then how many terms were left out."""
+        n = self.n_left_out
+        counted = f" ({n} term{'s' * (n > 1)} at mean)" if n else ""
+        return self.as_sum(wording) + after + counted
+
+    def as_sum(self, wording: Wording, dots: str = "") -> str:
+        """Return the sum in words, with `dots` in place of terms that were left out."""
+        parts = _sum_of(self.slopes, self.names, wording) + (dots if self.n_left_out else "")
+        sign = "-" if self.constant < 0 else "+"
+        size = wording.number(abs(self.constant))
+        return f"{parts} {sign} {size}" if parts else wording.number(self.constant)
+
+    def as_border(self, wording: Wording) -> str:
+        """Return where the score is positive, in units of its largest term."""
+        if not len(self.slopes):
+            return f"log-odds {wording.number(self.constant)}"
+        lead = self.slopes[0]
+        parts = _sum_of(self.slopes / lead, self.names, wording)
+        border = wording.number(-self.constant / lead + 0.0)
+        dots = DOTS if self.n_left_out else ""
+        return f"{parts}{dots} {'>' if lead > 0 else '<'} {border}"
+
+
+def _sum_of(slopes: np.ndarray, names: list[str], wording: Wording) -> str:
+    """Return the terms in words; a coefficient of 1 is left out."""
+    words = ""
+    for slope, name in zip(slopes, names, strict=True):
+        sign = ("-" if slope < 0 else "") if not words else (" - " if slope < 0 else " + ")
+        words += sign + (name if abs(slope) == 1 else f"{wording.number(abs(slope))} {name}")
+    return words
+
+
+def node_scores(gate: Any, wording: Wording) -> list[Score]:
+    """Return the score of every child, as log-odds; of two, that of the second over the first."""
+    design = gate.design
+    names = [wording.names[j] for j in design.columns]
+    names += [f"missing({wording.names[j]})" for j in gate.indicator_features_]
+    slopes = np.hstack([gate.coef_, gate.indicator_coef_]) / gate.temperature
+    constants = gate.intercept_ / gate.temperature
+    if len(slopes) == 2:
+        slopes, constants = np.diff(slopes, axis=0), np.diff(constants)
+    pairs = zip(slopes, constants, strict=True)
+    return [Score.of(v, float(c), design, names, wording.max_terms) for v, c in pairs]
+
+
+def node_splits(gate: Any, wording: Wording) -> list[str]:
+    """Return when each child is chosen: of two children where one is, of more their scores."""
+    scores = node_scores(gate, wording)
+    n_children = len(gate.coef_)
+    if n_children == 1:
+        return [""]
+    if n_children == 2:
+        return ["otherwise", scores[0].as_border(wording)]
+    return [f"score {score.as_sum(wording, DOTS)}" for score in scores]
+
+
+def named(path: Path) -> str:
+    """Return the name of a node or leaf."""
+    return ".".join(map(str, path)) if path else "root"
+
+
+def tree_text(
+    nodes: dict[Path, Any],
+    paths: list[Path],
+    children: Callable[[Path], list[Path]],
+    wording: Wording,
+) -> str:
+    """Return one line for each node and leaf, indented by its depth.
+
+    Parameters
+    ----------
+    nodes : dict
+        A fitted softmax gate at each path.
+    paths : list of tuple
+        Of every expert.
+    children : callable
+        Gives the paths of a node's children.
+    wording : Wording
+    """
+    experts = {path: k for k, path in enumerate(paths)}
+
+    def lines(path: Path, depth: int, score: str) -> Iterator[str]:
+        leaf = f"expert {experts[path]}" if path in experts else ""
+        says = "; ".join(filter(None, [leaf, score, "" if leaf else split(path)]))
+        yield "  " * depth + (f"{named(path)}: {says}" if says else named(path))
+        if leaf:
+            return
+        own = node_scores(nodes[path], wording)
+        below = children(path)
+        several = len(below) > 2
+        for number, child in enumerate(below):
+            note = f"score {own[number].in_words(wording)}" if several else ""
+            yield from lines(child, depth + 1, note)
+
+    def split(path: Path) -> str:
+        below = children(path)
+        if len(below) == 2:
+            (difference,) = node_scores(nodes[path], wording)
+            return f"{named(below[1])} where {difference.in_words(wording, ' > 0')}"
+        return "the largest score" if len(below) > 2 else ""
+
+    return "\n".join(lines((), 0, ""))
+
+
+class TextMixin:
+    """Methods of a softmax gate that put it into words."""
+
+    n_features_in_: int
+    coef_: Any
+
+    def to_text(self, feature_names: Any = None, *, decimals: int = 2, max_terms: int = 4) -> str:
+        """Return the gate as text: one line an expert, with its score.
+
+        Scores are log g_k(x) up to what all experts share, in units of the input: coefficients
+        are those of `coef_` over the temperature. Of two experts there is one score, the log-odds
+        of the second: it is the more likely one where they are positive.
+
+        Parameters
+        ----------
+        feature_names : sequence of str, default=None
+            One for each feature of the mixture's input, such as `model.feature_names_in_`. None
+            is x0, x1 and so on.
+        decimals : int, default=2
+            Digits after the point; numbers below 0.1 have as many digits that are not 0.
+        max_terms : int, default=4
+            Terms of a score that are shown: the largest ones, by the coefficient times the
+            standard deviation of its column. Others are taken at the mean of their column, and
+            counted.
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        NotFittedError
+            Where the gate is not that of a fitted mixture.
+        ValueError
+            Where a parameter makes no sense; the message names it.
+
+        Examples
+        --------
+        >>> from mixexp import MixtureOfExpertsRegressor
+        >>> from mixexp.datasets import load_ethanol
+        >>> X, y = load_ethanol(return_X_y=True, as_frame=True)
+        >>> model = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y)
+        >>> print(model.gate_.to_text(model.feature_names_in_))
+        root: 1 where -0.37 nox + 0.71 > 0
+          0: expert 0
+          1: expert 1
+        """
+        wording = self._wording(feature_names, decimals, max_terms)
+        paths: list[Path] = [(k,) for k in range(len(self.coef_))]
+        return tree_text({(): self}, paths, lambda path: paths, wording)
+
+    def split_texts(
+        self, feature_names: Any = None, *, decimals: int = 2, max_terms: int = 4
+    ) -> list[str]:
+        """Return in words where each expert, or child of a node, is chosen.
+
+        Parameters
+        ----------
+        feature_names, decimals, max_terms
+            As in `to_text`; dots stand for the terms that are left out.
+
+        Returns
+        -------
+        list of str
+            One for each expert. Of two, where the second one is the more likely, in units of the
+            feature that counts most, and "otherwise"; of more, their scores.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As in `to_text`.
+
+        Examples
+        --------
+        >>> from mixexp import MixtureOfExpertsRegressor
+        >>> from mixexp.datasets import load_ethanol
+        >>> X, y = load_ethanol(return_X_y=True, as_frame=True)
+        >>> model = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y)
+        >>> model.gate_.split_texts(model.feature_names_in_)
+        ['otherwise', 'nox < 1.89']
+        """
+        return node_splits(self, self._wording(feature_names, decimals, max_terms))
+
+    def _wording(self, feature_names: Any, decimals: Any, max_terms: Any) -> Wording:
+        check_gate(self, "theta")
+        return Wording.checked(self, self.n_features_in_, feature_names, decimals, max_terms)

@@ -1,0 +1,223 @@
+"""From a fitted mixture to the arrays of a picture of its tree of gates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mixexp.inspection._inputs import check_width, find_mixture
+
+__all__ = ["dotted", "gate_tree", "shares_in_words", "tree_layout"]
+
+#: Rows of a picture, in units of the distance between two leaves, between the tree and the noise.
+NOISE_GAP = 1.5
+
+Path = tuple[int, ...]
+
+
+def dotted(path: Path) -> str:
+    """Return the name of a node in text: its path with dots, "root" for that of all."""
+    return ".".join(map(str, path)) if path else "root"
+
+
+@dataclass
+class Nodes:
+    """The nodes and leaves of a tree so far, each after its parent."""
+
+    parents: list[int] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    splits: list[str] = field(default_factory=list)
+    shares: list[float] = field(default_factory=list)
+    experts: list[int] = field(default_factory=list)
+
+    def add(self, parent: int, name: str, split: str, share: float, expert: int) -> int:
+        """Add a node or leaf; return its number."""
+        self.parents.append(parent)
+        self.names.append(name)
+        self.splits.append(split)
+        self.shares.append(share)
+        self.experts.append(expert)
+        return len(self.parents) - 1
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a mixture sits in the tree: its path, and its number if it is an expert of another.
+
+    `usage` are the shares of all rows that its experts have; `expert` is the outermost one.
+    """
+
+    path: Path
+    number: str
+    expert: int
+    usage: np.ndarray
+
+
+def gate_tree(
+    estimator: Any,
+    X: Any = None,
+    *,
+    feature_names: Any = None,
+    decimals: int = 2,
+    max_terms: int = 2,
+    owner: str = "gate_tree",
+) -> dict[str, Any]:
+    """Return the parameters of a GateTreeDisplay.
+
+    1. Find the mixture; transform rows as the steps before the mixture do.
+    2. Walk down the gate; where an expert is a mixture, go on with its gate.
+    3. The noise, where there is one, comes last.
+
+    Parameters are those of `GateTreeDisplay.from_estimator`; `owner` is named in errors.
+    """
+    before, mixture = find_mixture(estimator, owner)
+    names = _names(before, mixture, feature_names, owner)
+    words = {"feature_names": names, "decimals": decimals, "max_terms": max_terms}
+    nodes = Nodes()
+    usage = np.asarray(mixture.usage_)
+    rows, weights = X, None
+    if X is not None:
+        if np.ndim(X) == 2:
+            check_width(np.shape(X)[1], estimator, owner)
+        for step in before:
+            rows = step.transform(rows)
+        weights = mixture.gate_proba(rows)
+        usage = weights.mean(axis=0)
+    _grow(nodes, mixture, Place((), "", -1, usage), -1, "", rows, weights, words)
+    if len(usage) > len(mixture.experts_):
+        nodes.add(0, "noise", "", float(usage[-1]), -1)
+    return {
+        "parents": np.array(nodes.parents),
+        "names": nodes.names,
+        "splits": nodes.splits,
+        "shares": np.array(nodes.shares),
+        "experts": np.array(nodes.experts),
+    }
+
+
+def _grow(
+    nodes: Nodes,
+    mixture: Any,
+    place: Place,
+    parent: int,
+    split: str,
+    rows: Any,
+    weights: Any,
+    words: dict,
+) -> None:
+    """Add the tree of a mixture's gate, and those of experts that are mixtures.
+
+    `weights` (n, n_experts) are the gate probabilities of its experts in the whole, or None.
+    """
+    gate = mixture.gate_
+    experts = range(len(mixture.experts_))
+    paths = list(getattr(gate, "paths_", [(k,) for k in experts]))
+    inner = getattr(gate, "nodes_", {(): gate})
+
+    def visit(path: Path, parent: int, split: str) -> None:
+        below = [k for k in experts if paths[k][: len(path)] == path]
+        share = float(place.usage[below].sum())
+        if path not in inner:
+            leaf(below[0], parent, split, share)
+            return
+        whole = not path and place.number
+        name = f"expert {place.number}" if whole else _node_name(place.path + path)
+        number = nodes.add(parent, name, split, share, place.expert)
+        children = gate.children(path) if hasattr(gate, "children") else paths
+        splits = _splits(inner[path], len(children), words)
+        for child, own in zip(children, splits, strict=True):
+            visit(child, number, own)
+
+    def leaf(k: int, parent: int, split: str, share: float) -> None:
+        number = f"{place.number}.{k}" if place.number else str(k)
+        outermost = place.expert if place.number else k
+        expert = mixture.experts_[k]
+        if not (hasattr(expert, "gate_") and hasattr(expert, "gate_proba")):
+            nodes.add(parent, f"expert {number}", split, share, outermost)
+            return
+        if weights is None:
+            own, usage = None, share * np.asarray(expert.usage_)
+        else:
+            own = weights[:, [k]] * expert.gate_proba(rows)
+            usage = own.mean(axis=0)
+        below = Place(place.path + paths[k], number, outermost, usage)
+        _grow(nodes, expert, below, parent, split, rows, own, words)
+
+    visit((), parent, split)
+
+
+def _node_name(path: Path) -> str:
+    return f"node {dotted(path)}" if path else "root"
+
+
+def _splits(gate: Any, n_children: int, words: dict) -> list[str]:
+    """Return when each child is chosen, empty for gates that cannot say it."""
+    if not hasattr(gate, "split_texts"):
+        return [""] * n_children
+    found: list[str] = gate.split_texts(**words)
+    return found
+
+
+def _names(before: list, mixture: Any, feature_names: Any, owner: str) -> list[str] | None:
+    """Return names of the mixture's input: those given, or what it or a step before it knows."""
+    n_features = mixture.n_features_in_
+    if feature_names is not None:
+        names = [] if isinstance(feature_names, str) else list(feature_names)
+        if len(names) != n_features:
+            raise ValueError(
+                f"{owner}: feature_names={feature_names!r} is not a list of {n_features} names. "
+                f"Give one for each feature that the {type(mixture).__name__} was fitted on: in a "
+                "Pipeline, for each column after the steps before it."
+            )
+        return [str(name) for name in names]
+    if hasattr(mixture, "feature_names_in_"):
+        return [str(name) for name in mixture.feature_names_in_]
+    found = None
+    for step in before:
+        try:
+            found = step.get_feature_names_out(found)
+        except (AttributeError, ValueError):  # a step that has no names for its columns
+            return None
+    return None if found is None or len(found) != n_features else [str(name) for name in found]
+
+
+def tree_layout(parents: np.ndarray, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the column and the row of every node of a tree that is drawn from left to right.
+
+    Leaves stand in the last column, one row below the other; an inner node stands halfway between
+    its first and its last child. The noise has no place among the experts: it stands below a gap.
+
+    Parameters
+    ----------
+    parents : ndarray of int of shape (n_nodes,)
+        Nodes in the order of a walk that goes down before it goes on; -1 for the root.
+    names : list of str
+        "noise" is the name of the noise.
+
+    Returns
+    -------
+    columns : ndarray of int of shape (n_nodes,)
+    rows : ndarray of shape (n_nodes,)
+        The first leaf has 0, the next one 1.
+    """
+    columns = np.zeros(len(parents), dtype=int)
+    for i, parent in enumerate(parents[1:], start=1):
+        columns[i] = columns[parent] + 1
+    noise = np.array([name == "noise" for name in names])
+    leaves = ~np.isin(np.arange(len(parents)), parents)
+    columns[leaves] = columns.max()
+    experts = np.flatnonzero(leaves & ~noise)
+    rows = np.zeros(len(parents))
+    rows[experts] = np.arange(len(experts))
+    rows[noise] = len(experts) - 1 + NOISE_GAP
+    for i in np.flatnonzero(~leaves)[::-1]:
+        children = np.flatnonzero((parents == i) & ~noise)
+        rows[i] = (rows[children[0]] + rows[children[-1]]) / 2
+    return columns, rows
+
+
+def shares_in_words(shares: np.ndarray) -> list[str]:
+    """Return shares in per cent; what would round to nothing is said to be less than 1 %."""
+    return ["<1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %" for share in shares]

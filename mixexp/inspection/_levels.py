@@ -1,0 +1,71 @@
+"""Experts put together: the nodes of a level of a gate as regions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mixexp.inspection._gate_tree import dotted
+
+__all__ = ["Level"]
+
+
+@dataclass(frozen=True)
+class Level:
+    """Which experts form a region.
+
+    Attributes
+    ----------
+    members : ndarray of shape (n_experts, n_regions)
+        1 where an expert belongs to a region, else 0.
+    names : list of str or None
+        Of the regions; None where every expert is one.
+    """
+
+    members: np.ndarray
+    names: list[str] | None
+
+    @classmethod
+    def of(cls, mixture: Any, level: int | None, rows: Any, n_experts: int) -> Level:
+        """Return the nodes of a level, or the experts; raise where the gate has no such level.
+
+        `rows` are any that the mixture takes: what level there is, it says itself.
+        """
+        if level is None:
+            return cls(np.eye(n_experts), None)
+        mixture.gate_proba(rows[:1], level=level)
+        gate, experts = mixture.gate_, range(n_experts)
+        flat = not hasattr(gate, "leaves_at")
+        nodes = [[k] for k in experts] if flat else gate.leaves_at(level)
+        paths = [(k,) for k in experts] if flat else gate.paths_
+        members = np.zeros((n_experts, len(nodes)))
+        for node, below in enumerate(nodes):
+            members[below, node] = 1.0
+        return cls(members, [f"node {dotted(paths[below[0]][:level])}" for below in nodes])
+
+    def weights(self, weights: np.ndarray) -> np.ndarray:
+        """Return the weights (n, n_regions) of regions; a column for the noise is left out."""
+        summed: np.ndarray = weights[:, : len(self.members)] @ self.members
+        return summed
+
+    def values(self, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Return the regions' predictions: those of their experts, by weight within the region.
+
+        Where all of a region's weights are 0 its experts count alike.
+
+        Parameters
+        ----------
+        values, weights : ndarrays of shape (n, n_experts)
+
+        Returns
+        -------
+        ndarray of shape (n, n_regions)
+        """
+        if self.names is None:
+            return values
+        nothing = (self.weights(weights) == 0) @ self.members.T
+        shares = np.where(nothing > 0, 1.0, weights)
+        mean: np.ndarray = self.weights(shares * values) / self.weights(shares)
+        return mean
