@@ -194,7 +194,7 @@ class BaseMixtureOfExperts(PartsMixin, NestedMixin, BaseEstimator, metaclass=ABC
             task = self._task(training, columns, batch, seed, **terms)
             run, restarts = search(task)
             self._columns = columns
-            self._store(run, task.rows, self._needs_frame(batch), given)
+            self._store(run, task.rows, self._needs_frame(batch))
         self.restarts_ = restarts
         self._warn_of_collapse(restarts)
 
@@ -245,7 +245,7 @@ class BaseMixtureOfExperts(PartsMixin, NestedMixin, BaseEstimator, metaclass=ABC
             offset=offset,
             metadata=self._routed(given.params),
             missing=missing,
-            labels=checked_labels(given.labels, X, codes, self.n_experts, owner),
+            labels=checked_labels(given.labels, X.shape[0], codes, weight, self.n_experts, owner),
         )
         return start_rows(rows, codes, self._start(X), self.n_experts, seed, owner)
 
