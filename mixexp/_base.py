@@ -181,7 +181,7 @@ class BaseMixtureOfExperts(PartsMixin, NestedMixin, BaseEstimator, metaclass=ABC
         3. Search: short runs from several starts, one long run from the best.
         4. Put experts that are exchangeable into the canonical order.
         """
-        self.__dict__.pop("_flat", None)
+        self._forget()
         if self._is_nested():
             self._fit_nested(X, y, given, classes=classes, family=family)
             return

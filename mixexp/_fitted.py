@@ -29,6 +29,10 @@ SATURATED = 1e-4
 SAME_USAGE = 1e-9
 
 
+#: What a calibration has of every expert.
+CALIBRATION = ("exponents", "smoothing")
+
+
 @dataclass(frozen=True)
 class Given:
     """What `fit` was given besides X and y, as it was given."""
@@ -87,13 +91,20 @@ class FittedMixin(PredictionMixin):
             )
         self.gate_, bank = state.parts
         self._bank = bank
+        self._forget()
+        own: dict = {}
         if getattr(bank, "calibration", None) is not None:
-            for name in ("exponents", "smoothing"):
-                setattr(self, f"{name}_", getattr(bank.calibration, name))
+            own |= {f"{name}_": getattr(bank.calibration, name) for name in CALIBRATION}
         if bank.family is not None:
             for name, values in zip(bank.family.parameter_names, bank.parameters, strict=True):
-                setattr(self, f"{name}_", values[:, 0] if values.shape[1] == 1 else values)
+                own[f"{name}_"] = values[:, 0] if values.shape[1] == 1 else values
+        vars(self).update(own, _own_names=tuple(own))
         self.experts_ = bank.fitted(getattr(self, "feature_names_in_", None))
+
+    def _forget(self) -> None:
+        """Remove the attributes that only some kinds of experts have, of a fit before this one."""
+        for name in ("_flat", *vars(self).pop("_own_names", ())):
+            vars(self).pop(name, None)
 
     def _exchangeable(self, rows: Rows) -> bool:
         """Return whether nothing but chance numbered the experts of a fit to these rows.
