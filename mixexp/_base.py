@@ -186,7 +186,7 @@ class BaseMixtureOfExperts(PartsMixin, NestedMixin, BaseEstimator, metaclass=ABC
         3. Search: short runs from several starts, one long run from the best.
         4. Put experts that are exchangeable into the canonical order.
         """
-        self.__dict__.pop("_flat", None)
+        self._forget()
         if self._is_nested():
             self._fit_nested(X, y, given, classes=classes, family=family)
             return
@@ -199,7 +199,7 @@ class BaseMixtureOfExperts(PartsMixin, NestedMixin, BaseEstimator, metaclass=ABC
             task = self._task(training, columns, batch, seed, **terms)
             run, restarts = search(task)
             self._columns = columns
-            self._store(run, task.rows, self._needs_frame(batch), given)
+            self._store(run, task.rows, self._needs_frame(batch))
         self.restarts_ = restarts
         self._warn_of_collapse(restarts)
 
@@ -251,7 +251,7 @@ class BaseMixtureOfExperts(PartsMixin, NestedMixin, BaseEstimator, metaclass=ABC
             offset=offset,
             metadata=self._routed(given.params),
             missing=missing,
-            labels=checked_labels(given.labels, X, codes, self.n_experts, owner),
+            labels=checked_labels(given.labels, X.shape[0], codes, weight, self.n_experts, owner),
         )
         return start_rows(rows, codes, self._start(X), self.n_experts, seed, owner)
 

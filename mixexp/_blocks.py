@@ -236,6 +236,20 @@ class Rows:
         rows.units._designs = designs_of_units if groups is not None else self._designs
         return rows
 
+    def with_experts(self, experts: np.ndarray, n_experts: int) -> Rows:
+        """Return the rows as they are for some of the experts: labels are their new numbers.
+
+        Nothing is known any more of rows whose expert is not among them.
+        """
+        if self.labels is None:
+            return self
+        numbers = np.full(n_experts, -1)
+        numbers[experts] = np.arange(len(experts))
+        rows = copy.copy(self)
+        rows.labels = np.where(self.labels < 0, -1, numbers[self.labels])
+        rows._units = None if self._units is None else self._units.with_experts(experts, n_experts)
+        return rows
+
     def shared(self, resp: np.ndarray) -> np.ndarray:
         """Return responsibilities (K, n) that are the same, their mean, in every group."""
         if self.groups is None:

@@ -82,8 +82,10 @@ def long_run(task: LongRun, state: State, events: list[str]) -> Run:
             problem = replace(problem, smallest_share=0.0)
             state = run.current.state
         elif action == "drop":
-            kept = np.setdiff1d(np.arange(len(run.current.mass)), run.collapsed)
+            n_experts = len(run.current.mass)
+            kept = np.setdiff1d(np.arange(n_experts), run.collapsed)
             state = run.current.state.select(kept)
+            problem = replace(problem, rows=problem.rows.with_experts(kept, n_experts))
         else:
             state = _reinitialised(task, run.current.state, run.collapsed)
     if not watch:
@@ -121,8 +123,9 @@ def _reinitialised(task: LongRun, state: State, collapsed: np.ndarray) -> State:
     """Return a state in which the collapsed experts have the rows that are explained worst.
 
     Each gets its share of the rows (or groups) with the lowest log-density, in turn; the others
-    keep their responsibilities. The gate is fitted anew, as its coefficients of a collapsed
-    expert are at their limit. Needs the responsibilities of all rows at once, (K, n).
+    keep their responsibilities, and rows whose expert is known stay with it. The gate is fitted
+    anew, as its coefficients of a collapsed expert are at their limit. Needs the responsibilities
+    of all rows at once, (K, n).
     """
     rows = task.problem.rows
     e_step = EStep(state, task.problem.assigner, 0)
@@ -138,9 +141,11 @@ def _reinitialised(task: LongRun, state: State, collapsed: np.ndarray) -> State:
 
     sweep(state, rows, respond)
     resp, worst = np.concatenate(found, axis=1), np.argsort(np.concatenate(density))
-    weight = rows.units.weight
+    weight, labels = rows.units.weight, rows.units.labels
+    if labels is not None:
+        worst = worst[labels[worst] < 0]
     cumulated = np.cumsum(np.ones(len(worst)) if weight is None else weight[worst])
-    share = WORST_SHARE * cumulated[-1] / (len(resp) - task.n_fixed)
+    share = WORST_SHARE * np.max(cumulated, initial=0.0) / (len(resp) - task.n_fixed)
     n_worst = max(len(collapsed), int(np.searchsorted(cumulated, share * len(collapsed))))
     for i, k in enumerate(collapsed):
         ids = worst[i : n_worst : len(collapsed)]

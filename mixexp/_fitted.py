@@ -29,6 +29,10 @@ SATURATED = 1e-4
 SAME_USAGE = 1e-9
 
 
+#: What a calibration has of every expert.
+CALIBRATION = ("exponents", "smoothing")
+
+
 @dataclass(frozen=True)
 class Given:
     """What `fit` was given besides X and y, as it was given."""
@@ -53,7 +57,7 @@ class FittedMixin(PredictionMixin):
     experts_: list
     usage_: np.ndarray
 
-    def _store(self, run: Run, rows: Rows, frames: bool, given: Given) -> None:
+    def _store(self, run: Run, rows: Rows, frames: bool) -> None:
         """Set the fitted attributes."""
         state = run.state
         self.n_iter_ = len(run.bounds)
@@ -70,7 +74,7 @@ class FittedMixin(PredictionMixin):
         state = state.apply(lambda part: part.trimmed() if can(part, "trimmed") else part)
         self._frames = frames
         self._mixexp_version = __version__
-        if self._exchangeable(given) and all(can(part, "select") for part in state.parts):
+        if self._exchangeable(rows) and all(can(part, "select") for part in state.parts):
             self._set_parts(state, self._canonical_order(state.bank.n_experts))
         else:
             self._set_parts(state, None)
@@ -87,23 +91,30 @@ class FittedMixin(PredictionMixin):
             )
         self.gate_, bank = state.parts
         self._bank = bank
+        self._forget()
+        own: dict = {}
         if getattr(bank, "calibration", None) is not None:
-            for name in ("exponents", "smoothing"):
-                setattr(self, f"{name}_", getattr(bank.calibration, name))
+            own |= {f"{name}_": getattr(bank.calibration, name) for name in CALIBRATION}
         if bank.family is not None:
             for name, values in zip(bank.family.parameter_names, bank.parameters, strict=True):
-                setattr(self, f"{name}_", values[:, 0] if values.shape[1] == 1 else values)
+                own[f"{name}_"] = values[:, 0] if values.shape[1] == 1 else values
+        vars(self).update(own, _own_names=tuple(own))
         self.experts_ = bank.fitted(getattr(self, "feature_names_in_", None))
 
-    def _exchangeable(self, given: Given) -> bool:
-        """Return whether nothing but chance numbered the experts.
+    def _forget(self) -> None:
+        """Remove the attributes that only some kinds of experts have, of a fit before this one."""
+        for name in ("_flat", *vars(self).pop("_own_names", ())):
+            vars(self).pop(name, None)
+
+    def _exchangeable(self, rows: Rows) -> bool:
+        """Return whether nothing but chance numbered the experts of a fit to these rows.
 
         The user numbers them by giving a start, labels, a list of experts, or columns for each;
         the leaves of a tree have an order of their own.
         """
         return (
             isinstance(self.init, str)
-            and given.labels is None
+            and rows.labels is None
             and not isinstance(self.expert, list | tuple)
             and not any(isinstance(own, list) for own in self._columns)
             and not getattr(self.gate, "ordered", False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -9,30 +10,33 @@ from scipy.optimize import linear_sum_assignment
 
 __all__ = ["checked_labels", "with_labels"]
 
+#: What stands for a label that is not a whole number, and where numbers end that can be one.
+NO_LABEL, LARGEST_LABEL = -2, 2**62
+
 
 def checked_labels(
-    labels: Any, X: Any, codes: np.ndarray | None, n_experts: int, owner: str
+    labels: Any,
+    n_rows: int,
+    codes: np.ndarray | None,
+    weight: np.ndarray | None,
+    n_experts: int,
+    owner: str,
 ) -> np.ndarray | None:
     """Return the expert of every row, −1 where it is not known; None where none is.
 
-    `codes` are the rows' groups: what is known of one row holds for its group.
+    `codes` are the rows' groups: what is known of one row holds for its group. Nothing is known
+    of a row without weight, as it is not there.
     """
     if labels is None:
         return None
     given = np.asarray(labels)
-    if given.shape != (X.shape[0],):
+    if given.shape != (n_rows,):
         raise ValueError(
             f"{owner}: expert_labels has shape {given.shape}. Give every row the number of its "
-            f"expert, or -1 where it is not known, in a 1d array of shape ({X.shape[0]},)."
+            f"expert, or -1 where it is not known, in a 1d array of shape ({n_rows},)."
         )
-    try:
-        numbers = given.astype(float)
-        known = numbers.astype(int)
-        wrong = numbers != known
-    except (TypeError, ValueError):
-        numbers, known = given, np.zeros(len(given), dtype=int)
-        wrong = np.ones(len(given), dtype=bool)
-    wrong |= (known < -1) | (known >= n_experts)
+    known = given if given.dtype.kind == "i" else np.array([_label(one) for one in given.tolist()])
+    wrong = (known < -1) | (known >= n_experts)
     if np.any(wrong):
         row = int(np.flatnonzero(wrong)[0])
         raise ValueError(
@@ -40,9 +44,18 @@ def checked_labels(
             f"{n_experts} labels are whole numbers from 0 to {n_experts - 1}, or -1 where the "
             "expert is not known."
         )
+    known = known.astype(int)
+    if weight is not None:
+        known[weight == 0] = -1
     if codes is not None:
         known = _of_groups(known, codes, owner)
     return known if np.any(known >= 0) else None
+
+
+def _label(value: Any) -> int:
+    """Return a label as a whole number, or one that is wrong where it is none."""
+    whole = isinstance(value, Real) and not isinstance(value, bool) and value == value // 1
+    return int(value) if whole and abs(value) < LARGEST_LABEL else NO_LABEL
 
 
 def _of_groups(known: np.ndarray, codes: np.ndarray, owner: str) -> np.ndarray:

@@ -148,7 +148,7 @@ class NestedMixin(FittedMixin):
     def _fit_nested(self, X: Any, y: Any, given: Given, *, classes: Any, family: Any) -> None:
         """Fit the flat mixture and store its parts as fitted mixtures."""
         owner = type(self).__name__
-        if given.labels is not None:
+        if given.labels is not None and np.any(np.asarray(given.labels) != -1):
             raise ValueError(
                 f"{owner}: expert_labels, and an expert is a mixture. Labels fix the "
                 "responsibility of one expert; use HierarchicalGate, whose experts are the leaves."
