@@ -46,7 +46,8 @@ class HierarchicalGate(TreeGate, BaseEstimator):
     ----------
     nodes_ : dict of tuple to SoftmaxGate
         The gate at every node. A node's path is the number of the child at each level: () is the
-        root, (1,) its second child. None is there for a node with a single child.
+        root, (1,) its second child. Below the root
+        there is none for a node with a single child.
     paths_ : list of tuple
         Of every expert, in the same way. Nodes with a single child are passed over.
     coef_, intercept_ : dict of tuple to ndarray
@@ -118,7 +119,7 @@ class HierarchicalGate(TreeGate, BaseEstimator):
         nodes = {
             path: softmax.start(rows, n_children, columns)
             for level, n_children in enumerate(branching)
-            if n_children > 1 or n_experts == 1
+            if n_children > 1 or level == 0
             for path in product(*map(range, branching[:level]))
         }
         gate = evolve(self, nodes_=nodes, paths_=list(product(*map(range, branching))))
