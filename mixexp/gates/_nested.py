@@ -32,6 +32,11 @@ class NestedGate(TreeGate, BaseEstimator):
         self.paths = paths
         self.gates = gates
 
+    @property
+    def featureless(self) -> bool:
+        """Whether no gate needs features: they may differ within groups then."""
+        return all(getattr(gate, "featureless", False) for gate in self.gates.values())
+
     def start(self, rows: Rows, n_experts: int, columns: Any) -> NestedGate:
         """Return a gate for these rows in which all experts of a mixture are equally likely."""
         nodes = {}
