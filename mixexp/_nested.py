@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 from scipy.special import softmax
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 
 from mixexp._blocks import Block
+from mixexp._compat import validate_parameters
 from mixexp._em import State
 from mixexp._fitted import FittedMixin, Given
 from mixexp._fitting import name_of
@@ -53,6 +54,7 @@ class NestedMixin(FittedMixin):
 
     n_experts: int
     expert_features: Any
+    gate_features: Any
     pooling: Any
     get_params: Any
 
@@ -88,25 +90,32 @@ class NestedMixin(FittedMixin):
                 f"{owner}: expert_features={self.expert_features!r}, and an expert is a mixture, "
                 "which chooses columns itself. Set expert_features in the inner mixture."
             )
+        own = self.expert_features
+        if one_each(own) and len(own) != self.n_experts:
+            raise ValueError(
+                f"{owner}: expert_features of an inner mixture has {len(own)} selections, and its "
+                f"n_experts={self.n_experts}. Give {self.n_experts}, or one for all."
+            )
         for k, expert in enumerate(experts):
             if is_mixture(expert):
                 self._check_inner(expert, owner)
                 expert._collect(leaves, (*path, k), owner)
                 continue
-            own = self.expert_features
             leaves.experts.append(expert)
             leaves.paths.append((*path, k))
             leaves.columns.append(own[k] if one_each(own) else own)
         return leaves
 
     def _check_inner(self, inner: Any, owner: str) -> None:
-        """Raise where an inner mixture asks for what only the outer one can do."""
+        """Raise where an inner mixture cannot be, or asks for what only the outer one can do."""
+        validate_parameters(inner)
+        inner._check_parts(classifier=is_classifier(self))
         wanted = dict(LEFT_TO_OUTER)
         if hasattr(self, "family"):
             wanted["family"] = self.family
         for name, value in wanted.items():
             given = getattr(inner, name, value)
-            if given is not value and given != value:
+            if not _same(given, value):
                 raise ValueError(
                     f"{owner}: the inner {type(inner).__name__} has {name}={given!r}. Mixtures of "
                     f"mixtures are trained as one: set it in the outer mixture, and leave {name}="
@@ -153,11 +162,16 @@ class NestedMixin(FittedMixin):
                 f"{owner}: expert_labels, and an expert is a mixture. Labels fix the "
                 "responsibility of one expert; use HierarchicalGate, whose experts are the leaves."
             )
+        if one_each(self.gate_features):
+            raise ValueError(
+                f"{owner}: gate_features gives columns to each expert, and an expert is a mixture: "
+                "the gates make a tree, whose nodes are not experts. Give one selection for all."
+            )
         flat = self._flattened(self._collect(Leaves(), (), owner))
         self._check_start(flat.n_experts)
         flat._check_parts(classifier=classes is not None)
         _share(self, flat)
-        start = self._start_of_fitted(X if given.frame is None else given.frame, y, classes)
+        start = self._start_of_fitted(X, y, given, classes)
         flat.init = self.init if start is None else start
         flat._fit_mixture(X, y, given, classes=classes, family=family)
         flat.init = self.init
@@ -178,7 +192,7 @@ class NestedMixin(FittedMixin):
                 "responsibilities for these, in the order of the mixtures they are in."
             )
 
-    def _start_of_fitted(self, X: Any, y: Any, classes: Any) -> Any:
+    def _start_of_fitted(self, X: Any, y: Any, given: Given, classes: Any) -> Any:
         """Return responsibilities (n, n_leaves) of experts that are all fitted mixtures, or None.
 
         Copies of one fitted mixture are no start: they are all equal.
@@ -187,9 +201,11 @@ class NestedMixin(FittedMixin):
         fitted = all(is_mixture(m) and hasattr(m, "experts_") for m in models)
         if not (fitted and isinstance(self.expert, list | tuple) and isinstance(self.init, str)):
             return None
-        y = y if classes is None else classes[y]
-        outer = softmax([model.log_density(X, y) for model in models], axis=0)
-        inner = [m._whole.responsibilities(X, y)[:, : m._whole._bank.n_experts] for m in models]
+        data = X if given.frame is None else given.frame, y if classes is None else classes[y]
+        own = {"offset": given.offset}
+        outer = softmax([model.log_density(*data, **own) for model in models], axis=0)
+        wholes = [model._whole for model in models]
+        inner = [m.responsibilities(*data, **own)[:, : m._bank.n_experts] for m in wholes]
         return np.hstack([p[:, None] * r for p, r in zip(outer, inner, strict=True)])
 
     def _adopt(self, flat: Any) -> None:
@@ -199,7 +215,7 @@ class NestedMixin(FittedMixin):
         noisy = hasattr(gate, "noise_share_")
         tree, inner_bank = (gate.inner, bank.inner) if noisy else (gate, bank)
         groups = tree.leaves_at(1)
-        root = tree.nodes_[()]
+        root = _root(tree)
         self.gate_ = evolve(gate, inner=root) if noisy else root
         templates = self._outer_experts()
         self.experts_, children = [], []
@@ -263,9 +279,21 @@ def _fitted(template: Any, flat: Any, parts: tuple, experts: np.ndarray) -> Any:
         own._set_parts(State(tree, bank), None)
         model._adopt(own)
         return model
-    gate = tree.nodes_.get((), evolve(ConstantGate(), proba_=np.ones(1)))
-    own._set_parts(State(gate, bank), None)
+    own._set_parts(State(_root(tree), bank), None)
     return model
+
+
+def _root(tree: NestedGate) -> Any:
+    """Return the gate at the root; where experts were dropped it may have a single child."""
+    return tree.nodes_.get((), evolve(ConstantGate(), proba_=np.ones(1)))
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Return whether two values of a parameter mean the same; families may be copies."""
+    if hasattr(one, "get_params") and type(one) is type(other):
+        return bool(one.get_params() == other.get_params())
+    same = one is other or one == other
+    return same if isinstance(same, bool) else False
 
 
 class NestedBank:

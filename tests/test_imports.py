@@ -67,6 +67,7 @@ ALLOWED = {
     "_fitted": {"_blocks", "_em", "_prediction", "_protocols"},
     "_nested": {
         "_blocks",
+        "_compat",
         "_em",
         "_fitted",
         "_fitting",

@@ -64,6 +64,11 @@ class NestedGate(TreeGate, BaseEstimator):
         """Whether the columns may hold NaN."""
         return all(getattr(gate, "takes_missing", True) for gate in self.gates.values())
 
+    @property
+    def featureless(self) -> bool:
+        """Whether no gate needs features: they may differ within groups then."""
+        return all(getattr(gate, "featureless", False) for gate in self.gates.values())
+
     def start(self, rows: Rows, n_experts: int, columns: Any) -> NestedGate:
         """Return a gate for these rows in which the children of each node are equally likely."""
         self._check(n_experts)
