@@ -592,7 +592,7 @@ def test_missing_values(data):
     assert np.all(np.isfinite(model.predict(holes)))
     assert np.all(np.isfinite(model.experts_[0].predict(holes)))
     assert model.__sklearn_tags__().input_tags.allow_nan
-    with pytest.raises(ValueError, match="NaN.*linear experts cannot take missing"):
+    with pytest.raises(ValueError, match=r"NaN.*linear experts cannot take missing"):
         nested().fit(holes, y)
 
 
