@@ -308,10 +308,10 @@ def test_what_is_known_of_a_row_holds_for_its_group(seen):
 
 def test_regions_are_matched_to_labels():
     resp = np.array([[0.9, 0.8, 0.1, 0.0, 0.3], [0.1, 0.1, 0.2, 0.9, 0.3], [0, 0.1, 0.7, 0.1, 0.4]])
-    labels = np.array([2, -1, 0, 1, -1])
+    labels = np.array([2, -1, 1, 0, -1])  # region 0 is expert 2, 1 is 0, and 2 is 1
     found = with_labels(resp, labels, None, match=True)
-    assert_array_equal(found[:, 1], resp[[2, 1, 0], 1])
-    assert_array_equal(found[:, [0, 2, 3]], np.eye(3)[:, [2, 0, 1]])
+    assert_array_equal(found[:, [1, 4]], resp[[1, 2, 0]][:, [1, 4]])
+    assert_array_equal(found[:, [0, 2, 3]], np.eye(3)[:, [2, 1, 0]])
     assert_array_equal(with_labels(resp, labels, None, match=False)[:, 1], resp[:, 1])
     assert with_labels(resp, None, None, match=True) is resp
     # weights decide where labels contradict each other
@@ -333,16 +333,27 @@ def test_regions_are_matched_to_labels():
 
 
 @unconverged
-def test_with_a_start_that_is_given(seen):
+@pytest.mark.parametrize("expert", [None, DecisionTreeRegressor(max_depth=2, random_state=0)])
+def test_with_a_start_that_is_given(monkeypatch, expert):
     X, y, region = problem()
     labels = some(region, 0.3)
     wrong = (region + 1) % 4  # what is known goes first
+    starts = []
+    plain = _em.fit_at
+
+    def spy(state, rows, resp, n_steps):
+        if state.gate is not None:
+            starts.append((rows.labels, resp))
+        return plain(state, rows, resp, n_steps)
+
+    monkeypatch.setattr("mixexp._search.fit_at", spy)
     for init in (wrong, np.eye(4)[wrong]):
-        seen.clear()
-        model = MixtureOfExpertsRegressor(n_experts=4, init=init, max_iter=3)
+        model = MixtureOfExpertsRegressor(expert, n_experts=4, init=init, max_iter=3)
         model.fit(X, y, expert_labels=labels)
-        own, resp, _ = seen[0]
-        assert_array_equal(resp[own[own >= 0], np.flatnonzero(own >= 0)], 1.0)
+    assert len(starts) == (2 if expert is None else 4)
+    for own, resp in starts:
+        known = np.flatnonzero(own >= 0)
+        assert_array_equal(resp[:, known], np.eye(4)[:, own[known]])
     model = MixtureOfExpertsRegressor(n_experts=4, init=region).fit(X, y, expert_labels=region)
     every = MixtureOfExpertsRegressor(n_experts=4).fit(X, y, expert_labels=region)
     assert_allclose(model.lower_bound_, every.lower_bound_, atol=1e-5)

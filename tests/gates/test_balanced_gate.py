@@ -12,6 +12,7 @@ from sklearn.base import clone
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor, _inputs
 from mixexp._assign import Soft
 from mixexp._em import FALL_TOL, Problem, State, evaluate, fit_at
+from mixexp._protocols import evolve
 from mixexp.experts import linear_bank
 from mixexp.families import Gaussian
 from mixexp.gates import HierarchicalGate, SoftmaxGate
@@ -133,9 +134,10 @@ def test_a_start_that_gives_an_expert_nothing(rng, gate):
     assert model.usage_.min() > 0.015  # c / (W + K c) at least, at a fixed point
 
 
+@pytest.mark.parametrize("noise_expert", [False, True])
 @pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize("strength", [2.0, 50.0])
-def test_converged_fits_are_stationary(rng, gate, strength):
+def test_converged_fits_are_stationary(rng, gate, strength, noise_expert):
     X = rng.uniform(-1, 1, (300, 2))
     scores = X @ np.array([[3.0, 0], [-3, 3], [0, -3], [0, 0]]).T
     proba = softmax(scores, axis=1)
@@ -143,10 +145,12 @@ def test_converged_fits_are_stationary(rng, gate, strength):
     coef = np.array([[3.0, 1, 0], [-3, 0, 2], [0, -4, 1], [8, 1, 1]])
     y = np.einsum("ij,ij->i", np.column_stack([np.ones(300), X]), coef[z])
     y += 0.3 * rng.standard_normal(300)
+    y[:40] = rng.uniform(-20, 20, 40)
     weight = rng.exponential(size=300)
     model = MixtureOfExpertsRegressor(
         n_experts=4,
         gate=GATES[gate](alpha=1.0, usage_prior=strength),
+        noise_expert=noise_expert,
         init=proba,
         tol=1e-13,
         max_iter=5000,
@@ -155,7 +159,12 @@ def test_converged_fits_are_stationary(rng, gate, strength):
     assert model.converged_
     assert_allclose(model.lower_bound_, recomputed_bound(model, X, y, weight, strength), rtol=1e-12)
     problem = Problem(make_rows(X, y, weight), Soft(), 1, 0.0)
-    state = State(BalancedGate(model.gate_, strength), model._bank)
+    if noise_expert:
+        assert 0.05 < model.gate_.noise_share_ < 0.3
+        inner = BalancedGate(model.gate_.inner, strength)
+        state = State(evolve(model.gate_, inner=inner), model._bank)
+    else:
+        state = State(BalancedGate(model.gate_, strength), model._bank)
     sizes = [len(part.get_parameters()) for part in state.parts]
 
     def bound(vector):
@@ -192,6 +201,16 @@ def test_the_m_step_against_rows_added_by_hand(rng):
     assert_allclose(bounded.get_parameters(), expected.get_parameters(), rtol=1e-7)
     half = gate.toward(found, 0.5).get_parameters()
     assert_allclose(half, 0.5 * (gate.get_parameters() + found.get_parameters()), atol=1e-13)
+
+
+def test_an_expert_that_no_row_has_left(rng):
+    rows = make_rows(rng.standard_normal((50, 1)))
+    gate = SoftmaxGate(usage_prior=2.0).start(rows, 3, None)
+    gate = gate.set_parameters(np.array([500.0, 0, 500, 0, -1000, 0])).measured(rows)
+    assert_allclose(gate.usage / gate.total, [0.5, 0.5, 1e-12])
+    assert_allclose(gate.log_prior(), 2.0 * np.log([0.5, 0.5, 1e-12]).sum())
+    new = fit_at(State(gate, None), rows, random_resp(rng, 3, 50), 1).gate
+    assert np.all(np.isfinite(new.get_parameters()))
 
 
 # ---------------------------------------------------------------- what it is for
