@@ -31,7 +31,17 @@ __all__ = ["NestedMixin"]
 Path = tuple[int, ...]
 
 #: What an inner mixture must leave to the outer one, and the value that does.
-LEFT_TO_OUTER = {"gate_features": None, "noise_expert": False, "class_weight": None}
+LEFT_TO_OUTER = {
+    "gate_features": None,
+    "noise_expert": False,
+    "class_weight": None,
+    "assignment": "soft",
+    "cross_fit": "auto",
+    "on_collapse": "reinit",
+}
+
+#: Of these, what may also be what the outer one has.
+MAY_BE_SAME = ("assignment", "cross_fit", "on_collapse")
 
 
 @dataclass
@@ -115,7 +125,8 @@ class NestedMixin(FittedMixin):
             wanted["family"] = self.family
         for name, value in wanted.items():
             given = getattr(inner, name, value)
-            if not _same(given, value):
+            shared = name in MAY_BE_SAME and _same(given, getattr(self, name))
+            if not (shared or _same(given, value)):
                 raise ValueError(
                     f"{owner}: the inner {type(inner).__name__} has {name}={given!r}. Mixtures of "
                     f"mixtures are trained as one: set it in the outer mixture, and leave {name}="

@@ -17,7 +17,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp.families import Gaussian
-from mixexp.gates import ConstantGate, EstimatorGate, HierarchicalGate, SoftmaxGate
+from mixexp.gates import ConstantGate, EstimatorGate, GaussianGate, HierarchicalGate, SoftmaxGate
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -414,7 +414,9 @@ def test_a_start_for_the_innermost_experts(data):
     model = nested(init=np.eye(4)[quadrant], max_iter=20).fit(X, y)
     found = model.gate_proba(X).argmax(axis=1)
     assert np.mean(found == quadrant // 2) > 0.95
-    with pytest.raises(ValueError, match="init is for 2 experts, and this mixture of mixtures has 4"):
+    with pytest.raises(
+        ValueError, match="init is for 2 experts, and this mixture of mixtures has 4"
+    ):
         nested(init=quadrant // 2).fit(X, y)
 
 
@@ -666,3 +668,28 @@ def test_labels(data):
         nested().fit(X, y, expert_labels=quadrant)
     plain, nothing = nested().fit(X, y), nested().fit(X, y, expert_labels=np.full(300, -1))
     assert_array_equal(nothing.predict(X), plain.predict(X))
+
+
+@pytest.mark.parametrize(
+    "setting", [{"assignment": "hard"}, {"cross_fit": True}, {"on_collapse": "drop"}], ids=str
+)
+def test_settings_of_the_one_em_are_those_of_the_outer_mixture(data, setting):
+    X, y, _ = data
+    (name,) = setting
+    inner = MixtureOfExpertsRegressor(Ridge(), n_experts=2, **setting)
+    with pytest.raises(ValueError, match=f"has {name}="):
+        MixtureOfExpertsRegressor(inner, n_experts=2).fit(X, y)
+    both = MixtureOfExpertsRegressor(inner, n_experts=2, n_init=1, max_iter=3, **setting)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert both.fit(X, y).n_iter_ <= 3
+
+
+def test_a_gate_that_is_a_model_of_all_rows_stands_at_the_root_only(data):
+    X, y, _ = data
+    inner = MixtureOfExpertsRegressor(n_experts=2, gate=GaussianGate())
+    with pytest.raises(ValueError, match=r"GaussianGate at node \(0,\)"):
+        nested(inner).fit(X, y)
+    model = nested(gate=GaussianGate(), max_iter=5).fit(X, y)
+    assert hasattr(model.gate_, "means_")
+    assert np.all(np.diff(model.lower_bounds_) > -1e-9)
