@@ -14,6 +14,7 @@ from mixexp._blocks import Rows
 from mixexp._fitting import may_take_missing, name_of, takes_missing, takes_weights
 from mixexp._inputs import offset_rows
 from mixexp._protocols import can
+from mixexp._sound import check_gate_part
 from mixexp.experts import (
     EstimatorBank,
     ExpertPool,
@@ -46,6 +47,8 @@ class PartsMixin:
     gate: Any
     noise_expert: bool
     cross_fit: Any
+    on_collapse: str
+    gate_: Any
     n_jobs: int | None
     n_features_in_: int
     experts_: list
@@ -160,7 +163,15 @@ class PartsMixin:
         """Return the gate of starts: a softmax gate where the gate itself is a classifier."""
         own = self.gate is not None and not self._gate_is_classifier()
         gate = clone(self.gate) if own else SoftmaxGate()
-        return self._with_noise(gate.start(rows.units, self.n_experts, columns))
+        part = gate.start(rows.units, self.n_experts, columns)
+        check_gate_part(part, rows.units, self.n_experts, type(self).__name__)
+        if self.on_collapse == "drop" and not can(part, "select"):
+            raise ValueError(
+                f"{type(self).__name__}: on_collapse='drop' needs a gate that can leave experts "
+                f"out, and {type(part).__name__} has no `select`. Use on_collapse='reinit' or "
+                "'keep'."
+            )
+        return self._with_noise(part)
 
     def _started_batch_gate(self, gate: Any, rows: Rows, columns: Any, seed: int) -> Any:
         """Return the gate of the long run, where it is a classifier."""
@@ -212,11 +223,12 @@ class PartsMixin:
         else:
             templates = self._templates()
             who = self._refusing(templates, [expert_columns] * len(templates))
-        gate = getattr(self.gate, "estimator", self.gate)
+        part = self.gate_ if fitted else self.gate
+        gate = getattr(part, "estimator", part)
         if hasattr(gate, "fit") and not may_take_missing(gate):
             who.append((f"gate {name_of(gate)}", gate_columns))
-        if not getattr(self.gate, "takes_missing", True):
-            who.append((f"gate {self.gate!r}", gate_columns))
+        if not getattr(part, "takes_missing", True):
+            who.append((f"gate {part!r}", gate_columns))
         return who
 
     @staticmethod

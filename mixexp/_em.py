@@ -237,8 +237,8 @@ def _check_finite(evaluation: Evaluation, step: int) -> None:
     if evaluation.bound == -np.inf:
         raise ValueError(
             f"The log-likelihood is not finite at EM iteration {step}: X or y is too large or too "
-            "small for float64, or an expert predicts NaN. Rescale the data, or look at what the "
-            "experts predict."
+            "small for float64, or an expert or the gate gives NaN. Rescale the data, or look at "
+            "what the experts predict and at the gate's probabilities."
         )
 
 

@@ -14,8 +14,10 @@ from sklearn.utils.validation import check_is_fitted
 from mixexp import __version__
 from mixexp._blocks import Rows
 from mixexp._em import Run, State
+from mixexp._known import reference_of
 from mixexp._prediction import PredictionMixin
 from mixexp._protocols import can
+from mixexp._sound import refuse_sums
 
 __all__ = ["FittedMixin", "Given"]
 
@@ -125,7 +127,9 @@ class FittedMixin(PredictionMixin):
         usage = np.round(self.usage_[:n_experts] / SAME_USAGE) * SAME_USAGE
         return np.argsort(-usage, kind="stable")
 
-    def align_experts(self, reference: Any, X: Any, y: Any) -> Any:
+    def align_experts(
+        self, reference: Any, X: Any, y: Any, *, offset: Any = None, groups: Any = None
+    ) -> Any:
         """Give the experts the numbers of those of another fit that they are most like.
 
         The order of experts carries no meaning where nothing gave it one: two fits, on two
@@ -137,10 +141,13 @@ class FittedMixin(PredictionMixin):
         ----------
         reference : fitted mixture, or array-like of shape (n_samples,) or \
                 (n_samples, n_reference)
-            A mixture with any number of experts; or labels or responsibilities for the rows of X.
+            A mixture with any number of experts; or, for the rows of X, responsibilities, or the
+            number of the expert that each is to have, -1 where it is open.
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows by which experts are compared.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        offset, groups : array-like of shape (n_samples,), default=None
+            As in `responsibilities`.
 
         Returns
         -------
@@ -170,23 +177,35 @@ class FittedMixin(PredictionMixin):
         check_is_fitted(self, "experts_")
         owner = type(self).__name__
         parts = State(self.gate_, self._bank)
-        if getattr(self.gate_, "ordered", False) or not all(can(p, "select") for p in parts.parts):
-            raise ValueError(
-                f"{owner}: align_experts cannot reorder the experts under {self.gate_!r}, which "
-                "gives each its place. Compare predictions, or fit with a flat gate."
-            )
+        self._check_order(parts)
         n_experts = self._bank.n_experts
-        own = self.responsibilities(X, y)[:, :n_experts]
+        given = {"offset": offset, "groups": groups}
+        own = self.responsibilities(X, y, **given)[:, :n_experts]
         if hasattr(reference, "responsibilities"):
             check_is_fitted(reference, "experts_")
-            other = reference.responsibilities(X, y)[:, : reference._bank.n_experts]
+            other = reference.responsibilities(X, y, **given)[:, : reference._bank.n_experts]
         else:
-            other = _as_responsibilities(reference, len(own), owner)
+            other = reference_of(reference, len(own), n_experts, owner)
         mine, theirs = linear_sum_assignment(own.T @ other, maximize=True)
         order = mine[np.argsort(theirs)]
         rest = np.setdiff1d(np.arange(n_experts), order)
         self._set_parts(parts, np.append(order, rest))
         return self
+
+    def _check_order(self, parts: State) -> None:
+        """Raise where the order of the experts cannot change."""
+        why = ""
+        if self._whole is not self:
+            why = "are mixtures, under a tree of gates"
+        elif getattr(self.gate_, "ordered", False):
+            why = f"have their places under {self.gate_!r}"
+        elif not all(can(part, "select") for part in parts.parts):
+            why = f"cannot be reordered: the gate {type(self.gate_).__name__} has no `select`"
+        if why:
+            raise ValueError(
+                f"{type(self).__name__}: align_experts, and the experts {why}. Compare "
+                "predictions, or fit with a flat gate of mixexp.gates."
+            )
 
     def _look_at_gate(self, run: Run, units: Rows) -> None:
         """Set `usage_`; warn where the run or the gate did not settle."""
@@ -197,6 +216,7 @@ class FittedMixin(PredictionMixin):
         for block in units.blocks():
             log_gate = state.gate.log_prob(block)
             gate = np.exp(log_gate)
+            refuse_sums(state.gate, gate.sum(axis=0), type(self).__name__)
             usage += gate.sum(axis=1) if block.weight is None else gate @ block.weight
             own = gate[: state.bank.n_experts]
             unsure = np.maximum(unsure, np.minimum(own, 1 - own).max(axis=1))
@@ -208,7 +228,8 @@ class FittedMixin(PredictionMixin):
         bare = state.gate.trimmed() if can(state.gate, "trimmed") else state.gate
         # a prior on usage, which `trimmed` takes off, holds no coefficient back
         penalised = can(bare, "log_prior") and bare.log_prior() < 0
-        judged = n_experts > 1 and can(state.gate, "coef_") and not penalised
+        linear = can(state.gate, "coef_") and len(state.gate.coef_) > 0
+        judged = n_experts > 1 and linear and not penalised
         moves = np.sqrt(moves / (units.n_rows * len(self.usage_)))
         self._warn(judged and (moves > GATE_MOVES or unsure.min() < SATURATED))
 
@@ -245,16 +266,3 @@ class FittedMixin(PredictionMixin):
                     ConvergenceWarning,
                     stacklevel=5,
                 )
-
-
-def _as_responsibilities(reference: Any, n_rows: int, owner: str) -> np.ndarray:
-    """Return responsibilities (n, K) of labels or responsibilities."""
-    given = np.asarray(reference)
-    if given.ndim == 1 and len(given) == n_rows:
-        return (given[:, None] == np.unique(given)).astype(float)
-    if given.ndim != 2 or len(given) != n_rows or given.dtype.kind not in "fiub":
-        raise ValueError(
-            f"{owner}: reference must be a fitted mixture, labels ({n_rows},) or responsibilities "
-            f"({n_rows}, n_reference) for the rows of X, got shape {given.shape}."
-        )
-    return given.astype(float)

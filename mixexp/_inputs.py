@@ -289,7 +289,24 @@ def sorted_rows(rows: Rows, codes: np.ndarray, order: np.ndarray) -> Rows:
     return rows.subset(order, None if rows.weight is None else rows.weight[order], ranks)
 
 
+def _merged_in_groups(rows: Rows, groups: np.ndarray, hashes: np.ndarray, start: Any) -> tuple:
+    """Return rows, groups, hashes and start with equal rows of a group merged, weights summed."""
+    order = np.lexsort((hashes, groups))
+    first = np.flatnonzero(
+        (np.diff(groups[order], prepend=-1) != 0) | np.append(True, np.diff(hashes[order]) != 0)
+    )
+    if len(first) == len(order) or rows.metadata:  # equal rows may differ in metadata
+        return rows, groups, hashes, start
+    weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
+    total = np.add.reduceat(weight[order], first)
+    if isinstance(start, np.ndarray):
+        start = np.add.reduceat((start * weight)[:, order], first, axis=1) / total
+    ids = order[first]
+    return rows.subset(ids, total), groups[ids], hashes[ids], start
+
+
 def _grouped(rows: Rows, groups: np.ndarray, hashes: np.ndarray, start: Any) -> Training:
+    rows, groups, hashes, start = _merged_in_groups(rows, groups, hashes, start)
     order = group_order(groups, hashes)
     rows = sorted_rows(rows, groups, order)
     start = start[:, order] if isinstance(start, np.ndarray) else start

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-__all__ = ["checked_labels", "with_labels"]
+__all__ = ["checked_labels", "reference_of", "with_labels"]
 
 #: What stands for a label that is not a whole number, and where numbers end that can be one.
 NO_LABEL, LARGEST_LABEL = -2, 2**62
@@ -92,3 +92,26 @@ def with_labels(
     resp = resp.copy()
     resp[:, known] = sure
     return resp
+
+
+def reference_of(reference: Any, n_rows: int, n_experts: int, owner: str) -> np.ndarray:
+    """Return responsibilities (n, K) of a reference: responsibilities, or experts' numbers."""
+    given = np.asarray(reference)
+    if given.shape == (n_rows,):
+        numbers = [_label(one) for one in given.tolist()]
+        highest = max(n_experts, max(numbers) + 1)
+        if min(numbers) < -1 or highest > n_rows + n_experts:
+            row = int(np.argmin(numbers)) if min(numbers) < -1 else int(np.argmax(numbers))
+            raise ValueError(
+                f"{owner}: reference holds {given.tolist()[row]!r} in row {row}. Labels are the "
+                "numbers of experts from 0, or -1 where the expert is open."
+            )
+        return np.equal.outer(numbers, np.arange(highest)).astype(float)
+    sound = given.ndim == 2 and len(given) == n_rows and given.dtype.kind in "fiub"
+    if not sound or given.size == 0 or not np.all(np.isfinite(given)) or given.min() < 0:
+        raise ValueError(
+            f"{owner}: reference must be a fitted mixture, labels ({n_rows},), or responsibilities "
+            f"({n_rows}, n_reference) that are finite and nonnegative; got shape {given.shape} "
+            f"of {given.dtype}."
+        )
+    return given.astype(float)

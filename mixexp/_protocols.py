@@ -224,7 +224,11 @@ class StartContext(Protocol):
 
 
 class Partition(Protocol):
-    """A start: responsibilities from which EM sets out."""
+    """A start: responsibilities from which EM sets out.
+
+    With an attribute ``numbered`` that is true, it numbers the experts as the user did; labels of
+    some rows (`expert_labels`) then do not renumber its regions.
+    """
 
     #: Whether another seed gives another start.
     random: bool

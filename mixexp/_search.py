@@ -164,8 +164,13 @@ class Context:
         return np.concatenate([bank.deviance(block) for block in self.rows.blocks()], axis=1)
 
     def short_run(self, resp: np.ndarray, n_iter: int) -> ShortRun:
-        """Return the end of a short EM run of the first k experts, from responsibilities (k, n)."""
+        """Return the end of a short EM run of k experts, from responsibilities (k, n).
+
+        Fewer than there are to be in the end are not yet those that labels speak of.
+        """
         rows, own = self.rows, np.arange(len(resp))
+        if len(resp) < self.n_experts:
+            rows = rows.with_experts(own[:0], self.n_experts)
         if can(self.gate, "select"):
             gate = self.gate.select(own)
         else:
@@ -327,7 +332,8 @@ def _one_start(task: Search, context: Context, seed: tuple[int, ...]) -> _Candid
     else:
         resp = task.start.responsibilities(context, np.random.default_rng(seed))
     rows = context.rows
-    resp = rows.shared(with_labels(resp, rows.labels, rows.weight, match=True))
+    match = not getattr(task.start, "numbered", False)
+    resp = rows.shared(with_labels(resp, rows.labels, rows.weight, match=match))
     if task.arrange and _is_tree(task.gate) and rows.labels is None:
         resp = _arranged(task, context, resp)
     bank, resp = _with_noise(task, context.bank, resp)

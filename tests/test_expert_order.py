@@ -275,13 +275,41 @@ def test_references_with_more_and_fewer_experts(rng):
     assert_allclose(overlap[0, 0] + overlap[1, 1], best, rtol=1e-9)
 
 
-def test_labels_of_any_kind(rng):
+def test_labels_are_the_numbers_that_experts_are_to_have(rng):
     X, y, region = problem(rng)
     model = MixtureOfExpertsRegressor(n_experts=3, init=region).fit(X, y)
-    names = np.array(["b", "c", "a"])[region]
-    model.align_experts(names, X, y)
+    wanted = np.array([1, 2, 0])[region]
+    some = np.where(rng.random(len(X)) < 0.5, wanted, -1)  # -1 is open
+    model.align_experts(some, X, y)
+    assert np.mean(model.responsibilities(X, y).argmax(axis=1) == wanted) > 0.95
+    gap = np.where(wanted == 2, 0, np.where(wanted == 0, 2, -1))  # nothing about expert 1
+    model.align_experts(gap, X, y)
     found = model.responsibilities(X, y).argmax(axis=1)
-    assert np.mean(np.array(["a", "b", "c"])[found] == names) > 0.95
+    assert np.mean(found[gap >= 0] == gap[gap >= 0]) > 0.95
+
+
+@pytest.mark.parametrize("odd", ["a", -2, 0.5, None, np.nan])
+def test_labels_that_are_no_numbers_of_experts(rng, odd):
+    X, y, region = problem(rng)
+    model = MixtureOfExpertsRegressor(n_experts=3, init=region, max_iter=3)
+    quiet(model, X, y)
+    reference = region.astype(object)
+    reference[7] = odd
+    with pytest.raises(ValueError, match=r"reference holds .* in row 7"):
+        model.align_experts(reference, X, y)
+
+
+def test_alignment_with_offset_and_groups(rng):
+    X = rng.normal(size=(120, 1))
+    exposure, first = rng.uniform(0, 3, 120), (X[:, 0] > 0).astype(int)
+    y = rng.poisson(np.exp(np.where(first, 1, -1) + exposure)).astype(float)
+    model = MixtureOfExpertsRegressor(n_experts=2, family="poisson", init=first, max_iter=5)
+    quiet(model, X, y, offset=exposure)
+    seen = []
+    answer = model.responsibilities
+    model.responsibilities = lambda *data, **more: seen.append(more) or answer(*data, **more)
+    model.align_experts(1 - first, X, y, offset=exposure, groups=np.arange(120))
+    assert seen[0]["offset"] is exposure and len(seen[0]["groups"]) == 120
 
 
 def test_a_mixture_with_noise_is_aligned_by_its_experts(rng):
@@ -312,16 +340,14 @@ def test_what_cannot_be_aligned(rng):
             model.align_experts(wrong, X, y)
     tree = clone(model).set_params(gate=HierarchicalGate((1, 3)))
     quiet(tree, X, y)
-    with pytest.raises(
-        ValueError, match=r"align_experts cannot reorder .*HierarchicalGate.*Compare"
-    ):
+    with pytest.raises(ValueError, match=r"experts have their places under Hierarch.*Compare"):
         tree.align_experts(model, X, y)
     model.align_experts(tree, X, y)  # but it can be what others are compared with
     nested = MixtureOfExpertsRegressor(
         MixtureOfExpertsRegressor(n_experts=2), n_experts=2, n_init=1, max_iter=3
     )
     quiet(nested, X, y)
-    with pytest.raises(ValueError, match=r"align_experts cannot reorder"):
+    with pytest.raises(ValueError, match="the experts are mixtures"):
         nested.align_experts(model, X, y)
 
 

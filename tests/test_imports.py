@@ -29,6 +29,7 @@ ALLOWED = {
     "_fitting": {"_blocks", "_compat", "_sketch"},
     "_collapse": {"_blocks", "_em"},
     "_known": set(),
+    "_sound": {"_blocks"},
     "_search": {
         "_assign",
         "_blocks",
@@ -64,7 +65,7 @@ ALLOWED = {
         "_threads",
         "routing",
     },
-    "_fitted": {"_blocks", "_em", "_prediction", "_protocols"},
+    "_fitted": {"_blocks", "_em", "_known", "_prediction", "_protocols", "_sound"},
     "_nested": {
         "_blocks",
         "_compat",
@@ -76,7 +77,7 @@ ALLOWED = {
         "experts",
         "gates",
     },
-    "_assembly": {"_blocks", "_fitting", "_inputs", "_protocols", "experts", "gates"},
+    "_assembly": {"_blocks", "_fitting", "_inputs", "_protocols", "_sound", "experts", "gates"},
     "_base": {
         "_assembly",
         "_assign",

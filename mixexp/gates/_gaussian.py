@@ -65,9 +65,9 @@ class GaussianGate(BaseEstimator):
     -----
     The gate is a model of x too, p(x) = Σ_k a_k N(x; μ_k, Σ_k), and EM climbs the joint density:
     `lower_bound_` of a mixture is its mean log p(x, y), with p(x) in units of the input.
-    `log_density`, `aic`, `bic` and `icl` stay about y given x, with all parameters of the gate
-    counted. As p(x) has a say in where the regions are, the conditional log-likelihood may be
-    lower than a `SoftmaxGate` would reach.
+    `log_density`, `aic`, `bic` and `icl` stay about y given x, and count the parameters of
+    g(x), not those of p(x) alone. As p(x) has a say in where the regions are, the conditional
+    log-likelihood may be lower than a `SoftmaxGate` would reach.
 
     The default of `alpha` adds to each cluster's scatter about a third of what one row adds on
     average, near the 1 / K^(2/d) of Fraley & Raftery (2007). Of 0.03, 0.1, 0.3, 1 and 3 it had the
@@ -170,8 +170,13 @@ class GaussianGate(BaseEstimator):
 
     @property
     def n_parameters(self) -> int:
-        """Number of free parameters."""
-        return len(self.weights_) - 1 + self._means.size + len(self._shape.vector(self._factors))
+        """Number of free parameters of g(x): those of p(x) alone do not count.
+
+        log g_k − log g_l is a quadratic function of x, with "tied" covariances a linear one.
+        """
+        k, d = self._means.shape
+        of_shape = len(self._shape.vector(self._factors)) // k if not self._shape.shared else 0
+        return (k - 1) * (1 + d + of_shape)
 
     def _columns(self, block: Block) -> np.ndarray:
         """Return the standardised columns that vary, (d, m)."""

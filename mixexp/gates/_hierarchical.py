@@ -14,7 +14,7 @@ from mixexp._blocks import Rows
 from mixexp._protocols import evolve
 from mixexp.gates._balanced import balanced
 from mixexp.gates._checks import check_missing, check_number
-from mixexp.gates._softmax import SoftmaxGate
+from mixexp.gates._softmax import COLDEST, SoftmaxGate
 from mixexp.gates._text import Wording, check_gate, tree_text
 from mixexp.gates._tree import TreeGate
 
@@ -108,7 +108,7 @@ class HierarchicalGate(TreeGate, BaseEstimator):
         """Return a gate for these rows in which all experts are equally likely."""
         branching = self._checked(n_experts)
         check_number(self, "alpha", lowest=0.0, remedy="Use 0 for no penalty.")
-        check_number(self, "temperature", above=0.0, remedy="Use 1 for a plain softmax.")
+        check_number(self, "temperature", lowest=COLDEST, remedy="Use 1 for a plain softmax.")
         check_missing(self)
         if isinstance(columns, list):
             raise ValueError(

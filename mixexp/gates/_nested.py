@@ -72,9 +72,10 @@ class NestedGate(TreeGate, BaseEstimator):
     def start(self, rows: Rows, n_experts: int, columns: Any) -> NestedGate:
         """Return a gate for these rows in which the children of each node are equally likely."""
         self._check(n_experts)
+        paths = [tuple(path) for path in self.paths]
         nodes = {}
         for path, gate in self.gates.items():
-            below = {own[len(path)] for own in self.paths if own[: len(path)] == path}
+            below = {own[len(path)] for own in paths if own[: len(path)] == path}
             part = SoftmaxGate() if gate is None else clone(gate)
             nodes[path] = part.start(rows, len(below), columns)
             if path != () and can(nodes[path], "log_marginal"):
@@ -83,11 +84,25 @@ class NestedGate(TreeGate, BaseEstimator):
                     "rows, and a node below the root, or an inner mixture, has a part of them. Use "
                     "SoftmaxGate there."
                 )
-        return evolve(self, paths_=list(self.paths), nodes_=nodes)
+        return evolve(self, paths_=paths, nodes_=nodes)
 
     def _check(self, n_experts: int) -> None:
         """Raise where paths and gates are not those of a tree with this many leaves."""
-        paths = [tuple(path) for path in self.paths]
+        try:
+            paths = [tuple(path) for path in self.paths]
+            given = set(self.gates)
+        except TypeError as error:
+            raise ValueError(
+                f"NestedGate: paths must be a list of tuples and gates a dict, got {self.paths!r} "
+                f"and {self.gates!r}. Give for instance paths=[(0,), (1, 0), (1, 1)] and "
+                "gates={(): None, (1,): None}."
+            ) from error
+        wrong = [g for g in self.gates.values() if g is not None and not hasattr(g, "start")]
+        if wrong:
+            raise ValueError(
+                f"NestedGate: gates has {wrong[0]!r}, which is no gate of mixexp.gates. Give a "
+                "gate, or None for SoftmaxGate()."
+            )
         if len(paths) != n_experts:
             raise ValueError(
                 f"NestedGate: paths has {len(paths)} experts, and n_experts={n_experts}. Set "
@@ -99,11 +114,16 @@ class NestedGate(TreeGate, BaseEstimator):
                 f"NestedGate: paths={self.paths!r} has a path twice, or one that leads on to "
                 "another. Each expert is a leaf of its own."
             )
-        if set(self.gates) != nodes:
+        if given != nodes:
             raise ValueError(
                 f"NestedGate: gates is given for the nodes {sorted(self.gates)}, and the tree of "
                 f"these paths has {sorted(nodes)}. Give each node a gate; None is SoftmaxGate()."
             )
+
+    @property
+    def coef_(self) -> dict[Path, Any]:
+        """Slopes of the nodes that have them."""
+        return {path: part.coef_ for path, part in self.nodes_.items() if can(part, "coef_")}
 
     def below(self, child: Path) -> NestedGate:
         """Return the tree below a node."""

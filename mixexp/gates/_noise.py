@@ -58,8 +58,11 @@ class NoiseGate:
         self.inner = inner
         self.noise_share_ = share
 
+    def __repr__(self) -> str:
+        return f"NoiseGate({self.inner!r}, {self.noise_share_:.3g})"
+
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "inner":
+        if name.startswith("__") or name in ("inner", "get_params"):
             raise AttributeError(name)
         found = getattr(self.inner, name)
         if name == "gram_weights":

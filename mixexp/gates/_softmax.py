@@ -33,6 +33,10 @@ NEWTON_COEFFICIENTS = 512
 REFRESH = 3
 
 
+#: Lowest temperature: a border is sharp there, and its square is a number.
+COLDEST = 1e-6
+
+
 class SoftmaxGate(TextMixin, BaseEstimator):
     """Multinomial logistic model of the responsible expert.
 
@@ -113,7 +117,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         `columns` is None, the columns of all experts, or a list of the columns of each.
         """
         check_number(self, "alpha", lowest=0.0, remedy="Use 0 for no penalty.")
-        check_number(self, "temperature", above=0.0, remedy="Use 1 for a plain softmax.")
+        check_number(self, "temperature", lowest=COLDEST, remedy="Use 1 for a plain softmax.")
         check_missing(self)
         own = isinstance(columns, list)
         design = rows.design(np.unique(np.concatenate(columns)) if own else columns)

@@ -48,6 +48,9 @@ class NearestCenter(BaseEstimator):
 
     random = False
 
+    #: Experts have the numbers that the user gave.
+    numbered = True
+
     def __init__(self, centers: Any, metric: Any = "euclidean", *, scaled: bool = False):
         self.centers = centers
         self.metric = metric

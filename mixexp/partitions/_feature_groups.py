@@ -52,6 +52,9 @@ class FeatureGroups(BaseEstimator):
 
     random = False
 
+    #: Experts have the numbers that the user gave.
+    numbered = True
+
     def __init__(self, groups: Any):
         self.groups = groups
 

@@ -35,6 +35,11 @@ class GivenStart:
         """Whether another seed gives another start."""
         return bool(getattr(self.start, "random", False))
 
+    @property
+    def numbered(self) -> bool:
+        """Whether the user numbered the experts, so that labels do not renumber them."""
+        return bool(getattr(self.start, "numbered", False))
+
     def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
         """Return responsibilities (K, n) of the context's rows."""
         given = self.start.responsibilities(context, rng)

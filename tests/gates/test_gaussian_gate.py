@@ -153,9 +153,12 @@ def test_shapes_and_numbers_of_parameters(rng, kind):
     assert gate.weights_.shape == (4,) and gate.means_.shape == (4, 3)
     shapes = {"full": (4, 3, 3), "tied": (3, 3), "diag": (4, 3), "spherical": (4, 3)}
     assert gate.covariances_.shape == shapes[kind]
-    free = {"full": 4 * 6, "tied": 6, "diag": 4 * 3, "spherical": 4}[kind]
-    assert gate.n_parameters == 3 + 4 * 3 + free
-    assert len(gate.get_parameters()) == gate.n_parameters + 1  # log a_k up to a constant
+    free = {"full": 6, "tied": 0, "diag": 3, "spherical": 1}[kind]
+    assert gate.n_parameters == 3 * (1 + 3 + free)  # log g_k − log g_l is quadratic, or linear
+    vector = {"full": 4 * 6, "tied": 6, "diag": 4 * 3, "spherical": 4}[kind]
+    assert len(gate.get_parameters()) == 4 + 4 * 3 + vector
+    alone = GaussianGate(kind).start(rows, 1, None)
+    assert alone.n_parameters == 0  # one expert: nothing of p(x) is in p(y | x)
     assert gate.monotone and not can(gate, "toward") and not can(gate, "bounded")
 
 
