@@ -68,7 +68,7 @@ def test_contract(gate, start, kind):
     classes = kind is MixtureOfExpertsClassifier
     X, y, _ = data(classes)
     gate, init = ALL_GATES[gate], ALL_STARTS[start]
-    model = kind(n_experts=K, gate=gate, init=init, n_init=2, max_iter=6, tol=0, random_state=0)
+    model = kind(n_experts=K, gate=gate, init=init, n_init=2, max_iter=4, tol=0, random_state=0)
     weight = np.random.default_rng(0).integers(1, 3, len(X))
     model.fit(X, y, sample_weight=weight)
 

@@ -26,7 +26,6 @@ REGRESSORS = [
     MixtureOfExpertsRegressor(
         make_pipeline(StandardScaler(), Ridge()), n_experts=2, n_init=2, max_iter=10
     ),
-    MixtureOfExpertsRegressor(gate=GaussianGate(), n_experts=2, n_init=2, max_iter=10),
     MixtureOfExpertsRegressor(gate=HierarchicalGate((2, 2)), init="split", max_iter=10),
     MixtureOfExpertsRegressor(
         MixtureOfExpertsRegressor(n_experts=2), n_experts=2, n_init=2, max_iter=10
@@ -47,10 +46,6 @@ CLASSIFIERS = [
         make_pipeline(StandardScaler(), LogisticRegression()), n_experts=2, n_init=2, max_iter=10
     ),
     MixtureOfExpertsClassifier(gate=GaussianGate(), n_experts=2, n_init=2, max_iter=10),
-    MixtureOfExpertsClassifier(gate=HierarchicalGate((2, 2)), n_init=2, max_iter=10),
-    MixtureOfExpertsClassifier(
-        MixtureOfExpertsClassifier(n_experts=2), n_experts=2, n_init=2, max_iter=10
-    ),
 ]
 
 
