@@ -86,7 +86,7 @@ def test_contract(gate, start, kind):
     assert model.lower_bound_ == model.lower_bounds_.max()
     if additive:
         falls = np.diff(model.lower_bounds_) / np.maximum(1, np.abs(model.lower_bounds_[1:]))
-        assert falls.min() >= -FALL_TOL
+        assert falls.min(initial=0.0) >= -FALL_TOL  # after a restart there may be none
         total = model.log_density(X, y) @ weight
         if hasattr(model.gate_, "log_marginal"):
             rows = model._new_rows(X)
