@@ -36,9 +36,9 @@ Optional capabilities are found by name and asked for with `can`:
 ``measured(rows)``
     The part that knows what it needs of the rows before a pass over them, such as the usage
     under a prior on it.
-``depth``, ``flat(rows)``, ``arranged(resp, rows)``
+``depth``, ``flat(rows)``, ``arrangements(resp, rows)``
     Of a gate that is a tree: its levels, a gate between the same experts that is none, for starts,
-    and the order of regions, given by responsibilities (K, n), that suits the tree best.
+    and orders (n_orders, K) of regions, given by responsibilities (K, n), that suit the tree.
 ``leaves_at(level)``
     The experts below each node of a level of the tree.
 ``takes_missing``

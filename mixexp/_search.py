@@ -47,6 +47,9 @@ START_STEPS = 2
 #: EM iterations with a flat gate before a gate whose experts are not exchangeable takes over.
 FLAT_ITER = 24
 
+#: Steps of a tree's gate in which orders of regions are told apart.
+ARRANGE_STEPS = 5
+
 #: Steps of the one-expert fit: one is exact for linear experts.
 ONE_EXPERT_STEPS = 5
 
@@ -342,9 +345,29 @@ def _one_start(task: Search, context: Context, seed: tuple[int, ...]) -> _Candid
 
 
 def _arranged(task: Search, context: Context, resp: np.ndarray) -> np.ndarray:
-    """Return regions in the order that suits a tree, after a run with a flat gate."""
+    """Return regions in the order that suits a tree best, after a run with a flat gate.
+
+    Of the orders that the gate proposes, that in which it can say best which region is where.
+    """
+    rows = context.rows
     resp = context.short_run(resp, FLAT_ITER).resp
-    return resp[task.gate.arranged(resp, context.rows)]
+    regions = [resp[order] for order in task.gate.arrangements(resp, rows)]
+    if len(regions) == 1:
+        return regions[0]
+    gate = task.gate.without_noise() if can(task.gate, "without_noise") else task.gate
+    return max(regions, key=lambda own: _separation(gate, rows, own))
+
+
+def _separation(gate: Any, rows: Rows, resp: np.ndarray) -> float:
+    """Return the expected log-probability of regions (K, n) under a gate fitted to them."""
+    gate = fit_at(State(gate, None), rows, resp, ARRANGE_STEPS).gate
+    total = 0.0
+    for block in rows.blocks():
+        own = resp[:, block.start : block.stop]
+        own = own if block.unit is block else own[:, block.firsts]
+        weighted = own if block.unit.weight is None else own * block.unit.weight
+        total += float(np.sum(weighted * gate.log_prob(block.unit)))
+    return total
 
 
 def _short_run(task: Search, state: State) -> Run:

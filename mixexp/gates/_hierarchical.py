@@ -215,13 +215,14 @@ class HierarchicalGate(TreeGate, BaseEstimator):
         >>> from mixexp.gates import HierarchicalGate
         >>> X, y = make_piecewise_linear(random_state=0)
         >>> gate = HierarchicalGate(branching=(2, 2))
-        >>> model = MixtureOfExpertsRegressor(n_experts=4, gate=gate, random_state=0).fit(X, y)
-        >>> print(model.gate_.to_text(decimals=1))
-        root: 1 where -14.5 x0 - 4.6 > 0
-          0: 0.1 where 14.3 x0 - 4.5 > 0
+        >>> start = (X[:, 0] > -0.3).astype(int) + (X[:, 0] > 0) + (X[:, 0] > 0.3)
+        >>> model = MixtureOfExpertsRegressor(n_experts=4, gate=gate, init=start).fit(X, y)
+        >>> print(model.gate_.to_text(decimals=0))
+        root: 1 where 13 x0 - 4 > 0
+          0: 0.1 where 17 x0 + 6 > 0
             0.0: expert 0
             0.1: expert 1
-          1: 1.1 where -10.3 x0 - 1.8 > 0
+          1: 1.1 where 10 x0 - 3 > 0
             1.0: expert 2
             1.1: expert 3
         """

@@ -250,8 +250,8 @@ class TextMixin:
         >>> from mixexp.datasets import load_ethanol
         >>> X, y = load_ethanol(return_X_y=True, as_frame=True)
         >>> model = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y)
-        >>> print(model.gate_.to_text(model.feature_names_in_))
-        root: 1 where -0.37 nox + 0.71 > 0
+        >>> print(model.gate_.to_text(model.feature_names_in_, decimals=1))
+        root: 1 where -0.4 nox + 0.7 > 0
           0: expert 0
           1: expert 1
         """

@@ -9,7 +9,7 @@ import numpy as np
 
 from mixexp._blocks import Block, Rows
 from mixexp._protocols import can, evolve
-from mixexp.gates._arrange import arranged
+from mixexp.gates._arrange import arrangements
 from mixexp.gates._constant import ConstantGate
 from mixexp.gates._softmax import SoftmaxGate
 
@@ -202,11 +202,11 @@ class TreeGate:
         softmax = SoftmaxGate(**own)
         return softmax.start(rows, len(self.paths_), self.design.columns)
 
-    def arranged(self, resp: np.ndarray, rows: Rows) -> np.ndarray:
-        """Return the order of regions (K, n) in which the tree's nodes separate them best."""
+    def arrangements(self, resp: np.ndarray, rows: Rows) -> np.ndarray:
+        """Return orders of regions (K, n) in which the tree's nodes separate them well."""
         if not can(self, "design"):
-            return np.arange(len(resp))
-        return arranged(self.paths_, resp, rows, self.design)
+            return np.arange(len(resp))[None]
+        return arrangements(self.paths_, resp, rows, self.design)
 
     @property
     def depth(self) -> int:

@@ -1,18 +1,19 @@
 """Which region goes to which leaf, and how starts use it."""
 
 import warnings
-from itertools import permutations
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
 from _problems import make_rows, random_resp
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import softmax
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from mixexp import MixtureOfExpertsRegressor, _search
 from mixexp.gates import ConstantGate, HierarchicalGate, NestedGate
-from mixexp.gates._arrange import _divided, _explained, _likeness, arranged
+from mixexp.gates._arrange import _divided, _explained, _likeness, arrangements
 
 
 def paths_of(*branching):
@@ -27,7 +28,7 @@ def stripes(x, k):
 
 
 def order_of(paths, resp, rows):
-    return arranged(paths, resp, rows, rows.design(None))
+    return arrangements(paths, resp, rows, rows.design(None))[0]
 
 
 # ---------------------------------------------------------------- the measure
@@ -59,7 +60,7 @@ def test_divisions_are_the_best_there_are(sizes):
         best = max(
             _explained(alike, np.array(child)) for child in set(permutations(owner.tolist()))
         )
-        found = _divided(alike, sizes)
+        found = _divided(alike, sizes, 1)[0]
         assert [len(own) for own in found] == sizes
         child = np.empty(len(owner), dtype=int)
         for c, own in enumerate(found):
@@ -138,7 +139,7 @@ def test_trees_without_features_keep_the_order(rng):
     rows = make_rows(rng.standard_normal((40, 1)))
     gates = {(): ConstantGate(), (0,): ConstantGate(), (1,): ConstantGate()}
     gate = NestedGate(paths_of(2, 2), gates).start(rows, 4, None)
-    assert_array_equal(gate.arranged(random_resp(rng, 4, 40), rows), np.arange(4))
+    assert_array_equal(gate.arrangements(random_resp(rng, 4, 40), rows), [np.arange(4)])
     assert isinstance(gate.flat(rows), ConstantGate)
 
 
@@ -239,3 +240,31 @@ def test_regions_are_found_by_a_gate_of_the_same_strength(rng):
     (block,) = rows.blocks()
     assert_allclose(softmax(flat.log_prob(block), axis=0), 0.25)
     assert flat.design is gate.design
+
+
+def test_divisions_come_best_first_and_none_twice(rng):
+    sums = rng.standard_normal((6, 3))
+    alike = sums @ sums.T
+    found = _divided(alike, [3, 3], 8)
+    gains = [sum(alike[np.ix_(own, own)].sum() for own in division) for division in found]
+    assert gains == sorted(gains, reverse=True)
+    names = {frozenset(map(frozenset, division)) for division in found}
+    assert len(names) == len(found) == 8
+    best = max(
+        alike[np.ix_(half, half)].sum() + alike[np.ix_(rest, rest)].sum()
+        for half in map(list, combinations(range(6), 3))
+        for rest in [[k for k in range(6) if k not in half]]
+    )
+    assert_allclose(gains[0], best)
+
+
+def test_the_order_is_that_in_which_the_tree_can_say_best_which_region_is_where(rng):
+    # four bands side by side, of very different width: a linear discriminant goes by the rows far
+    # out, a gate by the borders
+    X = rng.uniform(0, 1, (600, 1))
+    band = np.digitize(X[:, 0], [0.05, 0.1, 0.15])
+    y = np.array([0.0, 5.0, -5.0, 9.0])[band] + 0.1 * rng.standard_normal(600)
+    gate = HierarchicalGate((2, 2))
+    model = MixtureOfExpertsRegressor(n_experts=4, gate=gate, random_state=0).fit(X, y)
+    given = clone(model).set_params(init=band).fit(X, y)
+    assert model.lower_bound_ >= given.lower_bound_ - 1e-6
