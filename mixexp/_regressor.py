@@ -50,9 +50,10 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         How the experts' outputs become one prediction: their mean weighted by gate probability,
         the output of the most probable expert, or a function of routing weights
         (n, n_experts) and outputs (n, n_experts[, n_outputs]), called for runs of rows.
-    init : str, array-like or object, default="clusterwise"
-        Where EM starts. A method: "clusterwise", "kmeans" (of X), "kmeans_xy" (of X and y),
-        "tree", "split" or "random"; the classes of `mixexp.partitions` say what each does. Labels
+    init : str, array-like or object, default="mixed"
+        Where EM starts. A method: "mixed" (one after the other of the next five, each again and
+        again but "split"), "clusterwise", "split", "kmeans" (of X), "tree", "kmeans_xy" (of X and
+        y), or "random"; the classes of `mixexp.partitions` say what each does. Labels
         (n_samples,), or responsibilities (n_samples, n_experts). Any object with `fit_predict`:
         a clusterer, or for two experts an outlier detector, whose inliers and outliers they begin
         with. A start of `mixexp.partitions`, such as `NearestCenter` or `FeatureGroups`; or an
@@ -146,7 +147,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         gate_features: Any = None,
         noise_expert: bool = False,
         pooling: Any = "weighted",
-        init: Any = "clusterwise",
+        init: Any = "mixed",
         n_init: int = 10,
         assignment: str = "soft",
         cross_fit: Any = "auto",

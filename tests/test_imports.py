@@ -39,7 +39,7 @@ ALLOWED = {
     },
     "families": {"_numerics", "_protocols"},
     "gates": {"_blocks", "_fitting", "_numerics", "_protocols", "_sketch", "_threads"},
-    "partitions": {"_blocks", "_compat", "_numerics", "_protocols", "_sketch"},
+    "partitions": {"_blocks", "_compat", "_numerics", "_protocols", "_sketch", "_threads"},
     "routing": {"_blocks", "_numerics", "_protocols", "_sketch"},
     "experts": {
         "_blocks",

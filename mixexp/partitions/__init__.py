@@ -10,6 +10,7 @@ from mixexp.partitions._clusterwise import Clusterwise
 from mixexp.partitions._feature_groups import FeatureGroups
 from mixexp.partitions._given import GivenStart
 from mixexp.partitions._labels import one_hot
+from mixexp.partitions._mixed import MixedStart
 from mixexp.partitions._split import Split, Stage, grow
 from mixexp.partitions._tree import TreeStart
 
@@ -21,6 +22,7 @@ __all__ = [
     "FromEstimator",
     "GivenStart",
     "KMeansStart",
+    "MixedStart",
     "NearestCenter",
     "RandomStart",
     "Split",
@@ -35,6 +37,7 @@ PARTITIONS: dict[str, Callable[[], Any]] = {
     "clusterwise": Clusterwise,
     "kmeans": KMeansStart,
     "kmeans_xy": partial(KMeansStart, on="Xy"),
+    "mixed": MixedStart,
     "random": RandomStart,
     "split": Split,
     "tree": TreeStart,

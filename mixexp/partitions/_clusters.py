@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
-from sklearn.cluster import KMeans
 
 from mixexp._protocols import StartContext
-from mixexp.partitions._labels import one_hot
+from mixexp.partitions._labels import fitted_kmeans, one_hot
 
 __all__ = ["FromEstimator", "KMeansStart", "RandomStart"]
 
@@ -55,10 +54,8 @@ class KMeansStart(BaseEstimator):
         points = context.features
         if self.on == "Xy":
             points = np.hstack([points, context.targets])
-        seed = int(rng.integers(2**31))
-        model = KMeans(context.n_experts, n_init=1, random_state=seed)
-        codes = model.fit_predict(points, sample_weight=context.rows.weight)
-        return one_hot(codes, context.n_experts)
+        model = fitted_kmeans(points, context.n_experts, context.rows.weight, rng)
+        return one_hot(model.labels_, context.n_experts)
 
 
 class RandomStart(BaseEstimator):

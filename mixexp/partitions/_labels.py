@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from sklearn.cluster import KMeans
 
 from mixexp._blocks import Rows
+from mixexp._threads import single_thread
 
-__all__ = ["check_one_each", "one_hot", "weights_of"]
+__all__ = ["check_one_each", "fitted_kmeans", "one_hot", "weights_of"]
 
 
 def one_hot(codes: np.ndarray, n_experts: int) -> np.ndarray:
@@ -26,3 +28,15 @@ def check_one_each(owner: str, name: str, n_given: int, n_experts: int) -> None:
             f"{owner}: {name} has {n_given} entries and n_experts={n_experts}. Give one for each "
             f"expert, or set n_experts={n_given}."
         )
+
+
+def fitted_kmeans(
+    points: np.ndarray, n_clusters: int, weight: np.ndarray | None, rng: np.random.Generator
+) -> KMeans:
+    """Return k-means of points (n, p), run once on one thread.
+
+    Starts may run in threads of their own, where OpenMP would take all cores again.
+    """
+    model = KMeans(n_clusters, n_init=1, random_state=int(rng.integers(2**31)))
+    with single_thread():
+        return model.fit(points, sample_weight=weight)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.cluster import KMeans
 
 from mixexp._numerics import unpack_symmetric, weighted_gram
+from mixexp.partitions._labels import fitted_kmeans
 
 __all__ = ["Half", "Table", "halves", "merge_costs"]
 
@@ -86,8 +86,8 @@ def halves(table: Table, resp: np.ndarray, rng: np.random.Generator) -> list[Hal
 
     1. Borders across a single direction, with a line on either side.
     2. 2-means of X.
-    3. Two lines, each row with the nearer one: from the sign of the residuals of one line, and from
-       two random rows.
+    3. Two lines, each row with the nearer one: from the sign of the residuals of one line, from the
+       sign of their product with the direction in which they grow, and from two random rows.
 
     The gain is that of the log-likelihood of gaussian lines. Where the halves overlap in X, it
     counts the entropy of the choice between them.
@@ -108,7 +108,8 @@ def halves(table: Table, resp: np.ndarray, rng: np.random.Generator) -> list[Hal
     clusters = _two_means(own, table, rng)
     sides += [] if clusters is None else [clusters]
     n_regions = len(sides)
-    sides += [_two_lines(own, table, first) for first in (error > 0, _nearer(own, rng))]
+    for first in (error > 0, _turned(own, error), _nearer(own, rng)):
+        sides.append(_two_lines(own, table, first))
     gains, entropies = _gains(own, np.array([side[ids] for side in sides]), columns)
     gains[n_regions:] -= entropies[n_regions:]
     least = min(table.features.shape[1] + 2.0, 0.25 * weight.sum())
@@ -182,6 +183,18 @@ def _bent(table: Table, error: np.ndarray) -> np.ndarray:
     return (x * (table.weight * error)[:, None]).T @ x
 
 
+def _turned(table: Table, error: np.ndarray) -> np.ndarray:
+    """Return on which side of a line rows are if it turns about its middle.
+
+    The direction of x is that in which residuals grow most, the leading eigenvector of
+    Σ w e² x xᵀ: of lines that cross it is the difference of their slopes.
+    """
+    x = table.features - table.weight @ table.features / table.weight.sum()
+    _, axes = np.linalg.eigh((x * (table.weight * error**2)[:, None]).T @ x)
+    side: np.ndarray = error * (x @ axes[:, -1]) > 0
+    return side
+
+
 def _borders(table: Table, bent: np.ndarray, columns: np.ndarray) -> list[tuple[np.ndarray, float]]:
     """Return the two best borders, of different directions: direction (p,) and threshold.
 
@@ -221,9 +234,8 @@ def _two_means(own: Table, table: Table, rng: np.random.Generator) -> np.ndarray
     """Return the cluster of 2-means of X that each row is in, None where X is the same for all."""
     if not np.ptp(own.features, axis=0).any():
         return None
-    model = KMeans(2, n_init=1, random_state=int(rng.integers(2**31)))
-    model.fit(own.features, sample_weight=own.weight)
-    return model.predict(table.features) == 1
+    low, high = fitted_kmeans(own.features, 2, own.weight, rng).cluster_centers_
+    return table.features @ (high - low) > 0.5 * (high @ high - low @ low)
 
 
 def _two_lines(own: Table, table: Table, side: np.ndarray) -> np.ndarray:

@@ -12,8 +12,20 @@ from sklearn.model_selection import GridSearchCV
 from test_partitions import context, context_of
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp._protocols import ShortRun, evolve
 from mixexp.gates import ConstantGate
-from mixexp.partitions import FeatureGroups, KMeansStart, NearestCenter, Split, TreeStart, grow
+from mixexp.partitions import (
+    Clusterwise,
+    FeatureGroups,
+    KMeansStart,
+    MixedStart,
+    NearestCenter,
+    Split,
+    TreeStart,
+    grow,
+)
+from mixexp.partitions._proposals import Table, halves, merge_costs
+from mixexp.partitions._split import _excess, _exchanged
 
 
 def agreement(resp, truth):
@@ -146,7 +158,8 @@ def test_groups_by_name(rng):
 
 def test_group_weights_are_frequencies(rng):
     X, y, _ = two_groups(rng, 100)
-    times = rng.integers(1, 4, 100)
+    y += rng.standard_normal(100)
+    times = rng.choice([1, 2, 30], 100)
     start = FeatureGroups([[0, 1], [2, 3, 4]])
     resp = start.responsibilities(context_of(make_rows(X, y, times.astype(float)), 2), rng)
     rows = make_rows(np.repeat(X, times, axis=0), np.repeat(y, times))
@@ -201,6 +214,72 @@ def test_growing_finds_small_regions(rng):
     assert bounds[0] > bounds[1] - 1e-3
 
 
+def test_the_best_border_is_where_the_line_changes(rng):
+    X = rng.uniform(-1, 1, (1000, 4))
+    side = X[:, 2] > 0.5
+    y = np.where(side, X[:, 0] - 2 * X[:, 1], 2 * X[:, 1]) + 0.1 * rng.standard_normal(1000)
+    where = context_of(make_rows(X, y), 2)
+    table = Table.of(where.features, where.targets, np.ones(1000), classes=False)
+    best = halves(table, np.ones(1000), rng)[0]
+    right = np.mean(best.side == side)
+    assert max(right, 1 - right) > 0.95  # thresholds are an eighth of the rows apart
+    # the gain is that of two gaussian lines over one, and is not far from the truth's
+    lines = [LinearRegression().fit(X[s], y[s]) for s in (side, ~side, side | ~side)]
+    spread = [
+        np.mean((y[s] - line.predict(X[s])) ** 2)
+        for s, line in zip((side, ~side, side | ~side), lines, strict=True)
+    ]
+    truth = 0.5 * (1000 * np.log(spread[2]) - side.sum() * np.log(spread[0]))
+    truth -= 0.5 * np.sum(~side) * np.log(spread[1])
+    assert 0.5 * truth < best.gain < 1.01 * truth
+
+
+def test_crossing_lines_count_their_entropy(rng):
+    X = rng.standard_normal((800, 1))
+    table = Table.of(X, rng.standard_normal((800, 1)), np.ones(800), classes=False)
+    # noise alone: to divide it by its sign would promise 0.5 nat a row without the entropy
+    assert halves(table, np.ones(800), rng)[0].gain < 0.05 * 800
+    z = rng.integers(2, size=800)
+    y = np.where(z == 1, 3.0, -3.0)[:, None] * X + 0.1 * rng.standard_normal((800, 1))
+    best = halves(Table.of(X, y, np.ones(800), classes=False), np.ones(800), rng)[0]
+    right = best.side == z
+    assert max(right.mean(), 1 - right.mean()) > 0.9
+
+
+def three_steps(rng):
+    X = rng.uniform(0, 3, (600, 1))
+    z = X[:, 0].astype(int)
+    y = np.array([0.0, 5.0, -5.0])[z] + np.array([1.0, -1.0, 2.0])[z] * X[:, 0]
+    return X, y + 0.1 * rng.standard_normal(600), z
+
+
+def test_an_exchange_merges_two_that_agree_and_splits_another(rng):
+    X, y, z = three_steps(rng)
+    where = context_of(make_rows(X, y), 3)
+    wrong = np.stack([z < 2, (z == 2) & (X[:, 0] < 2.5), X[:, 0] >= 2.5]).astype(float)
+    table = Table.of(where.features, where.targets, np.ones(600), classes=False)
+    cost = merge_costs(table, wrong)
+    assert np.unravel_index(cost.argmin(), cost.shape) in ((1, 2), (2, 1))
+    assert_allclose(cost, cost.T)
+    assert cost.min() < 10 < cost[0, 1]
+    run = where.short_run(wrong, 1)
+    better = _exchanged(where, table, run, rng)
+    assert better.bound > run.bound + 0.5
+    assert agreement(better.resp, z) > 0.99
+    assert _exchanged(where, table, better, rng) is None  # nothing promises more
+
+
+def test_the_expert_explained_worst_has_a_say(rng):
+    weight = rng.exponential(size=4)
+    table = Table.of(np.zeros((4, 1)), np.zeros((4, 1)), weight, classes=False)
+    resp = np.array([[1.0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    density = np.array([-1.0, -2.0, 0.5, -4.0])
+    run = ShortRun(resp, 0.0, density, False)
+    mean = (weight[0] + 2 * weight[1]) / (weight[0] + weight[1])
+    expected = [(weight[0] + weight[1]) * (mean + 0.5), 0.0, weight[3] * 4.5]
+    assert_allclose(_excess(table, run), expected)
+
+
 def test_stages_of_growing(rng):
     where = context(rng, n=200, k=4)
     stages = list(grow(where, 4, np.random.default_rng(0)))
@@ -241,6 +320,10 @@ def test_short_run_of_groups_and_of_exact_lines(rng):
     run = where.short_run(rng.dirichlet([1, 1], 60).T, 3)
     assert_allclose(run.resp, np.repeat(run.resp[:, ::3], 3, axis=1))
     assert_allclose(run.log_density, np.repeat(run.log_density[::3], 3))
+    flat = context_of(rows, 2, LinearRegression())
+    flat.gate = ConstantGate().start(rows.units, 2, None)
+    run = flat.short_run(rng.dirichlet([1, 1], 60).T, 3)
+    assert_allclose(run.bound, run.log_density.sum() / 20)  # without penalties, per group
     exact = np.where(X[:, 0] > 0, X[:, 1], 3 - X[:, 1])
     where = context_of(make_rows(X, exact), 2, LinearRegression())
     assert where.short_run(np.stack([X[:, 0] > 0, X[:, 0] <= 0]).astype(float), 5).flagged
@@ -257,6 +340,45 @@ def test_growing_with_noise_expert_and_lists_of_features(rng):
         max_iter=1000,
     )
     assert np.isfinite(model.fit(X, y).lower_bound_)
+
+
+# ---------------------------------------------------------------- several kinds in turn
+
+
+class Noted(BaseEstimator):
+    """Notes its name and the turn it was given."""
+
+    def __init__(self, name, random):
+        self.name = name
+        self.random = random
+
+    def responsibilities(self, context, rng):
+        return (self.name, context.turn)
+
+
+def test_kinds_take_turns(rng):
+    starts = MixedStart([Noted("a", True), Noted("b", False), Noted("c", True)])
+    where = context(rng)
+    given = [starts.responsibilities(evolve(where, turn=turn), rng) for turn in range(7)]
+    assert given[:3] == [("a", 0), ("b", 0), ("c", 0)]
+    assert given[3:] == [("a", 1), ("c", 1), ("a", 2), ("c", 2)]  # b would give the same again
+    fixed = MixedStart([Noted("a", False)])
+    assert fixed.responsibilities(evolve(where, turn=1), rng) == ("a", 1)
+
+
+def test_the_default_has_one_of_each_kind(rng):
+    where = context(rng)
+    kinds = [Clusterwise(), Split(), KMeansStart(), TreeStart(), Clusterwise(), KMeansStart("Xy")]
+    for turn, kind in enumerate(kinds):
+        mixed, alone = (
+            start.responsibilities(evolve(where, turn=at), np.random.default_rng(turn))
+            for start, at in ((MixedStart(), turn), (kind, 0))
+        )
+        assert_array_equal(mixed, alone)
+    assert not np.array_equal(
+        MixedStart().responsibilities(evolve(where, turn=7), np.random.default_rng(1)),
+        Split().responsibilities(where, np.random.default_rng(1)),
+    )
 
 
 # ---------------------------------------------------------------- a user's own start
@@ -302,6 +424,26 @@ def test_a_start_of_ones_own(rng):
         cv=2,
     )
     assert search.fit(X, y).best_params_["init__share"] in (0.3, 0.6)
+    assert start.share == 0.5
+
+
+class Counting(Halves):
+    """Notes which starts of a fit it was asked for."""
+
+    random = True
+    turns = []
+
+    def responsibilities(self, context, rng):
+        self.turns.append(context.turn)
+        self.share = 0.3  # what a start does to itself stays in its clone
+        return super().responsibilities(context, rng)
+
+
+def test_starts_are_told_their_turn_and_cloned(rng):
+    X, y, _, _ = softmax_gated(rng, 80, 2, 2)
+    start = Counting()
+    MixtureOfExpertsRegressor(n_experts=2, n_init=4, init=start, max_iter=500).fit(X, y)
+    assert Counting.turns == [0, 1, 2, 3]
     assert start.share == 0.5
 
 

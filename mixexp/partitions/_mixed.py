@@ -1,0 +1,61 @@
+"""Starts of several kinds in turn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from mixexp._protocols import StartContext, evolve
+from mixexp.partitions._clusters import KMeansStart
+from mixexp.partitions._clusterwise import Clusterwise
+from mixexp.partitions._split import Split
+from mixexp.partitions._tree import TreeStart
+
+__all__ = ["MixedStart"]
+
+
+class MixedStart(BaseEstimator):
+    """Starts of several kinds in turn: what one kind misses, another finds.
+
+    The first starts of a fit are one of each kind, in the order of the list; then it begins again,
+    without those that would give the same once more. All `n_init` of them race in short runs, and
+    the best one is run to its end.
+
+    Parameters
+    ----------
+    starts : list of starts or None, default=None
+        None is clusterwise, split, k-means of X, tree, clusterwise, k-means of (X, y): with
+        `n_init=1` a clusterwise start alone.
+
+    Examples
+    --------
+    >>> from mixexp import MixtureOfExpertsRegressor
+    >>> from mixexp.datasets import load_tone
+    >>> from mixexp.partitions import KMeansStart, MixedStart, TreeStart
+    >>> X, y = load_tone(return_X_y=True)
+    >>> start = MixedStart([TreeStart(), KMeansStart(on="Xy")])
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, init=start, random_state=0)
+    >>> model.fit(X, y).usage_.shape
+    (2,)
+    """
+
+    random = True
+
+    def __init__(self, starts: Any = None):
+        self.starts = starts
+
+    def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
+        """Return responsibilities (K, n) of the context's rows."""
+        starts = self.starts
+        if starts is None:
+            often = Clusterwise()
+            starts = [often, Split(), KMeansStart(), TreeStart(), often, KMeansStart(on="Xy")]
+        turn, round_ = context.turn, 0
+        if turn >= len(starts):
+            again = [start for start in starts if start.random] or starts
+            round_, turn = divmod(turn - len(starts), len(again))
+            starts, round_ = again, round_ + 1
+        resp: np.ndarray = starts[turn].responsibilities(evolve(context, turn=round_), rng)
+        return resp
