@@ -159,7 +159,7 @@ def parsed():
         parser.error(f"unknown families {sorted(unknown)}; known: {list(FAMILIES)}")
     options.n_starts = SINGLE_STARTS
     if options.quick:
-        options.problems, options.seeds, options.n_starts = options.problems or 3, 1, 12
+        options.problems, options.seeds, options.n_starts = options.problems or 2, 1, 12
     return options
 
 
