@@ -62,7 +62,7 @@ def best_known(family, problem, n_starts):
     starts = [(problem.resp, 0)]
     if len(np.unique(labels)) == problem.n_experts:
         starts.append((labels, 0))
-    names = [name for name in PARTITIONS if name != "mixed"]  # that is all of them in turn
+    names = [name for name in PARTITIONS if name != "mixed"]  # a single one is clusterwise
     starts += [(names[i % len(names)], i) for i in range(n_starts)]
     fits = [
         estimator(family, problem, init=init, n_init=1, max_iter=ROUGH_ITER, random_state=seed).fit(
@@ -159,7 +159,7 @@ def parsed():
         parser.error(f"unknown families {sorted(unknown)}; known: {list(FAMILIES)}")
     options.n_starts = SINGLE_STARTS
     if options.quick:
-        options.problems, options.seeds, options.n_starts = options.problems or 2, 1, 12
+        options.problems, options.seeds, options.n_starts = options.problems or 2, 1, 8
     return options
 
 
@@ -172,8 +172,8 @@ def main():
 
     warnings.simplefilter("ignore", ConvergenceWarning)
     options = parsed()
-    given = list(PARTITIONS) if options.starts is None else options.starts.split(",")
-    names = [DEFAULT, *(name for name in given if name)]
+    chosen = options.starts or ",".join(name for name in PARTITIONS if name != "mixed")
+    names = [DEFAULT, *chosen.split(",")]  # the default is mixed
     known = read_cache(options.cache)
     tables = {"regressions": Table(), "classifications": Table()}
     for family in options.families:

@@ -24,7 +24,7 @@ from mixexp.partitions import (
     TreeStart,
     grow,
 )
-from mixexp.partitions._proposals import Table, halves, merge_costs
+from mixexp.partitions._proposals import Table, _borders, halves, merge_costs
 from mixexp.partitions._split import _excess, _exchanged
 
 
@@ -223,6 +223,9 @@ def test_the_best_border_is_where_the_line_changes(rng):
     best = halves(table, np.ones(1000), rng)[0]
     right = np.mean(best.side == side)
     assert max(right, 1 - right) > 0.95  # thresholds are an eighth of the rows apart
+    direction, threshold = _borders(table, np.zeros((4, 4)), np.arange(4))[0]
+    assert_array_equal(direction, np.eye(4)[2])
+    assert_allclose(threshold, np.quantile(where.features[:, 2], 0.75), atol=0.01)
     # the gain is that of two gaussian lines over one, and is not far from the truth's
     lines = [LinearRegression().fit(X[s], y[s]) for s in (side, ~side, side | ~side)]
     spread = [
