@@ -186,3 +186,16 @@ def test_the_gate_with_noise_says_what_it_is(lines):
     model = MixtureOfExpertsRegressor(n_experts=2, noise_expert=True, random_state=0).fit(*lines)
     assert repr(model.gate_).startswith("NoiseGate(SoftmaxGate(), ")
     assert not hasattr(model.gate_, "get_params")
+
+
+def test_equal_rows_of_a_group_start_from_their_weighted_mean(rng):
+    X = np.repeat(rng.normal(size=(40, 2)), 3, axis=0)
+    y, groups = np.repeat(rng.normal(size=60), 2), np.repeat(np.arange(40), 3)
+    weight, start = rng.integers(1, 4, 120), rng.dirichlet(np.ones(2), 120)
+    rows = np.repeat(np.arange(120), weight)
+    model = MixtureOfExpertsRegressor(n_experts=2, max_iter=3, tol=0)
+    with pytest.warns(match="did not converge"):
+        one = model.set_params(init=start).fit(X, y, weight, groups=groups).lower_bounds_
+    with pytest.warns(match="did not converge"):
+        two = model.set_params(init=start[rows]).fit(X[rows], y[rows], groups=groups[rows])
+    np.testing.assert_allclose(one, two.lower_bounds_, rtol=1e-12)
