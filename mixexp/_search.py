@@ -308,8 +308,17 @@ def _plain_gate(task: Search) -> Any:
     arranged for the tree. Measured on trees of depth 3 with eight lines: of ten starts none to two
     find the planted tree when its gate is used from the beginning, four to eight in this way.
     """
-    gate = task.gate.without_noise() if can(task.gate, "without_noise") else task.gate
+    gate = _without_noise(task.gate)
     return gate.flat(task.sketch.units) if _is_tree(gate) else gate
+
+
+def _without_noise(gate: Any) -> Any:
+    return gate.without_noise() if can(gate, "without_noise") else gate
+
+
+def _numbered(task: Search) -> bool:
+    """Return whether the start numbers the experts as the user did."""
+    return isinstance(task.start, np.ndarray) or getattr(task.start, "numbered", False)
 
 
 def _is_tree(gate: Any) -> bool:
@@ -335,9 +344,9 @@ def _one_start(task: Search, context: Context, seed: tuple[int, ...]) -> _Candid
     else:
         resp = task.start.responsibilities(context, np.random.default_rng(seed))
     rows = context.rows
-    match = not getattr(task.start, "numbered", False)
-    resp = rows.shared(with_labels(resp, rows.labels, rows.weight, match=match))
-    if task.arrange and _is_tree(task.gate) and rows.labels is None:
+    free = not _numbered(task)
+    resp = rows.shared(with_labels(resp, rows.labels, rows.weight, match=free))
+    if task.arrange and free and _is_tree(task.gate) and rows.labels is None:
         resp = _arranged(task, context, resp)
     bank, resp = _with_noise(task, context.bank, resp)
     state = fit_at(State(task.gate, bank), context.rows, resp, START_STEPS)
@@ -354,7 +363,7 @@ def _arranged(task: Search, context: Context, resp: np.ndarray) -> np.ndarray:
     regions = [resp[order] for order in task.gate.arrangements(resp, rows)]
     if len(regions) == 1:
         return regions[0]
-    gate = task.gate.without_noise() if can(task.gate, "without_noise") else task.gate
+    gate = _without_noise(task.gate)
     return max(regions, key=lambda own: _separation(gate, rows, own))
 
 
@@ -400,7 +409,7 @@ def _handed_over(task: Search, state: State) -> State:
         return fit_at(batch, task.rows, resp, 1)
     state, batch = measured(state, task.rows), measured(batch, task.rows)
     respond = EStep(state, task.assigner, 0)
-    if task.match and bank is not None and can(bank, "matching"):
+    if task.match and not _numbered(task) and bank is not None and can(bank, "matching"):
         _, statistics = sweep(State(None, bank), task.rows, respond)
         order = bank.matching(statistics[0], task.rows)
         order = np.append(order, np.arange(len(order), len(order) + (task.noise is not None)))

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
+from sklearn.linear_model import Ridge
+from sklearn.tree import DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp._protocols import Sums, evolve
@@ -199,3 +201,20 @@ def test_equal_rows_of_a_group_start_from_their_weighted_mean(rng):
     with pytest.warns(match="did not converge"):
         two = model.set_params(init=start[rows]).fit(X[rows], y[rows], groups=groups[rows])
     np.testing.assert_allclose(one, two.lower_bounds_, rtol=1e-12)
+
+
+def test_centers_keep_their_leaves_and_experts(lines):
+    # 0 and 3 are neighbours, and so are 1 and 2: an arrangement would put them together
+    centers = np.array([[-1.5, 0], [1.5, 0], [0.5, 0], [-0.5, 0]])
+    X, _ = lines
+    near = np.sum((X[:, None] - centers) ** 2, axis=2).argmin(axis=1)
+    y = np.array([4.0, -4.0, 0.0, 8.0])[near] + 0.1 * np.random.default_rng(0).normal(size=120)
+    tree = HierarchicalGate((2, 2))
+    kinds = [Ridge(), Ridge(2.0), DecisionTreeRegressor(max_depth=1), Ridge(3.0)]
+    for options in ({"gate": tree}, {"expert": kinds, "cross_fit": False}):
+        model = MixtureOfExpertsRegressor(n_experts=4, **options, max_iter=2, tol=0)
+        with pytest.warns(match="did not converge"):
+            found = model.set_params(init=NearestCenter(centers)).fit(X, y).gate_proba(X)
+        with pytest.warns(match="did not converge"):
+            given = model.set_params(init=near).fit(X, y).gate_proba(X)
+        assert np.mean(found.argmax(axis=1) == given.argmax(axis=1)) > 0.95
