@@ -5,7 +5,7 @@ The gate and the experts are only known by the protocols of `_protocols`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from mixexp._assign import Assigner
 from mixexp._blocks import Block, Design, Rows
+from mixexp._guard import FALL_TOL, fallen, overshoots, retreats
 from mixexp._numerics import weighted_gram
 from mixexp._protocols import can
 
@@ -28,12 +29,6 @@ __all__ = [
     "run_em",
     "sweep",
 ]
-
-#: A fall of the bound by more than this, relative to max(1, |bound|), is a failed step.
-FALL_TOL = 1e-9
-
-#: Shares of a failed step that are tried before the step under a bound of the curvature.
-BACKTRACKS = (0.5, 0.25)
 
 #: Shares of a step that are compared where the bound cannot judge it, beside none and all.
 SHARES = (1 / 16, 1 / 4, 1 / 2)
@@ -249,25 +244,115 @@ def m_step(rows: Rows, state: State, statistics: list) -> State:
     )
 
 
-@np.errstate(over="ignore", invalid="ignore")  # the engine looks at the bound
+class _AtResp:
+    """The E-step at fixed responsibilities (K, n); sums up what each part's M-step climbs."""
+
+    def __init__(self, state: State, resp: np.ndarray):
+        self.state, self.resp = state, resp
+        self.values = [part.log_prior() if can(part, "log_prior") else 0.0 for part in state.parts]
+
+    def __call__(self, block: Block) -> tuple[np.ndarray, np.ndarray, float]:
+        """Return responsibilities of rows and units; the objective is kept part by part."""
+        unit_resp = self.resp[:, block.start : block.stop]
+        if block.unit is not block:
+            unit_resp = unit_resp[:, block.firsts]
+        unit_resp = unit_resp.copy()
+        resp = block.of_rows(unit_resp)
+        views = self.state.views((block.unit, unit_resp), (block, resp))
+        for i, (part, (view, own)) in enumerate(zip(self.state.parts, views, strict=True)):
+            if not can(part, "get_parameters"):
+                continue
+            log_prob = part.log_prob(view)
+            if can(part, "log_marginal"):
+                log_prob = log_prob + part.log_marginal(view)
+            value = float(np.vdot(own, log_prob))
+            if np.isnan(value):  # 0 times the logarithm of 0
+                value = float(np.sum(own * log_prob, where=own > 0))
+            self.values[i] += value
+        return resp, unit_resp, 0.0
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """A part, what its M-step climbs, and the statistics of that M-step."""
+
+    part: Any
+    value: float
+    statistics: Any
+
+
+def _look(state: State, rows: Rows, resp: np.ndarray, *, statistics: bool = True) -> list[_Looked]:
+    """Return what a pass at fixed responsibilities tells of each part."""
+    state = measured(state, rows)
+    respond = _AtResp(state, resp)
+    sums: list = [None] * len(state.parts)
+    if statistics:
+        _, sums = sweep(state, rows, respond)
+    else:
+        for block in rows.blocks():
+            respond(block)
+    return [_Looked(*each) for each in zip(state.parts, respond.values, sums, strict=True)]
+
+
+@np.errstate(over="ignore", invalid="ignore")  # the values are looked at instead
 def fit_at(state: State, rows: Rows, resp: np.ndarray, n_steps: int) -> State:
-    """Return a state after M-steps at fixed responsibilities (K, n), equal within groups."""
-    for _ in range(n_steps):
-        state = measured(state, rows)
+    """Return a state after M-steps at fixed responsibilities (K, n), equal within groups.
 
-        def respond(block: Block, state: State = state) -> tuple[np.ndarray, np.ndarray, float]:
-            for part, view in zip(state.parts, state.views(block.unit, block), strict=True):
-                if can(part, "get_parameters"):
-                    part.log_prob(view)
-            unit_resp = resp[:, block.start : block.stop]
-            if block.unit is not block:
-                unit_resp = unit_resp[:, block.firsts]
-            unit_resp = unit_resp.copy()
-            return block.of_rows(unit_resp), unit_resp, 0.0
+    1. Pass over the data: each part's value and statistics.
+    2. Update every part from its statistics.
+    3. Pass again. A part whose value fell takes a more cautious step (`_cautious`). The pass after
+       the last step needs no statistics, and only parts whose steps can overshoot.
+    """
+    looked = _look(state, rows, resp)
+    for step in range(1, n_steps + 1):
+        old, state = looked, state.apply(lambda _, known: known.part, looked)
+        proposal = m_step(rows, state, [known.statistics for known in old])
+        more = step < n_steps
+        looked = (
+            _look(proposal, rows, resp)
+            if more
+            else [_Looked(p, np.inf, None) for p in proposal.parts]
+        )
+        own = state.views(rows.units, rows)
+        for i, (before, after) in enumerate(zip(old, looked, strict=True)):
+            if overshoots(before.part, after.part):
+                look = _one_part(state, i, rows, resp, more)
+                after = after if more else look(after.part)
+                looked[i] = _cautious(before, after, own[i], look)
+    return state.apply(lambda _, known: known.part, looked)
 
-        _, statistics = sweep(state, rows, respond)
-        state = m_step(rows, state, statistics)
-    return state
+
+def _one_part(
+    state: State, i: int, rows: Rows, resp: np.ndarray, more: bool
+) -> Callable[..., _Looked]:
+    """Return a function that looks at another version of one part, alone."""
+    gate = state.gate is not None and i == 0
+
+    def look(part: Any, statistics: bool = more) -> _Looked:
+        alone = State(part, None) if gate else State(None, part)
+        return _look(alone, rows, resp, statistics=statistics)[0]
+
+    return look
+
+
+def _cautious(before: _Looked, after: _Looked, rows: Rows, look: Callable[..., _Looked]) -> _Looked:
+    """Return a part after a step that did not take its value down.
+
+    The full step; those that `retreats` says; the step under a bound of the curvature, which
+    needs other statistics of the old part; and if rounding hides even that, the old part.
+    """
+    if not fallen(after.value, before.value, rows.total_weight):
+        return after
+    for part in retreats(before.part, after.part, before.statistics, rows):
+        found = look(part)
+        if not fallen(found.value, before.value, rows.total_weight):
+            return found
+    if can(before.part, "bounded"):
+        bounded = look(before.part.bounded(), True)
+        found = look(bounded.part.update(bounded.statistics, rows))
+        if not fallen(found.value, before.value, rows.total_weight):
+            return found
+    return before
 
 
 @np.errstate(over="ignore", invalid="ignore")  # the bound is looked at instead
@@ -322,26 +407,38 @@ def _collapsed(problem: Problem, trial: Evaluation) -> np.ndarray:
 def _safeguarded(problem: Problem, run: Run, trial: Evaluation, step: int) -> Evaluation:
     """Return an evaluation whose bound has not fallen.
 
-    The full step; a half and a quarter of the Newton steps; the step under a bound of the
+    The full step; those that `retreats` says, of all parts at once; the step under a bound of the
     curvature, which needs other statistics of the old state and so a pass of its own; and if
     rounding hides even that, the old state.
     """
     old = run.current
-    lowest = old.bound - FALL_TOL * max(1.0, abs(old.bound))
-    if trial.bound >= lowest:
+    if not fallen(trial.bound, old.bound):
         return trial
-    proposal = trial.state
-    for t in BACKTRACKS:
-        state = old.state.apply(_share(t), proposal.parts)
+    for state in _shorter(problem.rows, old, trial.state):
         trial = evaluate(problem, state, step)
         run.n_passes += 1
-        if trial.bound >= lowest:
+        if not fallen(trial.bound, old.bound):
             return trial
     bounded = old.state.apply(lambda part: part.bounded() if can(part, "bounded") else part)
     again = evaluate(problem, bounded, step)
     trial = evaluate(problem, m_step(problem.rows, bounded, again.statistics), step)
     run.n_passes += 2
-    return trial if trial.bound >= lowest else old
+    return old if fallen(trial.bound, old.bound) else trial
+
+
+def _shorter(rows: Rows, old: Evaluation, new: State) -> Iterator[State]:
+    """Yield states after more and more cautious steps, until no part has any left."""
+    views = old.state.views(rows.units, rows)
+    tries = [
+        retreats(*each)
+        for each in zip(old.state.parts, new.parts, old.statistics, views, strict=True)
+    ]
+    while True:
+        parts = [next(own, None) for own in tries]
+        if all(part is None for part in parts):
+            return
+        new = new.apply(lambda last, part: last if part is None else part, parts)
+        yield new
 
 
 def _line_search(problem: Problem, old: State, new: State, step: int) -> State:

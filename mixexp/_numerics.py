@@ -13,14 +13,20 @@ from scipy.linalg.lapack import dpotrf, dpotrs
 
 __all__ = [
     "centred_where_shared",
+    "block_products",
     "column_products",
+    "damped",
+    "multinomial_block_step",
     "multinomial_bound_step",
     "multinomial_newton_step",
+    "n_block_rows",
     "n_pairs",
     "pair_products",
+    "relaxed",
     "softmax_in_place",
     "solve_psd",
     "unpack_symmetric",
+    "usual_curvature",
     "weighted_gram",
 ]
 
@@ -37,6 +43,13 @@ SAFE_EXPONENT = 600.0
 #: Share of Böhning's bound that is added to a Hessian: in a saturated model curvature vanishes
 #: before rounding does, and a Newton step would be noise. It bounds logits at about 20.
 CURVATURE_FLOOR = 1e-9
+
+#: Numbers in the blocks of a Hessian that a part keeps: 32 MB.
+LARGEST_BLOCKS = 1 << 22
+
+#: The same share after a step that went down, at least, and how it grows and falls from there. At
+#: 1 a step is about as short as under the bound.
+FIRST_DAMPING, DAMPING_GROWTH, DAMPING_FALL = 1e-3, 10.0, 4.0
 
 #: Relative size under which an eigenvalue of a scaled Gram matrix counts as zero.
 RANK_TOL = 1e-13
@@ -168,6 +181,13 @@ def solve_psd(matrix: np.ndarray, rhs: np.ndarray) -> np.ndarray:
     return (x.T / scale).T
 
 
+def usual_curvature(k: int, p: int, newton_coefficients: int) -> str:
+    """Return which curvature K classes with p coefficients each take their steps with."""
+    if k * p <= newton_coefficients:
+        return "newton"
+    return "blocks" if n_block_rows(k) * p * p <= LARGEST_BLOCKS else "bound"
+
+
 def multinomial_newton_step(
     pair_gram: np.ndarray,
     gradient: np.ndarray,
@@ -175,6 +195,7 @@ def multinomial_newton_step(
     penalty: np.ndarray,
     mass: float,
     seen: np.ndarray | None = None,
+    damping: float = CURVATURE_FLOOR,
 ) -> np.ndarray:
     """Return the full Newton step of a multinomial logistic model, centred over its classes.
 
@@ -198,6 +219,8 @@ def multinomial_newton_step(
     seen : ndarray of bool (K, p), optional
         Coefficients that there are, the others stay at zero. Only columns that all classes see
         are centred.
+    damping : float
+        What is added to the Hessian's diagonal, as a share of `mass` (Levenberg).
 
     Returns
     -------
@@ -209,7 +232,7 @@ def multinomial_newton_step(
     hessian[first, second] = -pair_gram
     hessian[second, first] = -pair_gram
     diagonal = np.arange(k)
-    hessian[diagonal, diagonal] = -hessian.sum(axis=1) + np.diag(penalty + CURVATURE_FLOOR * mass)
+    hessian[diagonal, diagonal] = -hessian.sum(axis=1) + np.diag(penalty + damping * mass)
     gauge = hessian[diagonal, diagonal].mean(axis=0).diagonal() / k
     hessian += np.diag(np.where(gauge > 0, gauge, 1.0))
     flat = hessian.transpose(0, 2, 1, 3).reshape(k * p, k * p)
@@ -226,6 +249,87 @@ def multinomial_newton_step(
 def centred_where_shared(step: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Return coefficients (K, p) centred over classes, in the columns that all classes see."""
     return step - np.where(seen.all(axis=0), step.mean(axis=0), 0.0)
+
+
+def damped(damping: float) -> float:
+    """Return the damping of the next try after a step that went down."""
+    return max(DAMPING_GROWTH * damping, FIRST_DAMPING)
+
+
+def relaxed(damping: float) -> float:
+    """Return the damping of the step after one that was taken."""
+    damping /= DAMPING_FALL
+    return damping if damping > FIRST_DAMPING / DAMPING_GROWTH else CURVATURE_FLOOR
+
+
+def n_block_rows(k: int) -> int:
+    """Return the number of weight rows of `block_products`: one for two classes."""
+    return 1 if k == 2 else k
+
+
+def block_products(proba: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Write the weights u of a block-diagonal bound of the Hessian: (..., K, m), or (..., 1, m).
+
+    The curvature along v is the variance Var_g(v), at most Σ g_k v_k² and, as
+    (v_k − v_l)² ≤ 2 v_k² + 2 v_l², at most 2 Σ g_k (1 − g_k) v_k². The first is smaller as long
+    as no probability is above a half. For two classes both u are 2 g_1 g_2, and in the centred
+    direction this is the Hessian itself.
+    """
+    if proba.shape[-2] == 2:
+        np.multiply(proba[..., :1, :], proba[..., 1:, :], out=out)
+        out *= 2.0
+        return out
+    np.subtract(1.0, proba, out=out)
+    out *= 2.0
+    np.copyto(out, 1.0, where=np.maximum.reduce(proba, axis=-2, keepdims=True) <= 0.5)
+    out *= proba
+    return out
+
+
+def multinomial_block_step(
+    gram: np.ndarray,
+    gradient: np.ndarray,
+    theta: np.ndarray,
+    penalty: np.ndarray,
+    mass: float,
+    seen: np.ndarray | None = None,
+    damping: float = CURVATURE_FLOOR,
+) -> np.ndarray:
+    """Return the step under a block-diagonal bound of the Hessian, centred over its classes.
+
+    Each class is a system of p equations, where the full Hessian is one of K p. The bound holds
+    for the Hessian here, as `block_products` says, not everywhere: the step is as long as a
+    Newton step where two classes meet, and up to half as long where more do, and it can overshoot
+    as one does.
+
+    Parameters
+    ----------
+    gram : (K, p, p) or (1, p, p)
+        Σ w u_k x xᵀ.
+    gradient, theta : (K, p)
+    penalty : (p,)
+    mass : float
+    seen : ndarray of bool (K, p), optional
+    damping : float
+        As for the Newton step.
+
+    Returns
+    -------
+    (K, p)
+    """
+    residual = gradient - penalty * theta
+    matrices = np.broadcast_to(
+        gram + np.diag(penalty + damping * mass), (len(theta), *gram.shape[1:])
+    )
+    if seen is None and len(gram) == 1:
+        step = solve_psd(matrices[0], residual.T).T
+        return step - step.mean(axis=0)
+    step = np.zeros_like(theta)
+    free = np.ones_like(theta, dtype=bool) if seen is None else seen
+    for own, matrix, out, rhs in zip(free, matrices, step, residual, strict=True):
+        ids = np.flatnonzero(own)
+        out[ids] = solve_psd(matrix[np.ix_(ids, ids)], rhs[ids])
+    return centred_where_shared(step, free)
 
 
 def multinomial_bound_step(

@@ -20,7 +20,11 @@ Optional capabilities are found by name and asked for with `can`:
     A flat, unconstrained vector; ``set_parameters`` returns a new part.
 ``toward(new, t)``
     The part that is a share t of the way to `new` where its step was a Newton step, and all of
-    the way where it was in closed form: what the safeguard goes back to.
+    the way where it was in closed form: what the safeguard goes back to where there is no `damped`.
+``damped()``
+    The same part with a shorter next step that turns towards the gradient, to be taken by `update`
+    from the statistics that gave the step before; itself where the step is a closed form. The
+    first thing that the safeguard tries; parts remember it for the steps that follow.
 ``bounded()``
     The same part with its next step under a bound of the curvature that cannot lower the
     objective.

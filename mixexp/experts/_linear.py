@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, clone
 
 from mixexp._blocks import Block, Design, Rows
 from mixexp._compat import finish_glm
-from mixexp._numerics import solve_psd, unpack_symmetric
+from mixexp._numerics import damped, relaxed, solve_psd, unpack_symmetric
 from mixexp._protocols import Family, Sums, evolve
 from mixexp.experts._templates import LinearTerms
 
@@ -85,6 +85,7 @@ class LinearBank:
         self.floor = floor
         self._unit = self.parameters
         self._step_share = 1.0
+        self.damping = 0.0
 
     @property
     def n_experts(self) -> int:
@@ -231,7 +232,8 @@ class LinearBank:
         )
         if not getattr(self.family, "shared", False):
             parameters[:, ~alive] = self.parameters[:, ~alive]
-        return evolve(self, theta=theta, parameters=parameters, _step_share=1.0)
+        damping = relaxed(self.damping) if self.damping > 0 else 0.0
+        return evolve(self, theta=theta, parameters=parameters, _step_share=1.0, damping=damping)
 
     def _step(
         self, expert: int, gram: np.ndarray, gradient: np.ndarray, theta: np.ndarray
@@ -239,6 +241,8 @@ class LinearBank:
         """Return one expert's change of coefficients, (n_outputs, p)."""
         rhs = gradient - self.penalty * theta
         ridge = np.diag(self.penalty)
+        if self.damping > 0:
+            ridge = ridge + self.damping * gram[:, :1, :1] * np.eye(len(ridge))
         if self.mask is None:
             step = self._solved(gram + ridge, rhs)
         else:
@@ -264,6 +268,12 @@ class LinearBank:
         if self.family.link == "identity":
             return new
         return evolve(new, theta=self.theta + t * (new.theta - self.theta))
+
+    def damped(self) -> LinearBank:
+        """Return this bank with a shorter next step, itself where the step is a closed form."""
+        if self.family.link == "identity":
+            return self
+        return evolve(self, damping=damped(self.damping))
 
     def bounded(self) -> LinearBank:
         """Return this bank with a short next step where there is no closed form."""

@@ -9,12 +9,19 @@ from sklearn.base import BaseEstimator, clone
 
 from mixexp._blocks import Block, Design, Rows
 from mixexp._numerics import (
+    CURVATURE_FLOOR,
+    block_products,
+    damped,
+    multinomial_block_step,
     multinomial_bound_step,
     multinomial_newton_step,
+    n_block_rows,
     n_pairs,
     pair_products,
+    relaxed,
     softmax_in_place,
     unpack_symmetric,
+    usual_curvature,
 )
 from mixexp._protocols import Sums, evolve
 
@@ -71,8 +78,9 @@ class LogisticBank:
         self.mask: np.ndarray | None = None
         self._masks = mask
         self.theta = np.zeros((1, n_classes, design.size))
-        newton = n_classes * design.size <= NEWTON_COEFFICIENTS
-        self._usual_curvature = self.curvature = "newton" if newton else "bound"
+        usual = usual_curvature(n_classes, design.size, NEWTON_COEFFICIENTS)
+        self._usual_curvature = self.curvature = usual
+        self.damping = CURVATURE_FLOOR
 
     @property
     def n_experts(self) -> int:
@@ -132,17 +140,17 @@ class LogisticBank:
     def n_gram_weights(self) -> int:
         """Number of weight rows."""
         k, c, _ = self.theta.shape
-        return k * n_pairs(c) if self.curvature == "newton" else k
+        return k * {"newton": n_pairs, "blocks": n_block_rows}.get(self.curvature, _one)(c)
 
     def gram_weights(self, block: Block, resp: np.ndarray, out: np.ndarray) -> None:
         """Write r p_c p_d for every expert and c < d, or r for the bound."""
         if self.curvature == "bound":
             out[:] = resp
             return
-        k, c, m = len(resp), self.theta.shape[1], block.n_rows
-        pairs = out.reshape(k, n_pairs(c), m)
-        pair_products(block.recall(self), pairs)
-        pairs *= resp[:, None]
+        weights = out.reshape(len(resp), -1, block.n_rows)
+        products = block_products if self.curvature == "blocks" else pair_products
+        products(block.recall(self), weights)
+        weights *= resp[:, None]
 
     def statistics(self, block: Block, resp: np.ndarray) -> Sums:
         """Return the gradients Σ r (1[y = c] − p_c) x."""
@@ -157,7 +165,7 @@ class LogisticBank:
         k, c, p = self.theta.shape
         gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
         step = np.zeros_like(self.theta)
-        newton = self.curvature == "newton"
+        solve = multinomial_block_step if self.curvature == "blocks" else multinomial_newton_step
         for expert, theta in enumerate(self.theta):
             own, gradient, penalty = gram[expert], statistics["gradient"][expert], self.penalty
             seen = np.arange(p)
@@ -165,16 +173,27 @@ class LogisticBank:
                 seen = np.flatnonzero(self.mask[expert])
                 own = own[:, seen[:, None], seen]
                 gradient, theta, penalty = gradient[:, seen], theta[:, seen], penalty[seen]
-            if newton:
-                mass = statistics["mass"][expert]
-                step[expert][:, seen] = multinomial_newton_step(own, gradient, theta, penalty, mass)
-            else:
+            if self.curvature == "bound":
                 step[expert][:, seen] = multinomial_bound_step(own[0], gradient, theta, penalty)
-        return evolve(self, theta=self.theta + step, curvature=self._usual_curvature)
+            else:
+                mass = statistics["mass"][expert]
+                step[expert][:, seen] = solve(
+                    own, gradient, theta, penalty, mass, None, self.damping
+                )
+        return evolve(
+            self,
+            theta=self.theta + step,
+            curvature=self._usual_curvature,
+            damping=relaxed(self.damping),
+        )
 
     def toward(self, new: LogisticBank, t: float) -> LogisticBank:
         """Return the bank a share t of the way to `new`."""
         return evolve(new, theta=self.theta + t * (new.theta - self.theta))
+
+    def damped(self) -> LogisticBank:
+        """Return this bank with a shorter next step, from the same statistics."""
+        return evolve(self, damping=damped(self.damping))
 
     def bounded(self) -> LogisticBank:
         """Return this bank with its next step under Böhning's bound."""
@@ -210,3 +229,8 @@ class LogisticBank:
                 expert.feature_names_in_ = feature_names[columns]
             experts.append(expert)
         return experts
+
+
+def _one(k: int) -> int:
+    """Return the number of weight rows of Böhning's bound."""
+    return 1

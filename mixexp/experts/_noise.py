@@ -61,7 +61,8 @@ class NoiseBank:
     def _wrapped(self, method: Any) -> Any:
         def call(*args: Any) -> NoiseBank:
             plain = [arg.inner if isinstance(arg, NoiseBank) else arg for arg in args]
-            return evolve(self, inner=method(*plain))
+            inner = method(*plain)
+            return self if inner is self.inner else evolve(self, inner=inner)
 
         return call
 
@@ -89,4 +90,12 @@ class NoiseBank:
 
 
 #: Methods of the inner bank that return a bank.
-_RETURN_BANKS = ("bounded", "finished", "set_parameters", "toward", "trimmed", "with_floor")
+_RETURN_BANKS = (
+    "bounded",
+    "damped",
+    "finished",
+    "set_parameters",
+    "toward",
+    "trimmed",
+    "with_floor",
+)

@@ -54,9 +54,16 @@ class BalancedGate:
             return lambda block, resp, out: found(*self._pulled(block, resp), out)
         if name == "toward":
             return lambda new, t: evolve(new, inner=found(new.inner, t))
+        if name == "damped":
+            return self._damped
         if name in ("bounded", "finished", "select", "set_parameters"):
             return lambda *args: evolve(self, inner=found(*args), usage=None)
         return found
+
+    def _damped(self) -> BalancedGate:
+        """Return the gate with a shorter next step, from the same statistics."""
+        inner = self.inner.damped()
+        return self if inner is self.inner else evolve(self, inner=inner)
 
     @property
     def monotone(self) -> bool:

@@ -75,9 +75,16 @@ class NoiseGate:
             return lambda *args, **kwargs: (
                 f"{found(*args, **kwargs)}\nnoise: a share of {self.noise_share_:.2g} everywhere"
             )
+        if name == "damped":
+            return self._damped
         if name in ("bounded", "finished", "measured", "trimmed"):
             return lambda *args: evolve(self, inner=found(*args))
         return found
+
+    def _damped(self) -> NoiseGate:
+        """Return the gate with a shorter next step, from the same statistics."""
+        inner = self.inner.damped()
+        return self if inner is self.inner else evolve(self, inner=inner)
 
     def _of_experts(self, block: Block, resp: np.ndarray) -> tuple[Block, np.ndarray]:
         """Return block and responsibilities without the part that is noise, or with it shared."""

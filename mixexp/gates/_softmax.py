@@ -9,13 +9,20 @@ from sklearn.base import BaseEstimator
 
 from mixexp._blocks import Block, Design, Rows
 from mixexp._numerics import (
+    CURVATURE_FLOOR,
+    block_products,
     centred_where_shared,
+    damped,
+    multinomial_block_step,
     multinomial_bound_step,
     multinomial_newton_step,
+    n_block_rows,
     n_pairs,
     pair_products,
+    relaxed,
     softmax_in_place,
     unpack_symmetric,
+    usual_curvature,
 )
 from mixexp._protocols import Sums, evolve
 from mixexp.gates._balanced import balanced
@@ -25,7 +32,7 @@ from mixexp.gates._text import TextMixin
 __all__ = ["SoftmaxGate"]
 
 #: Above this many coefficients the Hessian costs more than the rest of a pass, and the gate
-#: takes steps under Böhning's bound instead of Newton steps.
+#: takes steps under a block-diagonal bound instead of Newton steps.
 NEWTON_COEFFICIENTS = 512
 
 #: Where the Hessian asks for more weight rows than the experts, it is computed anew in the first
@@ -127,15 +134,16 @@ class SoftmaxGate(TextMixin, BaseEstimator):
                 "input contain NaN, and missing='error'. Use missing='indicator', or leave them "
                 "out by gate_features."
             )
-        newton = n_experts * design.size <= NEWTON_COEFFICIENTS
+        usual = usual_curvature(n_experts, design.size, NEWTON_COEFFICIENTS)
         gate = evolve(
             self,
             design=design,
             n_features_in_=rows.X.shape[1],
             theta=np.zeros((n_experts, design.size)),
             _seen=_seen(design, columns) if own else None,
-            curvature="newton" if newton else "bound",
-            _usual_curvature="newton" if newton else "bound",
+            curvature=usual,
+            damping=CURVATURE_FLOOR,
+            _usual_curvature=usual,
             _gram=None,
             _age=-REFRESH,
         )
@@ -202,6 +210,8 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         """Number of weight rows the Hessian needs."""
         if self.curvature == "bound":
             return 1
+        if self.curvature == "blocks":
+            return n_block_rows(len(self.theta))
         return n_pairs(len(self.theta)) if self._fresh else 0
 
     def gram_weights(self, block: Block, resp: np.ndarray, out: np.ndarray) -> None:
@@ -212,7 +222,8 @@ class SoftmaxGate(TextMixin, BaseEstimator):
             return
         if not len(out):
             return
-        pair_products(block.recall(self), out)
+        products = block_products if self.curvature == "blocks" else pair_products
+        products(block.recall(self), out)
         if block.weight is not None:
             out *= weight
 
@@ -227,25 +238,39 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         """Return the gate after one step."""
         design, gradient = self.design, statistics["gradient"] / self.temperature
         per_theta = self.temperature**-2
+        gram, fresh = self._gram, len(statistics["gram"]) > 0 or self._gram is None
+        if fresh:
+            gram = per_theta * unpack_symmetric(statistics["gram"], design.size)
         if self.curvature == "bound":
-            gram = per_theta * unpack_symmetric(statistics["gram"], design.size)[0]
-            step = multinomial_bound_step(gram, gradient, self.theta, self._penalty, self._seen)
+            step = multinomial_bound_step(gram[0], gradient, self.theta, self._penalty, self._seen)
             return evolve(
                 self, theta=self.theta + step, curvature=self._usual_curvature, _age=-REFRESH
             )
-        fresh = self._fresh
-        gram = self._gram
-        if fresh:
-            gram = per_theta * unpack_symmetric(statistics["gram"], design.size)
-        step = multinomial_newton_step(
-            gram, gradient, self.theta, self._penalty, rows.total_weight, self._seen
+        solve = multinomial_block_step if self.curvature == "blocks" else multinomial_newton_step
+        step = solve(
+            gram,
+            gradient,
+            self.theta,
+            self._penalty,
+            rows.total_weight,
+            self._seen,
+            self.damping,
         )
-        age = self._age + 1 if self._age < REFRESH else 1
-        return evolve(self, theta=self.theta + step, _gram=gram, _age=age)
+        return evolve(
+            self,
+            theta=self.theta + step,
+            damping=relaxed(self.damping),
+            _gram=gram if self.curvature == "newton" else None,
+            _age=self._age + 1 if self._age < REFRESH else 1,
+        )
 
     def toward(self, new: SoftmaxGate, t: float) -> SoftmaxGate:
         """Return the gate a share t of the way to `new`."""
         return evolve(new, theta=self.theta + t * (new.theta - self.theta), _gram=None)
+
+    def damped(self) -> SoftmaxGate:
+        """Return this gate with a shorter next step, from the same statistics."""
+        return evolve(self, damping=damped(self.damping), _age=-REFRESH)
 
     def bounded(self) -> SoftmaxGate:
         """Return this gate with its next step under Böhning's bound."""
