@@ -7,6 +7,9 @@ coefficients run along contiguous memory.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from scipy.linalg import eigh
 from scipy.linalg.lapack import dpotrf, dpotrs
@@ -19,11 +22,13 @@ __all__ = [
     "multinomial_block_step",
     "multinomial_bound_step",
     "multinomial_newton_step",
+    "multinomial_step",
     "n_block_rows",
     "n_pairs",
     "pair_products",
     "relaxed",
     "softmax_in_place",
+    "trusted_step",
     "solve_psd",
     "unpack_symmetric",
     "usual_curvature",
@@ -43,6 +48,16 @@ SAFE_EXPONENT = 600.0
 #: Share of Böhning's bound that is added to a Hessian: in a saturated model curvature vanishes
 #: before rounding does, and a Newton step would be noise. It bounds logits at about 20.
 CURVATURE_FLOOR = 1e-9
+
+#: A step that promises a larger gain, in nats a row, is damped at once. Measured on gates of 8 to
+#: 32 experts, no longer step was the best one.
+LARGEST_PROMISE = 2.0
+
+#: Beyond this damping only shortens.
+LARGEST_DAMPING = 1e3
+
+#: A step went too far where the slope at its end is minus this share of that at its beginning.
+OVERSHOT = 0.5
 
 #: Numbers in the blocks of a Hessian that a part keeps: 32 MB.
 LARGEST_BLOCKS = 1 << 22
@@ -251,15 +266,60 @@ def centred_where_shared(step: np.ndarray, seen: np.ndarray) -> np.ndarray:
     return step - np.where(seen.all(axis=0), step.mean(axis=0), 0.0)
 
 
-def damped(damping: float) -> float:
-    """Return the damping of the next try after a step that went down."""
-    return max(DAMPING_GROWTH * damping, FIRST_DAMPING)
+def damped(damping: Any) -> Any:
+    """Return the damping, a number or an array, of the next try after a step that went down."""
+    return np.maximum(DAMPING_GROWTH * damping, FIRST_DAMPING)
 
 
-def relaxed(damping: float) -> float:
-    """Return the damping of the step after one that was taken."""
-    damping /= DAMPING_FALL
-    return damping if damping > FIRST_DAMPING / DAMPING_GROWTH else CURVATURE_FLOOR
+def relaxed(damping: Any) -> Any:
+    """Return the damping, a number or an array, of the step after one that was taken."""
+    less = damping / DAMPING_FALL
+    return np.where(less > FIRST_DAMPING / DAMPING_GROWTH, less, CURVATURE_FLOOR)
+
+
+def trusted_step(
+    solve: Callable[[float], np.ndarray],
+    residual: np.ndarray,
+    mass: float,
+    damping: float,
+    last: tuple | None = None,
+) -> tuple[np.ndarray, float, float]:
+    """Return a Newton step `solve(damping)`, its slope, and its damping, which may be more.
+
+    1. The slope of the last step, its product with the gradient, should be 0 where it has led.
+       If it is as steep the other way, the curvature grew on the way, and the next step would go
+       too far as well: more damping.
+    2. Half the slope is what the second-order model says that the step gains. Where that is more
+       than `LARGEST_PROMISE` per unit of weight, the curvature is not known that far away: more
+       damping, until it is less.
+
+    Parameters
+    ----------
+    solve : callable
+        Gives a step for a damping.
+    residual : ndarray
+        The gradient of the penalised log-likelihood, of the shape of a step.
+    mass : float
+        Weight of the rows.
+    damping : float
+    last : tuple of ndarray and float, optional
+        The step that has led here, and its slope where it began.
+
+    Returns
+    -------
+    step : ndarray
+    slope : float
+        Of this step, where it begins.
+    damping : float
+    """
+    if last is not None and np.vdot(residual, last[0]) < -OVERSHOT * last[1]:
+        damping = damped(damping)
+    while True:
+        step = solve(damping)
+        slope = float(np.vdot(residual, step))
+        if not slope > 2 * LARGEST_PROMISE * mass or damping > LARGEST_DAMPING:
+            return step, slope, damping
+        damping = damped(damping)
 
 
 def n_block_rows(k: int) -> int:
@@ -330,6 +390,31 @@ def multinomial_block_step(
         ids = np.flatnonzero(own)
         out[ids] = solve_psd(matrix[np.ix_(ids, ids)], rhs[ids])
     return centred_where_shared(step, free)
+
+
+def multinomial_step(
+    curvature: str,
+    gram: np.ndarray,
+    gradient: np.ndarray,
+    theta: np.ndarray,
+    penalty: np.ndarray,
+    mass: float,
+    damping: float,
+    last: tuple | None = None,
+    seen: np.ndarray | None = None,
+) -> tuple[np.ndarray, float, float]:
+    """Return the step of a multinomial model with damping as needed, its slope, its damping.
+
+    `curvature` is "newton" or "blocks", and `gram` what that takes; `last` is as in `trusted_step`.
+    """
+    solve = multinomial_block_step if curvature == "blocks" else multinomial_newton_step
+    return trusted_step(
+        lambda own: solve(gram, gradient, theta, penalty, mass, seen, own),
+        gradient - penalty * theta,
+        mass,
+        damping,
+        last,
+    )
 
 
 def multinomial_bound_step(

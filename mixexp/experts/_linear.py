@@ -126,6 +126,7 @@ class LinearBank:
             floor=floor,
             penalty=self.penalty / n_experts if self.terms.per_weight else self.penalty,
             _unit=parameters,
+            damping=0.0,
         )
 
     def from_mean(self, rows: Rows) -> LinearBank:
@@ -232,8 +233,13 @@ class LinearBank:
         )
         if not getattr(self.family, "shared", False):
             parameters[:, ~alive] = self.parameters[:, ~alive]
-        damping = relaxed(self.damping) if self.damping > 0 else 0.0
-        return evolve(self, theta=theta, parameters=parameters, _step_share=1.0, damping=damping)
+        return evolve(
+            self,
+            theta=theta,
+            parameters=parameters,
+            _step_share=1.0,
+            damping=float(relaxed(self.damping)) if self.damping > 0 else 0.0,
+        )
 
     def _step(
         self, expert: int, gram: np.ndarray, gradient: np.ndarray, theta: np.ndarray
@@ -273,7 +279,7 @@ class LinearBank:
         """Return this bank with a shorter next step, itself where the step is a closed form."""
         if self.family.link == "identity":
             return self
-        return evolve(self, damping=damped(self.damping))
+        return evolve(self, damping=float(damped(self.damping)))
 
     def bounded(self) -> LinearBank:
         """Return this bank with a short next step where there is no closed form."""

@@ -12,9 +12,8 @@ from mixexp._numerics import (
     CURVATURE_FLOOR,
     block_products,
     damped,
-    multinomial_block_step,
     multinomial_bound_step,
-    multinomial_newton_step,
+    multinomial_step,
     n_block_rows,
     n_pairs,
     pair_products,
@@ -80,7 +79,8 @@ class LogisticBank:
         self.theta = np.zeros((1, n_classes, design.size))
         usual = usual_curvature(n_classes, design.size, NEWTON_COEFFICIENTS)
         self._usual_curvature = self.curvature = usual
-        self.damping = CURVATURE_FLOOR
+        self.damping = np.full(1, CURVATURE_FLOOR)
+        self._last: tuple | None = None
 
     @property
     def n_experts(self) -> int:
@@ -100,12 +100,14 @@ class LogisticBank:
         theta = np.repeat(self.theta, n_experts, axis=0)
         if self._masks is not None:
             theta *= self._masks[:, None]
-        return evolve(self, theta=theta, mask=self._masks)
+        damping = np.full(n_experts, CURVATURE_FLOOR)
+        return evolve(self, theta=theta, mask=self._masks, damping=damping, _last=None)
 
     def select(self, experts: np.ndarray) -> LogisticBank:
         """Return the bank of some experts, in this order."""
         mask = None if self.mask is None else self.mask[experts]
-        return evolve(self, theta=self.theta[experts], mask=mask)
+        damping = self.damping[experts]
+        return evolve(self, theta=self.theta[experts], mask=mask, damping=damping, _last=None)
 
     def _scores(self, block: Block) -> np.ndarray:
         k, c, p = self.theta.shape
@@ -164,8 +166,8 @@ class LogisticBank:
         """Return the bank after one step an expert."""
         k, c, p = self.theta.shape
         gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
-        step = np.zeros_like(self.theta)
-        solve = multinomial_block_step if self.curvature == "blocks" else multinomial_newton_step
+        step, slope = np.zeros_like(self.theta), np.zeros(k)
+        damping = self.damping.copy()
         for expert, theta in enumerate(self.theta):
             own, gradient, penalty = gram[expert], statistics["gradient"][expert], self.penalty
             seen = np.arange(p)
@@ -175,25 +177,28 @@ class LogisticBank:
                 gradient, theta, penalty = gradient[:, seen], theta[:, seen], penalty[seen]
             if self.curvature == "bound":
                 step[expert][:, seen] = multinomial_bound_step(own[0], gradient, theta, penalty)
-            else:
-                mass = statistics["mass"][expert]
-                step[expert][:, seen] = solve(
-                    own, gradient, theta, penalty, mass, None, self.damping
-                )
+                continue
+            mass, last = float(statistics["mass"][expert]), None
+            if self._last is not None:
+                last = (self._last[0][expert][:, seen], self._last[1][expert])
+            step[expert][:, seen], slope[expert], damping[expert] = multinomial_step(
+                self.curvature, own, gradient, theta, penalty, mass, damping[expert], last
+            )
         return evolve(
             self,
             theta=self.theta + step,
             curvature=self._usual_curvature,
-            damping=relaxed(self.damping),
+            damping=relaxed(damping),
+            _last=(step, slope) if self.curvature != "bound" else None,
         )
 
     def toward(self, new: LogisticBank, t: float) -> LogisticBank:
         """Return the bank a share t of the way to `new`."""
-        return evolve(new, theta=self.theta + t * (new.theta - self.theta))
+        return evolve(new, theta=self.theta + t * (new.theta - self.theta), _last=None)
 
     def damped(self) -> LogisticBank:
         """Return this bank with a shorter next step, from the same statistics."""
-        return evolve(self, damping=damped(self.damping))
+        return evolve(self, damping=damped(self.damping), _last=None)
 
     def bounded(self) -> LogisticBank:
         """Return this bank with its next step under Böhning's bound."""
@@ -206,7 +211,10 @@ class LogisticBank:
     def set_parameters(self, vector: np.ndarray) -> LogisticBank:
         """Return the bank with these coefficients, centred."""
         theta = vector.reshape(self.theta.shape)
-        return evolve(self, theta=theta - theta.mean(axis=1, keepdims=True))
+        theta = theta - theta.mean(axis=1, keepdims=True)
+        if self.mask is not None:
+            theta *= self.mask[:, None]
+        return evolve(self, theta=theta, _last=None)
 
     def fitted(self, feature_names: np.ndarray | None) -> list:
         """Return the experts as fitted scikit-learn estimators; names are those of X."""

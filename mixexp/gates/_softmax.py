@@ -13,9 +13,8 @@ from mixexp._numerics import (
     block_products,
     centred_where_shared,
     damped,
-    multinomial_block_step,
     multinomial_bound_step,
-    multinomial_newton_step,
+    multinomial_step,
     n_block_rows,
     n_pairs,
     pair_products,
@@ -143,6 +142,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
             _seen=_seen(design, columns) if own else None,
             curvature=usual,
             damping=CURVATURE_FLOOR,
+            _last=None,
             _usual_curvature=usual,
             _gram=None,
             _age=-REFRESH,
@@ -244,33 +244,39 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         if self.curvature == "bound":
             step = multinomial_bound_step(gram[0], gradient, self.theta, self._penalty, self._seen)
             return evolve(
-                self, theta=self.theta + step, curvature=self._usual_curvature, _age=-REFRESH
+                self,
+                theta=self.theta + step,
+                curvature=self._usual_curvature,
+                _age=-REFRESH,
+                _last=None,
             )
-        solve = multinomial_block_step if self.curvature == "blocks" else multinomial_newton_step
-        step = solve(
+        step, slope, damping = multinomial_step(
+            self.curvature,
             gram,
             gradient,
             self.theta,
             self._penalty,
             rows.total_weight,
-            self._seen,
             self.damping,
+            self._last,
+            self._seen,
         )
         return evolve(
             self,
             theta=self.theta + step,
-            damping=relaxed(self.damping),
+            damping=relaxed(damping),
+            _last=(step, slope),
             _gram=gram if self.curvature == "newton" else None,
             _age=self._age + 1 if self._age < REFRESH else 1,
         )
 
     def toward(self, new: SoftmaxGate, t: float) -> SoftmaxGate:
         """Return the gate a share t of the way to `new`."""
-        return evolve(new, theta=self.theta + t * (new.theta - self.theta), _gram=None)
+        return evolve(new, theta=self.theta + t * (new.theta - self.theta), _gram=None, _last=None)
 
     def damped(self) -> SoftmaxGate:
         """Return this gate with a shorter next step, from the same statistics."""
-        return evolve(self, damping=damped(self.damping), _age=-REFRESH)
+        return evolve(self, damping=damped(self.damping), _age=-REFRESH, _last=None)
 
     def bounded(self) -> SoftmaxGate:
         """Return this gate with its next step under Böhning's bound."""
@@ -284,8 +290,9 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         """Return the gate with these coefficients, centred."""
         theta = vector.reshape(self.theta.shape)
         if self._seen is None:
-            return evolve(self, theta=theta - theta.mean(axis=0), _gram=None)
-        return evolve(self, theta=centred_where_shared(theta, self._seen), _gram=None)
+            return evolve(self, theta=theta - theta.mean(axis=0), _gram=None, _last=None)
+        theta = centred_where_shared(np.where(self._seen, theta, 0.0), self._seen)
+        return evolve(self, theta=theta, _gram=None, _last=None)
 
     def select(self, experts: np.ndarray) -> SoftmaxGate:
         """Return the gate between some experts, in this order."""
@@ -295,7 +302,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
 
     def trimmed(self) -> SoftmaxGate:
         """Return the gate without its last Hessian."""
-        return evolve(self, _gram=None)
+        return evolve(self, _gram=None, _last=None)
 
 
 def _seen(design: Design, columns: list) -> np.ndarray:
