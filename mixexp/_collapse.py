@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from mixexp._blocks import Block
-from mixexp._em import EStep, Problem, Run, State, fit_at, run_em, sweep
+from mixexp._em import EStep, Problem, Run, State, run_em, sweep
+from mixexp._fixed import fit_at
 
 __all__ = ["ON_COLLAPSE", "LongRun", "long_run"]
 

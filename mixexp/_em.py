@@ -13,7 +13,7 @@ import numpy as np
 
 from mixexp._assign import Assigner
 from mixexp._blocks import Block, Design, Rows
-from mixexp._guard import FALL_TOL, fallen, overshoots, retreats
+from mixexp._guard import FALL_TOL, fallen, retreats
 from mixexp._numerics import weighted_gram
 from mixexp._protocols import can
 
@@ -23,7 +23,6 @@ __all__ = [
     "Run",
     "State",
     "evaluate",
-    "fit_at",
     "m_step",
     "measured",
     "run_em",
@@ -244,117 +243,6 @@ def m_step(rows: Rows, state: State, statistics: list) -> State:
     )
 
 
-class _AtResp:
-    """The E-step at fixed responsibilities (K, n); sums up what each part's M-step climbs."""
-
-    def __init__(self, state: State, resp: np.ndarray):
-        self.state, self.resp = state, resp
-        self.values = [part.log_prior() if can(part, "log_prior") else 0.0 for part in state.parts]
-
-    def __call__(self, block: Block) -> tuple[np.ndarray, np.ndarray, float]:
-        """Return responsibilities of rows and units; the objective is kept part by part."""
-        unit_resp = self.resp[:, block.start : block.stop]
-        if block.unit is not block:
-            unit_resp = unit_resp[:, block.firsts]
-        unit_resp = unit_resp.copy()
-        resp = block.of_rows(unit_resp)
-        views = self.state.views((block.unit, unit_resp), (block, resp))
-        for i, (part, (view, own)) in enumerate(zip(self.state.parts, views, strict=True)):
-            if not can(part, "get_parameters"):
-                continue
-            log_prob = part.log_prob(view)
-            if can(part, "log_marginal"):
-                log_prob = log_prob + part.log_marginal(view)
-            value = float(np.vdot(own, log_prob))
-            if np.isnan(value):  # 0 times the logarithm of 0
-                value = float(np.sum(own * log_prob, where=own > 0))
-            self.values[i] += value
-        return resp, unit_resp, 0.0
-
-
-@dataclass(frozen=True)
-class _Looked:
-    """A part, what its M-step climbs, and the statistics of that M-step."""
-
-    part: Any
-    value: float
-    statistics: Any
-
-
-def _look(state: State, rows: Rows, resp: np.ndarray, *, statistics: bool = True) -> list[_Looked]:
-    """Return what a pass at fixed responsibilities tells of each part."""
-    state = measured(state, rows)
-    respond = _AtResp(state, resp)
-    sums: list = [None] * len(state.parts)
-    if statistics:
-        _, sums = sweep(state, rows, respond)
-    else:
-        for block in rows.blocks():
-            respond(block)
-    return [_Looked(*each) for each in zip(state.parts, respond.values, sums, strict=True)]
-
-
-@np.errstate(over="ignore", invalid="ignore")  # the values are looked at instead
-def fit_at(state: State, rows: Rows, resp: np.ndarray, n_steps: int) -> State:
-    """Return a state after M-steps at fixed responsibilities (K, n), equal within groups.
-
-    1. Pass over the data: each part's value and statistics.
-    2. Update every part from its statistics.
-    3. Pass again. A part whose value fell takes a more cautious step (`_cautious`). The pass after
-       the last step needs no statistics, and only parts whose steps can overshoot.
-    """
-    looked = _look(state, rows, resp)
-    for step in range(1, n_steps + 1):
-        old, state = looked, state.apply(lambda _, known: known.part, looked)
-        proposal = m_step(rows, state, [known.statistics for known in old])
-        more = step < n_steps
-        looked = (
-            _look(proposal, rows, resp)
-            if more
-            else [_Looked(p, np.inf, None) for p in proposal.parts]
-        )
-        own = state.views(rows.units, rows)
-        for i, (before, after) in enumerate(zip(old, looked, strict=True)):
-            if overshoots(before.part, after.part):
-                look = _one_part(state, i, rows, resp, more)
-                after = after if more else look(after.part)
-                looked[i] = _cautious(before, after, own[i], look)
-    return state.apply(lambda _, known: known.part, looked)
-
-
-def _one_part(
-    state: State, i: int, rows: Rows, resp: np.ndarray, more: bool
-) -> Callable[..., _Looked]:
-    """Return a function that looks at another version of one part, alone."""
-    gate = state.gate is not None and i == 0
-
-    def look(part: Any, statistics: bool = more) -> _Looked:
-        alone = State(part, None) if gate else State(None, part)
-        return _look(alone, rows, resp, statistics=statistics)[0]
-
-    return look
-
-
-def _cautious(before: _Looked, after: _Looked, rows: Rows, look: Callable[..., _Looked]) -> _Looked:
-    """Return a part after a step that did not take its value down.
-
-    The full step; those that `retreats` says; the step under a bound of the curvature, which
-    needs other statistics of the old part; and if rounding hides even that, the old part.
-    """
-    if not fallen(after.value, before.value, rows.total_weight):
-        return after
-    for part in retreats(before.part, after.part, before.statistics, rows):
-        found = look(part)
-        if not fallen(found.value, before.value, rows.total_weight):
-            return found
-    if can(before.part, "bounded"):
-        bounded = look(before.part.bounded(), True)
-        found = look(bounded.part.update(bounded.statistics, rows))
-        if not fallen(found.value, before.value, rows.total_weight):
-            return found
-    return before
-
-
 @np.errstate(over="ignore", invalid="ignore")  # the bound is looked at instead
 def run_em(problem: Problem, state: State) -> Run:
     """Run EM from a state.
@@ -362,7 +250,7 @@ def run_em(problem: Problem, state: State) -> Run:
     1. Pass over the data: the bound of the state, and statistics (E-step).
     2. Update every part from its statistics (M-step).
     3. Pass again: the bound of the new state shows whether the step was good; if the bound
-       fell, go back part of the way (`_safeguarded`). Newton steps can overshoot.
+       fell, take a more cautious one (`_safeguarded`). Newton steps can overshoot.
     4. Stop where the gain, and the gain that Aitken's rule says is left, are below `tol`; or
        where an expert has collapsed, for the caller to deal with it.
 

@@ -21,7 +21,7 @@ FALL_TOL = 1e-9
 #: Shares of a failed step that are tried, of parts that cannot damp their step.
 BACKTRACKS = (0.5, 0.25)
 
-#: Steps that are tried with more and more damping: from 1e-3 of the largest curvature to 100 times.
+#: Steps that are tried with more and more damping, each about a quarter of the one before.
 DAMPED_TRIES = 6
 
 
@@ -34,7 +34,7 @@ def fallen(value: float, before: float, weight: float = 1.0) -> bool:
 
 def overshoots(old: Any, new: Any) -> bool:
     """Return whether the step from `old` to `new` is one that can be shortened."""
-    if can(old, "damped") and old.damped() is not old:
+    if can(old, "damped") and old.damped(new) is not old:
         return True
     return can(old, "toward") and old.toward(new, BACKTRACKS[0]) is not new
 
@@ -45,11 +45,11 @@ def retreats(old: Any, new: Any, statistics: Any, rows: Any) -> Iterator[Any]:
     Damped steps come from the same statistics. Parts without damping go back a half and three
     quarters of the way; a step in closed form is kept, and nothing comes.
     """
-    if can(old, "damped") and old.damped() is not old:
-        part = old
+    if can(old, "damped") and old.damped(new) is not old:
         for _ in range(DAMPED_TRIES):
-            part = part.damped()
-            yield part.update(statistics, rows)
+            old = old.damped(new)
+            new = old.update(statistics, rows)
+            yield new
     elif overshoots(old, new):
         for share in BACKTRACKS:
             yield old.toward(new, share)

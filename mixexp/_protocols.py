@@ -21,10 +21,10 @@ Optional capabilities are found by name and asked for with `can`:
 ``toward(new, t)``
     The part that is a share t of the way to `new` where its step was a Newton step, and all of
     the way where it was in closed form: what the safeguard goes back to where there is no `damped`.
-``damped()``
-    The same part with a shorter next step that turns towards the gradient, to be taken by `update`
-    from the statistics that gave the step before; itself where the step is a closed form. The
-    first thing that the safeguard tries; parts remember it for the steps that follow.
+``damped(new)``
+    The same part with a shorter next step than that to `new`, turned towards the gradient, which
+    `update` then takes from the same statistics; the part itself where the step was in closed
+    form. It is the first thing that the safeguard tries. Parts remember how much damping helped.
 ``bounded()``
     The same part with its next step under a bound of the curvature that cannot lower the
     objective.

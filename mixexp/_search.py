@@ -16,7 +16,8 @@ from joblib import Parallel, delayed
 from mixexp._assign import Assigner, Soft
 from mixexp._blocks import Rows
 from mixexp._collapse import LongRun, long_run
-from mixexp._em import EStep, Problem, Run, State, fit_at, m_step, measured, run_em, sweep
+from mixexp._em import EStep, Problem, Run, State, m_step, measured, run_em, sweep
+from mixexp._fixed import fit_at
 from mixexp._known import with_labels
 from mixexp._protocols import ShortRun, can
 

@@ -6,7 +6,8 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp._blocks import Rows
-from mixexp._em import State, fit_at, sweep
+from mixexp._em import State, sweep
+from mixexp._fixed import fit_at
 from mixexp._protocols import can
 from mixexp.experts import linear_bank
 from mixexp.families import Gaussian

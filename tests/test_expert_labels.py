@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor, _em, _inputs
+from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor, _em, _fixed, _inputs
 from mixexp._known import with_labels
 from mixexp.gates import ConstantGate, EstimatorGate, HierarchicalGate, SoftmaxGate
 
@@ -340,7 +340,7 @@ def test_with_a_start_that_is_given(monkeypatch, expert):
     labels = some(region, 0.3)
     wrong = (region + 1) % 4  # what is known goes first
     starts = []
-    plain = _em.fit_at
+    plain = _fixed.fit_at
 
     def spy(state, rows, resp, n_steps):
         if state.gate is not None:
@@ -434,7 +434,7 @@ def test_an_expert_that_starts_again_takes_no_row_that_is_known(monkeypatch, all
     known = labels if all_known else np.where(np.arange(450) < 225, labels, -1)
     init = np.where(np.arange(450) == 449, 1, labels)
     starts = []
-    plain = _em.fit_at
+    plain = _fixed.fit_at
     monkeypatch.setattr(
         "mixexp._collapse.fit_at", lambda *args: starts.append(args[1:3]) or plain(*args)
     )

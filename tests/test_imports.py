@@ -27,8 +27,9 @@ ALLOWED = {
     "_assign": {"_blocks", "_numerics", "_protocols", "_sketch"},
     "_guard": {"_protocols"},
     "_em": {"_assign", "_blocks", "_guard", "_numerics", "_protocols"},
+    "_fixed": {"_blocks", "_em", "_guard", "_protocols"},
     "_fitting": {"_blocks", "_compat", "_sketch"},
-    "_collapse": {"_blocks", "_em"},
+    "_collapse": {"_blocks", "_em", "_fixed"},
     "_known": set(),
     "_sound": {"_blocks"},
     "_search": {
@@ -36,6 +37,7 @@ ALLOWED = {
         "_blocks",
         "_collapse",
         "_em",
+        "_fixed",
         "_known",
         "_numerics",
         "_protocols",

@@ -29,7 +29,11 @@ LONGEST_STEP = 1.0
 #: Keeps a quotient of numbers that may both be 0 finite.
 TINY = np.finfo(float).tiny
 
-#: Share of a Newton step that is taken when half and a quarter of it went down.
+#: What is added to the curvature of each coefficient when a Newton step went down, at first, as a
+#: share of that of the intercept.
+FIRST_DAMPING = 0.25
+
+#: Share of a Newton step that is taken when damped ones went down.
 CAUTIOUS = 1.0 / 64.0
 
 
@@ -275,11 +279,11 @@ class LinearBank:
             return new
         return evolve(new, theta=self.theta + t * (new.theta - self.theta))
 
-    def damped(self) -> LinearBank:
-        """Return this bank with a shorter next step, itself where the step is a closed form."""
+    def damped(self, new: LinearBank) -> LinearBank:
+        """Return this bank with a shorter step than that to `new`, itself for a closed form."""
         if self.family.link == "identity":
             return self
-        return evolve(self, damping=float(damped(self.damping)))
+        return evolve(self, damping=float(damped(self.damping, FIRST_DAMPING)))
 
     def bounded(self) -> LinearBank:
         """Return this bank with a short next step where there is no closed form."""

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, clone
 from mixexp._blocks import Block, Design, Rows
 from mixexp._numerics import (
     CURVATURE_FLOOR,
+    NewtonStep,
     block_products,
     damped,
     multinomial_bound_step,
@@ -80,7 +81,7 @@ class LogisticBank:
         usual = usual_curvature(n_classes, design.size, NEWTON_COEFFICIENTS)
         self._usual_curvature = self.curvature = usual
         self.damping = np.full(1, CURVATURE_FLOOR)
-        self._last: tuple | None = None
+        self._last: list[NewtonStep] = []
 
     @property
     def n_experts(self) -> int:
@@ -101,13 +102,13 @@ class LogisticBank:
         if self._masks is not None:
             theta *= self._masks[:, None]
         damping = np.full(n_experts, CURVATURE_FLOOR)
-        return evolve(self, theta=theta, mask=self._masks, damping=damping, _last=None)
+        return evolve(self, theta=theta, mask=self._masks, damping=damping, _last=[])
 
     def select(self, experts: np.ndarray) -> LogisticBank:
         """Return the bank of some experts, in this order."""
         mask = None if self.mask is None else self.mask[experts]
         damping = self.damping[experts]
-        return evolve(self, theta=self.theta[experts], mask=mask, damping=damping, _last=None)
+        return evolve(self, theta=self.theta[experts], mask=mask, damping=damping, _last=[])
 
     def _scores(self, block: Block) -> np.ndarray:
         k, c, p = self.theta.shape
@@ -166,39 +167,47 @@ class LogisticBank:
         """Return the bank after one step an expert."""
         k, c, p = self.theta.shape
         gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
-        step, slope = np.zeros_like(self.theta), np.zeros(k)
-        damping = self.damping.copy()
-        for expert, theta in enumerate(self.theta):
-            own, gradient, penalty = gram[expert], statistics["gradient"][expert], self.penalty
-            seen = np.arange(p)
+        theta, taken = self.theta.copy(), []
+        for expert, own in enumerate(gram):
+            gradient, penalty = statistics["gradient"][expert], self.penalty
+            seen: Any = slice(None)
             if self.mask is not None:
                 seen = np.flatnonzero(self.mask[expert])
                 own = own[:, seen[:, None], seen]
-                gradient, theta, penalty = gradient[:, seen], theta[:, seen], penalty[seen]
+                gradient, penalty = gradient[:, seen], penalty[seen]
+            here = self.theta[expert][:, seen]
             if self.curvature == "bound":
-                step[expert][:, seen] = multinomial_bound_step(own[0], gradient, theta, penalty)
+                theta[expert][:, seen] += multinomial_bound_step(own[0], gradient, here, penalty)
                 continue
-            mass, last = float(statistics["mass"][expert]), None
-            if self._last is not None:
-                last = (self._last[0][expert][:, seen], self._last[1][expert])
-            step[expert][:, seen], slope[expert], damping[expert] = multinomial_step(
-                self.curvature, own, gradient, theta, penalty, mass, damping[expert], last
+            found = multinomial_step(
+                self.curvature,
+                own,
+                gradient,
+                here,
+                penalty,
+                float(statistics["mass"][expert]),
+                self.damping[expert],
+                self._last[expert] if self._last else None,
             )
+            theta[expert][:, seen] += found.step
+            taken.append(found)
+        damping = np.array([found.damping for found in taken]) if taken else self.damping
         return evolve(
             self,
-            theta=self.theta + step,
+            theta=theta,
             curvature=self._usual_curvature,
             damping=relaxed(damping),
-            _last=(step, slope) if self.curvature != "bound" else None,
+            _last=taken,
         )
 
     def toward(self, new: LogisticBank, t: float) -> LogisticBank:
         """Return the bank a share t of the way to `new`."""
-        return evolve(new, theta=self.theta + t * (new.theta - self.theta), _last=None)
+        return evolve(new, theta=self.theta + t * (new.theta - self.theta), _last=[])
 
-    def damped(self) -> LogisticBank:
-        """Return this bank with a shorter next step, from the same statistics."""
-        return evolve(self, damping=damped(self.damping), _last=None)
+    def damped(self, new: LogisticBank) -> LogisticBank:
+        """Return this bank with a shorter next step than that to `new`."""
+        tried = [damped(taken.damping, taken.curvature) for taken in new._last]
+        return evolve(self, damping=np.array(tried) if tried else self.damping, _last=[])
 
     def bounded(self) -> LogisticBank:
         """Return this bank with its next step under Böhning's bound."""
@@ -214,7 +223,7 @@ class LogisticBank:
         theta = theta - theta.mean(axis=1, keepdims=True)
         if self.mask is not None:
             theta *= self.mask[:, None]
-        return evolve(self, theta=theta, _last=None)
+        return evolve(self, theta=theta, _last=[])
 
     def fitted(self, feature_names: np.ndarray | None) -> list:
         """Return the experts as fitted scikit-learn estimators; names are those of X."""

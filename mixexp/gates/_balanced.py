@@ -60,9 +60,9 @@ class BalancedGate:
             return lambda *args: evolve(self, inner=found(*args), usage=None)
         return found
 
-    def _damped(self) -> BalancedGate:
-        """Return the gate with a shorter next step, from the same statistics."""
-        inner = self.inner.damped()
+    def _damped(self, new: BalancedGate) -> BalancedGate:
+        """Return the gate with a shorter next step than that to `new`."""
+        inner = self.inner.damped(new.inner)
         return self if inner is self.inner else evolve(self, inner=inner)
 
     @property

@@ -81,9 +81,9 @@ class NoiseGate:
             return lambda *args: evolve(self, inner=found(*args))
         return found
 
-    def _damped(self) -> NoiseGate:
-        """Return the gate with a shorter next step, from the same statistics."""
-        inner = self.inner.damped()
+    def _damped(self, new: NoiseGate) -> NoiseGate:
+        """Return the gate with a shorter next step than that to `new`."""
+        inner = self.inner.damped(new.inner)
         return self if inner is self.inner else evolve(self, inner=inner)
 
     def _of_experts(self, block: Block, resp: np.ndarray) -> tuple[Block, np.ndarray]:

@@ -250,7 +250,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
                 _age=-REFRESH,
                 _last=None,
             )
-        step, slope, damping = multinomial_step(
+        taken = multinomial_step(
             self.curvature,
             gram,
             gradient,
@@ -263,9 +263,9 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         )
         return evolve(
             self,
-            theta=self.theta + step,
-            damping=relaxed(damping),
-            _last=(step, slope),
+            theta=self.theta + taken.step,
+            damping=float(relaxed(taken.damping)),
+            _last=taken,
             _gram=gram if self.curvature == "newton" else None,
             _age=self._age + 1 if self._age < REFRESH else 1,
         )
@@ -274,9 +274,11 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         """Return the gate a share t of the way to `new`."""
         return evolve(new, theta=self.theta + t * (new.theta - self.theta), _gram=None, _last=None)
 
-    def damped(self) -> SoftmaxGate:
-        """Return this gate with a shorter next step, from the same statistics."""
-        return evolve(self, damping=damped(self.damping), _age=-REFRESH, _last=None)
+    def damped(self, new: SoftmaxGate) -> SoftmaxGate:
+        """Return this gate with a shorter next step than that to `new`."""
+        taken = new._last
+        damping = self.damping if taken is None else damped(taken.damping, taken.curvature)
+        return evolve(self, damping=float(damping), _age=-REFRESH, _last=None)
 
     def bounded(self) -> SoftmaxGate:
         """Return this gate with its next step under Böhning's bound."""

@@ -143,11 +143,12 @@ class TreeGate:
         others = new.nodes_.values()
         return self._each(lambda p, n: p.toward(n, t) if can(p, "toward") else n, others)
 
-    def damped(self) -> Any:
-        """Return the tree with shorter next steps, itself where all nodes have closed forms."""
-        new = self._each(lambda part: part.damped() if can(part, "damped") else part)
-        same = all(new.nodes_[path] is part for path, part in self.nodes_.items())
-        return self if same else new
+    def damped(self, new: TreeGate) -> Any:
+        """Return the tree with shorter steps than those to `new`, itself for closed forms."""
+        others = new.nodes_.values()
+        tree = self._each(lambda p, n: p.damped(n) if can(p, "damped") else p, others)
+        same = all(tree.nodes_[path] is part for path, part in self.nodes_.items())
+        return self if same else tree
 
     def bounded(self) -> Any:
         """Return the tree with its next steps under a bound of the curvature."""

@@ -11,7 +11,8 @@ from sklearn.base import clone
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor, _inputs
 from mixexp._assign import Soft
-from mixexp._em import FALL_TOL, Problem, State, evaluate, fit_at
+from mixexp._em import FALL_TOL, Problem, State, evaluate
+from mixexp._fixed import fit_at
 from mixexp._protocols import evolve
 from mixexp.experts import linear_bank
 from mixexp.families import Gaussian
