@@ -50,25 +50,16 @@ SAFE_EXPONENT = 600.0
 #: before rounding does, and a Newton step would be noise. It bounds logits at about 20.
 CURVATURE_FLOOR = 1e-9
 
-#: A step that promises a larger gain, in nats a row, is damped at once. Measured on gates of 8 to
-#: 32 experts, no longer step was the best one.
-LARGEST_PROMISE = 2.0
-
-#: Beyond this damping only shortens.
-LARGEST_DAMPING = 1e3
-
-#: A step went too far where the slope at its end is minus this share of that at its beginning.
-OVERSHOT = 0.5
-
 #: Numbers in the blocks of a Hessian that a part keeps: 32 MB.
 LARGEST_BLOCKS = 1 << 22
 
-#: How damping, the same share, grows while steps go down and falls after one that did not.
+#: How damping, a share as above, grows while steps go down and falls after one that did not.
 DAMPING_GROWTH, DAMPING_FALL = 4.0, 4.0
 
 #: A step that promises a larger gain, in nats a row, is damped at once. Measured on gates of 8 to
-#: 32 experts, no longer step was the best one.
-LARGEST_PROMISE = 2.0
+#: 32 experts, no longer step was the best one. The limit grows by the factor after steps that
+#: reached it and did not go too far.
+LARGEST_PROMISE, LIMIT_GROWTH = 2.0, 8.0
 
 #: Beyond this damping only shortens.
 LARGEST_DAMPING = 1e3
@@ -76,15 +67,8 @@ LARGEST_DAMPING = 1e3
 #: A step went too far where the slope at its end is minus this share of that at its beginning.
 OVERSHOT = 0.5
 
-#: Numbers in the blocks of a Hessian that a part keeps: 32 MB.
-LARGEST_BLOCKS = 1 << 22
-
-#: The same share after a step that went down, at least, and how it grows and falls from there. At
-#: 1 a step is about as short as under the bound.
-FIRST_DAMPING, DAMPING_GROWTH, DAMPING_FALL = 1e-3, 10.0, 4.0
-
-#: Relative size under which an eigenvalue of a scaled Gram matrix counts as zero.
-RANK_TOL = 1e-13
+#: Slopes below this, in nats a row, are rounding.
+SMALLEST_SLOPE = 1e-10
 
 
 def softmax_in_place(scores: np.ndarray, *, centred: bool = False) -> np.ndarray:
@@ -301,12 +285,15 @@ class NewtonStep(NamedTuple):
 
     `slope` is its product with the gradient where it begins, `damping` what it was taken with, and
     `curvature` what the model has along it, the damping included; both as shares of the mass.
+    `limit` is what it could promise at most, `limited` whether it would have promised more.
     """
 
     step: np.ndarray
     slope: float
     damping: float
     curvature: float
+    limit: float
+    limited: bool
 
 
 def trusted_step(
@@ -322,7 +309,8 @@ def trusted_step(
        the curvature grew on the way, and the next step would go too far as well: more damping.
     2. Half the slope is what the second-order model says that the step gains. Where that is more
        than `LARGEST_PROMISE` per unit of weight, the curvature is not known that far away: more
-       damping, until it is less.
+       damping, until it is less. While steps of that length do not go too far, the limit grows,
+       so that the way back from a state gone astray is short.
 
     Parameters
     ----------
@@ -340,16 +328,21 @@ def trusted_step(
     -------
     NewtonStep
     """
-    if last is not None and np.vdot(residual, last.step) < -OVERSHOT * last.slope:
-        damping = damped(last.damping, last.curvature)
+    limit, limited = LARGEST_PROMISE, False
+    if last is not None:
+        end = np.vdot(residual, last.step)
+        if end < -OVERSHOT * max(last.slope, SMALLEST_SLOPE * mass):
+            damping = damped(last.damping, last.curvature)
+        elif end > 0:
+            limit = last.limit * (LIMIT_GROWTH if last.limited else 1.0)
     while True:
         step = solve(damping)
         slope = float(np.vdot(residual, step))
         size = mass * float(np.vdot(step, step))
         curvature = slope / size if size > 0 else 0.0
-        if not slope > 2 * LARGEST_PROMISE * mass or damping > LARGEST_DAMPING:
-            return NewtonStep(step, slope, float(damping), curvature)
-        damping = damped(damping, curvature)
+        if not slope > 2 * limit * mass or damping > LARGEST_DAMPING:
+            return NewtonStep(step, slope, float(damping), curvature, limit, limited)
+        damping, limited = damped(damping, curvature), True
 
 
 def n_block_rows(k: int) -> int:

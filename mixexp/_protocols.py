@@ -156,6 +156,9 @@ class Family(Protocol):
     def n_parameters(self, n_experts: int, n_outputs: int) -> int:
         """Return the number of free parameters."""
 
+    def within(self, parameters: np.ndarray, floor: np.ndarray) -> np.ndarray:
+        """Return parameters moved to where `update` would keep them, given a floor."""
+
     def mean(self, eta: np.ndarray) -> np.ndarray:
         """Return the mean, or location, of a linear predictor."""
 

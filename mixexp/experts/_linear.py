@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, clone
 from mixexp._blocks import Block, Design, Rows
 from mixexp._compat import finish_glm
 from mixexp._numerics import damped, relaxed, solve_psd, unpack_symmetric
-from mixexp._protocols import Family, Sums, evolve
+from mixexp._protocols import Family, Sums, can, evolve
 from mixexp.experts._templates import LinearTerms
 
 __all__ = ["LinearBank"]
@@ -32,6 +32,9 @@ TINY = np.finfo(float).tiny
 #: What is added to the curvature of each coefficient when a Newton step went down, at first, as a
 #: share of that of the intercept.
 FIRST_DAMPING = 0.25
+
+#: Logarithms of parameters beyond this are not taken: the square would be no number.
+LARGEST_LOG = 300.0
 
 #: Share of a Newton step that is taken when damped ones went down.
 CAUTIOUS = 1.0 / 64.0
@@ -294,12 +297,16 @@ class LinearBank:
         return np.concatenate([self.theta.ravel(), np.log(self.parameters).ravel()])
 
     def set_parameters(self, vector: np.ndarray) -> LinearBank:
-        """Return the bank with these parameters, dispersions on or above their floor."""
+        """Return the bank with these parameters, those of the family within its bounds."""
         theta, logs = np.split(vector, [self.theta.size])
-        parameters = np.exp(logs).reshape(self.parameters.shape)
-        if self._dispersed:
-            np.maximum(parameters[0], self.floor, out=parameters[0])
-        return evolve(self, theta=theta.reshape(self.theta.shape), parameters=parameters)
+        theta = theta.reshape(self.theta.shape)
+        if self.mask is not None:
+            theta = theta * self.mask[:, None]
+        parameters = np.exp(np.clip(logs, -LARGEST_LOG, LARGEST_LOG))
+        parameters = parameters.reshape(self.parameters.shape)
+        if can(self.family, "within"):
+            parameters = self.family.within(parameters, self.floor)
+        return evolve(self, theta=theta, parameters=parameters)
 
     def fitted(self, feature_names: np.ndarray | None) -> list:
         """Return the experts as fitted scikit-learn estimators; names are those of X."""

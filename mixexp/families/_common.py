@@ -9,6 +9,7 @@ __all__ = [
     "SMALLEST_MEAN",
     "IdentityLink",
     "LogLink",
+    "on_or_above",
     "over_outputs",
     "root_mean_square",
     "weighted_sum",
@@ -42,6 +43,10 @@ class IdentityLink:
         """Return the linear predictor of a mean: itself."""
         return mean
 
+    def within(self, parameters: np.ndarray, floor: np.ndarray) -> np.ndarray:
+        """Return parameters (P, K, n_outputs) moved to where `update` keeps them."""
+        return on_or_above(parameters, floor)
+
     def without_offset(self, y: np.ndarray, offset: np.ndarray) -> tuple:
         """Return targets (n_outputs, n) and weight factor for an estimator without offset."""
         return y - offset, None
@@ -67,9 +72,20 @@ class LogLink:
         """Return the logarithm of a mean, which counts as `SMALLEST_MEAN` where it is less."""
         return np.log(np.maximum(mean, SMALLEST_MEAN))
 
+    def within(self, parameters: np.ndarray, floor: np.ndarray) -> np.ndarray:
+        """Return parameters (P, K, n_outputs) moved to where `update` keeps them."""
+        return on_or_above(parameters, floor)
+
     def without_offset(self, y: np.ndarray, offset: np.ndarray) -> tuple:
         """Return targets (n_outputs, n) and weight factor for an estimator without offset."""
         return y / np.exp(offset), None
+
+
+def on_or_above(parameters: np.ndarray, floor: np.ndarray) -> np.ndarray:
+    """Return parameters (P, K, n_outputs) with dispersions, the first of them, above a floor."""
+    parameters = parameters.copy()
+    np.maximum(parameters[:1], floor, out=parameters[:1])
+    return parameters
 
 
 def over_outputs(log_prob: np.ndarray) -> np.ndarray:

@@ -87,6 +87,12 @@ class Gaussian(IdentityLink, BaseEstimator):
             mass = np.full(len(mass), mass.sum())
         return root_mean_square(total, mass, floor)[None]
 
+    def within(self, parameters: np.ndarray, floor: np.ndarray) -> np.ndarray:
+        """Return standard deviations above their floor; shared ones are their root mean square."""
+        if self.shared:
+            parameters = np.sqrt(np.mean(parameters**2, axis=1, keepdims=True)) + 0 * parameters
+        return super().within(parameters, floor)
+
     def n_parameters(self, n_experts: int, n_outputs: int) -> int:
         """Return the number of dispersions."""
         return n_outputs if self.shared else n_experts * n_outputs

@@ -125,6 +125,12 @@ class StudentT(IdentityLink, BaseEstimator):
             df = np.clip(2 * shape_from_gap(gap), SMALLEST_DF, LARGEST_DF)
         return np.stack([scale, df])
 
+    def within(self, parameters: np.ndarray, floor: np.ndarray) -> np.ndarray:
+        """Return scales above their floor, and degrees of freedom that are given or in range."""
+        parameters = super().within(parameters, floor)
+        parameters[1] = self.df or np.clip(parameters[1], SMALLEST_DF, LARGEST_DF)
+        return parameters
+
     def n_parameters(self, n_experts: int, n_outputs: int) -> int:
         """Return the number of scales and estimated degrees of freedom."""
         return n_experts * n_outputs * (1 if self.df is not None else 2)
