@@ -70,6 +70,9 @@ OVERSHOT = 0.5
 #: Slopes below this, in nats a row, are rounding.
 SMALLEST_SLOPE = 1e-10
 
+#: Relative size under which an eigenvalue of a scaled Gram matrix counts as zero.
+RANK_TOL = 1e-13
+
 
 def softmax_in_place(scores: np.ndarray, *, centred: bool = False) -> np.ndarray:
     """Turn log-scores (..., K, m) into probabilities over axis -2; return log-sum-exp (..., m).
