@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from mixexp._blocks import Block
+from mixexp._blocks import Block, Rows
 from mixexp._em import EStep, Problem, Run, State, fit_at, run_em, sweep
 
 __all__ = ["ON_COLLAPSE", "LongRun", "long_run"]
@@ -23,6 +24,9 @@ MOST_RESTARTS = 2
 
 #: A new expert starts on the rows that are explained worst: this share of an equal share.
 WORST_SHARE = 0.5
+
+#: An earlier segment is returned if its bound is higher by this, relative to max(1, |bound|).
+BETTER = 1e-9
 
 #: M-steps at fixed responsibilities after which EM goes on.
 REINIT_STEPS = 2
@@ -41,6 +45,8 @@ class LongRun:
     n_fixed : int
         Experts that have no parameters (noise), the last ones.
     owner : str
+    flags : callable
+        (state, rows) -> list of what is wrong with a state, which then is not to be chosen.
     """
 
     problem: Problem
@@ -48,24 +54,29 @@ class LongRun:
     on_collapse: str
     n_fixed: int
     owner: str
+    flags: Callable[[State, Rows], list[str]]
 
 
 def long_run(task: LongRun, state: State, events: list[str]) -> Run:
     """Run EM to its end; where an expert collapses, deal with it and begin a new segment.
 
-    The run that is returned is the last segment, with the passes of all of them. What was done
-    is appended to `events`.
+    The run that is returned is the best segment that is not flagged, with the passes of all of
+    them; dropping an expert makes another model, so what was before does not count. A segment that
+    ended in a collapse goes on from its end, the expert kept. What was done is appended to
+    `events`.
     """
     watch = task.on_collapse != "keep"
     problem = replace(
         task.problem, smallest_share=SMALLEST_SHARE if watch else 0.0, n_fixed=task.n_fixed
     )
     restarted: dict[int, int] = {}
+    segments: list[Run] = []
     n_passes = n_iter = 0
     while True:
         run = run_em(replace(problem, max_iter=task.problem.max_iter - n_iter), state)
         run.n_earlier, n_iter = n_iter, n_iter + len(run.bounds)
         run.n_passes = n_passes = n_passes + run.n_passes
+        segments.append(run)
         if not len(run.collapsed):
             break
         last = n_iter == task.problem.max_iter
@@ -86,12 +97,49 @@ def long_run(task: LongRun, state: State, events: list[str]) -> Run:
             kept = np.setdiff1d(np.arange(n_experts), run.collapsed)
             state = run.current.state.select(kept)
             problem = replace(problem, rows=problem.rows.with_experts(kept, n_experts))
+            segments = []
         else:
             state = _reinitialised(task, run.current.state, run.collapsed)
     if not watch:
         for k in np.flatnonzero(_small(task, run)).tolist():
             _report(task, events, "keep", k, float(run.best.mass[k]), n_iter)
-    return run
+    return _best(task, problem, segments, events)
+
+
+def _best(task: LongRun, problem: Problem, segments: list[Run], events: list[str]) -> Run:
+    """Return the best unflagged segment, run to its end; the last one where all are flagged."""
+    last = segments[-1]
+    if len(segments) == 1:
+        return last
+    rows, margin = problem.rows, BETTER * max(1.0, abs(last.bound))
+    flagged = bool(task.flags(last.state, rows))
+    lowest = -np.inf if flagged else last.bound + margin
+    for run in sorted(segments[:-1], key=lambda run: -run.bound):
+        if run.bound <= lowest:
+            return last
+        if task.flags(run.state, rows):
+            continue
+        events.append(
+            f"the fit as it was at EM iteration {run.n_earlier + len(run.bounds)} is returned, as "
+            "what began after it ended lower" + (", in a spurious maximum" if flagged else "")
+        )
+        return _continued(task, problem, run, last)
+    return last
+
+
+def _continued(task: LongRun, problem: Problem, run: Run, last: Run) -> Run:
+    """Return a segment with what is left of the iterations; collapsed experts stay as they are."""
+    done = last.n_earlier + len(last.bounds)
+    kept, n_passes = run, last.n_passes
+    if done < problem.max_iter and not run.converged:
+        rest = replace(problem, max_iter=problem.max_iter - done, smallest_share=0.0)
+        more = run_em(rest, run.state)
+        n_passes, done = n_passes + more.n_passes, done + len(more.bounds)
+        if more.bound >= run.bound and not task.flags(more.state, problem.rows):
+            more.bounds = run.bounds + more.bounds
+            kept = more
+    kept.n_passes, kept.n_earlier = n_passes, done - len(kept.bounds)
+    return kept
 
 
 def _small(task: LongRun, run: Run) -> np.ndarray:

@@ -35,6 +35,28 @@ SAME_USAGE = 1e-9
 CALIBRATION = ("exponents", "smoothing")
 
 
+def last_gain(bounds: np.ndarray) -> str:
+    """Return what a message says of the last gain of a run that did not converge."""
+    if len(bounds) < 2 or not bounds[-1] > bounds[-2]:
+        return ""
+    return f": the last one raised the lower bound by {bounds[-1] - bounds[-2]:.1e}"
+
+
+def told_events(events: list[str]) -> str:
+    """Return one message of all that was done about experts; empty where that is nothing."""
+    if not events:
+        return ""
+    text = events[0]
+    collapses = sum("collapsed" in event for event in events)
+    if "collapsed" in text and collapses > 1:
+        text += f". Experts collapsed {collapses} times in all, as the events in restarts_ tell"
+    others = [event for event in events[1:] if "collapsed" not in event]
+    return (
+        "; ".join([text, *others])
+        + ". Lower n_experts, penalise the gate more, or choose another on_collapse."
+    )
+
+
 @dataclass(frozen=True)
 class Given:
     """What `fit` was given besides X and y, as it was given."""
@@ -239,8 +261,7 @@ class FittedMixin(PredictionMixin):
         if not self.converged_:
             warnings.warn(
                 f"{owner} did not converge in max_iter={self.max_iter} EM iterations at "
-                f"tol={self.tol}. Increase max_iter or tol; fewer experts or a stronger penalty of "
-                "gate and experts converge faster.",
+                f"tol={self.tol}{last_gain(self.lower_bounds_)}. Increase max_iter or tol.",
                 ConvergenceWarning,
                 stacklevel=7,
             )
@@ -255,14 +276,9 @@ class FittedMixin(PredictionMixin):
             )
 
     def _warn_of_collapse(self, restarts: list) -> None:
-        """Warn of every expert that collapsed in the run that was chosen."""
+        """Warn once of experts that collapsed, or were spurious, in the run that was chosen."""
         long_runs = [record for record in restarts if "long run" in record.events]
         chosen = min(long_runs, key=lambda record: (bool(record.flags), -record.bound))
-        for event in chosen.events:
-            if event != "long run":
-                warnings.warn(
-                    f"{type(self).__name__}: {event}. Lower n_experts, penalise the gate more, or "
-                    "choose another on_collapse.",
-                    ConvergenceWarning,
-                    stacklevel=5,
-                )
+        text = told_events([event for event in chosen.events if event != "long run"])
+        if text:
+            warnings.warn(f"{type(self).__name__}: {text}", ConvergenceWarning, stacklevel=5)

@@ -19,6 +19,7 @@ from mixexp._collapse import LongRun, long_run
 from mixexp._em import EStep, Problem, Run, State, fit_at, m_step, measured, run_em, sweep
 from mixexp._known import with_labels
 from mixexp._protocols import ShortRun, can
+from mixexp._regimes import Judge, raised, resolved, told_of
 
 __all__ = ["Restart", "Search", "search"]
 
@@ -31,8 +32,9 @@ START_WORK = 5e11
 #: Share of every row that starts give to the noise expert.
 NOISE_SHARE = 0.05
 
-#: Long runs at most, where they end with a dispersion on its floor.
-MAX_LONG_RUNS = 3
+#: Long runs at most, where they end in spurious maxima: of all rows, and where estimators are
+#: fitted one by one.
+MAX_LONG_RUNS, MAX_BATCH_RUNS = 10, 3
 
 #: A start is credited with at most this many times its last gain when it is judged.
 MAX_CREDIT = 20.0
@@ -71,7 +73,8 @@ class Restart:
         ``"long run"`` where the start was continued on all rows; what became of experts that
         collapsed in it.
     flags : list of str
-        ``"dispersion on its floor"``: a spurious maximum of the likelihood.
+        ``"spurious dispersion of expert k: ..."`` where the end is a spurious maximum of the
+        likelihood: an expert through few rows. Such a start is not chosen while another exists.
     """
 
     seed: tuple[int, ...]
@@ -131,6 +134,7 @@ class Search:
     tol: float
     seed: int
     n_jobs: int | None
+    judge: Judge = Judge()
 
 
 @dataclass
@@ -142,6 +146,7 @@ class Context:
     bank: Any
     gate: Any = None
     turn: int = 0
+    judge: Judge = Judge()
 
     @cached_property
     def features(self) -> np.ndarray:
@@ -182,7 +187,8 @@ class Context:
         state = fit_at(state, rows, rows.shared(resp), START_STEPS)
         run = run_em(Problem(rows, Soft(), n_iter, ROUND_TOL), state)
         resp, log_density = _posterior(run.state, rows)
-        return ShortRun(resp, run.bound, log_density, bool(_flags(run.state)))
+        flagged = bool(self.judge.spurious(run.state, rows))
+        return ShortRun(resp, run.bound, log_density, flagged)
 
 
 def _posterior(state: State, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
@@ -207,27 +213,54 @@ def search(task: Search) -> tuple[Run, list[Restart]]:
     2. From each start, M-steps at its responsibilities and short runs on the sketch, in rounds.
        A start drops out when it has settled, or when what it may still gain does not take it
        above the best: after a few iterations alone, starts cannot be told apart.
-    3. From the best one, a long run on all rows. If it ends with a dispersion on its floor, the
-       next best is tried, up to three; a flagged run is returned only if all are.
+    3. From the best one, a long run on all rows. If it ends in a spurious maximum, the next best
+       is tried, and so on; the best run that is not flagged is returned.
+    4. Where all are flagged, the spurious experts of the best run go on with a dispersion that
+       cannot be small.
     """
     ones = np.ones((1, task.sketch.n_rows))
     one = fit_at(State(None, task.bank), task.sketch, ones, ONE_EXPERT_STEPS).bank
-    bank = one.replicate(task.n_experts)
+    task = replace(task, judge=Judge.of(one))
+    bank = resolved(one.replicate(task.n_experts), task.sketch)
     candidates = _candidates(task, bank)
     restarts = [candidate.record for candidate in candidates]
-    chosen: Run | None = None
-    for candidate in _ranked(candidates):
-        record = candidate.record
-        record.events.append("long run")
-        run = long_run(_long_run(task), _handed_over(task, candidate.state), record.events)
-        record.bound, record.n_iter = run.bound, record.n_iter + run.n_earlier + len(run.bounds)
-        record.flags = _flags(run.state)
-        if chosen is None or not record.flags or run.bound > chosen.bound:
-            chosen = run
-        if not record.flags or sum("long run" in r.events for r in restarts) == MAX_LONG_RUNS:
+    most = MAX_LONG_RUNS if task.batch_bank is None else MAX_BATCH_RUNS
+    ends: list[tuple[Run, Restart]] = []
+    for candidate in _ranked(candidates)[:most]:
+        state = _handed_over(task, candidate.state)
+        candidate.record.events.append("long run")
+        ends.append((_to_its_end(task, state, candidate.record), candidate.record))
+        if not candidate.record.flags:
             break
-    assert chosen is not None
-    return chosen, restarts
+    run, record = max(ends, key=lambda end: (not end[1].flags, end[0].bound))
+    return (_spread(task, run, record) if record.flags else run), restarts
+
+
+def _to_its_end(task: Search, state: State, record: Restart) -> Run:
+    """Return a long run, and put down in the record what became of it."""
+    run = long_run(_long_run(task), state, record.events)
+    record.bound, record.n_iter = run.bound, record.n_iter + run.n_earlier + len(run.bounds)
+    record.flags = task.judge.flags(run.state, task.rows)
+    return run
+
+
+def _spread(task: Search, run: Run, record: Restart) -> Run:
+    """Return a run in which no expert is left to go through a few rows.
+
+    The rows do not bear so many dispersions: each spurious expert goes on with one that is held at
+    a share of that of a single expert, so that it takes other rows too.
+    """
+    for _ in range(task.n_experts):
+        found = task.judge.spurious(run.state, task.rows)
+        state = raised(run.state, found, task.judge.unit)
+        if not found or state is None:
+            break
+        record.events.append(told_of(found))
+        more = _to_its_end(task, state, record)
+        more.n_passes += run.n_passes
+        more.n_earlier += run.n_earlier + len(run.bounds)
+        run = more
+    return run
 
 
 def _long_run(task: Search) -> LongRun:
@@ -238,6 +271,7 @@ def _long_run(task: Search) -> LongRun:
         task.on_collapse,
         int(task.noise is not None),
         task.owner,
+        task.judge.flags,
     )
 
 
@@ -258,15 +292,15 @@ class _Candidate:
     settled: bool = False
     credit: float = np.inf
 
-    def follow(self, run: Run) -> None:
-        """Take over the end of a short run, and what more it may gain.
+    def follow(self, run: Run, flags: list[str]) -> None:
+        """Take over the end of a short run, its flags, and what more it may gain.
 
         The credit extrapolates the last gains as a geometric series (Aitken).
         """
         self.state, self.settled = run.state, run.converged
         self.record.bound = run.bound
         self.record.n_iter += len(run.bounds)
-        self.record.flags = _flags(run.state)
+        self.record.flags = flags
         if len(run.bounds) >= 3:
             before, gain = np.diff(run.bounds[-3:])
             rate = gain / before if before > gain > 0 else 1.0
@@ -281,7 +315,7 @@ def _candidates(task: Search, bank: Any) -> list[_Candidate]:
         state = fit_at(State(task.gate, bank), task.rows, resp, START_STEPS)
         return [_Candidate(state, Restart((task.seed,), -np.inf, 0))]
     n_init = task.n_init if task.start.random and task.n_experts > 1 else 1
-    context = Context(task.sketch, task.n_experts, bank, _plain_gate(task))
+    context = Context(task.sketch, task.n_experts, bank, _plain_gate(task), judge=task.judge)
     parallel = Parallel(n_jobs=task.n_jobs, prefer="threads")
     candidates = parallel(
         delayed(_one_start)(task, replace(context, turn=s), (task.seed, s)) for s in range(n_init)
@@ -290,7 +324,7 @@ def _candidates(task: Search, bank: Any) -> list[_Candidate]:
     for done in range(1, _rounds(task, bank) + 1):
         runs = parallel(delayed(_short_run)(task, candidate.state) for candidate in running)
         for candidate, run in zip(running, runs, strict=True):
-            candidate.follow(run)
+            candidate.follow(run, task.judge.flags(run.state, task.sketch))
         running = [candidate for candidate in running if not candidate.settled]
         if done >= MIN_ROUNDS:
             best = _ranked(candidates)[0].record.bound
@@ -418,8 +452,3 @@ def _handed_over(task: Search, state: State) -> State:
         respond = EStep(state, task.assigner, 0)
     _, statistics = sweep(batch, task.rows, respond)
     return m_step(task.rows, batch, statistics)
-
-
-def _flags(state: State) -> list[str]:
-    on_floor = getattr(state.bank, "on_floor", np.zeros(1, dtype=bool))
-    return ["dispersion on its floor"] if np.any(on_floor) else []

@@ -29,6 +29,7 @@ ALLOWED = {
     "_fitting": {"_blocks", "_compat", "_sketch"},
     "_collapse": {"_blocks", "_em"},
     "_known": set(),
+    "_regimes": {"_blocks", "_em", "_protocols", "_sketch"},
     "_sound": {"_blocks"},
     "_search": {
         "_assign",
@@ -38,6 +39,7 @@ ALLOWED = {
         "_known",
         "_numerics",
         "_protocols",
+        "_regimes",
         "_sketch",
     },
     "families": {"_numerics", "_protocols"},

@@ -222,7 +222,8 @@ class EstimatorBank:
         """Return Σ r log p of predictions (n_outputs, n), at the family's best parameters."""
         parameters = None if self.family is None else self.parameters[:, [k]]
         for _ in range(0 if self.family is None else SCORE_STEPS):
-            parameters = self._family_step(outputs[None], resp[None], rows, parameters, 0.0)
+            own = self.select([k]) if self.floor.ndim == 2 else self
+            parameters = own._family_step(outputs[None], resp[None], rows, parameters, 0.0)
         outputs = outputs[None]
         if self.family is None:
             outputs = Calibration.fitted(outputs, rows.y, resp[None]).apply(outputs)
@@ -304,6 +305,7 @@ class EstimatorBank:
             self,
             trainer=self.trainer.select(experts),
             parameters=None if self.parameters is None else self.parameters[:, experts],
+            floor=self.floor[experts] if self.floor.ndim == 2 else self.floor,
             chosen=self.chosen[experts],
             experts=[self.experts[k] for k in experts] if self.experts else [],
             calibration=self.calibration and self.calibration.select(experts),
@@ -314,8 +316,12 @@ class EstimatorBank:
         )
 
     def with_floor(self, floor: np.ndarray) -> EstimatorBank:
-        """Return the bank with these smallest dispersions (n_outputs,)."""
-        return evolve(self, floor=floor)
+        """Return the bank with smallest dispersions (n_outputs,), or (K, n_outputs) for each."""
+        parameters = self.parameters
+        if self._dispersed:
+            parameters = parameters.copy()
+            np.maximum(parameters[0], floor, out=parameters[0])
+        return evolve(self, floor=floor, parameters=parameters)
 
     def finished(self, rows: Rows) -> EstimatorBank:
         """Return the bank with its experts fitted on all rows.

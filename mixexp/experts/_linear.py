@@ -110,6 +110,22 @@ class LinearBank:
             return np.zeros(self.n_experts, dtype=bool)
         return np.any(self.parameters[0] <= self.floor * (1 + 1e-9), axis=1)
 
+    @property
+    def n_coefficients(self) -> np.ndarray:
+        """Number of coefficients of an output that each expert has, (K,)."""
+        k, _, p = self.theta.shape
+        varies = np.append(np.ones(int(self.design.intercept)), self.design.scale > 0)
+        seen: Any = np.ones((k, p)) if self.mask is None else self.mask
+        counts: np.ndarray = (varies * seen).sum(axis=1)
+        return counts
+
+    def with_floor(self, floor: np.ndarray) -> LinearBank:
+        """Return the bank with smallest dispersions (n_outputs,), or (K, n_outputs) for each."""
+        parameters = self.parameters.copy()
+        if self._dispersed:
+            np.maximum(parameters[0], floor, out=parameters[0])
+        return evolve(self, floor=floor, parameters=parameters)
+
     def replicate(self, n_experts: int) -> LinearBank:
         """Return K copies of a one-expert bank, whose dispersion sets the floor."""
         parameters = np.repeat(self.parameters, n_experts, axis=1)
@@ -144,6 +160,7 @@ class LinearBank:
             theta=self.theta[experts],
             parameters=self.parameters[:, experts],
             mask=None if self.mask is None else self.mask[experts],
+            floor=self.floor[experts] if self.floor.ndim == 2 else self.floor,
             _unit=self._unit[:, experts],
         )
 

@@ -80,11 +80,12 @@ class Gaussian(IdentityLink, BaseEstimator):
     def update(
         self, statistics: np.ndarray, mass: np.ndarray, parameters: np.ndarray, floor: np.ndarray
     ) -> np.ndarray:
-        """Return standard deviations (1, K, n_outputs), none below `floor` (n_outputs,)."""
+        """Return standard deviations (1, K, n_outputs), none below `floor` ([K, ]n_outputs)."""
         total = statistics[0]
         if self.shared:
             total = np.broadcast_to(total.sum(axis=0), total.shape)
             mass = np.full(len(mass), mass.sum())
+            floor = np.atleast_2d(floor).max(axis=0)
         return root_mean_square(total, mass, floor)[None]
 
     def n_parameters(self, n_experts: int, n_outputs: int) -> int:
