@@ -10,20 +10,36 @@ coefficients and of the ways to choose such rows.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from mixexp._blocks import Block, Rows
 from mixexp._em import State
 from mixexp._protocols import can
 from mixexp._sketch import row_hashes
 
-__all__ = ["Judge", "Support", "raised", "resolution", "resolved", "verdict"]
+__all__ = [
+    "Judge",
+    "Support",
+    "raised",
+    "resolution",
+    "resolved",
+    "support",
+    "told_of",
+    "verdict",
+    "warn_of_few_rows",
+]
 
-#: A dispersion is looked at below this share of what most rows have.
-LOW = 0.1
+#: With fewer distinct rows (or groups) an expert than this there is a warning before the fit.
+FEW_ROWS = 2
+
+#: A dispersion is low below this share of what most rows have: so low that few rows do not bear it,
+#: and so low that rows have to be told from others.
+LOW, VERY_LOW = 0.2, 0.1
 
 #: The dispersion that most rows have: this share of the weight is in experts up to it.
 MOST = 0.75
@@ -54,6 +70,21 @@ SMALL_GAP = 0.25
 
 #: Dispersion of an expert whose rows did not bear a smaller one, as a share of that of one expert.
 RAISED_SHARE = 0.25
+
+
+def warn_of_few_rows(rows: Rows, n_experts: int, owner: str) -> None:
+    """Warn where there are next to no rows for each expert: before a fit that may take long."""
+    n_units = rows.units.n_rows
+    if n_experts > 1 and n_units < FEW_ROWS * n_experts:
+        what = "distinct rows" if rows.groups is None else "groups"
+        most = max(1, n_units // (rows.X.shape[1] + 1 + MORE_ROWS))
+        warnings.warn(
+            f"{owner}: n_experts={n_experts} for {n_units} {what}: most experts will go through "
+            f"one or two of them, or share one's place. Lower n_experts; up to {most}, each has "
+            "more rows than coefficients.",
+            ConvergenceWarning,
+            stacklevel=6,
+        )
 
 
 def resolution(y: np.ndarray, n_experts: int) -> float:
@@ -129,15 +160,14 @@ def support(state: State, rows: Rows, experts: np.ndarray) -> tuple[Support, np.
         _set_known(resp, unit.labels)
         weight = np.ones(unit.n_rows) if unit.weight is None else unit.weight
         total = total + resp @ weight
-        for i, k in enumerate(experts.tolist()):
-            others = np.delete(log_gate, k, axis=0)
-            log_rest = np.logaddexp.reduce(others, axis=0)
-            without = np.logaddexp.reduce(np.delete(log_joint, k, axis=0), axis=0) - log_rest
-            gain[i] += weight @ np.maximum(density - without, -LARGE)
-            mass[i] += weight @ resp[k]
-            told[i] += weight @ (resp[k] * np.exp(log_gate[k]))
-            cost[i] -= np.sum(_product(resp[k], log_gate[k]) + _product(1 - resp[k], log_rest))
-        _append_held(block, resp[experts], held, hashes)
+        log_rest = _without_one(log_gate)[experts]
+        without = _without_one(log_joint)[experts] - log_rest
+        resp, log_gate = resp[experts], log_gate[experts]
+        gain += np.clip(density - without, -LARGE, LARGE) @ weight
+        mass += resp @ weight
+        told += (resp * np.exp(log_gate)) @ weight
+        cost -= np.sum(_product(resp, log_gate) + _product(1 - resp, log_rest), axis=1)
+        _append_held(block, resp, held, hashes)
     if hashes:
         _, first, inverse, counts = np.unique(
             np.concatenate(hashes), return_index=True, return_inverse=True, return_counts=True
@@ -148,6 +178,15 @@ def support(state: State, rows: Rows, experts: np.ndarray) -> tuple[Support, np.
 
 #: Keeps a quotient of numbers that may both be 0 finite; a density that is 0 counts up to this.
 TINY, LARGE = np.finfo(float).tiny, 1e6
+
+
+def _without_one(logs: np.ndarray) -> np.ndarray:
+    """Return for each of the rows (K, m) the logarithm of the sum of the others' exponentials."""
+    nothing = np.full((1, logs.shape[1]), -np.inf)
+    before = np.logaddexp.accumulate(np.concatenate([nothing, logs[:-1]]), axis=0)
+    after = np.logaddexp.accumulate(np.concatenate([nothing, logs[:0:-1]]), axis=0)[::-1]
+    rest: np.ndarray = np.logaddexp(before, after)
+    return rest
 
 
 def _set_known(resp: np.ndarray, labels: np.ndarray | None) -> None:
@@ -174,15 +213,26 @@ def _append_held(block: Block, resp: np.ndarray, held: list, hashes: list) -> No
 
 
 def verdict(
-    found: Support, exact: np.ndarray, depth: np.ndarray, coefficients: np.ndarray, freedom: float
+    found: Support,
+    exact: np.ndarray,
+    very_low: np.ndarray,
+    depth: np.ndarray,
+    coefficients: np.ndarray,
+    freedom: float,
 ) -> list[str]:
-    """Return why each expert is spurious, an empty text where it is not.
+    """Return why each expert of low dispersion is spurious, an empty text where it is not.
+
+    1. One whose loss would hardly lower the likelihood is none.
+    2. One with about as many distinct rows as it has coefficients is spurious.
+    3. One on its floor whose rows the gate can tell is an exact regime.
+    4. Else the agreement of its rows, beyond what its coefficients can do, is to be worth more than
+       it costs to say which rows they are, as in minimum description length.
 
     Parameters
     ----------
     found : Support
-    exact : ndarray of bool (k,)
-        Whether a dispersion is on its floor.
+    exact, very_low : ndarray of bool (k,)
+        Whether a dispersion is on its floor; whether it is very low.
     depth : ndarray (k,)
         Nats that a row gains by the small dispersion.
     coefficients : ndarray (k,)
@@ -200,7 +250,9 @@ def verdict(
             texts.append(
                 f"it goes through about {n_rows:.0f} rows with {coefficients[i]:.0f} coefficients"
             )
-        elif (exact[i] and found.told[i] >= TOLD) or spare * depth[i] > needed:
+        elif not very_low[i] or (exact[i] and found.told[i] >= TOLD):
+            texts.append("")
+        elif spare * depth[i] > needed:
             texts.append("")
         else:
             texts.append(
@@ -242,16 +294,17 @@ class Judge:
             backing, mass = support(state, rows, experts)
         usual = _usual(found, mass[: len(found)], at_floor, self.unit)
         ratio = np.maximum(usual / found[experts], 1.0)
-        kept = at_floor[experts] | np.any(ratio > 1 / LOW, axis=1)
+        low, very_low = (at_floor[experts] | np.any(ratio > 1 / s, axis=1) for s in (LOW, VERY_LOW))
         depth = np.sum(np.log(ratio), axis=1)
         texts = verdict(
             backing,
             at_floor[experts],
+            very_low,
             depth,
             _coefficients(state.bank, rows)[experts],
             _freedom(state.gate, rows, len(mass)),
         )
-        reasons = zip(experts.tolist(), texts, kept, strict=True)
+        reasons = zip(experts.tolist(), texts, low, strict=True)
         return {k: text for k, text, looked_at in reasons if text and looked_at}
 
     def flags(self, state: State, rows: Rows) -> list[str]:

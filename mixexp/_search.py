@@ -19,7 +19,7 @@ from mixexp._collapse import LongRun, long_run
 from mixexp._em import EStep, Problem, Run, State, fit_at, m_step, measured, run_em, sweep
 from mixexp._known import with_labels
 from mixexp._protocols import ShortRun, can
-from mixexp._regimes import Judge, raised, resolved, told_of
+from mixexp._regimes import Judge, raised, resolved, told_of, warn_of_few_rows
 
 __all__ = ["Restart", "Search", "search"]
 
@@ -218,6 +218,7 @@ def search(task: Search) -> tuple[Run, list[Restart]]:
     4. Where all are flagged, the spurious experts of the best run go on with a dispersion that
        cannot be small.
     """
+    warn_of_few_rows(task.rows, task.n_experts, task.owner)
     ones = np.ones((1, task.sketch.n_rows))
     one = fit_at(State(None, task.bank), task.sketch, ones, ONE_EXPERT_STEPS).bank
     task = replace(task, judge=Judge.of(one))
