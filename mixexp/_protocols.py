@@ -43,6 +43,11 @@ Optional capabilities are found by name and asked for with `can`:
     The experts below each node of a level of the tree.
 ``takes_missing``
     False where a gate takes no NaN, which is then refused by name.
+``with_floor(floor)``
+    The bank with smallest dispersions, (n_outputs,) or for each expert (K, n_outputs): the
+    resolution of y, and experts that would go through few rows.
+``n_coefficients``
+    Coefficients of an output that each expert of a bank has, (K,).
 ``matching(statistics, rows)``
     The region that each expert of a bank fits best, where experts differ in kind.
 ``without_noise()``
@@ -184,8 +189,8 @@ class ShortRun(NamedTuple):
     """What a start learns from a few EM iterations.
 
     `resp` (k, n) are responsibilities, `bound` the lower bound, `log_density` (n,) is
-    log p(y | x), a group's divided among its rows; `flagged` says whether a dispersion is on its
-    floor, so that the bound means little.
+    log p(y | x), a group's divided among its rows; `flagged` says whether an expert goes through a
+    few rows, so that the bound means little.
     """
 
     resp: np.ndarray

@@ -250,9 +250,7 @@ def verdict(
             texts.append(
                 f"it goes through about {n_rows:.0f} rows with {coefficients[i]:.0f} coefficients"
             )
-        elif not very_low[i] or (exact[i] and found.told[i] >= TOLD):
-            texts.append("")
-        elif spare * depth[i] > needed:
+        elif not very_low[i] or (exact[i] and found.told[i] >= TOLD) or spare * depth[i] > needed:
             texts.append("")
         else:
             texts.append(

@@ -100,7 +100,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         with hard assignment, that of the classification likelihood; with a generative gate
         (`GaussianGate`), that of the joint density of x and y.
     lower_bounds_ : ndarray of shape (n_iter_,)
-        The bound after every iteration.
+        The bound after every iteration that led to the state returned: where experts collapsed and
+        began anew, of that stretch.
     n_iter_, n_passes_ : int
         Iterations of the long run, and passes over the data that it took.
     converged_ : bool

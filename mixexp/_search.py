@@ -134,7 +134,7 @@ class Search:
     tol: float
     seed: int
     n_jobs: int | None
-    judge: Judge = Judge()
+    judge: Judge = field(default_factory=Judge)
 
 
 @dataclass
@@ -146,7 +146,7 @@ class Context:
     bank: Any
     gate: Any = None
     turn: int = 0
-    judge: Judge = Judge()
+    judge: Judge = field(default_factory=Judge)
 
     @cached_property
     def features(self) -> np.ndarray:

@@ -222,7 +222,7 @@ class EstimatorBank:
         """Return Σ r log p of predictions (n_outputs, n), at the family's best parameters."""
         parameters = None if self.family is None else self.parameters[:, [k]]
         for _ in range(0 if self.family is None else SCORE_STEPS):
-            own = self.select([k]) if self.floor.ndim == 2 else self
+            own = self.select(np.array([k])) if self.floor.ndim == 2 else self
             parameters = own._family_step(outputs[None], resp[None], rows, parameters, 0.0)
         outputs = outputs[None]
         if self.family is None:
