@@ -1,0 +1,90 @@
+"""Hashes of row content, and the bounded sketch of the data that starts run on.
+
+The sketch holds the rows with the smallest hash of their content, equal rows merged with
+summed weight. So a start depends neither on the order of the rows, nor on how they are cut into
+blocks, nor on whether weight 2 or two rows were given.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+__all__ = ["hashed_uniform", "row_hashes", "sketch"]
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mix(bits: np.ndarray) -> np.ndarray:
+    """Scramble 64-bit words (the finaliser of SplitMix64, Steele, Lea & Flood 2014)."""
+    bits = bits ^ (bits >> np.uint64(30))
+    bits = bits * np.uint64(0xBF58476D1CE4E5B9)
+    bits = bits ^ (bits >> np.uint64(27))
+    bits = bits * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
+def _salt(*words: int) -> np.uint64:
+    """Return one word from several."""
+    total = np.zeros(1, dtype=np.uint64)
+    for word in words:
+        total = _mix(total + _GOLDEN + np.uint64(word))
+    return total[0]
+
+
+def _column(values: np.ndarray, salt: np.uint64) -> np.ndarray:
+    """Hash one column; zeros hash to 0, so that sparse and dense rows agree."""
+    bits = np.ascontiguousarray(values, dtype=np.float64).view(np.uint64)
+    return np.where(values != 0, _mix(bits ^ salt), np.uint64(0))
+
+
+def row_hashes(X: Any, y: np.ndarray | None, seed: int) -> np.ndarray:
+    """Return a 64-bit hash of the content of every row, (n,).
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n, n_features)
+    y : ndarray of shape (n_outputs, n) or (n,), or None
+    seed : int
+    """
+    salts = [_salt(seed, j) for j in range(X.shape[1])]
+    total = np.zeros(X.shape[0], dtype=np.uint64)
+    if sp.issparse(X):
+        coo = X.tocoo()
+        np.add.at(total, coo.row, _column(coo.data, np.array(salts, dtype=np.uint64)[coo.col]))
+    else:
+        for j, salt in enumerate(salts):
+            total += _column(X[:, j], salt)
+    if y is not None:
+        for j, target in enumerate(np.atleast_2d(y)):
+            total += _column(target, _salt(seed, j, 1))
+    return _mix(total)
+
+
+def hashed_uniform(hashes: np.ndarray, *words: int) -> np.ndarray:
+    """Return uniform numbers in [0, 1), one a row, that depend on its content and the words."""
+    return (_mix(hashes ^ _salt(*words)) >> np.uint64(11)) * 2.0**-53
+
+
+def sketch(
+    hashes: np.ndarray, weight: np.ndarray | None, size: int
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """Choose the `size` distinct rows of smallest hash, in the order of their hashes.
+
+    Returns
+    -------
+    ids : ndarray of int
+        One representative a distinct row.
+    merged : ndarray or None
+        Its summed weight; None where every weight is one.
+    inverse : ndarray of shape (n,)
+        The distinct row that each row is, numbered in the order of hashes; rows with a number
+        of `size` or more are not in the sketch.
+    """
+    _, ids, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    inverse = inverse.ravel()
+    merged = np.bincount(inverse, weights=weight)[:size]
+    ids = ids[:size]
+    return ids, None if np.all(merged == 1) else merged.astype(float), inverse
