@@ -457,3 +457,7 @@ def make_inverse_sine(
         mean=np.sum(gate_proba * intervals.mean(axis=2), axis=1),
     )
     return t[:, None], x, truth
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -468,3 +468,7 @@ class Hidden:
 def if_inner_can(name: str) -> Callable[[Callable], Any]:
     """Return a decorator for a wrapper's method that is there where the inner part has `name`."""
     return available_if(lambda wrapper: hasattr(wrapper.inner, name))
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -56,5 +56,5 @@ def bound_with_labels(model, X, y, labels, weight=None):
     if model.assignment == "hard":
         total[~known] = (log_gate + log_prob)[~known].max(axis=1)
     weight = np.ones(len(X)) if weight is None else weight
-    prior = model.gate_.log_prior() + model._bank.log_prior()
+    prior = model.gate_.log_prior() + model._model.bank.log_prior()
     return (total @ weight + prior) / weight.sum()

@@ -10,7 +10,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeClassifier
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
-from mixexp._em import FALL_TOL
+from mixexp._engine.em import FALL_TOL
 from mixexp.gates import GATES, ConstantGate, EstimatorGate, GaussianGate, SoftmaxGate
 from mixexp.partitions import PARTITIONS
 
@@ -91,7 +91,7 @@ def test_contract(gate, start, kind):
         if hasattr(model.gate_, "log_marginal"):
             rows = model._new_rows(X)
             total += sum(model.gate_.log_marginal(b) @ weight for b in measured_blocks(model, rows))
-        prior = model._bank.log_prior() + model.gate_.log_prior()
+        prior = model._model.bank.log_prior() + model.gate_.log_prior()
         prior += usage_prior(gate, model)
         assert_allclose(model.lower_bound_, (total + prior) / weight.sum(), rtol=1e-10)
 

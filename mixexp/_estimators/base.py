@@ -229,6 +229,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to answer for.
         level : int, default=None
             Of a `HierarchicalGate`: 1 gives the probabilities of the root's children, 2 those of
             their children, and so on. None is the experts.
@@ -278,6 +279,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to answer for.
 
         Returns
         -------
@@ -292,6 +294,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to answer for.
         offset : array-like of shape (n_samples,), default=None
             Added to the linear predictor, as in `fit`.
 
@@ -310,7 +313,9 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to answer for.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Their targets: numbers, or class labels.
         offset : array-like of shape (n_samples,), default=None
             Added to the linear predictor, as in `fit`.
         groups : array-like of shape (n_samples,), default=None
@@ -341,7 +346,9 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to answer for.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Their targets: numbers, or class labels.
         offset : array-like of shape (n_samples,), default=None
             Added to the linear predictor, as in `fit`.
         groups : array-like of shape (n_samples,), default=None
@@ -375,8 +382,11 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to answer for.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Their targets: numbers, or class labels.
         sample_weight : array-like of shape (n_samples,), default=None
+            Frequencies of the rows; None is one each.
         offset : array-like of shape (n_samples,), default=None
             Added to the linear predictor, as in `fit`.
         groups : array-like of shape (n_samples,), default=None
@@ -414,8 +424,11 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to answer for.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Their targets: numbers, or class labels.
         sample_weight : array-like of shape (n_samples,), default=None
+            Frequencies of the rows; None is one each.
         offset : array-like of shape (n_samples,), default=None
             Added to the linear predictor, as in `fit`.
         groups : array-like of shape (n_samples,), default=None
@@ -450,8 +463,11 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to answer for.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Their targets: numbers, or class labels.
         sample_weight : array-like of shape (n_samples,), default=None
+            Frequencies of the rows; None is one each.
         offset : array-like of shape (n_samples,), default=None
             Added to the linear predictor, as in `fit`.
         groups : array-like of shape (n_samples,), default=None
@@ -523,6 +539,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows by which experts are compared.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Their targets: numbers, or class labels.
         offset, groups : array-like of shape (n_samples,), default=None
             As in `responsibilities`.
 

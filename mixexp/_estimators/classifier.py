@@ -37,6 +37,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         classifier without `sample_weight` is fitted on rows drawn by responsibility, with a
         warning.
     n_experts : int, default=4
+        Number of experts, K.
     gate : gate of `mixexp.gates`, classifier or None, default=None
         None is `SoftmaxGate()`; a classifier stands for `EstimatorGate(classifier)`.
     expert_features, gate_features : indices, names, slice, mask or callable, default=None
@@ -76,10 +77,12 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         Weights of classes, multiplied into the sample weights; "balanced" gives every class the
         same total weight.
     max_iter : int, default=200
+        Iterations of the long run at most, over all its segments.
     tol : float, default=1e-6
         The run ends when the last gain of the lower bound, and the gain that Aitken's rule says
         is left, are below `tol` · max(1, abs(bound)). With 0 all `max_iter` iterations are run.
     random_state : int, RandomState instance or None, default=None
+        Seeds the starts, and estimators whose own random state is None.
     n_jobs : int or None, default=None
         For starts, and for experts that are fitted one by one; each takes one thread. The result
         does not depend on it.
@@ -87,8 +90,11 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
+        Labels, in ascending order.
     experts_ : list of fitted estimators
+        The experts, as scikit-learn estimators; a mixture where an expert is one.
     gate_ : fitted gate
+        The gate, which has coefficients, centres or a tree, as its kind does.
     usage_ : ndarray of shape (n_experts,)
         Weighted mean gate probability of each expert; with `noise_expert` the noise's is last.
     cross_fitted_ : bool
@@ -106,10 +112,13 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
     n_iter_, n_passes_ : int
         Iterations of the long run, and passes over the data that it took.
     converged_ : bool
+        Whether the long run ended before `max_iter`, by `tol`.
     restarts_ : list
         One record a start: seed, bound, n_iter, events, flags.
     n_features_in_ : int
+        Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where X was a data frame with strings as column names.
 
     See Also
     --------
@@ -297,6 +306,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to predict for.
         offset : array-like of shape (n_samples,) or (n_samples, n_classes), default=None
             Added to the linear predictors, as in `fit`.
 
@@ -322,6 +332,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to predict for.
         offset : array-like of shape (n_samples,) or (n_samples, n_classes), default=None
             Added to the linear predictors, as in `fit`.
 
@@ -339,6 +350,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to predict for.
         offset : array-like of shape (n_samples,) or (n_samples, n_classes), default=None
             Added to the linear predictors, as in `fit`.
 
@@ -355,8 +367,11 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to predict for.
         y : array-like of shape (n_samples,)
+            True labels.
         sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows; None is one each.
         offset : array-like of shape (n_samples,) or (n_samples, n_classes), default=None
             Added to the linear predictors, as in `fit`.
 

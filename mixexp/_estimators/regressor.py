@@ -37,6 +37,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         and `TweedieRegressor` are fitted all at once. A regressor without `sample_weight` is
         fitted on rows drawn by responsibility, with a warning.
     n_experts : int, default=4
+        Number of experts, K.
     gate : gate of `mixexp.gates`, classifier or None, default=None
         None is `SoftmaxGate()`; a classifier stands for `EstimatorGate(classifier)`.
     family : {"gaussian", "student_t", "laplace", "poisson", "gamma"} or family of \
@@ -75,10 +76,12 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         started again on the rows that are explained worst (twice at most), dropped, kept, or an
         error. There is always a warning.
     max_iter : int, default=200
+        Iterations of the long run at most, over all its segments.
     tol : float, default=1e-6
         The run ends when the last gain of the lower bound, and the gain that Aitken's rule says
         is left, are below `tol` · max(1, abs(bound)). With 0 all `max_iter` iterations are run.
     random_state : int, RandomState instance or None, default=None
+        Seeds the starts, and estimators whose own random state is None.
     n_jobs : int or None, default=None
         For starts, and for experts that are fitted one by one; each takes one thread. The result
         does not depend on it.
@@ -86,7 +89,9 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     Attributes
     ----------
     experts_ : list of fitted estimators
+        The experts, as scikit-learn estimators; a mixture where an expert is one.
     gate_ : fitted gate
+        The gate, which has coefficients, centres or a tree, as its kind does.
     dispersions_ : ndarray of shape (n_experts,) or (n_experts, n_outputs)
         The family's scale around the experts' predictions, in units of y: standard deviation
         (gaussian), scale (student_t, laplace), or coefficient of variation (gamma). Poisson has
@@ -106,10 +111,13 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     n_iter_, n_passes_ : int
         Iterations of the long run, and passes over the data that it took.
     converged_ : bool
+        Whether the long run ended before `max_iter`, by `tol`.
     restarts_ : list
         One record a start: seed, bound, n_iter, events, flags.
     n_features_in_ : int
+        Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where X was a data frame with strings as column names.
 
     See Also
     --------
@@ -200,6 +208,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             May hold NaN where all experts take it.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            One or several numbers a row.
         sample_weight : array-like of shape (n_samples,), default=None
             Frequencies of the rows.
         groups : array-like of shape (n_samples,), default=None
@@ -255,6 +264,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to predict for.
         offset : array-like of shape (n_samples,), default=None
             Added to the linear predictor, as in `fit`.
 
@@ -270,8 +280,11 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to predict for.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            One or several numbers a row.
         sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows; None is one each.
         offset : array-like of shape (n_samples,), default=None
             Added to the linear predictor, as in `fit`.
 
@@ -287,6 +300,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to predict for.
         offset : array-like of shape (n_samples,), default=None
             Added to the linear predictor, as in `fit`.
 
@@ -313,9 +327,11 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples_X, n_features)
+            Rows to draw for.
         n_samples : int, default=1
             Draws a row.
         random_state : int, RandomState instance or None, default=None
+            Seeds the draws.
         offset : array-like of shape (n_samples,), default=None
             Added to the linear predictor, as in `fit`.
 

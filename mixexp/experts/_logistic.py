@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
-from mixexp._blocks import Block, Design, Rows
 from mixexp._numerics import (
     multinomial_bound_step,
     multinomial_newton_step,
@@ -16,7 +15,7 @@ from mixexp._numerics import (
     softmax_in_place,
     unpack_symmetric,
 )
-from mixexp._protocols import Sums, evolve
+from mixexp.protocols import Block, Design, Rows, Sums, evolve
 
 __all__ = ["LogisticBank"]
 

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from mixexp._blocks import Rows
-from mixexp._protocols import evolve
 from mixexp.gates._balanced import balanced
 from mixexp.gates._checks import check_missing, check_number
 from mixexp.gates._softmax import COLDEST, SoftmaxGate
 from mixexp.gates._text import Wording, check_gate, tree_text
 from mixexp.gates._tree import TreeGate
+from mixexp.protocols import Rows, evolve
 
 __all__ = ["HierarchicalGate"]
 
@@ -93,6 +92,7 @@ class HierarchicalGate(TreeGate, BaseEstimator):
         Parameters
         ----------
         **params : dict
+            Parameters by name.
 
         Returns
         -------

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import NotFittedError
 
-from mixexp._blocks import Design
+from mixexp.protocols import Design
 
 __all__ = ["TextMixin", "Wording", "check_gate", "tree_text"]
 

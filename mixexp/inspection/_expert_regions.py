@@ -53,8 +53,11 @@ class ExpertRegionsDisplay:
     Attributes
     ----------
     ax_ : matplotlib Axes
+        The Axes that were drawn on.
     figure_ : matplotlib Figure
+        Their Figure.
     legend_ : matplotlib Legend
+        The legend.
     scatter_ : list of PathCollection
         The rows, one for each class that has a marker; empty without rows.
     surface_ : QuadMesh

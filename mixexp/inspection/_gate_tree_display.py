@@ -42,7 +42,9 @@ class GateTreeDisplay:
     Attributes
     ----------
     ax_ : matplotlib Axes
+        The Axes that were drawn on.
     figure_ : matplotlib Figure
+        Their Figure.
     edges_ : list of PathPatch
         To every node but the root.
     node_texts_ : list of Text

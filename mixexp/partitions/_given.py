@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from mixexp._protocols import StartContext
+from mixexp.protocols import StartContext
 
 __all__ = ["GivenStart"]
 

@@ -6,13 +6,13 @@ from _problems import make_rows
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp, softmax
 
-from mixexp._assign import ASSIGNERS, Hard, Soft, Stochastic
-from mixexp._blocks import Block
+from mixexp._engine.assign import ASSIGNERS, Hard, Soft, Stochastic
 
 
 def block_of(rng, n):
     rows = make_rows(rng.standard_normal((n, 2)), rng.standard_normal(n))
-    return Block(rows, 0, n)
+    rows.block_rows = n
+    return next(rows.blocks())
 
 
 @pytest.mark.parametrize("name", ASSIGNERS)
@@ -75,5 +75,5 @@ def test_stochastic_draw_is_of_the_row_not_of_its_place(rng):
         ],
         axis=1,
     )
-    moved = Block(make_rows(X[order], y[order]), 0, 62)
+    moved = next(make_rows(X[order], y[order], block_rows=62).blocks())
     assert_array_equal(Stochastic(1)(log_joint[:, order].copy(), moved, 4)[0], resp[:, order])

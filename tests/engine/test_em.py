@@ -16,9 +16,10 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.tree import DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
-from mixexp._assign import Soft
-from mixexp._em import FALL_TOL, Problem, State, evaluate
-from mixexp._search import START_STEPS
+from mixexp._engine.assign import Soft
+from mixexp._engine.context import START_STEPS
+from mixexp._engine.em import FALL_TOL, Problem, evaluate
+from mixexp._engine.sweep import State, log_joint
 from mixexp.gates import ConstantGate, SoftmaxGate
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -33,12 +34,12 @@ def recomputed_bound(model, X, y, weight):
     if model.assignment == "hard":
         rows = model._new_rows(X, y)
         best = [
-            (model._bank.log_prob(b) + model.gate_.log_prob(b)).max(axis=0) for b in rows.blocks()
+            log_joint(model.gate_, model._model.bank, block).max(axis=0) for block in rows.blocks()
         ]
         total = np.concatenate(best) @ weight
     else:
         total = model.log_density(X, y) @ weight
-    return (total + model.gate_.log_prior() + model._bank.log_prior()) / weight.sum()
+    return (total + model.gate_.log_prior() + model._model.bank.log_prior()) / weight.sum()
 
 
 @unconverged
@@ -107,7 +108,7 @@ def test_converged_fits_are_stationary(rng, name):
     assert model.converged_
     rows = make_rows(X, y.astype(float) if not classes else y, weight)
     problem = Problem(rows, Soft(), 1, 0.0)
-    state = State(model.gate_, model._bank)
+    state = State(model.gate_, model._model.bank)
     assert_allclose(evaluate(problem, state, 0).bound, model.lower_bound_, rtol=1e-12)
     sizes = [len(part.get_parameters()) for part in state.parts]
 

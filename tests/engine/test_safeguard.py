@@ -1,6 +1,6 @@
 """One pass, and what is done where a step was no ascent."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -15,10 +15,11 @@ from sklearn.linear_model import Ridge
 from sklearn.tree import DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsRegressor
-from mixexp._assign import Hard, Soft
-from mixexp._em import FALL_TOL, Problem, State, evaluate, run_em, sweep
-from mixexp._protocols import Sums, can, evolve
+from mixexp._engine.assign import Hard, Soft
+from mixexp._engine.em import FALL_TOL, Problem, evaluate, run_em
+from mixexp._engine.sweep import FixedStep, State, sweep
 from mixexp.gates import SoftmaxGate
+from mixexp.protocols import Sums, can, evolve
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -36,15 +37,13 @@ def test_stacked_gram_products_are_those_of_each_part(rng, d, same_design):
     gate = SoftmaxGate().start(rows, 3, None)
     assert (gate.design is bank.design) == same_design
 
-    def respond(block):
-        for part in (gate, bank):
-            part.log_prob(block)
-        here = resp[:, block.start : block.stop] * block.weight
-        return here, here, 1.5
+    def e_step(block):
+        return replace(FixedStep(resp)(block), objective=1.5)
 
-    objective, both = sweep(State(gate, bank), rows, respond)
-    assert objective == 3.0  # of two blocks
-    for part, sums in zip((gate, bank), both, strict=True):
+    total = sweep(rows, State(gate, bank), e_step)
+    assert total.objective == 3.0  # of two blocks
+    assert_allclose(total.mass, resp @ rows.weight)
+    for part, sums in zip((gate, bank), total.sums, strict=True):
         alone = statistics_of(part, rows, resp)
         for name, value in alone.items():
             assert_allclose(sums[name], value, rtol=1e-12, atol=1e-12)

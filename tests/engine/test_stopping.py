@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
-from mixexp._em import PATIENCE, _settled
+from mixexp._engine.em import PATIENCE, _settled
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor, _em
+from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp._engine import sweep
+from mixexp._engine.em import fit_at
 from mixexp.gates import ConstantGate, EstimatorGate, HierarchicalGate, SoftmaxGate
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -19,14 +21,14 @@ unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.Convergence
 def seen(monkeypatch):
     """Return a list that gets labels and responsibilities of every block of every E-step."""
     calls = []
-    plain = _em.EStep.__call__
+    plain = sweep.EStep.__call__
 
     def spy(self, block):
         found = plain(self, block)
-        calls.append((block.unit.labels, found[1].copy(), block.unit.weight))
+        calls.append((block.unit.labels, found.unit_resp.copy(), block.unit.weight))
         return found
 
-    monkeypatch.setattr(_em.EStep, "__call__", spy)
+    monkeypatch.setattr(sweep.EStep, "__call__", spy)
     return calls
 
 
@@ -189,14 +191,15 @@ def test_with_a_start_that_is_given(monkeypatch, expert):
     labels = some(region, 0.3)
     wrong = (region + 1) % 4  # what is known goes first
     starts = []
-    plain = _em.fit_at
+    plain = fit_at
 
     def spy(state, rows, resp, n_steps):
         if state.gate is not None:
             starts.append((rows.labels, resp))
         return plain(state, rows, resp, n_steps)
 
-    monkeypatch.setattr("mixexp._search.fit_at", spy)
+    for module in ("search", "starts"):
+        monkeypatch.setattr(f"mixexp._engine.{module}.fit_at", spy, raising=False)
     for init in (wrong, np.eye(4)[wrong]):
         model = MixtureOfExpertsRegressor(expert, n_experts=4, init=init, max_iter=3)
         model.fit(X, y, expert_labels=labels)
@@ -283,9 +286,9 @@ def test_an_expert_that_starts_again_takes_no_row_that_is_known(monkeypatch, all
     known = labels if all_known else np.where(np.arange(450) < 225, labels, -1)
     init = np.where(np.arange(450) == 449, 1, labels)
     starts = []
-    plain = _em.fit_at
+    plain = fit_at
     monkeypatch.setattr(
-        "mixexp._collapse.fit_at", lambda *args: starts.append(args[1:3]) or plain(*args)
+        "mixexp._engine.collapse.fit_at", lambda *args: starts.append(args[1:3]) or plain(*args)
     )
     model = MixtureOfExpertsRegressor(n_experts=3, init=init, on_collapse="reinit")
     if all_known:

@@ -15,7 +15,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
-from mixexp._fitted import FittedMixin
+from mixexp._estimators import outcome
 from mixexp.experts import ExpertPool
 from mixexp.families import Calibration
 from mixexp.gates import ConstantGate, EstimatorGate, HierarchicalGate, SoftmaxGate
@@ -42,13 +42,13 @@ def quiet(model, *data, **more):
 def orders(monkeypatch):
     """Return a list that gets every order that experts are put into."""
     found = []
-    plain = FittedMixin._canonical_order
+    plain = outcome.canonical_order
 
-    def spy(self, n_experts):
-        found.append(plain(self, n_experts))
+    def spy(usage):
+        found.append(plain(usage))
         return found[-1]
 
-    monkeypatch.setattr(FittedMixin, "_canonical_order", spy)
+    monkeypatch.setattr(outcome, "canonical_order", spy)
     return found
 
 
@@ -56,7 +56,7 @@ def calibrated(model, proba):
     """Return every expert's class probabilities (n, K, C) as `exponents_`, `smoothing_` say."""
     if not hasattr(model, "exponents_"):
         return proba
-    shares = model._bank.calibration.shares
+    shares = model._model.bank.calibration.shares
     own = Calibration(shares, model.exponents_, model.smoothing_)
     return own.apply(proba.transpose(1, 2, 0)).transpose(2, 0, 1)
 
@@ -71,7 +71,7 @@ def check_consistent(model, X, y):
     assert_allclose(gate.mean(axis=0), model.usage_, atol=0.01 if model.cross_fitted_ else 1e-9)
     route = gate[:, :k] / gate[:, :k].sum(axis=1, keepdims=True)
     assert_allclose(model.route(X), route, atol=1e-12)
-    seen = model._columns[0]
+    seen = model._model.columns[0]
     seen = seen if isinstance(seen, list) else [np.arange(X.shape[1])] * k
     pairs = list(zip(model.experts_, seen, strict=True))
     if isinstance(model, MixtureOfExpertsClassifier):
@@ -95,7 +95,7 @@ def check_consistent(model, X, y):
     with np.errstate(divide="ignore"):
         log_joint = np.log(gate[:, :k]) + log_prob
     if noise:
-        inside = model._bank.log_density
+        inside = model._model.bank.log_density
         log_joint = np.column_stack([log_joint, np.log(gate[:, k]) + inside])
     density = logsumexp(log_joint, axis=1)
     assert_allclose(model.log_density(X, y), density, atol=1e-8)
@@ -158,11 +158,9 @@ def test_two_fits_that_find_the_same_experts_number_them_alike(rng):
 
 
 def test_equal_usage_keeps_the_order_of_the_run():
-    class Fitted(FittedMixin):
-        usage_ = np.array([0.2, 0.3, 0.2 + 1e-13, 0.3 - 1e-13])
-
-    assert_array_equal(Fitted()._canonical_order(4), [1, 3, 0, 2])
-    assert_array_equal(Fitted()._canonical_order(3), [1, 0, 2])
+    usage = np.array([0.2, 0.3, 0.2 + 1e-13, 0.3 - 1e-13])
+    assert_array_equal(outcome.canonical_order(usage), [1, 3, 0, 2])
+    assert_array_equal(outcome.canonical_order(usage[:3]), [1, 0, 2])
 
 
 def numbered(region):

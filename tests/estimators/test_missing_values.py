@@ -17,8 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
-from mixexp._blocks import Rows
 from mixexp.gates import SoftmaxGate
+from mixexp.protocols import Rows
 
 
 @pytest.fixture

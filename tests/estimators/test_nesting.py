@@ -137,29 +137,30 @@ def test_several_outputs(data):
 def test_experts_are_fitted_mixtures(data):
     X, y, _ = data
     model = nested(noise_expert=True).fit(X, y)
-    experts, flat = model.predict_experts(X), model._flat
+    experts, flat, rows = model.predict_experts(X), model._model.flat, model._new_rows(X, y)
+    flat_gate, flat_resp = flat.gate_proba(rows), flat.responsibilities(rows)
+    flat_experts = flat.bank.fitted(None)
     assert experts.shape == (300, 2)
     density = 0.0
     for k, inner in enumerate(model.experts_):
         assert isinstance(inner, MixtureOfExpertsRegressor) and len(inner.experts_) == 2
         assert_allclose(inner.predict(X), experts[:, k], atol=1e-12)
         share = model.gate_proba(X)[:, [k]]
-        assert_allclose(
-            share * inner.gate_proba(X), flat.gate_proba(X)[:, 2 * k : 2 * k + 2], atol=1e-12
-        )
+        assert_allclose(share * inner.gate_proba(X), flat_gate[:, 2 * k : 2 * k + 2], atol=1e-12)
         density = density + share[:, 0] * np.exp(inner.log_density(X, y))
         own = inner.responsibilities(X, y)
         assert_allclose(own.sum(axis=1), 1.0)
-        whole = flat.responsibilities(X, y)[:, 2 * k : 2 * k + 2]
+        whole = flat_resp[:, 2 * k : 2 * k + 2]
         assert_allclose(own * whole.sum(axis=1, keepdims=True), whole, atol=1e-9)
-        assert_allclose(inner.usage_, flat.usage_[2 * k : 2 * k + 2] / model.usage_[k])
+        usage = flat_gate[:, 2 * k : 2 * k + 2].mean(axis=0)
+        assert_allclose(inner.usage_, usage / model.usage_[k])
         assert inner.predict_distribution(X).mean().shape == (300,)
         assert inner.dispersions_.shape == (2,) and inner.n_features_in_ == 2
         assert inner.score(X, y) <= 1.0 and np.isfinite(inner.bic(X, y))
         assert [e.predict(X).tolist() for e in inner.experts_] == [
-            flat.experts_[2 * k + j].predict(X).tolist() for j in range(2)
+            flat_experts[2 * k + j].predict(X).tolist() for j in range(2)
         ]
-    density += model.gate_proba(X)[:, 2] * np.exp(flat._bank.log_density)
+    density += model.gate_proba(X)[:, 2] * np.exp(flat.bank.log_density)
     assert_allclose(np.log(density), model.log_density(X, y), atol=1e-9)
     resp = model.responsibilities(X, y)
     assert resp.shape == (300, 3)

@@ -9,6 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp._estimators import assembly
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -53,13 +54,13 @@ def test_fitted_mixtures_as_a_start_know_the_offset(data, monkeypatch):
     density = [pair.log_density(X, y, offset=offset) for pair in pairs]
     outer = np.exp(density - np.logaddexp(*density)).T
     starts = []
-    plain = MixtureOfExpertsRegressor._start
+    plain = assembly._start
 
-    def spy(self, X):
-        starts.append(self.init)
-        return plain(self, X)
+    def spy(mixture, X):
+        starts.append(mixture.init)
+        return plain(mixture, X)
 
-    monkeypatch.setattr(MixtureOfExpertsRegressor, "_start", spy)
+    monkeypatch.setattr(assembly, "_start", spy)
     nested([("a", pairs[0]), ("b", pairs[1])], family="poisson").fit(X, y, offset=offset)
     (start,) = starts
     assert_allclose(start.reshape(300, 2, 2).sum(axis=2), outer, rtol=1e-9)

@@ -61,7 +61,7 @@ def test_pickle_and_clone(data):
     assert_array_equal(again.log_density(X, y), model.log_density(X, y))
     assert_array_equal(again.experts_[1].gate_proba(X), model.experts_[1].gate_proba(X))
     copy = clone(model)
-    assert not hasattr(copy, "experts_") and not hasattr(copy, "_flat")
+    assert not hasattr(copy, "experts_") and not hasattr(copy, "_model")
     assert_array_equal(copy.fit(X, y).predict(X), model.predict(X))
     with pytest.raises(NotFittedError):
         clone(model).predict(X)
@@ -170,7 +170,7 @@ def test_what_an_inner_mixture_cannot_be(data, name):
     model = nested(expert, **options)
     with pytest.raises(ValueError, match=message):
         model.fit(X, y)
-    assert not hasattr(model, "experts_") and not hasattr(model, "_flat")
+    assert not hasattr(model, "experts_") and not hasattr(model, "_model")
 
 
 def test_wrong_kinds(data):

@@ -7,9 +7,9 @@ from sklearn.linear_model import Ridge
 from sklearn.tree import DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
-from mixexp._protocols import Sums, evolve
 from mixexp.gates import HierarchicalGate, NestedGate, SoftmaxGate
 from mixexp.partitions import NearestCenter
+from mixexp.protocols import Sums, evolve
 
 
 class Halves(BaseEstimator):

@@ -22,10 +22,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsRegressor
-from mixexp._blocks import Rows
 from mixexp._fitting import folds_of
 from mixexp.experts import ExpertPool
 from mixexp.gates import ConstantGate, EstimatorGate
+from mixexp.protocols import Rows
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

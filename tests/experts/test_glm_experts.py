@@ -67,7 +67,7 @@ def test_bounds_of_families_climb(family, seed):
         model.fit(X, y, sample_weight=weight)
     bounds = model.lower_bounds_
     assert np.all(np.diff(bounds) >= -1e-9 * np.maximum(1, np.abs(bounds[1:])))
-    prior = (model.gate_.log_prior() + model._bank.log_prior()) / weight.sum()
+    prior = (model.gate_.log_prior() + model._model.bank.log_prior()) / weight.sum()
     mean = model.log_density(X, y) @ weight / weight.sum()
     assert_allclose(model.lower_bound_, mean + prior, rtol=1e-9)
 

@@ -27,9 +27,9 @@ from sklearn.svm import SVR, LinearSVR
 from sklearn.tree import DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsRegressor
-from mixexp._blocks import Rows
 from mixexp._fitting import drawn_rows, takes_weights
 from mixexp.experts import memorises
+from mixexp.protocols import Rows
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

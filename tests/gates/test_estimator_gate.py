@@ -16,8 +16,8 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
-from mixexp._blocks import Rows
 from mixexp.gates import EstimatorGate
+from mixexp.protocols import Rows
 
 
 @pytest.fixture

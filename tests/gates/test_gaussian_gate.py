@@ -23,10 +23,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
-from mixexp._blocks import Rows
-from mixexp._protocols import can
 from mixexp.gates import GaussianGate
 from mixexp.gates._covariances import _cholesky
+from mixexp.protocols import Rows, can
 
 
 @pytest.fixture(params=TYPES)

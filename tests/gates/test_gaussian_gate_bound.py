@@ -22,11 +22,12 @@ from sklearn.linear_model import LinearRegression
 from sklearn.mixture import GaussianMixture
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
-from mixexp._assign import Soft
-from mixexp._em import FALL_TOL, Problem, State, evaluate, run_em
-from mixexp._protocols import Sums
-from mixexp._search import START_STEPS
+from mixexp._engine.assign import Soft
+from mixexp._engine.context import START_STEPS
+from mixexp._engine.em import FALL_TOL, Problem, evaluate, run_em
+from mixexp._engine.sweep import State
 from mixexp.gates import GaussianGate
+from mixexp.protocols import Sums
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -241,7 +242,7 @@ def test_converged_fits_are_stationary(rng, kind, noise, classes):
     model.fit(X, y, sample_weight=weight)
     assert model.converged_
     problem = Problem(make_rows(X, y, weight), Soft(), 1, 0.0)
-    state = State(model.gate_, model._bank)
+    state = State(model.gate_, model._model.bank)
     assert_allclose(evaluate(problem, state, 0).bound, model.lower_bound_, rtol=1e-11)
     size = len(state.gate.get_parameters())
 

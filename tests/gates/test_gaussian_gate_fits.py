@@ -20,8 +20,8 @@ from scipy.special import logsumexp, softmax
 from sklearn.base import clone
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
-from mixexp._blocks import Rows
 from mixexp.gates import ConstantGate, GaussianGate, NoiseGate, SoftmaxGate
+from mixexp.protocols import Rows
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -193,7 +193,6 @@ def test_statistics_add_over_blocks(rng):
     rows, resp, gate = started(rng, (2, 3, 2), weight=rng.exponential(size=150))
     whole = statistics_of(gate, rows, resp)
     rows.block_rows = 64
-    rows._kept.clear()
     cut = statistics_of(gate, rows, resp)
     assert len(whole.sums) == len(gate.nodes_) == 9
     added = whole + cut

@@ -15,8 +15,9 @@ from scipy.special import expit
 from sklearn.exceptions import ConvergenceWarning
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
-from mixexp._assign import Soft
-from mixexp._em import FALL_TOL, Problem, State, evaluate
+from mixexp._engine.assign import Soft
+from mixexp._engine.em import FALL_TOL, Problem, evaluate
+from mixexp._engine.sweep import State
 from mixexp.gates import HierarchicalGate, SoftmaxGate
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -71,7 +72,7 @@ def test_converged_fits_are_stationary(rng, alpha):
     model.fit(X, y, sample_weight=weight)
     assert model.converged_
     problem = Problem(make_rows(X, y, weight), Soft(), 1, 0.0)
-    state = State(model.gate_, model._bank)
+    state = State(model.gate_, model._model.bank)
     assert_allclose(evaluate(problem, state, 0).bound, model.lower_bound_, rtol=1e-12)
     sizes = [len(part.get_parameters()) for part in state.parts]
 

@@ -11,7 +11,6 @@ from sklearn.model_selection import GridSearchCV
 from test_partitions import context, context_of
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
-from mixexp._protocols import evolve
 from mixexp.gates import ConstantGate
 from mixexp.partitions import (
     Clusterwise,
@@ -22,6 +21,7 @@ from mixexp.partitions import (
     Split,
     TreeStart,
 )
+from mixexp.protocols import evolve
 
 
 def agreement(resp, truth):

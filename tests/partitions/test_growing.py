@@ -7,7 +7,6 @@ from sklearn.linear_model import LinearRegression
 from test_partitions import context, context_of
 
 from mixexp import MixtureOfExpertsRegressor
-from mixexp._protocols import ShortRun
 from mixexp.gates import ConstantGate
 from mixexp.partitions import (
     KMeansStart,
@@ -16,6 +15,7 @@ from mixexp.partitions import (
 )
 from mixexp.partitions._proposals import Table, _borders, halves, merge_costs
 from mixexp.partitions._split import _excess, _exchanged
+from mixexp.protocols import ShortRun
 
 
 def agreement(resp, truth):

@@ -11,8 +11,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.linear_model import LinearRegression
 
-from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor, _blocks
+from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp._numerics import PACKED_COLUMNS, column_products
+from mixexp._rows import rows as rows_module
 from mixexp.gates import SoftmaxGate
 
 
@@ -145,8 +146,8 @@ def test_blocks_cover_the_rows_in_order(rng):
 
 
 def test_blocks_of_wide_data_have_fewer_rows(monkeypatch):
-    assert make_rows(np.zeros((10, 2))).block_rows == _blocks.BLOCK_ROWS
-    monkeypatch.setattr(_blocks, "BLOCK_ITEMS", 100_000)
+    assert make_rows(np.zeros((10, 2))).block_rows == rows_module.BLOCK_ROWS
+    monkeypatch.setattr(rows_module, "BLOCK_ITEMS", 100_000)
     assert make_rows(np.zeros((10, 200))).block_rows == 500
     assert make_rows(np.zeros((10, 50_000))).block_rows == 64
 
@@ -181,6 +182,12 @@ def test_float32_is_kept_and_computed_in_float64(rng):
     assert_array_equal(matrix, whole(exact, expected))
 
 
+def bytes_kept(rows):
+    """Return the size of what the blocks keep between passes."""
+    pairs = [pair for prepared in rows._prepared.values() for pair in prepared.kept.values()]
+    return sum(m.nbytes if p is None else p.nbytes for m, p in pairs)
+
+
 @pytest.mark.parametrize("memory", [0, 1000])
 @pytest.mark.parametrize("d", [3, PACKED_COLUMNS + 2])
 @pytest.mark.parametrize("intercept", [True, False])
@@ -196,9 +203,9 @@ def test_kept_products(rng, memory, d, intercept):
                 assert_array_equal(products, column_products(design.matrix(block.X)))
             else:
                 assert products is None
-    kept = sum(m.nbytes if p is None else p.nbytes for m, p in rows._kept.values())
+    kept = bytes_kept(rows)
     assert kept <= memory * 2**20
-    assert bool(rows._kept) == bool(memory)
+    assert bool(kept) == bool(memory)
 
 
 @pytest.mark.parametrize("d", [5, PACKED_COLUMNS + 2])
@@ -208,8 +215,7 @@ def test_what_is_kept_stays_within_working_memory(rng, d):
     design = rows.design(None)
     for block in rows.blocks():
         block.matrix(design)
-    kept = sum(m.nbytes if p is None else p.nbytes for m, p in rows._kept.values())
-    assert 0.5 * 2**20 < kept <= 2**20
+    assert 0.5 * 2**20 < bytes_kept(rows) <= 2**20
 
 
 def test_new_rows_keep_nothing(rng):
@@ -253,7 +259,7 @@ def test_block_size_does_not_change_a_fit(rng, monkeypatch, block_rows, make):
     weight = rng.exponential(size=1500)
     y = y if make is regression else np.digitize(y, np.quantile(y, [0.3, 0.6]))
     expected = make(proba).fit(X, y, sample_weight=weight)
-    monkeypatch.setattr(_blocks, "BLOCK_ROWS", block_rows)
+    monkeypatch.setattr(rows_module, "BLOCK_ROWS", block_rows)
     again = make(proba).fit(X, y, sample_weight=weight)
     assert_allclose(again.lower_bounds_, expected.lower_bounds_, atol=1e-10)
     for new, old in zip(again.experts_, expected.experts_, strict=True):

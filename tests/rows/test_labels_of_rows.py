@@ -12,8 +12,9 @@ from sklearn.model_selection import cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mixexp import MixtureOfExpertsRegressor, _inputs
-from mixexp._known import with_labels
+from mixexp import MixtureOfExpertsRegressor
+from mixexp._rows import inputs
+from mixexp._rows.labels import with_labels
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -81,7 +82,7 @@ def test_weights_are_repetitions():
 
 @unconverged
 def test_data_larger_than_the_sketch(monkeypatch):
-    monkeypatch.setattr(_inputs, "SKETCH_ROWS", 100)
+    monkeypatch.setattr(inputs, "SKETCH_ROWS", 100)
     X, y, region = problem(1)
     labels = some(region, 0.2)
     model = MixtureOfExpertsRegressor(n_experts=4, max_iter=30, random_state=0)

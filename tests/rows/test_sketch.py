@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import kstest
 
-from mixexp._sketch import hashed_uniform, row_hashes, sketch
+from mixexp._rows.sketch import hashed_uniform, row_hashes, sketch
 
 
 @pytest.fixture
