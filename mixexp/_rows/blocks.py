@@ -124,6 +124,12 @@ class Block:
         """Leave out what the receiver can compute: a sent block is its arrays."""
         return vars(self) | {"_prepared": None, "_matrices": {}, "_scratch": {}}
 
+    def __copy__(self) -> Block:
+        """Return a shallow copy, with all that `__getstate__` leaves out of what is sent."""
+        block = object.__new__(Block)
+        vars(block).update(vars(self))
+        return block
+
     @property
     def n_rows(self) -> int:
         """Number of rows."""

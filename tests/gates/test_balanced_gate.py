@@ -348,7 +348,7 @@ def at_temperature(gate, X):
     """Return gate probabilities (n, K) from coefficients and temperature, by the formula."""
     out = np.zeros((len(X), 4))
     if isinstance(gate, SoftmaxGate):
-        return softmax((X @ gate.coef_.T + gate.inner.intercept_) / gate.temperature, axis=1)
+        return softmax((X @ gate.coef_.T + gate.intercept_) / gate.temperature, axis=1)
     for k, path in enumerate(gate.paths_):
         for depth, child in enumerate(path):
             scores = X @ gate.coef_[path[:depth]].T + gate.intercept_[path[:depth]]

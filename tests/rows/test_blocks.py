@@ -218,10 +218,21 @@ def test_what_is_kept_stays_within_working_memory(rng, d):
     assert 0.5 * 2**20 < bytes_kept(rows) <= 2**20
 
 
+def test_what_is_kept_serves_the_next_pass(rng):
+    rows = make_rows(rng.standard_normal((100, 2)), block_rows=64)
+    design = rows.design(None)
+    first = [block.fresh().products(design) for block in rows.blocks()]
+    for block, products in zip(rows.blocks(), first, strict=True):
+        assert block.fresh().products(design) is products
+        assert block.reweighted(np.ones(64)).matrix(design) is block.matrix(design)
+        block.keep(rows, 1)
+        assert block.reweighted(np.ones(64)).recall(rows) == 1
+
+
 def test_new_rows_keep_nothing(rng):
     rows = make_rows(rng.standard_normal((100, 2)), training=False)
     whole(rows, rows.design(None))
-    assert not rows._kept
+    assert not bytes_kept(rows)
 
 
 def test_subset(rng):
