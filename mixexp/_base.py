@@ -10,7 +10,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
@@ -41,6 +41,7 @@ from mixexp._inputs import (
 )
 from mixexp._known import checked_labels
 from mixexp._nested import NestedMixin
+from mixexp._parameters import check_nested
 from mixexp._search import Search, search
 from mixexp._threads import single_thread
 from mixexp.experts import (
@@ -152,7 +153,15 @@ class BaseMixtureOfExperts(PartsMixin, NestedMixin, BaseEstimator, metaclass=ABC
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            Where there is no such parameter: ``gate__alpha`` needs ``gate=SoftmaxGate()``, as
+            None has no parameters.
         """
+        values, owner = self.get_params(deep=False), type(self).__name__
+        check_nested(params, values, owner, classifier=is_classifier(self))
         if isinstance(params.get("expert", self.expert), list | tuple):
             own = {key: params.pop(key) for key in list(params) if key.startswith("expert__")}
             super().set_params(**params)

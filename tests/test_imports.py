@@ -78,6 +78,7 @@ ALLOWED = {
         "gates",
     },
     "_assembly": {"_blocks", "_fitting", "_inputs", "_protocols", "_sound", "experts", "gates"},
+    "_parameters": {"families"},
     "_base": {
         "_assembly",
         "_assign",
@@ -89,6 +90,7 @@ ALLOWED = {
         "_inputs",
         "_known",
         "_nested",
+        "_parameters",
         "_search",
         "_threads",
         "experts",
