@@ -9,18 +9,20 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_consistent_length
 
+from mixexp.inspection._domain import Grid, answers_on_grid, transformed, where_defined
 from mixexp.inspection._inputs import (
     check_features,
     check_resolution,
     check_row,
     check_width,
+    default_features,
     fill_table,
     find_mixture,
     table_columns,
     table_names,
 )
 from mixexp.inspection._levels import Level
-from mixexp.inspection._regions import axis_values, held_values, most_probable, region_grid
+from mixexp.inspection._regions import held_values, most_probable, region_grid
 
 __all__ = ["expert_regions"]
 
@@ -30,7 +32,7 @@ def expert_regions(
     X: Any,
     y: Any = None,
     *,
-    features: Any = (0, 1),
+    features: Any = None,
     at: Any = None,
     target: Any = None,
     grid_resolution: int = 100,
@@ -40,8 +42,8 @@ def expert_regions(
     """Return the parameters of an ExpertRegionsDisplay.
 
     1. Find the mixture; check X and the other parameters.
-    2. Make a table of the kind of X: a grid over the features, all else held.
-    3. Transform it as the steps before the mixture do, and ask the mixture.
+    2. Ask the mixture about the rows.
+    3. Ask it about a grid: rows of the kind of X in which one or two features vary.
     4. Put the experts below each node of a level together.
 
     Parameters are those of `ExpertRegionsDisplay.from_estimator`; `owner` is named in errors.
@@ -51,7 +53,10 @@ def expert_regions(
     columns = table_columns(X, owner)
     check_width(len(columns), estimator, owner)
     names = table_names(X, estimator)
-    varied = check_features(features, names, columns, owner)
+    if features is None:
+        varied = default_features(columns, owner)
+    else:
+        varied = check_features(features, names, columns, owner)
     row = held_values(columns) if at is None else check_row(at, names, columns, varied, owner)
     if target is not None and len(varied) == 2:
         raise ValueError(
@@ -61,20 +66,21 @@ def expert_regions(
     if y is not None:
         check_consistent_length(X, y)
 
-    grid = tuple(axis_values(columns[j], resolution) for j in varied)
-    coordinates = dict(zip(varied, region_grid(grid), strict=True))
-    rows, data = fill_table(X, columns, row, coordinates), X
-    for step in before:
-        rows, data = step.transform(rows), step.transform(data)
-
-    weights = mixture.route(rows)
+    data = transformed(before, X)
     given = mixture.route(data) if y is None else mixture.responsibilities(data, y)
-    regions = Level.of(mixture, level, rows, weights.shape[1])
-    own = regions.weights(weights)
-    shape = tuple(len(axis) for axis in reversed(grid))
+    regions = Level.of(mixture, level, data, len(mixture.experts_))
+    curves = {} if len(varied) == 2 else _curves(mixture, data, y, target, owner)
+
+    def answers(grid: Grid) -> dict[str, np.ndarray]:
+        coordinates = dict(zip(varied, region_grid(grid), strict=True))
+        rows = transformed(before, fill_table(X, columns, row, coordinates))
+        return where_defined(rows, lambda rows: _answers(mixture, rows, curves.get("output")))
+
+    grid, found = answers_on_grid([columns[j] for j in varied], resolution, answers)
+    weights = regions.weights(found["weights"])
     arrays = {
         "grid": grid,
-        "weights": own.reshape(*shape, own.shape[1]),
+        "weights": weights.reshape(*(len(axis) for axis in reversed(grid)), weights.shape[1]),
         "feature_names": [f"feature {j}" if names is None else names[j] for j in varied],
         "points": np.column_stack([columns[j] for j in varied]),
         "point_experts": most_probable(regions.weights(given)),
@@ -83,31 +89,49 @@ def expert_regions(
     if len(varied) == 2:
         labels = is_classifier(mixture) and y is not None
         return {**arrays, "point_classes": np.asarray(y).ravel() if labels else None}
-    curves = _curves(mixture, rows, y, target, owner)
-    curves["expert_values"] = regions.values(curves["expert_values"], weights)
-    return {**arrays, **curves}
+    return {
+        **arrays,
+        "point_values": curves["point_values"],
+        "expert_values": regions.values(found["experts"], found["weights"]),
+        "pooled_values": found["pooled"],
+        "value_name": curves["value_name"],
+    }
 
 
-def _curves(mixture: Any, rows: Any, y: Any, target: Any, owner: str) -> dict[str, Any]:
-    """Return the arrays that curves over one feature need in addition."""
+def _answers(mixture: Any, rows: Any, output: int | None) -> dict[str, np.ndarray]:
+    """Return weights of the experts, and of an output or class their and the mixture's predictions.
+
+    Weights and experts' predictions are (n, n_experts), those of the mixture (n,).
+    """
+    weights = np.asarray(mixture.route(rows))
+    if output is None:
+        return {"weights": weights}
     experts = mixture.predict_experts(rows)
+    pooled = mixture.predict_proba(rows) if is_classifier(mixture) else mixture.predict(rows)
+    return {
+        "weights": weights,
+        "experts": experts.reshape(*experts.shape[:2], -1)[:, :, output],
+        "pooled": pooled.reshape(len(pooled), -1)[:, output],
+    }
+
+
+def _curves(mixture: Any, data: Any, y: Any, target: Any, owner: str) -> dict[str, Any]:
+    """Return which output or class is drawn over one feature, its name, and the rows' heights."""
     if is_classifier(mixture):
         output = _class_position(target, list(mixture.classes_), owner)
         label = mixture.classes_[output]
-        pooled = mixture.predict_proba(rows)
-        name = f"P({getattr(y, 'name', None) or 'y'} = {label})"
-        heights = None if y is None else (np.asarray(y).ravel() == label).astype(float)
-    else:
-        experts = experts.reshape(len(experts), experts.shape[1], -1)
-        output = _output_position(target, experts.shape[2], owner)
-        pooled = mixture.predict(rows).reshape(len(experts), -1)
-        name = _output_name(y, output, experts.shape[2])
-        heights = None if y is None else np.asarray(y, dtype=float).reshape(len(y), -1)[:, output]
+        return {
+            "output": output,
+            "value_name": f"P({getattr(y, 'name', None) or 'y'} = {label})",
+            "point_values": None if y is None else (np.asarray(y).ravel() == label).astype(float),
+        }
+    n_outputs = int(np.prod(np.shape(mixture.predict(data[:1]))[1:]))
+    output = _output_position(target, n_outputs, owner)
+    heights = None if y is None else np.asarray(y, dtype=float).reshape(len(y), -1)[:, output]
     return {
+        "output": output,
+        "value_name": _output_name(y, output, n_outputs),
         "point_values": heights,
-        "expert_values": experts[:, :, output],
-        "pooled_values": pooled[:, output],
-        "value_name": name,
     }
 
 

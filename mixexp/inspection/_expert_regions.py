@@ -29,7 +29,7 @@ class ExpertRegionsDisplay:
         Values of the features along the axes of the picture, (n_0,) and (n_1,).
     weights : ndarray of shape (n_1, n_0, n_experts) or (n_0, n_experts)
         Weights of the experts at the points of the grid, as `route` gives them: without sparse
-        routing, gate probabilities.
+        routing, gate probabilities. NaN leaves a point blank.
     feature_names : sequence of str
         One name for each axis.
     points : ndarray of shape (n_samples, 1) or (n_samples, 2), default=None
@@ -229,7 +229,7 @@ class ExpertRegionsDisplay:
         X: Any,
         y: Any = None,
         *,
-        features: Any = (0, 1),
+        features: Any = None,
         at: Any = None,
         target: Any = None,
         grid_resolution: int = 100,
@@ -246,14 +246,16 @@ class ExpertRegionsDisplay:
             in one, or a search over one of these.
         X : {array-like, data frame} of shape (n_samples, n_features)
             Rows to draw, or a sample of them, as `estimator` takes them: for a Pipeline, before
-            its first step. They also give the extent of the picture.
+            its first step. They also give the extent of the picture, which goes a little beyond
+            them unless that leaves the domain of a step, such as a logarithm.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
             Targets of the rows. With them, a row has the colour of the expert that is most
             probable given x and y, P(z | x, y); without, of the one most probable given x. With
             two features, classes get markers of their own. With one feature, rows without
             target are not drawn, and for classes rows lie at 1 or 0: of the class, or not.
-        features : int, str, or sequence of one or two of these, default=(0, 1)
-            Indices or column names of the features that vary.
+        features : int, str, or sequence of one or two of these, default=None
+            Indices or column names of the features that vary. None is the first two columns of
+            numbers, or the only one.
         at : array-like of shape (n_features,) or row of a frame, default=None
             Where all other features are held. None is the median of each column of X, and the
             most frequent value of a column that does not hold numbers.

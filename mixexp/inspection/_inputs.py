@@ -17,6 +17,7 @@ __all__ = [
     "check_resolution",
     "check_row",
     "check_width",
+    "default_features",
     "fill_table",
     "find_mixture",
     "table_columns",
@@ -132,6 +133,17 @@ def check_width(n_features: int, estimator: Any, owner: str) -> None:
             f"{owner}: X has {n_features} columns, and estimator={type(estimator).__name__} was "
             f"fitted on {expected}. Give the same columns as in fit."
         )
+
+
+def default_features(columns: Sequence[np.ndarray], owner: str) -> tuple[int, ...]:
+    """Return positions of the first two columns of numbers, or of the only one."""
+    numbers = [j for j, column in enumerate(columns) if column.dtype.kind == "f"]
+    if not numbers:
+        raise ValueError(
+            f"{owner}: no column of X holds numbers, and no other can vary on a grid. Give X at "
+            "least one column of numbers."
+        )
+    return tuple(numbers[:2])
 
 
 def check_features(

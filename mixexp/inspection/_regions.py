@@ -49,13 +49,16 @@ LIGHTEST, DARKEST = 0.08, 0.5
 SEEN = 0.02
 
 
-def axis_values(column: np.ndarray, resolution: int) -> np.ndarray:
+def axis_values(column: np.ndarray, resolution: int, margin: float = MARGIN) -> np.ndarray:
     """Return evenly spaced values from a little below the smallest value to above the largest.
 
     Parameters
     ----------
     column : ndarray of shape (n,)
     resolution : int
+    margin : float
+        Share of the axis that is added at both ends. A constant column gets an axis around its
+        value in any case.
 
     Returns
     -------
@@ -65,7 +68,7 @@ def axis_values(column: np.ndarray, resolution: int) -> np.ndarray:
     low, high = float(column.min()), float(column.max())
     largest = max(abs(low), abs(high))
     if high - low > 1e-12 * largest:
-        pad = MARGIN * (high - low)
+        pad = margin * (high - low)
     else:
         pad = 0.5 * largest if largest > 0 else 0.5
     return np.linspace(low - pad, high + pad, resolution)
@@ -128,7 +131,7 @@ def shade(
     Parameters
     ----------
     weights : ndarray of shape (..., n_experts)
-        Rows sum to 1.
+        Rows sum to 1; rows of NaN come out white.
     colors : ndarray of shape (n_experts, 3)
         Red, green and blue in [0, 1].
     lightest, darkest : float
@@ -143,7 +146,7 @@ def shade(
     least = 1 / weights.shape[-1]
     top = weights.max(axis=-1)
     surety = np.clip((top - least) / (1 - least), 0, 1) if least < 1 else np.ones_like(top)
-    share = lightest + (darkest - lightest) * surety
+    share = np.where(np.isnan(top), 0.0, lightest + (darkest - lightest) * surety)
     return 1 - share[..., None] * (1 - np.asarray(colors)[most_probable(weights)])
 
 
@@ -187,7 +190,7 @@ def shown_experts(
     Parameters
     ----------
     weights : ndarray of shape (..., n_experts)
-        Weights on the grid.
+        Weights on the grid; NaN where there are none.
     point_experts : ndarray of shape (n,) or None
         Experts that colour the rows.
     regions : bool
@@ -199,10 +202,12 @@ def shown_experts(
     ndarray of int
     """
     n_experts = weights.shape[-1]
+    weights = weights.reshape(-1, n_experts)
+    weights = weights[~np.isnan(weights).any(axis=1)]
     if regions:
-        occurs = np.bincount(most_probable(weights).ravel(), minlength=n_experts) > 0
+        occurs = np.bincount(most_probable(weights), minlength=n_experts) > 0
     else:
-        occurs = weights.reshape(-1, n_experts).max(axis=0) > _seen(n_experts)
+        occurs = weights.max(axis=0) > _seen(n_experts)
     if point_experts is not None:
         occurs |= np.bincount(point_experts, minlength=n_experts) > 0
     return np.flatnonzero(occurs)
@@ -214,14 +219,14 @@ def curve_strength(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Parameters
     ----------
     weight : ndarray of shape (n,)
-        Gate probability at the points of the curve.
+        Gate probability at the points of the curve; NaN, where there is none, counts as 0.
 
     Returns
     -------
     alpha, width : ndarrays of shape (n - 1,)
         Increasing in the mean weight of the two ends of a piece.
     """
-    middle = np.clip((weight[1:] + weight[:-1]) / 2, 0, 1)
+    middle = np.nan_to_num(np.clip((weight[1:] + weight[:-1]) / 2, 0, 1))
     return 0.12 + 0.88 * middle, 0.8 + 2.4 * middle
 
 
@@ -241,4 +246,4 @@ def visible_range(values: np.ndarray, weights: np.ndarray) -> tuple[float, float
     low, high : float
     """
     counted = values[weights > _seen(weights.shape[1])]
-    return float(counted.min()), float(counted.max())
+    return float(np.nanmin(counted)), float(np.nanmax(counted))
