@@ -22,7 +22,7 @@ from mixexp import MixtureOfExpertsClassifier as Classifier
 from mixexp import MixtureOfExpertsRegressor as Regressor
 from mixexp.inspection import ExpertRegionsDisplay
 from mixexp.inspection._domain import answers_on_grid, finite_rows, where_defined
-from mixexp.inspection._regions import axis_values, shade, shown_experts, visible_range
+from mixexp.inspection._regions import MARGIN, axis_values, shade, shown_experts, visible_range
 
 show = ExpertRegionsDisplay.from_estimator
 RUN = {"n_experts": 2, "n_init": 2, "max_iter": 300, "tol": 1e-4, "random_state": 0}
@@ -115,16 +115,17 @@ def test_axes_end_with_the_rows_where_a_step_is_not_defined_beyond(data, name, f
     display = drawn(show(pipeline, X, features=features, grid_resolution=20))
     assert np.all(np.isfinite(display.weights))
     chosen = np.atleast_1d([0, 1] if features is None else features)
+    above = 0.0 if name == "splines" else MARGIN
     for axis, j in zip(display.grid, chosen, strict=True):
-        assert_allclose([axis[0], axis[-1]], [X[:, j].min(), X[:, j].max()])
+        assert_array_equal(axis, axis_values(X[:, j], 20, (0.0, above)))
 
 
-def test_the_other_axis_keeps_its_margin(data):
+def test_the_other_axis_keeps_both_margins(data):
     X, y = data
     pipeline = make_pipeline(FunctionTransformer(log_of_first), Regressor(**RUN)).fit(X, y)
     display = show(pipeline, X, grid_resolution=20)
-    assert_allclose(display.grid[0][0], X[:, 0].min())
-    assert_allclose(display.grid[1], axis_values(X[:, 1], 20))
+    assert_array_equal(display.grid[0], axis_values(X[:, 0], 20, (0.0, MARGIN)))
+    assert_array_equal(display.grid[1], axis_values(X[:, 1], 20))
     search = GridSearchCV(pipeline, {"mixtureofexpertsregressor__n_init": [1]}, cv=2).fit(X, y)
     assert_array_equal(show(search, X, grid_resolution=20).grid[0], display.grid[0])
 
@@ -134,7 +135,7 @@ def test_a_logarithm_inside_the_expert_counts_too(data):
     expert = make_pipeline(FunctionTransformer(np.log), Ridge())
     model = Regressor(expert, **RUN).fit(X, y)
     display = drawn(show(model, X, y, features=0))
-    assert_allclose(display.grid[0][[0, -1]], [X[:, 0].min(), X[:, 0].max()])
+    assert_array_equal(display.grid[0], axis_values(X[:, 0], 100, (0.0, MARGIN)))
     # regions ask the gate only, which is defined everywhere
     assert_allclose(show(model, X).grid[0], axis_values(X[:, 0], 100))
 
@@ -195,9 +196,22 @@ def test_answers_on_grid_takes_the_widest_axes_that_have_answers():
         return {"values": np.sqrt(np.array([grid[0][0], 1.0]))}
 
     grid, found = answers_on_grid(columns, 3, ask)
-    assert [axis[0] for axis in grid] == [0.0, 1.9]
+    assert_allclose(grid[0], [0.0, 0.525, 1.05])
+    assert_allclose(grid[1], [1.9, 3.0, 4.1])
     assert_array_equal(found["values"], [0.0, 1.0])
-    assert asked == [[-0.05, 1.9], [-0.05, 2.0], [0.0, 1.9]]
+    assert len(asked) == 6  # all ends, each alone, the three that are left
+
+
+def test_answers_on_grid_ends_with_the_rows_where_two_ends_are_defined_alone_only():
+    columns = [np.array([0.0, 1.0]), np.array([0.0, 1.0])]
+
+    def ask(grid):
+        widest = np.ptp(grid[0]) * np.ptp(grid[1])
+        return {"values": np.array([np.nan if widest > 1.06 else widest])}
+
+    grid, found = answers_on_grid(columns, 3, ask)
+    assert_array_equal(grid, [[0.0, 0.5, 1.0]] * 2)
+    assert_array_equal(found["values"], [1.0])
 
 
 def test_where_defined_leaves_out_rows_and_keeps_their_places():
@@ -224,3 +238,58 @@ def test_blank_points_take_no_part():
     assert_array_equal(shown_experts(weights, None, regions=False), [0, 1])
     values = np.array([[np.nan, np.nan], [1.0, 2.0]])
     assert visible_range(values, weights) == (1.0, 2.0)
+
+
+# ---------------------------------------------------------------- labels, colours, limits
+
+
+def test_rows_of_the_noise_are_grey(data, plt):
+    rng = np.random.default_rng(1)
+    X = rng.uniform(-1, 1, (200, 2))
+    y = np.abs(X[:, 0]) + 0.05 * rng.normal(size=200)
+    y[:8] += 5
+    model = Regressor(**RUN, noise_expert=True).fit(X, y)
+    wanted = model.responsibilities(X, y).argmax(axis=1)
+    assert np.all(wanted[:8] == 2)
+    for features in (None, 0):
+        display = drawn(show(model, X, y, features=features))
+        assert_array_equal(display.point_experts, np.where(wanted == 2, -1, wanted))
+        faces = display.scatter_[0].get_facecolors()[:, :3]
+        grey = np.ptp(faces, axis=1) == 0
+        assert_array_equal(grey, wanted == 2)
+        texts = [text.get_text() for text in display.legend_.get_texts()]
+        assert texts[:3] == ["expert 0", "expert 1", "noise"]
+    # from x alone no row is the noise's, and then it is not named
+    assert show(model, X).point_experts.min() == 0
+    assert "noise" not in [text.get_text() for text in show(model, X).legend_.get_texts()]
+
+
+def test_names_are_not_read_as_formulas(data):
+    X, y = data
+    frame = pd.DataFrame(X, columns=["$_$", "cost $^$"])
+    labels = np.array(["$_$", "oak"])[(y > 0.5).astype(int)]
+    model = Classifier(**RUN).fit(frame, labels)
+    drawn(show(model, frame, labels))
+    display = drawn(show(model, frame, pd.Series(labels, name="$_$"), features="$_$", target="$_$"))
+    assert display.ax_.get_xlabel() == "$_$"
+    assert display.ax_.get_ylabel() == "P($_$ = $_$)"
+
+
+@pytest.mark.parametrize("with_rows", [True, False])
+def test_curves_reach_from_end_to_end(data, with_rows):
+    X, y = data
+    model = Regressor(**RUN).fit(X[:, :1], y)
+    display = drawn(show(model, X[:, :1], y if with_rows else None))
+    assert_allclose(display.ax_.get_xlim(), display.grid[0][[0, -1]])
+    assert_allclose(display.gate_ax_.get_xlim(), display.grid[0][[0, -1]])
+
+
+def test_long_numbers_below_an_axis_do_not_meet(data):
+    X, y = data
+    X = 1e12 + 1e9 * X[:, :1]
+    display = drawn(show(Regressor(**RUN).fit(X, y), X, y))
+    boxes = [label.get_window_extent() for label in display.ax_.get_xticklabels()]
+    low, high = display.ax_.get_window_extent().intervalx
+    inside = [box for box in boxes if low <= (box.x0 + box.x1) / 2 <= high]
+    assert len(inside) > 2
+    assert all(one.x1 < two.x0 for one, two in zip(inside, inside[1:], strict=False))

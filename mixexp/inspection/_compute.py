@@ -22,7 +22,7 @@ from mixexp.inspection._inputs import (
     table_names,
 )
 from mixexp.inspection._levels import Level
-from mixexp.inspection._regions import held_values, most_probable, region_grid
+from mixexp.inspection._regions import held_values, region_grid
 
 __all__ = ["expert_regions"]
 
@@ -83,7 +83,7 @@ def expert_regions(
         "weights": weights.reshape(*(len(axis) for axis in reversed(grid)), weights.shape[1]),
         "feature_names": [f"feature {j}" if names is None else names[j] for j in varied],
         "points": np.column_stack([columns[j] for j in varied]),
-        "point_experts": most_probable(regions.weights(given)),
+        "point_experts": regions.most_probable(given),
         "region_names": regions.names,
     }
     if len(varied) == 2:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -29,8 +28,10 @@ def answers_on_grid(
 ) -> tuple[Grid, dict[str, np.ndarray]]:
     """Return the grid over some columns, and what `ask` answers there.
 
-    Axes go a little beyond the rows. Those along which there is no answer then, because `ask`
-    raises ValueError or has NaN, end with them.
+    1. Go a little beyond the rows at both ends of every axis.
+    2. Where there is no answer at some point, because `ask` raises ValueError or has NaN: find
+       the ends beyond which there is one, trying each end alone.
+    3. Go beyond the rows at these ends only; where that leaves points without an answer, nowhere.
 
     Parameters
     ----------
@@ -41,22 +42,43 @@ def answers_on_grid(
     ask : callable
         Takes a grid; gives arrays, of which NaN stands for "not defined".
     """
-    last = (0.0,) * len(columns)
-    for margins in product((MARGIN, 0.0), repeat=len(columns)):
-        grid = tuple(
-            axis_values(column, resolution, margin)
-            for column, margin in zip(columns, margins, strict=True)
-        )
-        try:
-            with np.errstate(invalid="ignore", divide="ignore"):
-                found = ask(grid)
-        except ValueError:
-            if margins == last:
-                raise
-            continue
-        if not any(np.isnan(values).any() for values in found.values()):
-            break
-    return grid, found
+    sides = range(2 * len(columns))
+    grid, found = _asked(columns, resolution, ask, sides)
+    if found is not None:
+        return grid, found
+    open_sides = [s for s in sides if _asked(columns, resolution, ask, [s])[1] is not None]
+    grid, found = _asked(columns, resolution, ask, open_sides)
+    if found is not None:
+        return grid, found
+    grid = _grid(columns, resolution, [])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return grid, ask(grid)
+
+
+def _grid(columns: Sequence[np.ndarray], resolution: int, sides: Sequence[int]) -> Grid:
+    """Return a grid with a margin at some sides: 0 and 1 are the ends of the first axis."""
+    margins = [MARGIN if side in sides else 0.0 for side in range(2 * len(columns))]
+    return tuple(
+        axis_values(column, resolution, (margins[2 * j], margins[2 * j + 1]))
+        for j, column in enumerate(columns)
+    )
+
+
+def _asked(
+    columns: Sequence[np.ndarray],
+    resolution: int,
+    ask: Callable[[Grid], dict[str, np.ndarray]],
+    sides: Sequence[int],
+) -> tuple[Grid, dict[str, np.ndarray] | None]:
+    """Return a grid with a margin at some sides, and the answers: None if one is missing."""
+    grid = _grid(columns, resolution, sides)
+    try:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = ask(grid)
+    except ValueError:
+        return grid, None
+    missing = any(np.isnan(values).any() for values in found.values())
+    return grid, None if missing else found
 
 
 def where_defined(rows: Any, ask: Callable[[Any], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

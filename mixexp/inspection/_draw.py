@@ -26,12 +26,20 @@ __all__ = [
     "draw_surface",
     "expert_colors",
     "label_axes",
+    "own_axes",
+    "point_colors",
 ]
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 
 #: Shares of the height of the given axes that the gate curves and the gap below them take.
 GATE_SHARE, GATE_GAP = 0.24, 0.04
+
+#: Colour of rows that the noise explains best.
+NOISE = "0.45"
+
+#: Intervals of a horizontal axis of a figure of its own: with more, long numbers meet.
+INTERVALS = 6
 
 #: Rows that are drawn at full size.
 FEW_ROWS = 500
@@ -61,6 +69,22 @@ def expert_colors(colors: Any, n_experts: int, owner: str) -> np.ndarray:
             "each expert."
         )
     return np.array([to_rgb(chosen[k % len(chosen)]) for k in range(n_experts)])
+
+
+def point_colors(colors: np.ndarray, experts: np.ndarray) -> np.ndarray:
+    """Return the colour of every row (n, 3), that of its expert; -1 is the noise."""
+    from matplotlib.colors import to_rgb
+
+    return np.vstack([colors, to_rgb(NOISE)])[experts]
+
+
+def own_axes() -> Any:
+    """Return axes of a new figure, with room between the numbers below them."""
+    import matplotlib.pyplot as plt
+
+    _, ax = plt.subplots(layout="constrained")
+    ax.locator_params(axis="x", nbins=INTERVALS)
+    return ax
 
 
 class LowerPart:
@@ -209,6 +233,7 @@ def draw_gate_curves(
         lines += gate_ax.plot(axis, weights[:, k], **options)
     gate_ax.set(ylim=(-0.06, 1.06), yticks=[0, 1], ylabel="gate")
     gate_ax.tick_params(labelbottom=False)
+    gate_ax.margins(x=0)  # of two axes that share x the last one to draw decides
     return gate_ax, lines
 
 
@@ -220,15 +245,18 @@ def draw_legend(
     classes: np.ndarray | None,
     pooled_line: Any,
     *,
+    noise: bool,
     n_points: int,
     kwargs: dict | None,
 ) -> Any:
-    """Name the experts or nodes that occur, the classes' markers, and the line of the mixture."""
+    """Name the experts or nodes that occur, the noise, the classes' markers, and the mixture."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     labels = {k: f"expert {k}" if names is None else names[k] for k in shown}
     handles: list[Any] = [Patch(color=tuple(colors[k]), label=labels[k]) for k in shown]
+    if noise:
+        handles.append(Patch(color=NOISE, label="noise"))
     if pooled_line is not None:
         handles.append(pooled_line)
     for index, label in enumerate([] if classes is None else np.unique(classes)):
@@ -239,12 +267,15 @@ def draw_legend(
         options.update(loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0.0)
     else:
         options.update(loc="best" if n_points <= MANY_ROWS else "upper right", framealpha=0.9)
-    return ax.legend(**{"handles": handles, **options, **(kwargs or {})})
+    legend = ax.legend(**{"handles": handles, **options, **(kwargs or {})})
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a class may be named "$_$"
+    return legend
 
 
 def label_axes(ax: Any, xlabel: str, ylabel: str) -> None:
     """Label axes that have no label yet."""
     if not ax.get_xlabel():
-        ax.set_xlabel(xlabel)
+        ax.set_xlabel(xlabel, parse_math=False)
     if not ax.get_ylabel():
-        ax.set_ylabel(ylabel)
+        ax.set_ylabel(ylabel, parse_math=False)

@@ -35,7 +35,8 @@ class ExpertRegionsDisplay:
     points : ndarray of shape (n_samples, 1) or (n_samples, 2), default=None
         The rows' values of the features.
     point_experts : ndarray of int of shape (n_samples,), default=None
-        The expert that colours each row; to be given with `points`.
+        The expert that colours each row, -1 for the noise, which is grey; to be given with
+        `points`.
     point_classes : ndarray of shape (n_samples,), default=None
         Two features: class labels, each with a marker of its own.
     point_values : ndarray of shape (n_samples,), default=None
@@ -152,11 +153,9 @@ class ExpertRegionsDisplay:
         -------
         self
         """
-        import matplotlib.pyplot as plt
-
         rgb = draw.expert_colors(colors, self.weights.shape[-1], type(self).__name__)
         if ax is None:
-            _, ax = plt.subplots(layout="constrained")
+            ax = draw.own_axes()
         regions = len(self.grid) == 2
         heights = self._heights()
         point_experts = None if heights is None else self.point_experts
@@ -175,6 +174,7 @@ class ExpertRegionsDisplay:
             self.region_names,
             self.point_classes if regions else None,
             None if regions else self.pooled_line_,
+            noise=point_experts is not None and bool(np.any(point_experts < 0)),
             n_points=0 if heights is None else len(heights),
             kwargs=legend_kwargs,
         )
@@ -219,7 +219,7 @@ class ExpertRegionsDisplay:
         # Rows of a class or not, at 1 or 0, would hide each other as points.
         rug = not regions and bool(np.all(np.isin(heights, (0, 1))))
         classes = self.point_classes if regions else None
-        x, colors = self.points[:, 0], rgb[self.point_experts]
+        x, colors = self.points[:, 0], draw.point_colors(rgb, self.point_experts)
         self.scatter_ = draw.draw_points(ax, x, heights, colors, classes, scatter_kwargs, rug=rug)
 
     @classmethod
@@ -250,9 +250,10 @@ class ExpertRegionsDisplay:
             them unless that leaves the domain of a step, such as a logarithm.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
             Targets of the rows. With them, a row has the colour of the expert that is most
-            probable given x and y, P(z | x, y); without, of the one most probable given x. With
-            two features, classes get markers of their own. With one feature, rows without
-            target are not drawn, and for classes rows lie at 1 or 0: of the class, or not.
+            probable given x and y, P(z | x, y), and is grey where that is the noise; without, of
+            the one most probable given x. With two features, classes get markers of their own.
+            With one feature, rows without target are not drawn, and for classes rows lie at 1 or
+            0: of the class, or not.
         features : int, str, or sequence of one or two of these, default=None
             Indices or column names of the features that vary. None is the first two columns of
             numbers, or the only one.

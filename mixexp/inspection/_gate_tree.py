@@ -87,6 +87,7 @@ def gate_tree(
         usage = weights.mean(axis=0)
     _grow(nodes, mixture, Place((), "", -1, usage), -1, "", rows, weights, words)
     if len(usage) > len(mixture.experts_):
+        nodes.shares[0] += float(usage[-1])
         nodes.add(0, "noise", "", float(usage[-1]), -1)
     return {
         "parents": np.array(nodes.parents),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mixexp.inspection._gate_tree import dotted
+from mixexp.inspection._regions import most_probable
 
 __all__ = ["Level"]
 
@@ -49,6 +50,12 @@ class Level:
         """Return the weights (n, n_regions) of regions; a column for the noise is left out."""
         summed: np.ndarray = weights[:, : len(self.members)] @ self.members
         return summed
+
+    def most_probable(self, weights: np.ndarray) -> np.ndarray:
+        """Return the most probable region of every row (n,), -1 for the noise."""
+        noise = weights[:, len(self.members) :]
+        found = most_probable(np.hstack([self.weights(weights), noise]))
+        return np.where(found < self.members.shape[1], found, -1)
 
     def values(self, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Return the regions' predictions: those of their experts, by weight within the region.

@@ -37,7 +37,7 @@ PALETTE = (
     "#332288",
 )
 
-#: Share of an axis that is added at both ends, so that no row lies on the frame.
+#: Share of a feature's range that is added at both ends, so that no row lies on the frame.
 MARGIN = 0.05
 
 #: Share of an expert's colour in its region, the rest being white: where all experts are equally
@@ -49,16 +49,18 @@ LIGHTEST, DARKEST = 0.08, 0.5
 SEEN = 0.02
 
 
-def axis_values(column: np.ndarray, resolution: int, margin: float = MARGIN) -> np.ndarray:
+def axis_values(
+    column: np.ndarray, resolution: int, margins: tuple[float, float] = (MARGIN, MARGIN)
+) -> np.ndarray:
     """Return evenly spaced values from a little below the smallest value to above the largest.
 
     Parameters
     ----------
     column : ndarray of shape (n,)
     resolution : int
-    margin : float
-        Share of the axis that is added at both ends. A constant column gets an axis around its
-        value in any case.
+    margins : tuple of float
+        Shares of the range that are added below and above. A constant column gets an axis around
+        its value in any case.
 
     Returns
     -------
@@ -68,10 +70,10 @@ def axis_values(column: np.ndarray, resolution: int, margin: float = MARGIN) -> 
     low, high = float(column.min()), float(column.max())
     largest = max(abs(low), abs(high))
     if high - low > 1e-12 * largest:
-        pad = margin * (high - low)
+        below, above = ((high - low) * margin for margin in margins)
     else:
-        pad = 0.5 * largest if largest > 0 else 0.5
-    return np.linspace(low - pad, high + pad, resolution)
+        below = above = 0.5 * largest if largest > 0 else 0.5
+    return np.linspace(low - below, high + above, resolution)
 
 
 def region_grid(axes: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -191,8 +193,8 @@ def shown_experts(
     ----------
     weights : ndarray of shape (..., n_experts)
         Weights on the grid; NaN where there are none.
-    point_experts : ndarray of shape (n,) or None
-        Experts that colour the rows.
+    point_experts : ndarray of int of shape (n,) or None
+        Experts that colour the rows; negative for the noise, which is no expert.
     regions : bool
         Whether the picture shows regions, where an expert occurs if it is somewhere the most
         probable one, or curves, where it occurs if its weight is somewhere not negligible.
@@ -209,7 +211,7 @@ def shown_experts(
     else:
         occurs = weights.max(axis=0) > _seen(n_experts)
     if point_experts is not None:
-        occurs |= np.bincount(point_experts, minlength=n_experts) > 0
+        occurs |= np.bincount(point_experts[point_experts >= 0], minlength=n_experts) > 0
     return np.flatnonzero(occurs)
 
 
