@@ -33,7 +33,7 @@ __all__ = [
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 
 #: Shares of the height of the given axes that the gate curves and the gap below them take.
-GATE_SHARE, GATE_GAP = 0.24, 0.04
+GATE_SHARE, GATE_GAP = 0.24, 0.06
 
 #: Colour of rows that the noise explains best.
 NOISE = "0.45"
