@@ -21,7 +21,7 @@ from sklearn.preprocessing import (
 from mixexp import MixtureOfExpertsClassifier as Classifier
 from mixexp import MixtureOfExpertsRegressor as Regressor
 from mixexp.inspection import ExpertRegionsDisplay
-from mixexp.inspection._domain import answers_on_grid, finite_rows, where_defined
+from mixexp.inspection._domain import evaluate_on_grid, finite_rows, where_defined
 from mixexp.inspection._regions import MARGIN, axis_values, shade, shown_experts, visible_range
 
 show = ExpertRegionsDisplay.from_estimator
@@ -187,7 +187,7 @@ def test_margins_stay_in_a_pipeline_that_is_defined_everywhere(data):
 # ---------------------------------------------------------------- functions of arrays
 
 
-def test_answers_on_grid_takes_the_widest_axes_that_have_answers():
+def test_evaluate_on_grid_takes_the_widest_axes_that_have_answers():
     columns = [np.array([0.0, 1.0]), np.array([2.0, 4.0])]
     asked = []
 
@@ -195,21 +195,21 @@ def test_answers_on_grid_takes_the_widest_axes_that_have_answers():
         asked.append([axis[0] for axis in grid])
         return {"values": np.sqrt(np.array([grid[0][0], 1.0]))}
 
-    grid, found = answers_on_grid(columns, 3, ask)
+    grid, found = evaluate_on_grid(columns, 3, ask)
     assert_allclose(grid[0], [0.0, 0.525, 1.05])
     assert_allclose(grid[1], [1.9, 3.0, 4.1])
     assert_array_equal(found["values"], [0.0, 1.0])
     assert len(asked) == 6  # all ends, each alone, the three that are left
 
 
-def test_answers_on_grid_ends_with_the_rows_where_two_ends_are_defined_alone_only():
+def test_evaluate_on_grid_ends_with_the_rows_where_two_ends_are_defined_alone_only():
     columns = [np.array([0.0, 1.0]), np.array([0.0, 1.0])]
 
     def ask(grid):
         widest = np.ptp(grid[0]) * np.ptp(grid[1])
         return {"values": np.array([np.nan if widest > 1.06 else widest])}
 
-    grid, found = answers_on_grid(columns, 3, ask)
+    grid, found = evaluate_on_grid(columns, 3, ask)
     assert_array_equal(grid, [[0.0, 0.5, 1.0]] * 2)
     assert_array_equal(found["values"], [1.0])
 

@@ -1,4 +1,4 @@
-"""From a fitted mixture and rows to the arrays of a picture of expert regions."""
+"""Compute the arrays of an ExpertRegionsDisplay from a fitted mixture and rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_consistent_length
 
-from mixexp.inspection._domain import Grid, answers_on_grid, transformed, where_defined
+from mixexp.inspection._domain import Grid, evaluate_on_grid, transformed, where_defined
 from mixexp.inspection._inputs import (
     check_features,
     check_resolution,
@@ -42,11 +42,12 @@ def expert_regions(
     """Return the parameters of an ExpertRegionsDisplay.
 
     1. Find the mixture; check X and the other parameters.
-    2. Ask the mixture about the rows.
-    3. Ask it about a grid: rows of the kind of X in which one or two features vary.
-    4. Put the experts below each node of a level together.
+    2. Evaluate the mixture on the rows.
+    3. Evaluate it on a grid: a table like X in which only one or two features vary.
+    4. Merge the experts below each node of the chosen level.
 
-    Parameters are those of `ExpertRegionsDisplay.from_estimator`; `owner` is named in errors.
+    The parameters are documented in `ExpertRegionsDisplay.from_estimator`; error messages begin
+    with `owner`.
     """
     before, mixture = find_mixture(estimator, owner)
     resolution = check_resolution(grid_resolution, owner)
@@ -67,23 +68,23 @@ def expert_regions(
         check_consistent_length(X, y)
 
     data = transformed(before, X)
-    given = mixture.route(data) if y is None else mixture.responsibilities(data, y)
+    row_weights = mixture.route(data) if y is None else mixture.responsibilities(data, y)
     regions = Level.of(mixture, level, data, len(mixture.experts_))
     curves = {} if len(varied) == 2 else _curves(mixture, data, y, target, owner)
 
-    def answers(grid: Grid) -> dict[str, np.ndarray]:
+    def evaluate(grid: Grid) -> dict[str, np.ndarray]:
         coordinates = dict(zip(varied, region_grid(grid), strict=True))
         rows = transformed(before, fill_table(X, columns, row, coordinates))
-        return where_defined(rows, lambda rows: _answers(mixture, rows, curves.get("output")))
+        return where_defined(rows, lambda rows: _evaluate(mixture, rows, curves.get("output")))
 
-    grid, found = answers_on_grid([columns[j] for j in varied], resolution, answers)
-    weights = regions.weights(found["weights"])
+    grid, values = evaluate_on_grid([columns[j] for j in varied], resolution, evaluate)
+    weights = regions.weights(values["weights"])
     arrays = {
         "grid": grid,
         "weights": weights.reshape(*(len(axis) for axis in reversed(grid)), weights.shape[1]),
         "feature_names": [f"feature {j}" if names is None else names[j] for j in varied],
         "points": np.column_stack([columns[j] for j in varied]),
-        "point_experts": regions.most_probable(given),
+        "point_experts": regions.most_probable(row_weights),
         "region_names": regions.names,
     }
     if len(varied) == 2:
@@ -92,16 +93,16 @@ def expert_regions(
     return {
         **arrays,
         "point_values": curves["point_values"],
-        "expert_values": regions.values(found["experts"], found["weights"]),
-        "pooled_values": found["pooled"],
+        "expert_values": regions.values(values["experts"], values["weights"]),
+        "pooled_values": values["pooled"],
         "value_name": curves["value_name"],
     }
 
 
-def _answers(mixture: Any, rows: Any, output: int | None) -> dict[str, np.ndarray]:
-    """Return weights of the experts, and of an output or class their and the mixture's predictions.
+def _evaluate(mixture: Any, rows: Any, output: int | None) -> dict[str, np.ndarray]:
+    """Return expert weights (n, n_experts) and, for one output or class, the predictions.
 
-    Weights and experts' predictions are (n, n_experts), those of the mixture (n,).
+    The experts' predictions are (n, n_experts), the mixture's (n,).
     """
     weights = np.asarray(mixture.route(rows))
     if output is None:
@@ -116,7 +117,7 @@ def _answers(mixture: Any, rows: Any, output: int | None) -> dict[str, np.ndarra
 
 
 def _curves(mixture: Any, data: Any, y: Any, target: Any, owner: str) -> dict[str, Any]:
-    """Return which output or class is drawn over one feature, its name, and the rows' heights."""
+    """Return the index and name of the output or class to draw, and the rows' values of it."""
     if is_classifier(mixture):
         output = _class_position(target, list(mixture.classes_), owner)
         label = mixture.classes_[output]
@@ -136,7 +137,7 @@ def _curves(mixture: Any, data: Any, y: Any, target: Any, owner: str) -> dict[st
 
 
 def _class_position(target: Any, classes: list[Any], owner: str) -> int:
-    """Return the position of the class whose probability is drawn."""
+    """Return the index of the class whose probability is drawn."""
     if target is None and len(classes) == 2:
         return 1
     if target not in classes:
@@ -162,7 +163,7 @@ def _output_position(target: Any, n_outputs: int, owner: str) -> int:
 
 
 def _output_name(y: Any, output: int, n_outputs: int) -> str:
-    """Return the name of an output: that of a column or series where y has one."""
+    """Return the name of an output, taken from y if it is a frame or a series."""
     columns = getattr(y, "columns", None)
     if columns is not None:
         return str(columns[output])

@@ -1,4 +1,4 @@
-"""Grids end where an estimator is defined: a logarithm in front of a mixture knows no -1."""
+"""Evaluate an estimator on a grid without leaving the domain of its transformers."""
 
 from __future__ import annotations
 
@@ -10,28 +10,30 @@ from scipy.sparse import issparse
 
 from mixexp.inspection._regions import MARGIN, axis_values
 
-__all__ = ["Grid", "answers_on_grid", "transformed", "where_defined"]
+__all__ = ["Grid", "evaluate_on_grid", "transformed", "where_defined"]
 
 #: Values of the features along the axes of a picture.
 Grid = tuple[np.ndarray, ...]
 
 
 def transformed(steps: Sequence[Any], rows: Any) -> Any:
-    """Return rows as the fitted transformers before a mixture hand them to it."""
+    """Return rows after all fitted transformers before the mixture."""
     for step in steps:
         rows = step.transform(rows)
     return rows
 
 
-def answers_on_grid(
-    columns: Sequence[np.ndarray], resolution: int, ask: Callable[[Grid], dict[str, np.ndarray]]
+def evaluate_on_grid(
+    columns: Sequence[np.ndarray],
+    resolution: int,
+    evaluate: Callable[[Grid], dict[str, np.ndarray]],
 ) -> tuple[Grid, dict[str, np.ndarray]]:
-    """Return the grid over some columns, and what `ask` answers there.
+    """Return a grid over some columns and the values of a function on it.
 
-    1. Go a little beyond the rows at both ends of every axis.
-    2. Where there is no answer at some point, because `ask` raises ValueError or has NaN: find
-       the ends beyond which there is one, trying each end alone.
-    3. Go beyond the rows at these ends only; where that leaves points without an answer, nowhere.
+    1. Add a margin at both ends of every axis.
+    2. If the function fails with ValueError or returns NaN there, as a logarithm does left of 0,
+       try a margin at each end alone and keep those that work.
+    3. If they do not work together either, use no margin at all.
 
     Parameters
     ----------
@@ -39,24 +41,26 @@ def answers_on_grid(
         Of the features that vary.
     resolution : int
         Points along each axis.
-    ask : callable
-        Takes a grid; gives arrays, of which NaN stands for "not defined".
+    evaluate : callable
+        Takes a grid and returns a dict of arrays, with NaN where a point is outside the domain.
     """
     sides = range(2 * len(columns))
-    grid, found = _asked(columns, resolution, ask, sides)
-    if found is not None:
-        return grid, found
-    open_sides = [s for s in sides if _asked(columns, resolution, ask, [s])[1] is not None]
-    grid, found = _asked(columns, resolution, ask, open_sides)
-    if found is not None:
-        return grid, found
+    grid, values = _try_margins(columns, resolution, evaluate, sides)
+    if values is not None:
+        return grid, values
+    open_sides = [
+        s for s in sides if _try_margins(columns, resolution, evaluate, [s])[1] is not None
+    ]
+    grid, values = _try_margins(columns, resolution, evaluate, open_sides)
+    if values is not None:
+        return grid, values
     grid = _grid(columns, resolution, [])
     with np.errstate(invalid="ignore", divide="ignore"):
-        return grid, ask(grid)
+        return grid, evaluate(grid)
 
 
 def _grid(columns: Sequence[np.ndarray], resolution: int, sides: Sequence[int]) -> Grid:
-    """Return a grid with a margin at some sides: 0 and 1 are the ends of the first axis."""
+    """Return a grid with margins at some sides; 0 and 1 are the two ends of the first axis."""
     margins = [MARGIN if side in sides else 0.0 for side in range(2 * len(columns))]
     return tuple(
         axis_values(column, resolution, (margins[2 * j], margins[2 * j + 1]))
@@ -64,44 +68,46 @@ def _grid(columns: Sequence[np.ndarray], resolution: int, sides: Sequence[int]) 
     )
 
 
-def _asked(
+def _try_margins(
     columns: Sequence[np.ndarray],
     resolution: int,
-    ask: Callable[[Grid], dict[str, np.ndarray]],
+    evaluate: Callable[[Grid], dict[str, np.ndarray]],
     sides: Sequence[int],
 ) -> tuple[Grid, dict[str, np.ndarray] | None]:
-    """Return a grid with a margin at some sides, and the answers: None if one is missing."""
+    """Return a grid with a margin at some sides, and the values on it, or None if any is NaN."""
     grid = _grid(columns, resolution, sides)
     try:
         with np.errstate(invalid="ignore", divide="ignore"):
-            found = ask(grid)
+            values = evaluate(grid)
     except ValueError:
         return grid, None
-    missing = any(np.isnan(values).any() for values in found.values())
-    return grid, None if missing else found
+    missing = any(np.isnan(array).any() for array in values.values())
+    return grid, None if missing else values
 
 
-def where_defined(rows: Any, ask: Callable[[Any], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Return what `ask` answers for rows, NaN for rows that hold NaN or infinite numbers.
+def where_defined(
+    rows: Any, evaluate: Callable[[Any], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Return the values of a function of rows, with NaN for rows that are not finite.
 
-    Where that is all of them, `ask` gets them all the same, to say what is wrong with them.
+    If no row is finite, the function is called with all of them, so that its own error is raised.
     """
     defined = finite_rows(rows)
     if defined.all() or not defined.any():
-        return ask(rows)
+        return evaluate(rows)
     ids = np.flatnonzero(defined)
-    found = ask(rows.iloc[ids] if hasattr(rows, "iloc") else rows[ids])
-    answers = {}
-    for name, values in found.items():
-        answers[name] = np.full((len(defined), *values.shape[1:]), np.nan)
-        answers[name][ids] = values
-    return answers
+    values = evaluate(rows.iloc[ids] if hasattr(rows, "iloc") else rows[ids])
+    filled = {}
+    for name, array in values.items():
+        filled[name] = np.full((len(defined), *array.shape[1:]), np.nan)
+        filled[name][ids] = array
+    return filled
 
 
 def finite_rows(rows: Any) -> np.ndarray:
-    """Return which rows of an array, matrix or frame hold finite numbers only, (n,).
+    """Return a mask (n,) of the rows of an array, matrix or frame that are finite.
 
-    Columns of a frame that do not hold numbers count as finite.
+    Non-numeric columns of a frame count as finite.
     """
     if issparse(rows):
         finite = rows.copy()
