@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from scipy.special import entr
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import MetadataRouter
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -24,6 +24,7 @@ from mixexp._estimators import outcome
 from mixexp._estimators.assembly import FitArguments, assemble, metadata_router
 from mixexp._estimators.model import Model, pool_of
 from mixexp._estimators.nesting import fit_nested, is_nested
+from mixexp._estimators.parameters import check_nested
 from mixexp._estimators.parts import takes_all_missing, takes_all_sparse
 from mixexp._rows.inputs import (
     check_constant_in_groups,
@@ -147,7 +148,15 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            Where there is no such parameter: ``gate__alpha`` needs ``gate=SoftmaxGate()``, as
+            None has no parameters.
         """
+        values, owner = self.get_params(deep=False), type(self).__name__
+        check_nested(params, values, owner, classifier=is_classifier(self))
         if isinstance(params.get("expert", self.expert), list | tuple):
             own = {key: params.pop(key) for key in list(params) if key.startswith("expert__")}
             super().set_params(**params)

@@ -18,6 +18,9 @@ __all__ = ["NodeSums", "TreeGate"]
 #: A node or leaf: the number of the child taken at each level, from the root.
 Path = tuple[int, ...]
 
+#: Attributes that are dicts by path, which formats such as that of skops cannot hold.
+BY_PATH = ("gates", "nodes_")
+
 
 class TreeGate:
     """g_leaf(x) = Π over the nodes on its path of the node's gate probability.
@@ -75,6 +78,18 @@ class TreeGate:
         """Return the tree with `change(part, ...)` in place of each node's part."""
         pairs = zip(self.nodes_.items(), *others, strict=True)
         return self._with({path: change(part, *other) for (path, part), *other in pairs})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state to save: pairs in place of dicts by path, and no plan."""
+        state = dict(super().__getstate__())  # type: ignore[call-overload]
+        state.pop("_known_plan", None)
+        by_path = {name: state.pop(name) for name in BY_PATH if isinstance(state.get(name), dict)}
+        return {**state, "_pairs": {name: list(d.items()) for name, d in by_path.items()}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a saved state."""
+        vars(self).update({name: value for name, value in state.items() if name != "_pairs"})
+        vars(self).update({name: dict(pairs) for name, pairs in state["_pairs"].items()})
 
     @property
     def monotone(self) -> bool:

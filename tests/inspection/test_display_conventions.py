@@ -149,7 +149,7 @@ BAD = {
     "no names": ({"features": "width"}, ValueError, "'width', but X has no column names"),
     "three": ({"features": (0, 1, 2)}, ValueError, r"features=\(0, 1, 2\) is not one or two"),
     "none": ({"features": ()}, ValueError, r"features=\(\) is not one or two"),
-    "no list": ({"features": None}, ValueError, "features=None is not one or two"),
+    "no list": ({"features": 1.5}, ValueError, "features=1.5 is not one or two"),
     "twice": ({"features": (1, 1)}, ValueError, "same feature twice"),
     "twice by sign": ({"features": (1, -2)}, ValueError, "same feature twice"),
     "resolution 1": ({"grid_resolution": 1}, ValueError, "grid_resolution=1 .* at least 2"),
@@ -221,7 +221,7 @@ def test_bad_names_and_rows_of_frames(mixed):
     with pytest.raises(ValueError, match="column 'wood' of X does not hold numbers"):
         show(pipeline, table, features=("wood", "width"))
     with pytest.raises(ValueError, match="column 0 of X does not hold numbers"):
-        show(pipeline, table)
+        show(pipeline, table, features=(0, 1))
     with pytest.raises(ValueError, match="at has 'fir' for wood, which no row of X has"):
         show(pipeline, table, features="width", at=["fir", 0.0, 0.0])
     with pytest.raises(ValueError, match=r"at has values for .*'length'"):
