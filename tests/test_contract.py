@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from _thin import thinned
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.cluster import Birch, KMeans
@@ -61,9 +62,16 @@ ALL_STARTS = {
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("kind", [MixtureOfExpertsRegressor, MixtureOfExpertsClassifier])
-@pytest.mark.parametrize("start", ALL_STARTS)
-@pytest.mark.parametrize("gate", ALL_GATES)
+@pytest.mark.parametrize(
+    "gate, start, kind",
+    thinned(
+        ALL_GATES,
+        ALL_STARTS,
+        [MixtureOfExpertsRegressor, MixtureOfExpertsClassifier],
+        every=4,
+        always=["mixed"],
+    ),
+)
 def test_contract(gate, start, kind):
     classes = kind is MixtureOfExpertsClassifier
     X, y, _ = data(classes)

@@ -43,7 +43,10 @@ def recomputed_bound(model, X, y, weight):
 
 
 @unconverged
-@pytest.mark.parametrize("first", range(0, 200, 20))
+@pytest.mark.parametrize(
+    "first",
+    [pytest.param(i, marks=pytest.mark.slow if i >= 100 else ()) for i in range(0, 200, 20)],
+)
 def test_bounds_never_fall(first):
     for seed in range(first, first + 20):
         model, X, y, weight = random_problem(seed)

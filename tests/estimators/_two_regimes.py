@@ -68,28 +68,24 @@ def assert_same_fit(one, other, X, X_other=None, rtol=1e-6, atol=1e-7):
     assert_allclose(one.usage_, other.usage_, rtol=rtol, atol=atol)
 
 
+# What is fitted expert by expert is costly: two fits are the same after a few iterations or never.
+FEW = {"n_init": 2, "max_iter": 8, "random_state": 0}
+
 REGRESSORS = {
     "default": MixtureOfExpertsRegressor(n_experts=2, n_init=3, random_state=0),
     "ridge": MixtureOfExpertsRegressor(Ridge(0.5), 2, n_init=3, random_state=0),
     "linear": MixtureOfExpertsRegressor(LinearRegression(), 2, n_init=3, random_state=0),
-    "tree": MixtureOfExpertsRegressor(
-        DecisionTreeRegressor(max_depth=2), 2, cross_fit=2, n_init=2, random_state=0
-    ),
+    "tree": MixtureOfExpertsRegressor(DecisionTreeRegressor(max_depth=2), 2, cross_fit=2, **FEW),
     "pipeline": MixtureOfExpertsRegressor(
-        make_pipeline(StandardScaler(with_mean=False), Ridge(0.5)), 2, n_init=2, random_state=0
+        make_pipeline(StandardScaler(with_mean=False), Ridge(0.5)), 2, **FEW
     ),
 }
 CLASSIFIERS = {
     "default": MixtureOfExpertsClassifier(n_experts=2, n_init=3, random_state=0),
     "logistic": MixtureOfExpertsClassifier(LogisticRegression(), 2, n_init=3, random_state=0),
-    "tree": MixtureOfExpertsClassifier(
-        DecisionTreeClassifier(max_depth=2), 2, cross_fit=2, n_init=2, random_state=0
-    ),
+    "tree": MixtureOfExpertsClassifier(DecisionTreeClassifier(max_depth=2), 2, cross_fit=2, **FEW),
     "pipeline": MixtureOfExpertsClassifier(
-        make_pipeline(StandardScaler(with_mean=False), LogisticRegression(tol=1e-8)),
-        2,
-        n_init=2,
-        random_state=0,
+        make_pipeline(StandardScaler(with_mean=False), LogisticRegression(tol=1e-8)), 2, **FEW
     ),
 }
 MODELS = {f"{kind}-regressor": model for kind, model in REGRESSORS.items()} | {

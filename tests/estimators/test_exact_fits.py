@@ -116,11 +116,13 @@ def test_constant_gate_is_a_mixture_of_regressions(alpha, weighted, n_outputs):
     X, y = two_lines(n_outputs=n_outputs)
     weight = np.random.default_rng(1).uniform(0.5, 2, len(y)) if weighted else np.ones(len(y))
     start = soft_start(len(y))
-    resp = start
+    resp, last = start, None
     for _ in range(1000):
         parameters = slow_m_step(X, y, resp, weight, alpha)
         log_joint = slow_e_step(X, y, *parameters)
-        resp = np.exp(log_joint - logsumexp(log_joint, axis=1, keepdims=True))
+        last, resp = resp, np.exp(log_joint - logsumexp(log_joint, axis=1, keepdims=True))
+        if np.abs(resp - last).max() < 1e-12:
+            break
     share, coefs, scales = parameters
 
     expert = Ridge(alpha) if alpha else LinearRegression()

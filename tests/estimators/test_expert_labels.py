@@ -143,8 +143,9 @@ def test_a_few_labels_rescue_a_start_that_fails(seed):
 
 
 @pytest.mark.parametrize("gate", [None, HierarchicalGate((2, 2))])
-def test_experts_have_the_numbers_of_the_labels(gate):
-    for seed in range(4):
+@pytest.mark.parametrize("seeds", [[0], pytest.param([1, 2, 3], marks=pytest.mark.slow)])
+def test_experts_have_the_numbers_of_the_labels(gate, seeds):
+    for seed in seeds:
         X, y, region = problem(seed)
         model = MixtureOfExpertsRegressor(n_experts=4, gate=gate, random_state=seed)
         model.fit(X, y, expert_labels=some(region, 0.1, seed))

@@ -146,7 +146,7 @@ def test_seeds_of_experts_follow_that_of_the_mixture():
     expert = DecisionTreeRegressor(max_depth=2, max_features=1)
     fits = [
         MixtureOfExpertsRegressor(
-            expert, 2, init=(X[:, 0] > 0).astype(int), random_state=seed, max_iter=500
+            expert, 2, init=(X[:, 0] > 0).astype(int), random_state=seed, max_iter=10
         ).fit(X, y)
         for seed in (0, 0, 1)
     ]

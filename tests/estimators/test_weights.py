@@ -79,8 +79,8 @@ def test_a_common_factor_of_weights_changes_nothing_without_penalty(unpenalised)
 @pytest.mark.parametrize(
     "penalised",
     [
-        MixtureOfExpertsRegressor(Ridge(20.0), 2, random_state=0),
-        MixtureOfExpertsClassifier(LogisticRegression(C=0.05), 2, random_state=0),
+        MixtureOfExpertsRegressor(Ridge(20.0), 2, n_init=3, random_state=0),
+        MixtureOfExpertsClassifier(LogisticRegression(C=0.05), 2, n_init=3, random_state=0),
     ],
     ids=str,
 )
@@ -112,7 +112,7 @@ def test_class_weight_is_a_sample_weight(balanced):
     keep = (y > 0) | (np.arange(len(y)) % 4 == 0)
     X, y = X[keep], np.array(["p", "q", "r"])[y[keep]]
     class_weight = "balanced" if balanced else {"p": 3.0, "r": 0.5}
-    model = MixtureOfExpertsClassifier(n_experts=2, random_state=0)
+    model = MixtureOfExpertsClassifier(n_experts=2, random_state=0, n_init=3)
     by_class = clone(model).set_params(class_weight=class_weight).fit(X, y)
     by_row = clone(model).fit(X, y, sample_weight=compute_sample_weight(class_weight, y))
     assert_same_fit(by_class, by_row, X)

