@@ -2,7 +2,7 @@
 
 Every EM iteration is a map over row blocks, a sum, and a small update. A *part* is a gate or a
 bank of K experts. A bank sees rows; a gate sees *units*, which are the rows or, where rows are
-grouped, one row a group. Parts are values: `update` returns a new part and leaves the old one as
+grouped, one row per group. Parts are values: `update` returns a new part and leaves the old one as
 it was, so going back to an earlier state means keeping a reference.
 
 What a part must have is in the protocols below. What it may have is in `CAPABILITIES`: the library

@@ -158,10 +158,10 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         values, owner = self.get_params(deep=False), type(self).__name__
         check_nested(params, values, owner, classifier=is_classifier(self))
         if isinstance(params.get("expert", self.expert), list | tuple):
-            own = {key: params.pop(key) for key in list(params) if key.startswith("expert__")}
+            nested = {key: params.pop(key) for key in list(params) if key.startswith("expert__")}
             super().set_params(**params)
-            if own:
-                inner = {key.partition("__")[2]: value for key, value in own.items()}
+            if nested:
+                inner = {key.partition("__")[2]: value for key, value in nested.items()}
                 self.expert = with_params(self.expert, inner, type(self).__name__)
             return self
         return super().set_params(**params)

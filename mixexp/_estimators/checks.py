@@ -30,7 +30,7 @@ def check_gate_part(part: Any, rows: Rows, n_experts: int, owner: str) -> None:
         shape = getattr(found, "shape", type(found).__name__)
         raise ValueError(
             f"{owner}: log_prob of the gate {name} returned {shape}. It must return an array of "
-            f"shape {wanted}: log g_k(x), one row an expert, one column a row of data."
+            f"shape {wanted}: log g_k(x), one row per expert, one column per row of data."
         )
     refuse_sums(part, np.exp(found).sum(axis=0), owner)
 

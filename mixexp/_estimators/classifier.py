@@ -33,7 +33,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         Template of the experts: any classifier with `predict_proba`, also in a Pipeline or a
         search; or a list of different ones, `n_experts` long; or an `mixexp.experts.ExpertPool`,
         of which each region takes the best. None is logistic regression with a ridge penalty on
-        scaled columns. `LogisticRegression` is fitted by one Newton step an iteration. A
+        scaled columns. `LogisticRegression` is fitted by one Newton step per iteration. A
         classifier without `sample_weight` is fitted on rows drawn by responsibility, with a
         warning.
     n_experts : int, default=4
@@ -114,7 +114,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
     converged_ : bool
         Whether the long run ended before `max_iter`, by `tol`.
     restarts_ : list
-        One record a start: seed, bound, n_iter, events, flags.
+        One record per start: seed, bound, n_iter, events, flags.
     n_features_in_ : int
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)

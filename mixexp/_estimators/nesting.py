@@ -342,9 +342,9 @@ class NestedBank:
 
     def merged(self, columns: np.ndarray) -> np.ndarray:
         """Return numbers (..., leaves) summed over the innermost experts of each expert."""
-        own = [columns[..., experts].sum(axis=-1) for experts in self.groups]
+        summed = [columns[..., experts].sum(axis=-1) for experts in self.groups]
         noise = columns[..., columns.shape[-1] - self.n_noise :]
-        return np.concatenate([np.stack(own, axis=-1), noise], axis=-1)
+        return np.concatenate([np.stack(summed, axis=-1), noise], axis=-1)
 
 
 def _predicted(child: Any, block: Block) -> np.ndarray:

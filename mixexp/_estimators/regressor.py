@@ -113,7 +113,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     converged_ : bool
         Whether the long run ended before `max_iter`, by `tol`.
     restarts_ : list
-        One record a start: seed, bound, n_iter, events, flags.
+        One record per start: seed, bound, n_iter, events, flags.
     n_features_in_ : int
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)

@@ -82,7 +82,7 @@ class Block:
     missing : bool
         Whether X may hold NaN.
     unit : Block or None
-        One row a group, where rows are grouped.
+        One row per group, where rows are grouped.
     firsts : ndarray of int or None
         Where each group starts in the block.
     prepared : PreparedDesigns or None
@@ -137,7 +137,7 @@ class Block:
 
     @property
     def unit(self) -> Block:
-        """The rows that the gate sees: the block itself, or one row a group."""
+        """The rows that the gate sees: the block itself, or one row per group."""
         return self if self._unit is None else self._unit
 
     def fresh(self) -> Block:

@@ -50,7 +50,7 @@ class Training:
 def selected_columns(selection: Any, name: str, source: Any, n_experts: int, owner: str) -> Any:
     """Return positions of the columns that a `*_features` parameter selects; None for all.
 
-    A list of one selection an expert gives a list of positions. `source` is X, or the data frame
+    A list of one selection per expert gives a list of positions. `source` is X, or the data frame
     it came from.
     """
     if selection is None:
@@ -63,10 +63,10 @@ def selected_columns(selection: Any, name: str, source: Any, n_experts: int, own
             f"n_experts={n_experts}. Give {n_experts} selections, or one for all."
         )
     return [
-        _positions(own, f"{name}[{k}]", source, owner)
-        if own is not None
-        else np.arange(source.shape[1])
-        for k, own in enumerate(selection)
+        np.arange(source.shape[1])
+        if columns is None
+        else _positions(columns, f"{name}[{k}]", source, owner)
+        for k, columns in enumerate(selection)
     ]
 
 
@@ -75,11 +75,11 @@ def one_each(selection: Any) -> bool:
     if isinstance(selection, np.ndarray) and selection.ndim == 2:
         return True
     return isinstance(selection, list | tuple) and any(
-        own is None
-        or callable(own)
-        or isinstance(own, list | tuple | slice)
-        or (isinstance(own, np.ndarray) and own.ndim == 1)
-        for own in selection
+        columns is None
+        or callable(columns)
+        or isinstance(columns, list | tuple | slice)
+        or (isinstance(columns, np.ndarray) and columns.ndim == 1)
+        for columns in selection
     )
 
 
@@ -151,7 +151,7 @@ def responsibilities_of(init: Any, n_rows: int, n_experts: int, owner: str) -> n
     if given.shape != wanted:
         raise ValueError(
             f"{owner}: init has shape {given.shape}. Give labels of shape {wanted[:1]}, or "
-            f"responsibilities of shape {wanted}, one column an expert."
+            f"responsibilities of shape {wanted}, one column per expert."
         )
     resp = np.asarray(given, dtype=np.float64)
     if resp.min() < 0 or not np.allclose(resp.sum(axis=1), 1.0, atol=1e-6):
@@ -176,7 +176,7 @@ def offset_rows(offset: Any, X: Any, width: int, owner: str) -> np.ndarray | Non
 def class_offset_rows(offset: Any, X: Any, width: int, owner: str) -> np.ndarray | None:
     """Return an offset of classes as `Rows` holds it, centred: (n_classes, n).
 
-    For two classes one number a row is enough, which is added to the log-odds of the second.
+    For two classes one number per row is enough, which is added to the log-odds of the second.
     """
     given = _checked_offset(offset, X, owner)
     if given is None:
@@ -206,8 +206,8 @@ def _checked_offset(offset: Any, X: Any, owner: str) -> np.ndarray | None:
 def _check_width(given: np.ndarray, width: int, owner: str, what: str) -> None:
     if given.shape[1:] != (width,):
         raise ValueError(
-            f"{owner}: offset has shape {given.shape}. Give one number a row, on the scale of the "
-            f"linear predictor, or {width} of them, one for each {what}."
+            f"{owner}: offset has shape {given.shape}. Give one number per row, on the scale of "
+            f"the linear predictor, or {width} of them, one for each {what}."
         )
 
 

@@ -100,7 +100,7 @@ class Rows:
 
     @property
     def units(self) -> Rows:
-        """What has one responsibility each: the rows themselves, or one row a group."""
+        """What has one responsibility each: the rows themselves, or one row per group."""
         return self if self._units is None else self._units
 
     def blocks(self) -> Iterator[Block]:
@@ -183,8 +183,8 @@ class Rows:
             offset=None if self.offset is None else self.offset[:, ids],
             groups=groups,
             metadata={
-                owner: {name: rows_of(value, ids, self.n_rows) for name, value in own.items()}
-                for owner, own in self.metadata.items()
+                expert: {name: rows_of(value, ids, self.n_rows) for name, value in params.items()}
+                for expert, params in self.metadata.items()
             },
             missing=self.missing,
             labels=None if self.labels is None else self.labels[ids],

@@ -1,4 +1,4 @@
-"""The bank of linear experts: K generalised linear models, one step an iteration."""
+"""The bank of linear experts: K generalised linear models, one step per iteration."""
 
 from __future__ import annotations
 

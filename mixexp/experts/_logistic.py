@@ -1,4 +1,4 @@
-"""The bank of logistic experts: K multinomial models, one Newton step an iteration."""
+"""The bank of logistic experts: K multinomial models, one Newton step per iteration."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ class LogisticBank:
         return Sums(gradient=flat.reshape(k, c, p), mass=resp.sum(axis=1))
 
     def update(self, statistics: Sums, rows: Rows) -> LogisticBank:
-        """Return the bank after one step an expert."""
+        """Return the bank after one step per expert."""
         k, c, p = self.theta.shape
         gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
         step = np.zeros_like(self.theta)

@@ -24,7 +24,7 @@ LARGEST_SLOPE = 1e100
 
 
 class Link:
-    """What families have unless they say otherwise: one dispersion an expert and output."""
+    """What families have unless they say otherwise: one dispersion per expert and output."""
 
     #: "dispersions" comes first where there is one.
     parameter_names: tuple[str, ...] = ("dispersions",)

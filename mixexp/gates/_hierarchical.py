@@ -178,7 +178,7 @@ class HierarchicalGate(TreeGate, BaseEstimator):
         return {path: node.intercept_ for path, node in self.nodes_.items()}
 
     def to_text(self, feature_names: Any = None, *, decimals: int = 2, max_terms: int = 4) -> str:
-        """Return the tree as text: one line a node or leaf, with its path.
+        """Return the tree as text: one line per node or leaf, with its path.
 
         A node with two children says where the second is the more likely one: where the log-odds
         between the two are positive. Below a node with more children, each child's line has its

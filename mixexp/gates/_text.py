@@ -33,7 +33,7 @@ Path = tuple[int, ...]
 def readable(name: str) -> str:
     """Return a name as it may stand in a sum: in quotes where it would be read as something else.
 
-    Quotes also write a line break as two characters: the text has one line a node.
+    Quotes also write a line break as two characters: the text has one line per node.
     """
     return name if name.isprintable() and not AMBIGUOUS.fullmatch(name) else repr(name)
 
@@ -228,7 +228,7 @@ class TextMixin:
     coef_: Any
 
     def to_text(self, feature_names: Any = None, *, decimals: int = 2, max_terms: int = 4) -> str:
-        """Return the gate as text: one line an expert, with its score.
+        """Return the gate as text: one line per expert, with its score.
 
         Scores are log g_k(x) up to what all experts share, in units of the input: coefficients
         are those of `coef_` over the temperature. Of two experts there is one score, the log-odds
