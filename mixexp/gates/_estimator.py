@@ -9,7 +9,6 @@ from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.dummy import DummyClassifier
 
-from mixexp._blocks import Block, Rows
 from mixexp._fitting import (
     adds_by_class,
     drawn_rows,
@@ -21,8 +20,8 @@ from mixexp._fitting import (
     seeded,
     takes_weights,
 )
-from mixexp._protocols import evolve
 from mixexp._threads import single_thread
+from mixexp.protocols import Block, Rows, evolve
 
 __all__ = ["EstimatorGate"]
 
@@ -120,8 +119,7 @@ class EstimatorGate(BaseEstimator):
         """Return log g_k(x), (K, m)."""
         if block.training and self._known is not None:
             return self._known[:, block.start : block.stop].copy()
-        X = block.rows.take(slice(block.start, block.stop), self.columns)
-        return self._log_proba(self.estimator_, X)
+        return self._log_proba(self.estimator_, block.take(self.columns))
 
     def _log_proba(self, estimator: Any, X: Any) -> np.ndarray:
         proba = np.zeros((self.n_experts, X.shape[0]))

@@ -9,8 +9,8 @@ from sklearn.base import BaseEstimator
 from sklearn.metrics import pairwise_distances
 from sklearn.utils.validation import check_array
 
-from mixexp._protocols import StartContext
 from mixexp.partitions._labels import check_one_each, one_hot
+from mixexp.protocols import StartContext
 
 __all__ = ["NearestCenter"]
 
