@@ -33,7 +33,7 @@ __all__ = [
     "warn_of_few_rows",
 ]
 
-#: With fewer distinct rows (or groups) an expert than this there is a warning before the fit.
+#: With fewer distinct rows per expert than this there is a warning before the fit.
 FEW_ROWS = 2
 
 #: A dispersion is low below this share of what most rows have: so low that few rows do not bear it,
@@ -73,13 +73,12 @@ RAISED_SHARE = 0.25
 
 def warn_of_few_rows(rows: Rows, n_experts: int, owner: str) -> None:
     """Warn where there are next to no rows for each expert: before a fit that may take long."""
-    n_units = rows.units.n_rows
-    if n_experts > 1 and n_units < FEW_ROWS * n_experts:
-        what = "distinct rows" if rows.groups is None else "groups"
-        most = max(1, n_units // (rows.X.shape[1] + 1 + MORE_ROWS))
+    n_rows = rows.n_rows
+    if n_experts > 1 and n_rows < FEW_ROWS * n_experts:
+        most = max(1, n_rows // (rows.X.shape[1] + 1 + MORE_ROWS))
         warn(
-            f"{owner}: n_experts={n_experts} for {n_units} {what}: most experts will go through "
-            f"one or two of them, or share one's place. Lower n_experts; up to {most}, each has "
+            f"{owner}: n_experts={n_experts} for {n_rows} distinct rows: most experts will go "
+            f"through one or two of them, or share one's place. Lower n_experts; up to {most}, each has "
             "more rows than coefficients.",
             ConvergenceWarning,
         )

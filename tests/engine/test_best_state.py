@@ -124,8 +124,6 @@ def test_too_few_rows_for_the_experts_are_told_before_the_fit(two_regimes):
     _, messages = told_fit(model.set_params(n_experts=5), X[:40], y[:40])
     assert not [text for text in messages if "distinct rows" in text]
     model.set_params(gate=ConstantGate())
-    _, messages = told_fit(model, X[:60], y[:60], groups=np.arange(60) // 10)
-    assert "n_experts=5 for 6 groups" in messages[0]
 
 
 def test_many_experts_grow_many_at_a_time(two_regimes, monkeypatch):

@@ -61,7 +61,9 @@ def test_bounds_never_fall(first):
         assert_allclose(model.lower_bound_, again, rtol=1e-10, atol=1e-10, err_msg=str(seed))
         assert model.n_passes_ >= model.n_iter_ + 1
         closed = isinstance(model.gate, ConstantGate) and hasattr(model, "dispersions_")
-        if closed:  # steps in closed form never need the safeguard
+        events = [event for record in model.restarts_ for event in record.events]
+        again_wider = any("spurious maximum" in event for event in events)  # of two runs
+        if closed and not again_wider:  # steps in closed form never need the safeguard
             assert model.n_passes_ == model.n_iter_ + 1, seed
 
 

@@ -222,7 +222,7 @@ def make(seed=0, n=40):
     weight = rng.integers(1, 4, n).astype(float)
     model = quiet_fit(linear(3, random_state=0, max_iter=3), X, y, sample_weight=weight)
     rows = Rows(X, y[None], weight, training=True)
-    return rows, State(model.gate_, model._bank), model, (X, y, weight)
+    return rows, State(model.gate_, model._model.bank), model, (X, y, weight)
 
 
 def test_support_agrees_with_sums_over_all_rows():

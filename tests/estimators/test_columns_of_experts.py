@@ -80,12 +80,13 @@ def test_a_column_for_all_and_none_for_one_is_a_constant(rng):
 def test_gate_scores_with_columns_of_their_own(rng):
     X, y = two_groups(rng)
     model = MixtureOfExpertsRegressor(
-        n_experts=3, gate_features=[[2], [0, 2], [2]], gate=SoftmaxGate(alpha=0.1), random_state=0,
+        n_experts=3, gate_features=[[2], [0, 2], [2]], gate=SoftmaxGate(alpha=0.1), random_state=1,
         tol=1e-10, max_iter=1000,
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model.fit(X, y)
+    assert model.converged_
     coef = model.gate_.coef_
     assert coef.shape == (3, 2)  # columns 0 and 2
     assert_array_equal(coef[[0, 2], 0], 0.0)
