@@ -78,8 +78,8 @@ def warn_of_few_rows(rows: Rows, n_experts: int, owner: str) -> None:
         most = max(1, n_rows // (rows.X.shape[1] + 1 + MORE_ROWS))
         warn(
             f"{owner}: n_experts={n_experts} for {n_rows} distinct rows: most experts will go "
-            f"through one or two of them, or share one's place. Lower n_experts; up to {most}, each has "
-            "more rows than coefficients.",
+            "through one or two of them, or share one's place. Lower n_experts; up to "
+            f"{most}, each has more rows than coefficients.",
             ConvergenceWarning,
         )
 
