@@ -5,7 +5,7 @@ from numpy.testing import assert_allclose
 
 from mixexp import MixtureOfExpertsRegressor
 
-SHORT = {"n_init": 2, "max_iter": 8, "tol": 0.0, "random_state": 0}
+SHORT = {"n_init": 1, "max_iter": 6, "tol": 0.0, "random_state": 0}
 PAIR = MixtureOfExpertsRegressor(n_experts=2)
 
 

@@ -37,7 +37,7 @@ def test_feature_selection_is_the_fit_on_those_columns(kind, key):
     X, y = data_for(MODELS[kind])
     start = soft_start(len(y))
     # folds depend on the whole rows, also on the columns that are left out
-    model = clone(MODELS[kind]).set_params(init=start, max_iter=20, cross_fit=False)
+    model = clone(MODELS[kind]).set_params(init=start, max_iter=8, cross_fit=False)
     columns = SELECTIONS[key]
     chosen = clone(model).set_params(expert_features=columns, gate_features=columns).fit(X, y)
     assert_same_fit(chosen, clone(model).fit(X[:, [0, 2]], y), X, X[:, [0, 2]])
@@ -51,7 +51,7 @@ def test_feature_selection_from_frames(kind, key, library):
         pytest.skip("pandas only")
     X, y = data_for(MODELS[kind])
     frame, start = FRAMES[library](X), soft_start(len(y))
-    model = clone(MODELS[kind]).set_params(init=start, max_iter=20, cross_fit=False)
+    model = clone(MODELS[kind]).set_params(init=start, max_iter=8, cross_fit=False)
     columns = {**SELECTIONS, **NAME_SELECTIONS}[key]
     chosen = clone(model).set_params(expert_features=columns, gate_features=columns)
     chosen.fit(frame, y)

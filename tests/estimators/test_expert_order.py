@@ -107,13 +107,13 @@ def kinds():
     """Return mixtures whose experts are exchangeable, with what makes each of them special."""
     tree = DecisionTreeRegressor(max_depth=3, random_state=0)
     leaf = DecisionTreeClassifier(max_depth=3, random_state=0)
-    some = {"n_experts": 3, "n_init": 2, "max_iter": 40}
+    some = {"n_experts": 3, "n_init": 2, "max_iter": 15}
     yield "linear", MixtureOfExpertsRegressor(**some)
     yield "noise", MixtureOfExpertsRegressor(noise_expert=True, **some)
     yield "constant gate", MixtureOfExpertsRegressor(gate=ConstantGate(), **some)
     yield "one level", MixtureOfExpertsRegressor(gate=HierarchicalGate((3,)), **some)
     yield "student_t", MixtureOfExpertsRegressor(family="student_t", **some)
-    some["max_iter"] = 5
+    some["max_iter"] = 3
     yield "trees", MixtureOfExpertsRegressor(tree, **some)
     yield "pool", MixtureOfExpertsRegressor(ExpertPool([tree, Ridge()]), **some)
     gate = EstimatorGate(leaf)

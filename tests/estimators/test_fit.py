@@ -128,14 +128,12 @@ def test_the_number_of_jobs_does_not_matter(model):
 def test_seeds(model):
     X, y = data_for(model)
     state = np.random.get_state()[1].copy()  # noqa: NPY002
-    one, two = clone(model).fit(X, y), clone(model).fit(X, y)
-    twice = clone(model).fit(X, y).fit(X, y)
+    one, twice = clone(model).fit(X, y), clone(model).fit(X, y).fit(X, y)
     # the global generator is left alone
     assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
-    for other in (two, twice):
-        assert_array_equal(one.lower_bounds_, other.lower_bounds_)
-        for a, b in zip(outputs_of(one, X), outputs_of(other, X), strict=True):
-            assert_array_equal(a, b)
+    assert_array_equal(one.lower_bounds_, twice.lower_bounds_)
+    for a, b in zip(outputs_of(one, X), outputs_of(twice, X), strict=True):
+        assert_array_equal(a, b)
     instance = clone(model).set_params(random_state=np.random.RandomState(0)).fit(X, y)
     assert_array_equal(one.predict(X), instance.predict(X))
 

@@ -103,7 +103,7 @@ def test_grid_search_in_a_pipeline(kind):
     name = type(model).__name__.lower()
     grid = {f"{name}__expert__{key}": values for key, values in strength.items()}
     grid |= {f"{name}__n_experts": [1, 2], f"{name}__gate__alpha": [0.1, 1e5]}
-    model.set_params(gate=SoftmaxGate())
+    model.set_params(gate=SoftmaxGate(), max_iter=40)
     search = GridSearchCV(make_pipeline(StandardScaler(), model), grid, cv=3, error_score="raise")
     search.fit(X, y)
     best = search.best_params_

@@ -179,7 +179,7 @@ def test_jobs_change_nothing(step, jobs):
     ):
         gate = EstimatorGate(DecisionTreeClassifier(max_depth=3))
         model = MixtureOfExpertsRegressor(
-            expert, n_experts=2, gate=gate, max_iter=4, n_init=2, random_state=0
+            expert, n_experts=2, gate=gate, max_iter=2, n_init=2, random_state=0
         )
         one, two = quiet(clone(model), X, y), quiet(clone(model).set_params(n_jobs=jobs), X, y)
         assert_array_equal(one.lower_bounds_, two.lower_bounds_)
