@@ -29,6 +29,7 @@ ALLOWED = {
     "_fitting": {"_blocks", "_compat", "_sketch"},
     "_collapse": {"_blocks", "_em"},
     "_known": set(),
+    "_probabilities": set(),
     "_sound": {"_blocks"},
     "_search": {
         "_assign",
@@ -41,7 +42,15 @@ ALLOWED = {
         "_sketch",
     },
     "families": {"_numerics", "_protocols"},
-    "gates": {"_blocks", "_fitting", "_numerics", "_protocols", "_sketch", "_threads"},
+    "gates": {
+        "_blocks",
+        "_fitting",
+        "_numerics",
+        "_probabilities",
+        "_protocols",
+        "_sketch",
+        "_threads",
+    },
     "partitions": {"_blocks", "_compat", "_numerics", "_protocols", "_sketch", "_threads"},
     "routing": {"_blocks", "_numerics", "_protocols", "_sketch"},
     "experts": {
@@ -49,6 +58,7 @@ ALLOWED = {
         "_compat",
         "_fitting",
         "_numerics",
+        "_probabilities",
         "_protocols",
         "_sketch",
         "_threads",

@@ -21,6 +21,7 @@ from mixexp._fitting import (
     seeded,
     takes_weights,
 )
+from mixexp._probabilities import sound_proba
 from mixexp._protocols import evolve
 from mixexp._threads import single_thread
 
@@ -121,11 +122,17 @@ class EstimatorGate(BaseEstimator):
         if block.training and self._known is not None:
             return self._known[:, block.start : block.stop].copy()
         X = block.rows.take(slice(block.start, block.stop), self.columns)
-        return self._log_proba(self.estimator_, X)
+        try:
+            return self._log_proba(self.estimator_, X)
+        except Exception as error:
+            raise ValueError(
+                f"{self._fitting[3]}: the gate's {name_of(self.estimator_)} failed to predict "
+                f"{X.shape[0]} rows: {error}"
+            ) from error
 
     def _log_proba(self, estimator: Any, X: Any) -> np.ndarray:
         proba = np.zeros((self.n_experts, X.shape[0]))
-        proba[self.experts_of_labels_[estimator.classes_]] = estimator.predict_proba(X).T
+        proba[self.experts_of_labels_[estimator.classes_]] = sound_proba(estimator, X).T
         proba = np.maximum(proba, SMALLEST_PROBA / self.n_experts)
         return np.log(proba / proba.sum(axis=0))
 

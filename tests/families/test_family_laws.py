@@ -92,11 +92,11 @@ def test_positive_families_have_nothing_below_zero():
         assert_array_equal(family.cdf(y, mean, parameters), 0.0)
 
 
-@pytest.mark.parametrize("dispersion, density", [(2.0, np.inf), (1.0, 0.5), (0.5, 0.0)])
-def test_gamma_density_at_zero(dispersion, density):
-    with np.errstate(divide="ignore"):
-        found = Gamma().pdf(np.zeros(1), np.full(1, 2.0), np.full((1, 1), dispersion))
-    assert_allclose(found, density)
+@pytest.mark.parametrize("dispersion", [2.0, 1.0, 0.5])
+def test_gamma_has_no_density_at_zero(dispersion):
+    # `fit` refuses y = 0, so that there is one answer for it everywhere: it is impossible
+    found = Gamma().pdf(np.zeros(1), np.full(1, 2.0), np.full((1, 1), dispersion))
+    assert_array_equal(found, 0.0)
 
 
 def test_poisson_between_counts_and_at_wild_means():
