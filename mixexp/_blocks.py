@@ -95,12 +95,14 @@ class Design:
         out[: int(self.intercept)] = 1.0
         slopes = out[int(self.intercept) :]
         n_columns = len(self.columns)
-        np.subtract(X.T, self.center[:n_columns, None], out=slopes[:n_columns])
+        with np.errstate(over="ignore"):  # of new rows; `linear_scores` knows what to do
+            np.subtract(X.T, self.center[:n_columns, None], out=slopes[:n_columns])
         if self.missing or missing:
             unknown = np.isnan(slopes[:n_columns])
             slopes[:n_columns][unknown] = 0.0
             slopes[n_columns:] = unknown[self.indicators] - self.center[n_columns:, None]
-        slopes *= self.inverse_scale[:, None]
+        with np.errstate(over="ignore"):
+            slopes *= self.inverse_scale[:, None]
         return out
 
     def to_input_units(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

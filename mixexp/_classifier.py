@@ -309,7 +309,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         return codes
 
     def _unblocked(self, outputs: np.ndarray) -> np.ndarray:
-        return outputs
+        return np.minimum(outputs, 1.0)  # what rounding adds
 
     def predict_proba(self, X: Any, *, offset: Any = None) -> np.ndarray:
         """Return class probabilities, pooled over the experts.
@@ -334,7 +334,8 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
                     f"probabilities: smallest entry {proba.min():.4g}, sums from "
                     f"{total.min():.4g} to {total.max():.4g}."
                 )
-        return proba
+            proba = proba / total[:, None]
+        return np.minimum(proba, 1.0)  # a sum of weights may round to more
 
     def predict_log_proba(self, X: Any, *, offset: Any = None) -> np.ndarray:
         """Return the logarithm of `predict_proba`.

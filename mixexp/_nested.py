@@ -347,4 +347,4 @@ class NestedBank:
         """Return numbers (..., leaves) summed over the innermost experts of each expert."""
         own = [columns[..., experts].sum(axis=-1) for experts in self.groups]
         noise = columns[..., columns.shape[-1] - self.n_noise :]
-        return np.concatenate([np.stack(own, axis=-1), noise], axis=-1)
+        return np.minimum(np.concatenate([np.stack(own, axis=-1), noise], axis=-1), 1.0)

@@ -14,6 +14,7 @@ from mixexp._compat import check_weights, safe_indexing
 from mixexp._inputs import check_constant_in_groups, checked_groups, refuse_missing, sorted_rows
 from mixexp._numerics import softmax_in_place
 from mixexp._protocols import can
+from mixexp._support import bank_log_prob, posterior_in_place, refuse_far
 from mixexp._threads import single_thread
 from mixexp.routing import POOLINGS
 
@@ -130,7 +131,7 @@ class PredictionMixin:
             return proba
         nodes = self._nodes_at(level)
         own = [proba[:, experts].sum(axis=1) for experts in nodes]
-        return np.column_stack([*own, proba[:, self._bank.n_experts :]])
+        return np.minimum(np.column_stack([*own, proba[:, self._bank.n_experts :]]), 1.0)
 
     def _nodes_at(self, level: int) -> list[np.ndarray]:
         """Return the experts below each node of a level of the gate."""
@@ -190,12 +191,18 @@ class PredictionMixin:
         return self._mapped(self._new_rows(X, offset=offset), self._expert_block)
 
     def _expert_block(self, block: Block) -> np.ndarray:
-        return self._unblocked(self._bank.predict(block).transpose(2, 0, 1))
+        outputs = self._bank.predict(block)
+        refuse_far(outputs, block, type(self).__name__)
+        return self._unblocked(outputs.transpose(2, 0, 1))
 
-    def _log_joint_block(self, block: Block) -> np.ndarray:
-        log_joint = block.of_units(self._bank.log_prob(block))
-        log_joint += self.gate_.log_prob(block.unit)
-        return log_joint
+    def _posterior_block(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
+        """Return responsibilities (K, n_units) and log p(y | x) (n_units,) of a block."""
+        log_gate = self.gate_.log_prob(block.unit)
+        log_joint = block.of_units(bank_log_prob(self._bank, block)) + log_gate
+        log_density = posterior_in_place(log_joint, log_gate)
+        if self._bank.family is None:  # a probability, to which rounding may add
+            np.minimum(log_density, 0.0, out=log_density)
+        return log_joint, log_density
 
     def responsibilities(
         self, X: Any, y: Any, *, offset: Any = None, groups: Any = None
@@ -225,12 +232,13 @@ class PredictionMixin:
             return self._bank.merged(self._whole._resp(X, y, weight, offset, groups))
 
         def block_resp(block: Block) -> np.ndarray:
-            log_joint = self._log_joint_block(block)
-            softmax_in_place(log_joint)
+            resp, _ = self._posterior_block(block)
             block.weight = None
-            return block.of_rows(log_joint).T
+            return block.of_rows(resp).T
 
         rows = self._new_rows(X, y, offset)
+        if self._bank.family is not None:  # an impossible y comes from no expert
+            self._bank.family.check(rows.y, type(self).__name__)
         if groups is None:
             return self._mapped(rows, block_resp)
         rows.weight = weight
@@ -267,7 +275,7 @@ class PredictionMixin:
         if groups is not None:
             rows.weight = weight
             rows, _, _ = self._by_group(rows, groups)
-        return self._mapped(rows, lambda block: softmax_in_place(self._log_joint_block(block)))
+        return self._mapped(rows, lambda block: self._posterior_block(block)[1])
 
     def aic(
         self,

@@ -17,7 +17,8 @@ def sound_proba(estimator: Any, X: Any) -> np.ndarray:
 
     Raises a ValueError that says what is wrong with them; whose they are the caller adds.
     """
-    given = np.asarray(estimator.predict_proba(X))
+    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at below
+        given = np.asarray(estimator.predict_proba(X))
     wanted = (X.shape[0], len(estimator.classes_))
     if given.shape != wanted:
         raise ValueError(

@@ -31,6 +31,7 @@ ALLOWED = {
     "_known": set(),
     "_probabilities": set(),
     "_sound": {"_blocks"},
+    "_support": {"_numerics"},
     "_search": {
         "_assign",
         "_blocks",
@@ -72,6 +73,7 @@ ALLOWED = {
         "_inputs",
         "_numerics",
         "_protocols",
+        "_support",
         "_threads",
         "routing",
     },

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, clone
 
 from mixexp._blocks import Block, Design, Rows
 from mixexp._compat import finish_glm
-from mixexp._numerics import solve_psd, unpack_symmetric
+from mixexp._numerics import FARTHEST_SCORE, linear_scores, solve_psd, unpack_symmetric
 from mixexp._protocols import Family, Sums, evolve
 from mixexp.experts._templates import LinearTerms
 
@@ -150,15 +150,18 @@ class LinearBank:
     def _eta(self, block: Block) -> np.ndarray:
         """Return linear predictors (K, n_outputs, m)."""
         k, q, p = self.theta.shape
-        eta = self.theta.reshape(k * q, p) @ block.matrix(self.design)
+        eta = linear_scores(self.theta.reshape(k * q, p), block.matrix(self.design))
         eta = eta.reshape(k, q, -1)
         if block.offset is not None:
             eta += block.offset
         return eta
 
     def predict(self, block: Block) -> np.ndarray:
-        """Return means (K, n_outputs, m)."""
-        return self.family.mean(self._eta(block))
+        """Return means (K, n_outputs, m), infinite where x is too far away for a number."""
+        eta = self._eta(block)
+        if self.family.link == "identity":
+            eta[~(np.abs(eta) < FARTHEST_SCORE)] = np.inf
+        return self.family.mean(eta)
 
     def log_prob(self, block: Block) -> np.ndarray:
         """Return log p_k(y | x), (K, m)."""

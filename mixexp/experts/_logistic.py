@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, clone
 
 from mixexp._blocks import Block, Design, Rows
 from mixexp._numerics import (
+    linear_scores,
     multinomial_bound_step,
     multinomial_newton_step,
     n_pairs,
@@ -101,7 +102,8 @@ class LogisticBank:
 
     def _scores(self, block: Block) -> np.ndarray:
         k, c, p = self.theta.shape
-        scores = (self.theta.reshape(k * c, p) @ block.matrix(self.design)).reshape(k, c, -1)
+        scores = linear_scores(self.theta.reshape(k * c, p), block.matrix(self.design))
+        scores = scores.reshape(k, c, -1)
         if block.offset is not None:
             scores += block.offset
         return scores

@@ -174,7 +174,8 @@ class Trainer:
         """
         if self.classes is not None:
             return self._aligned(expert, X)
-        mean = np.asarray(expert.predict(X), dtype=np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at below
+            mean = np.asarray(expert.predict(X), dtype=np.float64)
         mean = mean.reshape(len(mean), -1).T
         wanted = (self.width, X.shape[0])
         if mean.shape != wanted:

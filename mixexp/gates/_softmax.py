@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from mixexp._blocks import Block, Design, Rows
 from mixexp._numerics import (
     centred_where_shared,
+    linear_scores,
     multinomial_bound_step,
     multinomial_newton_step,
     n_pairs,
@@ -181,7 +182,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
 
     def log_prob(self, block: Block) -> np.ndarray:
         """Return log g_k(x), (K, m)."""
-        scores = (self.theta / self.temperature) @ block.matrix(self.design)
+        scores = linear_scores(self.theta / self.temperature, block.matrix(self.design))
         proba = scores.copy()
         scores -= softmax_in_place(proba, centred=self._seen is None)
         block.keep(self, proba)
