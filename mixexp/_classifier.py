@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils import column_or_1d, compute_class_weight
+from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, validate_data
 
 from mixexp._base import BaseMixtureOfExperts
+from mixexp._checks import named_error
+from mixexp._class_weight import present_classes, with_class_weight
 from mixexp._compat import StrOptions, check_weights, fit_context
 from mixexp._fitted import Given
 
@@ -258,47 +260,24 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         weight = None
         if sample_weight is not None:
             weight = check_weights(sample_weight, X, type(self).__name__)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        present = np.bincount(codes, weights=weight) > 0
-        if present.sum() < 2:
-            (label,) = self.classes_[present].tolist()
-            raise ValueError(
-                f"{type(self).__name__}: the data contain one class only, {label!r} (rows of zero "
-                "weight not counted). A classifier needs samples of at least 2 classes."
-            )
-        if not np.all(present):
-            self.classes_ = self.classes_[present]
-            codes = np.where(present[codes], np.cumsum(present)[codes] - 1, 0)
-        if self.class_weight is not None:
-            weight = self._class_weights(codes, weight)
+        owner = type(self).__name__
+        classes, codes = np.unique(y, return_inverse=True)
+        weight = with_class_weight(self.class_weight, classes, codes, weight, owner)
+        self.classes_, codes = present_classes(classes, codes, weight, owner)
         return codes, weight
 
     def _width(self) -> int:
         return len(self.classes_)
 
-    def _class_weights(self, codes: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
-        """Return row weights times class weights."""
-        rows = np.ones(len(codes)) if weight is None else weight
-        if isinstance(self.class_weight, str):
-            mass = np.bincount(codes, weights=rows)
-            factors = mass.sum() / (len(mass) * mass)
-        else:
-            labels = self.classes_[codes]
-            factors = compute_class_weight(self.class_weight, classes=self.classes_, y=labels)
-            if not np.all(factors >= 0):
-                raise ValueError(
-                    f"{type(self).__name__}: class_weight must be nonnegative, got "
-                    f"{self.class_weight!r}."
-                )
-        return rows * factors[codes]
-
     def _targets_block(self, y: np.ndarray) -> np.ndarray:
         return y
 
     def _checked_y(self, y: Any, X: Any) -> np.ndarray:
-        y = column_or_1d(y, warn=True)
-        check_consistent_length(X, y)
-        codes = np.searchsorted(self.classes_, y)
+        remedy = f"Give a label for each of {X.shape[0]} rows; known are {self.classes_}."
+        with named_error(type(self).__name__, "y", remedy):
+            y = column_or_1d(y, warn=True)
+            check_consistent_length(X, y)
+            codes = np.searchsorted(self.classes_, y)
         codes = np.minimum(codes, len(self.classes_) - 1)
         unknown = self.classes_[codes] != y
         if np.any(unknown):
@@ -385,4 +364,6 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         -------
         float
         """
+        if sample_weight is not None:
+            sample_weight = check_weights(sample_weight, X, type(self).__name__)
         return float(accuracy_score(y, self.predict(X, offset=offset), sample_weight=sample_weight))

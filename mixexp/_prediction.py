@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy.special import entr
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mixexp._blocks import Block, Rows
+from mixexp._checks import kept_rows, named_error, short
 from mixexp._compat import check_weights, safe_indexing
 from mixexp._inputs import check_constant_in_groups, checked_groups, refuse_missing, sorted_rows
 from mixexp._numerics import softmax_in_place
@@ -136,10 +138,11 @@ class PredictionMixin:
     def _nodes_at(self, level: int) -> list[np.ndarray]:
         """Return the experts below each node of a level of the gate."""
         depth = self.gate_.depth if can(self.gate_, "leaves_at") else 1
-        if isinstance(level, bool) or level not in range(1, depth + 1):
+        whole = isinstance(level, Integral) and not isinstance(level, bool)
+        if not whole or level not in range(1, depth + 1):
             have = "one level: give 1" if depth == 1 else f"levels 1 to {depth}: give one of them"
             raise ValueError(
-                f"{type(self).__name__}: level={level!r}, and this gate has {have}, or None for "
+                f"{type(self).__name__}: level={short(level)}, and this gate has {have}, or None for "
                 "the experts."
             )
         if depth == 1:
@@ -395,12 +398,16 @@ class PredictionMixin:
         """Return the rows of positive weight, with checked weights or None."""
         if sample_weight is None:
             return X, y, None, offset, groups
-        weight = check_weights(sample_weight, np.asarray(y), type(self).__name__)
+        owner = type(self).__name__
+        weight = check_weights(sample_weight, X, owner)
         kept = np.flatnonzero(weight > 0)
         if len(kept) == len(weight):
             return X, y, weight, offset, groups
-        others = [None if one is None else np.asarray(one)[kept] for one in (offset, groups)]
-        return safe_indexing(X, kept), np.asarray(y)[kept], weight[kept], *others
+        y, offset, groups = (
+            kept_rows(value, kept, len(weight), name, owner)
+            for name, value in {"y": y, "offset": offset, "groups": groups}.items()
+        )
+        return safe_indexing(X, kept), y, weight[kept], offset, groups
 
     def _log_likelihood(
         self, X: Any, y: Any, sample_weight: Any, offset: Any, groups: Any
@@ -438,11 +445,19 @@ class PredictionMixin:
         return self._checked_pool(pool, self._route_block(block), self._expert_block(block))
 
     def _checked_pool(self, pool: Any, weights: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-        pooled = np.asarray(pool(weights, outputs))
+        pooled = pool(weights, outputs)
+        owner, name = type(self).__name__, f"pooling={short(self.pooling)}"
+        with named_error(owner, name, "It must return an array of numbers."):
+            pooled = np.asarray(pooled)
         wanted = (len(weights), *outputs.shape[2:])
         if pooled.shape != wanted:
             raise ValueError(
                 f"{type(self).__name__}: pooling={self.pooling!r} returned shape {pooled.shape} "
                 f"for weights {weights.shape} and outputs {outputs.shape}; it must return {wanted}."
+            )
+        if pooled.dtype.kind not in "fiub" or not np.all(np.isfinite(pooled)):
+            raise ValueError(
+                f"{owner}: {name} returned {pooled.dtype} with NaN, infinity or what is no number. "
+                "It must return finite numbers."
             )
         return pooled

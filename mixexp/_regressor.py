@@ -10,7 +10,8 @@ from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_array, check_consistent_length, validate_data
 
 from mixexp._base import BaseMixtureOfExperts
-from mixexp._compat import HasMethods, StrOptions, fit_context
+from mixexp._checks import as_numbers
+from mixexp._compat import HasMethods, StrOptions, check_weights, fit_context
 from mixexp._fitted import Given
 from mixexp.distribution import MixtureDistribution
 from mixexp.families import FAMILIES
@@ -255,6 +256,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         return np.ascontiguousarray(y.reshape(len(y), -1).T, dtype=np.float64)
 
     def _checked_y(self, y: Any, X: Any) -> np.ndarray:
+        owner = type(self).__name__
+        y = as_numbers(y, "y", owner, f"Give a target for each of {X.shape[0]} rows.")
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
         check_consistent_length(X, y)
         if y.shape[1:] != self._y_shape and y.reshape(len(y), -1).shape[1:] != (
@@ -299,6 +302,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         -------
         float
         """
+        if sample_weight is not None:
+            sample_weight = check_weights(sample_weight, X, type(self).__name__)
         return float(r2_score(y, self.predict(X, offset=offset), sample_weight=sample_weight))
 
     def predict_distribution(self, X: Any, *, offset: Any = None) -> MixtureDistribution:

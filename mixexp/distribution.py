@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
+from mixexp._checks import as_numbers, short
+
 __all__ = ["MixtureDistribution"]
 
 #: Up to here doubles tell counts apart; beyond, all doubles are whole numbers.
@@ -65,7 +67,7 @@ class MixtureDistribution:
     def _checked(self, y: Any) -> np.ndarray:
         """Return values of y with an axis of experts: (n, 1[, n_outputs])."""
         wanted = (len(self.means), *self.means.shape[2:])
-        y = _numbers(y, "y", f"one number a row, shape {wanted}")
+        y = as_numbers(y, "y", "MixtureDistribution", f"Give one number a row, shape {wanted}.")
         if np.any(np.isnan(y)):
             raise ValueError("MixtureDistribution: y contains NaN. Leave these rows out.")
         try:
@@ -176,15 +178,15 @@ class MixtureDistribution:
         whole = isinstance(n_samples, Integral) and not isinstance(n_samples, bool | np.bool_)
         if not whole or n_samples < 1:
             raise ValueError(
-                f"MixtureDistribution: n_samples={n_samples!r} must be a whole number of at least "
+                f"MixtureDistribution: n_samples={short(n_samples)} must be a whole number of at least "
                 "1, the number of draws a row."
             )
         try:
             rng = check_random_state(random_state)
         except (ValueError, TypeError) as error:
             raise ValueError(
-                f"MixtureDistribution: random_state={random_state!r} must be None, a whole number "
-                "from 0 to 2**32 - 1 or a RandomState."
+                f"MixtureDistribution: random_state={short(random_state)} must be None, a whole "
+                "number from 0 to 2**32 - 1 or a RandomState."
             ) from error
         below = np.cumsum(self.weights, axis=1)[:, :-1, None]
         chosen = (below <= rng.uniform(size=(len(below), 1, n_samples))).sum(axis=1)
@@ -193,20 +195,10 @@ class MixtureDistribution:
         return draws if draws.ndim == 2 else draws.transpose(0, 2, 1)
 
 
-def _numbers(values: Any, name: str, wanted: str) -> np.ndarray:
-    """Return values in float64; raise where they are no numbers."""
-    try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"MixtureDistribution: {name}={values!r} must be numbers: {wanted}."
-        ) from error
-
-
 def _probabilities(values: Any, name: str) -> np.ndarray:
     """Return levels as an array; raise where one is not between 0 and 1."""
     wanted = "one number between 0 and 1, or an array of them"
-    levels = _numbers(values, name, wanted)
+    levels = as_numbers(values, name, "MixtureDistribution", f"Give {wanted}.")
     sound = (levels > 0) & (levels < 1)
     if not np.all(sound):
         raise ValueError(

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.dummy import DummyClassifier
 
 from mixexp._blocks import Block, Rows
+from mixexp._checks import short
 from mixexp._fitting import (
     adds_by_class,
     drawn_rows,
@@ -29,6 +30,9 @@ __all__ = ["EstimatorGate"]
 
 #: Gate probabilities are no smaller than this over K: a leaf's 0 is not a proof.
 SMALLEST_PROBA = 1e-6
+
+#: What a classifier must have to be a gate.
+PROBA = "predict_proba"
 
 #: A row is not handed to the classifier with a label of less than this responsibility.
 NEGLIGIBLE_LABEL = 1e-6
@@ -82,10 +86,11 @@ class EstimatorGate(BaseEstimator):
 
     def start(self, rows: Rows, n_experts: int, columns: Any) -> EstimatorGate:
         """Return a gate for these rows in which all experts are equally likely."""
-        name = name_of(self.estimator)
-        if not (is_classifier(self.estimator) and hasattr(self.estimator, "predict_proba")):
+        sound = hasattr(self.estimator, "fit") and not isinstance(self.estimator, type)
+        name = name_of(self.estimator) if sound else short(self.estimator)
+        if not (sound and is_classifier(self.estimator) and hasattr(self.estimator, PROBA)):
             raise TypeError(
-                f"EstimatorGate: estimator must be a classifier with predict_proba, got {name}."
+                f"EstimatorGate: estimator must be a classifier with {PROBA}, got {name}."
             )
         if isinstance(columns, list):
             raise ValueError(

@@ -7,6 +7,7 @@ from typing import Any
 from sklearn.base import BaseEstimator, clone
 
 from mixexp._blocks import Rows
+from mixexp._checks import short
 from mixexp._protocols import can, evolve
 from mixexp.gates._softmax import SoftmaxGate
 from mixexp.gates._tree import Path, TreeGate
@@ -90,12 +91,12 @@ class NestedGate(TreeGate, BaseEstimator):
         """Raise where paths and gates are not those of a tree with this many leaves."""
         try:
             paths = [tuple(path) for path in self.paths]
-            given = set(self.gates)
-        except TypeError as error:
+            given = set(dict(self.gates))
+        except (TypeError, ValueError) as error:
             raise ValueError(
-                f"NestedGate: paths must be a list of tuples and gates a dict, got {self.paths!r} "
-                f"and {self.gates!r}. Give for instance paths=[(0,), (1, 0), (1, 1)] and "
-                "gates={(): None, (1,): None}."
+                f"NestedGate: paths must be a list of tuples and gates a dict, got "
+                f"{short(self.paths)} and {short(self.gates)}. Give for instance "
+                "paths=[(0,), (1, 0), (1, 1)] and gates={(): None, (1,): None}."
             ) from error
         wrong = [g for g in self.gates.values() if g is not None and not hasattr(g, "start")]
         if wrong:
