@@ -41,6 +41,7 @@ from mixexp._inputs import (
 )
 from mixexp._known import checked_labels
 from mixexp._nested import NestedMixin
+from mixexp._protocols import can
 from mixexp._search import Search, search
 from mixexp._threads import single_thread
 from mixexp.experts import (
@@ -253,7 +254,10 @@ class BaseMixtureOfExperts(PartsMixin, NestedMixin, BaseEstimator, metaclass=ABC
             missing=missing,
             labels=checked_labels(given.labels, X.shape[0], codes, weight, self.n_experts, owner),
         )
-        return start_rows(rows, codes, self._start(X), self.n_experts, seed, owner)
+        start = self._start(self.init, X)
+        if can(start, "bound"):
+            start = start.bound(rows, lambda own: self._start(own, X))
+        return start_rows(rows, codes, start, self.n_experts, seed, owner)
 
     def _task(
         self,
@@ -332,21 +336,23 @@ class BaseMixtureOfExperts(PartsMixin, NestedMixin, BaseEstimator, metaclass=ABC
     def _accepts_sparse(self) -> bool:
         return all(takes_sparse(expert) for expert in self._templates())
 
-    def _start(self, X: Any) -> Any:
+    def _start(self, init: Any, X: Any) -> Any:
         """Return the start that `init` means: a partition, or responsibilities (K, n)."""
         owner = type(self).__name__
-        if isinstance(self.init, str):
-            return PARTITIONS[self.init]()
-        if hasattr(self.init, "fit_predict"):
-            return FromEstimator(self.init, owner)
-        if hasattr(self.init, "gate_proba"):  # its `responsibilities` are something else
+        if isinstance(init, str):
+            if init not in PARTITIONS:  # one of several
+                raise ValueError(f"{owner}: {init!r} is no start. Names are {list(PARTITIONS)}.")
+            return PARTITIONS[init]()
+        if hasattr(init, "fit_predict"):
+            return FromEstimator(init, owner)
+        if hasattr(init, "gate_proba"):  # its `responsibilities` are something else
             raise TypeError(
-                f"{owner}: init is a mixture, {type(self.init).__name__}. To set out from it, give "
+                f"{owner}: init is a mixture, {type(init).__name__}. To set out from it, give "
                 "init=mixture.responsibilities(X, y)."
             )
-        if hasattr(self.init, "responsibilities"):
-            return GivenStart(self.init, owner)
-        return responsibilities_of(self.init, X.shape[0], self.n_experts, owner)
+        if hasattr(init, "responsibilities"):
+            return GivenStart(init, owner)
+        return responsibilities_of(init, X.shape[0], self.n_experts, owner)
 
     def __setstate__(self, state: dict) -> None:
         version = state.get("_mixexp_version", __version__)

@@ -70,6 +70,13 @@ class Design:
         """1/scale, 0 for a constant column."""
         return np.divide(1.0, self.scale, out=np.zeros_like(self.scale), where=self.scale > 0)
 
+    def seen_columns(self, mask: np.ndarray | None, n_experts: int) -> list[np.ndarray]:
+        """Return the columns that each expert sees, by a mask (n_experts, size); None is all."""
+        if mask is None:
+            return [self.columns] * n_experts
+        first = int(self.intercept)
+        return [self.columns[own[first : first + len(self.columns)]] for own in mask]
+
     def penalty(self, alpha: float, *, input_units: bool = False) -> np.ndarray:
         """Return the ridge penalty (size,) of scaled coefficients; none on the intercept.
 

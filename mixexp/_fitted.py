@@ -88,10 +88,13 @@ class FittedMixin(PredictionMixin):
             everyone = np.append(order, len(order) + np.arange(n_noise)).astype(int)
             state = state.select(everyone)
             self.usage_ = self.usage_[everyone]
-            self._columns = tuple(
-                [own[k] for k in order] if isinstance(own, list) else own for own in self._columns
-            )
         self.gate_, bank = state.parts
+        self._columns = tuple(
+            part.expert_columns
+            if isinstance(given, list) and can(part, "expert_columns")
+            else given
+            for part, given in zip((bank, self.gate_), self._columns, strict=True)
+        )
         self._bank = bank
         self._forget()
         own: dict = {}

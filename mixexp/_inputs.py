@@ -178,8 +178,8 @@ def offset_rows(offset: Any, X: Any, width: int, owner: str, *, classes: bool) -
     if given.ndim == 0:
         given = np.full(n_rows, given)
     if len(given) != n_rows or given.ndim > 2:
-        what = f"shape {given.shape}" if given.ndim > 2 else f"{len(given)} values"
-        raise ValueError(f"{owner}: offset has {what} for {n_rows} rows. {wanted}")
+        what = f"{len(given)} values for {n_rows} rows" if given.ndim <= 2 else "too many axes"
+        raise ValueError(f"{owner}: offset has shape {given.shape}, {what}. {wanted}")
     bad = ~np.isfinite(given)
     if np.any(bad):
         row = int(np.nonzero(bad)[0][0])

@@ -142,8 +142,8 @@ class PredictionMixin:
         if not whole or level not in range(1, depth + 1):
             have = "one level: give 1" if depth == 1 else f"levels 1 to {depth}: give one of them"
             raise ValueError(
-                f"{type(self).__name__}: level={short(level)}, and this gate has {have}, or None for "
-                "the experts."
+                f"{type(self).__name__}: level={short(level)}, and this gate has {have}, or None "
+                "for the experts."
             )
         if depth == 1:
             return list(np.arange(self._bank.n_experts)[:, None])

@@ -41,6 +41,8 @@ Optional capabilities are found by name and asked for with `can`:
     and orders (n_orders, K) of regions, given by responsibilities (K, n), that suit the tree.
 ``leaves_at(level)``
     The experts below each node of a level of the tree.
+``expert_columns``
+    The columns that each expert sees, a list, where they may have columns of their own.
 ``takes_missing``
     False where a gate takes no NaN, which is then refused by name.
 ``matching(statistics, rows)``
@@ -225,6 +227,9 @@ class StartContext(Protocol):
 
 class Partition(Protocol):
     """A start: responsibilities from which EM sets out.
+
+    A start that is made of others may have ``bound(rows, resolve)``, which returns it ready for a
+    fit to these rows: `resolve` turns whatever `init` may be into a start or responsibilities.
 
     With an attribute ``numbered`` that is true, it numbers the experts as the user did; labels of
     some rows (`expert_labels`) then do not renumber its regions.

@@ -27,7 +27,7 @@ def bank_log_prob(bank: Any, block: Any) -> np.ndarray:
         return log_prob
     possible = supports(block.y).all(axis=0)
     if np.all(possible):
-        return bank.log_prob(block)  # type: ignore[no-any-return]
+        return bank.log_prob(block)
     block = copy.copy(block)
     block.y = np.where(possible, block.y, POSSIBLE)
     log_prob = bank.log_prob(block)

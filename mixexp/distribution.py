@@ -178,8 +178,8 @@ class MixtureDistribution:
         whole = isinstance(n_samples, Integral) and not isinstance(n_samples, bool | np.bool_)
         if not whole or n_samples < 1:
             raise ValueError(
-                f"MixtureDistribution: n_samples={short(n_samples)} must be a whole number of at least "
-                "1, the number of draws a row."
+                f"MixtureDistribution: n_samples={short(n_samples)} must be a whole number of at "
+                "least 1, the number of draws a row."
             )
         try:
             rng = check_random_state(random_state)

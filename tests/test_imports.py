@@ -113,6 +113,7 @@ ALLOWED = {
         "_inputs",
         "_known",
         "_nested",
+        "_protocols",
         "_search",
         "_threads",
         "experts",

@@ -91,6 +91,11 @@ class EstimatorBank:
         return len(self.trainer.candidates)
 
     @property
+    def expert_columns(self) -> list:
+        """The columns that each expert sees, None for all."""
+        return self.trainer.columns
+
+    @property
     def cross_fitted(self) -> bool:
         """Whether predictions for training rows are out of fold."""
         return self._folds is not None

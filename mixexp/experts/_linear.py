@@ -110,6 +110,11 @@ class LinearBank:
             return np.zeros(self.n_experts, dtype=bool)
         return np.any(self.parameters[0] <= self.floor * (1 + 1e-9), axis=1)
 
+    @property
+    def expert_columns(self) -> list[np.ndarray]:
+        """The columns that each expert sees."""
+        return self.design.seen_columns(self.mask, self.n_experts)
+
     def replicate(self, n_experts: int) -> LinearBank:
         """Return K copies of a one-expert bank, whose dispersion sets the floor."""
         parameters = np.repeat(self.parameters, n_experts, axis=1)

@@ -88,6 +88,11 @@ class LogisticBank:
         seen: Any = np.ones((k, 1)) if self.mask is None else self.mask
         return (c - 1) * int(np.sum(varies * seen))
 
+    @property
+    def expert_columns(self) -> list[np.ndarray]:
+        """The columns that each expert sees."""
+        return self.design.seen_columns(self.mask, self.n_experts)
+
     def replicate(self, n_experts: int) -> LogisticBank:
         """Return K copies of a one-expert bank."""
         theta = np.repeat(self.theta, n_experts, axis=0)

@@ -91,8 +91,10 @@ class NestedGate(TreeGate, BaseEstimator):
         """Raise where paths and gates are not those of a tree with this many leaves."""
         try:
             paths = [tuple(path) for path in self.paths]
-            given = set(dict(self.gates))
-        except (TypeError, ValueError) as error:
+            if not isinstance(self.gates, dict):
+                raise TypeError
+            given = set(self.gates)
+        except TypeError as error:
             raise ValueError(
                 f"NestedGate: paths must be a list of tuples and gates a dict, got "
                 f"{short(self.paths)} and {short(self.gates)}. Give for instance "

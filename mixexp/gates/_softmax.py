@@ -152,6 +152,11 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         return self.design.penalty(self.alpha)
 
     @property
+    def expert_columns(self) -> list[np.ndarray]:
+        """The columns that each expert sees."""
+        return self.design.seen_columns(self._seen, len(self.theta))
+
+    @property
     def coef_(self) -> np.ndarray:
         """Slopes in input units."""
         return self.design.to_input_units(self.theta)[0][:, : len(self.design.columns)]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from mixexp._protocols import StartContext
+from mixexp._protocols import StartContext, evolve
 
 __all__ = ["GivenStart"]
 
@@ -39,6 +39,12 @@ class GivenStart:
     def numbered(self) -> bool:
         """Whether the user numbered the experts, so that labels do not renumber them."""
         return bool(getattr(self.start, "numbered", False))
+
+    def bound(self, rows: Any, resolve: Any) -> GivenStart:
+        """Return the same with a start that is made of others ready for a fit to these rows."""
+        if not hasattr(self.start, "bound"):
+            return self
+        return evolve(self, start=self.start.bound(rows, resolve))
 
     def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
         """Return responsibilities (K, n) of the context's rows."""
