@@ -254,9 +254,9 @@ class BaseMixtureOfExperts(PartsMixin, NestedMixin, BaseEstimator, metaclass=ABC
             missing=missing,
             labels=checked_labels(given.labels, X.shape[0], codes, weight, self.n_experts, owner),
         )
-        start = self._start(self.init, X)
+        start = self._start(X)
         if can(start, "bound"):
-            start = start.bound(rows, lambda own: self._start(own, X))
+            start = start.bound(rows, lambda own: self._start_of(own, X))
         return start_rows(rows, codes, start, self.n_experts, seed, owner)
 
     def _task(
@@ -336,8 +336,12 @@ class BaseMixtureOfExperts(PartsMixin, NestedMixin, BaseEstimator, metaclass=ABC
     def _accepts_sparse(self) -> bool:
         return all(takes_sparse(expert) for expert in self._templates())
 
-    def _start(self, init: Any, X: Any) -> Any:
+    def _start(self, X: Any) -> Any:
         """Return the start that `init` means: a partition, or responsibilities (K, n)."""
+        return self._start_of(self.init, X)
+
+    def _start_of(self, init: Any, X: Any) -> Any:
+        """Return the start that a value of `init` means."""
         owner = type(self).__name__
         if isinstance(init, str):
             if init not in PARTITIONS:  # one of several

@@ -173,7 +173,8 @@ def _check_one(expert: Any, owner: str, *, classifier: bool) -> None:
     if kind not in (None, "classifier", "regressor"):
         group = kind.replace("_", " ")
         raise TypeError(
-            f"{owner}: expert {name_of(expert)} is a {group}, which does not learn y. To start from its groups, give init={name_of(expert)}(...); as expert use a "
+            f"{owner}: expert {name_of(expert)} is a {group}, which does not learn y. To start "
+            f"from its groups, give init={name_of(expert)}(...); as expert use a "
             f"{'classifier' if classifier else 'regressor'}."
         )
     if is_classifier(expert) != classifier:
