@@ -81,7 +81,8 @@ def linear_scores(theta: np.ndarray, design: np.ndarray) -> np.ndarray:
     ):
         return scores
     far = ~np.all(np.abs(scores) < FARTHEST_SCORE, axis=0)
-    rows = np.clip(design[:, far], -FARTHEST_SCORE, FARTHEST_SCORE)
+    largest_double = np.finfo(float).max
+    rows = np.clip(design[:, far], -largest_double, largest_double)
     size = np.abs(rows).max(axis=0)
     unit = theta @ (rows / size)
     largest = np.maximum(np.abs(unit).max(axis=0), np.finfo(float).tiny)
