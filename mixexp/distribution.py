@@ -59,6 +59,13 @@ class MixtureDistribution:
         """Return the weights with an axis of outputs where the means have one."""
         return self.weights if self.means.ndim == 2 else self.weights[..., None]
 
+    def _means(self) -> np.ndarray:
+        """Return the means; 1, which any family can have, where an expert has no weight.
+
+        There it may predict inf, and inf − inf is NaN.
+        """
+        return np.where(self._weights() > 0, self.means, 1.0)
+
     def _mixed(self, values: np.ndarray) -> np.ndarray:
         """Return means over experts; one without weight adds nothing, even where it is inf."""
         weights = np.broadcast_to(self._weights(), values.shape)
@@ -89,9 +96,8 @@ class MixtureDistribution:
         It is infinite where an expert of weight has Student-t errors with up to two degrees of
         freedom.
         """
-        within = self.family.variance(self.means, self.parameters)
-        # an expert without weight may predict inf, and inf − inf is NaN
-        means = np.where(self._weights() > 0, self.means, 0.0)
+        means = self._means()
+        within = self.family.variance(means, self.parameters)
         with np.errstate(over="ignore"):
             between = (means - self.mean()[:, None]) ** 2
             return self._mixed(within + between)
@@ -101,7 +107,7 @@ class MixtureDistribution:
 
         It is the exponential of `log_density`, and 0 where y is outside of the family's support.
         """
-        density = self.family.pdf(self._checked(y), self.means, self.parameters)
+        density = self.family.pdf(self._checked(y), self._means(), self.parameters)
         if density.ndim == 2:
             joint = density
         else:  # products of many may leave the range of doubles on the way
@@ -112,7 +118,7 @@ class MixtureDistribution:
 
     def cdf(self, y: Any) -> np.ndarray:
         """Return P(Y ≤ y), (n,) or (n, n_outputs)."""
-        below = self.family.cdf(self._checked(y), self.means, self.parameters)
+        below = self.family.cdf(self._checked(y), self._means(), self.parameters)
         return np.clip(self._mixed(below), 0.0, 1.0)
 
     def quantile(self, q: Any) -> np.ndarray:
