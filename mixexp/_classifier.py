@@ -74,7 +74,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         error. There is always a warning.
     class_weight : dict, "balanced" or None, default=None
         Weights of classes, multiplied into the sample weights; "balanced" gives every class the
-        same total weight.
+        same total weight. A class of weight 0 is left out, as rows of weight 0 are.
     max_iter : int, default=200
     tol : float, default=1e-6
         The run ends when the last gain of the lower bound, and the gain that Aitken's rule says

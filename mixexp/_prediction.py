@@ -225,7 +225,13 @@ class PredictionMixin:
         -------
         ndarray of shape (n_samples, n_experts)
             With `noise_expert` there is one more column, the last one: how likely a row is an
-            outlier.
+            outlier. Where y is so far off that no expert has a density for it in doubles, they
+            are the gate's probabilities.
+
+        Raises
+        ------
+        ValueError
+            Where y is outside of the family's support, as `fit` would raise.
         """
         return self._resp(X, y, None, offset, groups)
 
@@ -266,7 +272,8 @@ class PredictionMixin:
         Returns
         -------
         ndarray of shape (n_samples,), or (n_groups,) in the order of the groups' values
-            Natural logarithms, in units of 1 / y for a regression.
+            Natural logarithms, in units of 1 / y for a regression; −inf where y is outside of
+            the family's support.
         """
         return self._density(X, y, None, offset, groups)
 

@@ -132,6 +132,9 @@ class ExpertBank(Part, Protocol):
 class Family(Protocol):
     """Turns an expert's prediction into a density of y.
 
+    With a method ``supports(y)``, where y is a value that it can have, densities are 0 elsewhere
+    whatever `evaluate` says; y = 1 is a value that every family has.
+
     Shapes: y is (n_outputs, m); the linear predictor eta, score and curvature are
     (K, n_outputs, m); parameters are (P, K, n_outputs), one row for each of `parameter_names`.
     `mixexp.families` says what else a family has: link, range check, moments, distribution.

@@ -8,6 +8,8 @@ from sklearn.pipeline import make_pipeline
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*did not converge")
+
 COLUMNS = [[2], [0], [0, 1]]
 
 
