@@ -37,6 +37,9 @@ SKETCH_ROWS = 8192
 #: Logarithms of exposures that differ by more than this are not logarithms.
 WIDEST_LOG_OFFSET = 100.0
 
+#: Exponentials of larger ones leave the range of doubles, with a mean of y as a factor.
+LARGEST_LOG_OFFSET = 600.0
+
 
 @dataclass(frozen=True)
 class Training:
@@ -208,6 +211,11 @@ def check_log_offset(offset: np.ndarray, owner: str) -> None:
         raise ValueError(
             f"{owner}: offset goes from {low:.6g} to {high:.6g}, a factor of exp({high - low:.0f}) "
             "between exposures. It is on the scale of the log link: give np.log(exposure)."
+        )
+    if max(-low, high) > LARGEST_LOG_OFFSET:
+        raise ValueError(
+            f"{owner}: offset goes from {low:.6g} to {high:.6g}, and exp of that leaves the range "
+            "of numbers. It is on the scale of the log link: give np.log(exposure)."
         )
 
 

@@ -13,7 +13,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from mixexp._blocks import Block, Rows
 from mixexp._checks import kept_rows, named_error, short
 from mixexp._compat import check_weights, safe_indexing
-from mixexp._inputs import check_constant_in_groups, checked_groups, refuse_missing, sorted_rows
+from mixexp._inputs import (
+    check_constant_in_groups,
+    check_log_offset,
+    checked_groups,
+    refuse_missing,
+    sorted_rows,
+)
 from mixexp._numerics import softmax_in_place
 from mixexp._protocols import can
 from mixexp._support import bank_log_prob, posterior_in_place, refuse_far
@@ -66,6 +72,9 @@ class PredictionMixin:
             missing=missing,
         )
         rows.block_rows = PREDICTION_ROWS
+        family = self._whole._bank.family
+        if rows.offset is not None and getattr(family, "link", "") == "log":
+            check_log_offset(rows.offset, owner)
         return rows
 
     @property

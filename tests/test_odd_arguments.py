@@ -142,6 +142,21 @@ def test_targets(odd, data, fitted):
         model.log_density(X, y[1:] > 0)
 
 
+@pytest.mark.parametrize("when", ["fit", "predict"])
+@pytest.mark.parametrize(
+    "offset", [np.arange(1.0, N + 1) * 9, np.full(N, 700.0)], ids=["wide", "far"]
+)
+def test_exposures_instead_of_their_logarithms(when, offset, data):
+    X, _ = data
+    y = np.arange(N) % 4
+    model = mixture(family="poisson", max_iter=50, tol=1e-2)
+    with named(r"offset goes from .*give np\.log\(exposure\)"):
+        if when == "fit":
+            model.fit(X, y, offset=offset)
+        else:
+            model.fit(X, y, offset=np.zeros(N)).predict(X, offset=offset)
+
+
 # ---------------------------------------------------------------- criteria
 
 
