@@ -241,3 +241,7 @@ def _counted(counts: np.ndarray) -> np.ndarray:
     last = int(LAST_COUNT)
     beyond = _value(np.maximum(counts - last, 0) + _place(np.full(1, LAST_COUNT)))
     return np.where(counts > last, beyond, counts.astype(float))
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -9,7 +9,6 @@ import numpy as np
 from joblib import Parallel, delayed
 from sklearn.dummy import DummyClassifier
 
-from mixexp._blocks import Rows
 from mixexp._compat import rows_of
 from mixexp._fitting import (
     NEGLIGIBLE,
@@ -22,6 +21,7 @@ from mixexp._fitting import (
 )
 from mixexp._probabilities import sound_proba
 from mixexp._threads import single_thread
+from mixexp.protocols import Rows
 
 __all__ = ["Fit", "Trainer"]
 

@@ -9,7 +9,6 @@ from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.dummy import DummyClassifier
 
-from mixexp._blocks import Block, Rows
 from mixexp._checks import short
 from mixexp._fitting import (
     adds_by_class,
@@ -23,8 +22,8 @@ from mixexp._fitting import (
     takes_weights,
 )
 from mixexp._probabilities import sound_proba
-from mixexp._protocols import evolve
 from mixexp._threads import single_thread
+from mixexp.protocols import Block, Rows, evolve
 
 __all__ = ["EstimatorGate"]
 
@@ -126,7 +125,7 @@ class EstimatorGate(BaseEstimator):
         """Return log g_k(x), (K, m)."""
         if block.training and self._known is not None:
             return self._known[:, block.start : block.stop].copy()
-        X = block.rows.take(slice(block.start, block.stop), self.columns)
+        X = block.take(self.columns)
         try:
             return self._log_proba(self.estimator_, X)
         except Exception as error:

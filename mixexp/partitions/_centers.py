@@ -10,8 +10,8 @@ from sklearn.metrics import pairwise_distances
 from sklearn.utils.validation import check_array
 
 from mixexp._checks import as_numbers, named_error, short
-from mixexp._protocols import StartContext
 from mixexp.partitions._labels import check_one_each, one_hot
+from mixexp.protocols import StartContext
 
 __all__ = ["NearestCenter"]
 

@@ -8,8 +8,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 
 from mixexp._checks import short
-from mixexp._protocols import StartContext
 from mixexp.partitions._labels import fitted_kmeans, one_hot
+from mixexp.protocols import StartContext
 
 __all__ = ["FromEstimator", "KMeansStart", "RandomStart"]
 
@@ -93,6 +93,7 @@ class FromEstimator(BaseEstimator):
     Parameters
     ----------
     estimator : object with fit_predict
+        A clusterer or an outlier detector.
     owner : str, default="FromEstimator"
         The class that messages name.
 

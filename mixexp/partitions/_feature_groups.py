@@ -11,8 +11,8 @@ from sklearn.linear_model import Ridge
 
 from mixexp._checks import short
 from mixexp._compat import column_indices
-from mixexp._protocols import StartContext
 from mixexp.partitions._labels import check_one_each, one_hot, weights_of
+from mixexp.protocols import StartContext
 
 __all__ = ["FeatureGroups"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from sklearn.cluster import KMeans
 
-from mixexp._blocks import Rows
 from mixexp._threads import single_thread
+from mixexp.protocols import Rows
 
 __all__ = ["check_one_each", "fitted_kmeans", "one_hot", "weights_of"]
 

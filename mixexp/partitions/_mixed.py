@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from mixexp._blocks import Rows
 from mixexp._checks import named_error, short
-from mixexp._protocols import StartContext, evolve
-from mixexp.partitions._by_content import ByContent
 from mixexp.partitions._clusters import KMeansStart
 from mixexp.partitions._clusterwise import Clusterwise
 from mixexp.partitions._split import Split
 from mixexp.partitions._tree import TreeStart
+from mixexp.protocols import StartContext, can, evolve
 
 __all__ = ["MixedStart"]
 
@@ -55,10 +53,10 @@ class MixedStart(BaseEstimator):
     def __init__(self, starts: Any = None):
         self.starts = starts
 
-    def bound(self, rows: Rows, resolve: Callable[[Any], Any]) -> MixedStart:
-        """Return the same with all of its starts made ready for a fit to these rows.
+    def bound(self, resolve: Callable[[Any], Any]) -> MixedStart:
+        """Return the same with all of its starts made ready for a fit.
 
-        `resolve` turns what `init` may be into a start, or into responsibilities (K, n).
+        `resolve` turns whatever `init` may be into a start.
         """
         if self.starts is None:
             return self
@@ -71,8 +69,7 @@ class MixedStart(BaseEstimator):
         for i, start in enumerate(self.starts):
             with named_error("MixedStart", f"starts[{i}]={short(start)}", REMEDY):
                 found = resolve(start)
-            found = ByContent(rows, found) if isinstance(found, np.ndarray) else found
-            ready.append(found.bound(rows, resolve) if hasattr(found, "bound") else found)
+            ready.append(found.bound(resolve) if can(found, "bound") else found)
         return MixedStart(ready)
 
     def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:

@@ -11,6 +11,7 @@ from sklearn.ensemble import IsolationForest
 from test_partitions import context_of
 
 from mixexp import MixtureOfExpertsRegressor
+from mixexp._estimators.starts import ByContent
 from mixexp.partitions import (
     PARTITIONS,
     FeatureGroups,
@@ -19,7 +20,6 @@ from mixexp.partitions import (
     NearestCenter,
     TreeStart,
 )
-from mixexp.partitions._by_content import ByContent
 
 
 class Own:
