@@ -113,6 +113,9 @@ class Family(Protocol):
     `statistics` and `update`. Shapes: y is (n_outputs, m); the linear predictor eta, score and
     curvature are (K, n_outputs, m); parameters are (P, K, n_outputs), one row for each of
     `parameter_names`.
+
+    With a method ``supports(y)``, where y is a value that it can have, densities are 0 elsewhere
+    whatever `evaluate` says; y = 1 is a value that every family has.
     """
 
     name: str
@@ -197,6 +200,12 @@ class Target(Protocol):
     def encode_new(self, y: Any, X: Any, owner: str) -> np.ndarray:
         """Return targets to score, as `Rows` holds them."""
 
+    def refuse_impossible(self, y: np.ndarray, owner: str) -> None:
+        """Raise where no expert can have given y."""
+
+    def possible(self, y: np.ndarray) -> np.ndarray | None:
+        """Return where y is a value that it can have, (m,); None where it cannot be another."""
+
     def shaped(self, outputs: np.ndarray) -> np.ndarray:
         """Return outputs (n, K, width) as (n, K, *shape)."""
 
@@ -205,11 +214,6 @@ class Target(Protocol):
 
     def offset(self, offset: Any, X: Any, owner: str, batch: str | None) -> np.ndarray | None:
         """Return a checked offset as `Rows` holds it."""
-
-    def training_offset(
-        self, offset: Any, X: Any, owner: str, batch: str | None
-    ) -> np.ndarray | None:
-        """Return the checked offset of a fit."""
 
 
 class Router(Protocol):
@@ -268,6 +272,9 @@ class StartContext(Protocol):
 class Partition(Protocol):
     """A start: responsibilities from which EM sets out.
 
+    A start that is made of others may have ``bound(resolve)``, which returns it ready for a fit:
+    `resolve` turns whatever `init` may be into a start.
+
     With an attribute ``numbered`` that is true, it numbers the experts as the user did; labels of
     some rows (`expert_labels`) then do not renumber its regions.
     """
@@ -312,6 +319,10 @@ CAPABILITIES: dict[str, Capability] = {
         "part",
         "(): the same part with its next step under a bound of the curvature that cannot lower the "
         "objective.",
+    ),
+    "expert_columns": Capability(
+        "part",
+        "The columns that each expert sees, a list: what is left where experts are dropped.",
     ),
     "select": Capability(
         "part", "(experts): the part of some experts, in this order: to drop and to reorder them."

@@ -11,21 +11,19 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from mixexp._compat import check_weights, raise_for_params, routing_enabled
 from mixexp._engine.assign import ASSIGNERS
 from mixexp._engine.search import SearchProblem
-from mixexp._engine.starts import FromPartition, FromResponsibilities, Start
 from mixexp._estimators import parts
+from mixexp._estimators.starts import start_of
 from mixexp._rows.inputs import (
     check_constant_in_groups,
     checked_groups,
     refuse_missing,
-    responsibilities_of,
     selected_columns,
     training_rows,
 )
 from mixexp._rows.labels import checked_labels
 from mixexp._rows.rows import Rows
 from mixexp.experts import candidates_of, linear_bank
-from mixexp.partitions import PARTITIONS, FromEstimator, GivenStart
-from mixexp.protocols import Target, check_part
+from mixexp.protocols import Target
 
 if TYPE_CHECKING:
     from mixexp._estimators.base import BaseMixtureOfExperts
@@ -109,7 +107,7 @@ def _training(
     if codes is not None and not getattr(mixture.gate, "featureless", False):
         check_constant_in_groups(X, codes, columns[1], owner)
     weight = None if arguments.weight is None else check_weights(arguments.weight, X, owner)
-    offset = target.training_offset(arguments.offset, X, owner, parts.batch_name(mixture, batch))
+    offset = target.offset(arguments.offset, X, owner, parts.batch_name(mixture, batch))
     rows = Rows(
         X,
         targets,
@@ -121,7 +119,8 @@ def _training(
         missing=missing,
         labels=checked_labels(arguments.labels, X.shape[0], codes, weight, k, owner),
     )
-    return training_rows(rows, codes, _start(mixture, X), k, seed, owner)
+    start = start_of(mixture.init, rows, k, owner)
+    return training_rows(rows, codes, start, k, seed, owner)
 
 
 def _problem(
@@ -159,24 +158,6 @@ def _problem(
         seed=seed,
         n_jobs=mixture.n_jobs,
     )
-
-
-def _start(mixture: BaseMixtureOfExperts, X: Any) -> Start:
-    """Return the start that `init` means."""
-    init, owner = mixture.init, parts.owner_of(mixture)
-    if isinstance(init, str):
-        return FromPartition(PARTITIONS[init]())
-    if hasattr(init, "fit_predict"):
-        return FromPartition(FromEstimator(init, owner))
-    if hasattr(init, "gate_proba"):  # its `responsibilities` are something else
-        raise TypeError(
-            f"{owner}: init is a mixture, {type(init).__name__}. To set out from it, give "
-            "init=mixture.responsibilities(X, y)."
-        )
-    if hasattr(init, "responsibilities"):
-        check_part(init, "start", owner, "init")
-        return FromPartition(GivenStart(init, owner))
-    return FromResponsibilities(responsibilities_of(init, X.shape[0], mixture.n_experts, owner))
 
 
 def _routed(mixture: BaseMixtureOfExperts, params: dict) -> dict:

@@ -16,13 +16,14 @@ from sklearn.utils.metadata_routing import MetadataRouter
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mixexp import __version__
+from mixexp._checks import kept_rows, short
 from mixexp._compat import HasMethods, Interval, StrOptions, check_weights, safe_indexing
 from mixexp._engine.assign import ASSIGNERS
 from mixexp._engine.collapse import ON_COLLAPSE
 from mixexp._engine.search import search
 from mixexp._estimators import outcome
 from mixexp._estimators.assembly import FitArguments, assemble, metadata_router
-from mixexp._estimators.model import Model, pool_of
+from mixexp._estimators.model import Model
 from mixexp._estimators.nesting import fit_nested, is_nested
 from mixexp._estimators.parameters import check_nested
 from mixexp._estimators.parts import takes_all_missing, takes_all_sparse
@@ -259,7 +260,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
             return proba
         nodes = self._nodes_at(level)
         summed = [proba[:, experts].sum(axis=1) for experts in nodes]
-        return np.column_stack([*summed, proba[:, self._model.n_experts :]])
+        return np.minimum(np.column_stack([*summed, proba[:, self._model.n_experts :]]), 1.0)
 
     def _fitted_model(self) -> Model:
         check_is_fitted(self, "experts_")
@@ -268,11 +269,12 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
     def _nodes_at(self, level: int) -> list[np.ndarray]:
         """Return the experts below each node of a level of the gate."""
         depth = self.gate_.depth if can(self.gate_, "leaves_at") else 1
-        if isinstance(level, bool) or level not in range(1, depth + 1):
+        whole = isinstance(level, Integral) and not isinstance(level, bool)
+        if not whole or level not in range(1, depth + 1):
             have = "one level: give 1" if depth == 1 else f"levels 1 to {depth}: give one of them"
             raise ValueError(
-                f"{type(self).__name__}: level={level!r}, and this gate has {have}, or None for "
-                "the experts."
+                f"{type(self).__name__}: level={short(level)}, and this gate has {have}, or None "
+                "for the experts."
             )
         if depth == 1:
             return list(np.arange(self._model.n_experts)[:, None])
@@ -312,7 +314,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         ndarray of shape (n_samples, n_experts), with n_outputs or n_classes as a last axis where
         there are several outputs, or classes
         """
-        return self._fitted_model().outputs(self._new_rows(X, offset=offset))
+        return self._fitted_model().outputs(self._new_rows(X, offset=offset), type(self).__name__)
 
     def responsibilities(
         self, X: Any, y: Any, *, offset: Any = None, groups: Any = None
@@ -334,17 +336,27 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         -------
         ndarray of shape (n_samples, n_experts)
             With `noise_expert` there is one more column, the last one: how likely a row is an
-            outlier.
+            outlier. Where y is so far off that no expert has a density for it in doubles, they
+            are the gate's probabilities.
+
+        Raises
+        ------
+        ValueError
+            Where y is outside of the family's support, as `fit` would raise.
         """
         return self._resp(X, y, None, offset, groups)
 
     def _resp(self, X: Any, y: Any, weight: Any, offset: Any, groups: Any) -> np.ndarray:
         """Return responsibilities; where rows are grouped weights are exponents of their rows."""
-        model = self._fitted_model()
+        model, order, owner = self._fitted_model(), None, type(self).__name__
         if groups is None:
-            return model.responsibilities(self._new_rows(X, y, offset))
-        rows, order = self._grouped_rows(X, y, weight, offset, groups)
+            rows = self._new_rows(X, y, offset)
+        else:
+            rows, order = self._grouped_rows(X, y, weight, offset, groups)
+        model.target.refuse_impossible(rows.y, owner)  # it comes from no expert
         found = model.responsibilities(rows)
+        if order is None:
+            return found
         resp = np.empty_like(found)
         resp[order] = found
         return resp
@@ -366,7 +378,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         ndarray of shape (n_samples,), or (n_groups,) in the order of the groups' values
-            Natural logarithms, in units of 1 / y for a regression.
+            Natural logarithms, in units of 1 / y for a regression; −inf where y is outside of
+            the family's support.
         """
         return self._density(X, y, None, offset, groups)
 
@@ -504,12 +517,16 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         """Return the rows of positive weight, with checked weights or None."""
         if sample_weight is None:
             return X, y, None, offset, groups
-        weight = check_weights(sample_weight, np.asarray(y), type(self).__name__)
+        owner = type(self).__name__
+        weight = check_weights(sample_weight, X, owner)
         kept = np.flatnonzero(weight > 0)
         if len(kept) == len(weight):
             return X, y, weight, offset, groups
-        others = [None if one is None else np.asarray(one)[kept] for one in (offset, groups)]
-        return safe_indexing(X, kept), np.asarray(y)[kept], weight[kept], *others
+        y, offset, groups = (
+            kept_rows(value, kept, len(weight), name, owner)
+            for name, value in {"y": y, "offset": offset, "groups": groups}.items()
+        )
+        return safe_indexing(X, kept), y, weight[kept], offset, groups
 
     def _log_likelihood(
         self, X: Any, y: Any, sample_weight: Any, offset: Any, groups: Any
@@ -527,7 +544,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
     def _pooled(self, X: Any, offset: Any = None) -> np.ndarray:
         """Return the pooled outputs of the experts."""
         rows = self._new_rows(X, offset=offset)
-        return self._model.pooled(rows, pool_of(self.pooling, type(self).__name__))
+        return self._model.pooled(rows, self.pooling, type(self).__name__)
 
     def align_experts(
         self, reference: Any, X: Any, y: Any, *, offset: Any = None, groups: Any = None

@@ -1,14 +1,15 @@
-"""Whether a gate, which may be a user's own, keeps to the protocol."""
+"""Whether what parts give is sound: a gate, which may be a user's own, and predictions."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
-from mixexp.protocols import Rows, check_part
+from mixexp.protocols import Block, Rows, check_part
 
-__all__ = ["SUMS_TO_ONE", "check_gate_part", "refuse_sums"]
+__all__ = ["SUMS_TO_ONE", "check_gate_part", "refuse_far", "refuse_sums"]
 
 #: Gate probabilities may add up to a number that differs from 1 by this.
 SUMS_TO_ONE = 1e-6
@@ -44,3 +45,18 @@ def refuse_sums(part: Any, sums: np.ndarray, owner: str) -> None:
             f"{worst:.6g}. log_prob must return the logarithms of numbers that add up to 1 over "
             "the experts."
         )
+
+
+def refuse_far(outputs: np.ndarray, block: Block, owner: str) -> None:
+    """Raise where an expert's outputs (K, q, m) for a block are not finite."""
+    if np.all(np.isfinite(outputs)):
+        return
+    expert, _, i = (int(found[0]) for found in np.nonzero(~np.isfinite(outputs)))
+    row = block.X[[i]]
+    values = np.nan_to_num((row.toarray() if sp.issparse(row) else np.asarray(row))[0])
+    column = int(np.abs(values).argmax())
+    raise ValueError(
+        f"{owner}: expert {expert} has no finite prediction for row {block.start + i} of X, which "
+        f"has {values[column]:.4g} in column {column}. That is too far from the training data: "
+        "leave the row out, or clip X to the range that the mixture was fitted on."
+    )

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from mixexp._compat import StrOptions, check_weights, fit_context
 from mixexp._estimators.assembly import FitArguments
 from mixexp._estimators.base import BaseMixtureOfExperts
+from mixexp._estimators.class_weight import present_classes, with_class_weight
 from mixexp._estimators.parts import check_parts, takes_all_sparse
 from mixexp._estimators.targets import Classes
 
@@ -75,7 +75,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         error. There is always a warning.
     class_weight : dict, "balanced" or None, default=None
         Weights of classes, multiplied into the sample weights; "balanced" gives every class the
-        same total weight.
+        same total weight. A class of weight 0 is left out, as rows of weight 0 are.
     max_iter : int, default=200
         Iterations of the long run at most, over all its segments.
     tol : float, default=1e-6
@@ -270,36 +270,11 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         weight = None
         if sample_weight is not None:
             weight = check_weights(sample_weight, X, type(self).__name__)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        present = np.bincount(codes, weights=weight) > 0
-        if present.sum() < 2:
-            (label,) = self.classes_[present].tolist()
-            raise ValueError(
-                f"{type(self).__name__}: the data contain one class only, {label!r} (rows of zero "
-                "weight not counted). A classifier needs samples of at least 2 classes."
-            )
-        if not np.all(present):
-            self.classes_ = self.classes_[present]
-            codes = np.where(present[codes], np.cumsum(present)[codes] - 1, 0)
-        if self.class_weight is not None:
-            weight = self._class_weights(codes, weight)
+        owner = type(self).__name__
+        classes, codes = np.unique(y, return_inverse=True)
+        weight = with_class_weight(self.class_weight, classes, codes, weight, owner)
+        self.classes_, codes = present_classes(classes, codes, weight, owner)
         return codes, weight
-
-    def _class_weights(self, codes: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
-        """Return row weights times class weights."""
-        rows = np.ones(len(codes)) if weight is None else weight
-        if isinstance(self.class_weight, str):
-            mass = np.bincount(codes, weights=rows)
-            factors = mass.sum() / (len(mass) * mass)
-        else:
-            labels = self.classes_[codes]
-            factors = compute_class_weight(self.class_weight, classes=self.classes_, y=labels)
-            if not np.all(factors >= 0):
-                raise ValueError(
-                    f"{type(self).__name__}: class_weight must be nonnegative, got "
-                    f"{self.class_weight!r}."
-                )
-        return rows * factors[codes]
 
     def predict_proba(self, X: Any, *, offset: Any = None) -> np.ndarray:
         """Return class probabilities, pooled over the experts.
@@ -325,7 +300,8 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
                     f"probabilities: smallest entry {proba.min():.4g}, sums from "
                     f"{total.min():.4g} to {total.max():.4g}."
                 )
-        return proba
+            proba = proba / total[:, None]
+        return np.minimum(proba, 1.0)  # a sum of weights may round to more
 
     def predict_log_proba(self, X: Any, *, offset: Any = None) -> np.ndarray:
         """Return the logarithm of `predict_proba`.
@@ -380,4 +356,6 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         -------
         float
         """
+        if sample_weight is not None:
+            sample_weight = check_weights(sample_weight, X, type(self).__name__)
         return float(accuracy_score(y, self.predict(X, offset=offset), sample_weight=sample_weight))

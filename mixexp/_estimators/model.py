@@ -6,19 +6,25 @@ Each answer is written once here, as a function of `Rows`; estimators check inpu
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from mixexp._checks import named_error, short
 from mixexp._engine.sweep import State, log_joint
+from mixexp._estimators.checks import refuse_far
 from mixexp._numerics import softmax_in_place
 from mixexp._threads import single_thread
 from mixexp.protocols import Block, ExpertBank, Gate, Router, Rows, Target, can
 from mixexp.routing import POOLINGS
 
 __all__ = ["Model", "columns_of", "pool_of"]
+
+#: A target that every family can have, to compute with in the place of one that it cannot.
+POSSIBLE = 1.0
 
 #: Pools routing weights (n, K) and outputs (n, K[, q]) to (n[, q]).
 Pool = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -103,20 +109,23 @@ class Model:
     def _route_block(self, block: Block) -> np.ndarray:
         return self.router.weights(self.gate.log_prob(block)[: self.n_experts]).T
 
-    def outputs(self, rows: Rows) -> np.ndarray:
+    def outputs(self, rows: Rows, owner: str) -> np.ndarray:
         """Return every expert's own prediction, (n, K[, n_outputs or n_classes])."""
-        return self._map(rows, self._outputs_block)
+        return self._map(rows, partial(self._outputs_block, owner=owner))
 
-    def _outputs_block(self, block: Block) -> np.ndarray:
-        return self.target.shaped(self.bank.predict(block).transpose(2, 0, 1))
+    def _outputs_block(self, block: Block, owner: str) -> np.ndarray:
+        outputs = self.bank.predict(block)
+        refuse_far(outputs, block, owner)
+        return self.target.shaped(outputs.transpose(2, 0, 1))
 
-    def pooled(self, rows: Rows, pool: Pool) -> np.ndarray:
+    def pooled(self, rows: Rows, pooling: Any, owner: str) -> np.ndarray:
         """Return the pooled outputs of the experts, (n[, n_outputs or n_classes])."""
-        return self._map(rows, partial(self.pooled_block, pool=pool))
+        return self._map(rows, partial(self.pooled_block, pooling=pooling, owner=owner))
 
-    def pooled_block(self, block: Block, pool: Pool) -> np.ndarray:
+    def pooled_block(self, block: Block, pooling: Any, owner: str) -> np.ndarray:
         """Return the pooled outputs of a block."""
-        return pool(self._route_block(block), self._outputs_block(block))
+        pool = pool_of(pooling, owner)
+        return pool(self._route_block(block), self._outputs_block(block, owner))
 
     def responsibilities(self, rows: Rows) -> np.ndarray:
         """Return P(z = k | x, y) of every row, (n, K or K + 1); the same within a group."""
@@ -125,16 +134,44 @@ class Model:
         return self._map(rows, self._responsibilities_block)
 
     def _responsibilities_block(self, block: Block) -> np.ndarray:
-        joint = log_joint(self.gate, self.bank, block)
-        softmax_in_place(joint)
-        return block.reweighted(None).of_rows(joint).T
+        resp, _ = self._posterior_block(block)
+        return block.reweighted(None).of_rows(resp).T
 
     def log_density(self, rows: Rows) -> np.ndarray:
         """Return log p(y | x) of every row or group, whose rows' weights are exponents."""
         return self._map(rows, self.innermost._log_density_block)
 
     def _log_density_block(self, block: Block) -> np.ndarray:
-        return softmax_in_place(log_joint(self.gate, self.bank, block))
+        return self._posterior_block(block)[1]
+
+    def _posterior_block(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
+        """Return responsibilities (K, m) and log p(y | x) (m,) of the units of a block.
+
+        Where y is so far off that its density is 0 under all experts (a gaussian has no 1e160 in
+        doubles), or is impossible, y says nothing of the expert: they are the gate's.
+        """
+        joint = self._log_joint_block(block)
+        nowhere = np.isneginf(np.maximum.reduce(joint, axis=0))
+        if np.any(nowhere):
+            joint[:, nowhere] = self.gate.log_prob(block.unit)[:, nowhere]
+        log_density = softmax_in_place(joint)
+        log_density[nowhere] = -np.inf
+        if self.target.family is None:  # a probability, to which rounding may add
+            np.minimum(log_density, 0.0, out=log_density)
+        return joint, log_density
+
+    def _log_joint_block(self, block: Block) -> np.ndarray:
+        """Return the log-joint (K, m) of the units of a block, −inf where y is impossible."""
+        possible = self.target.possible(block.y)
+        if possible is None or np.all(possible):
+            return log_joint(self.gate, self.bank, block)
+        known = copy(block)
+        known.y = np.where(possible, block.y, POSSIBLE)
+        joint = log_joint(self.gate, self.bank, known)
+        if block.firsts is not None:
+            possible = np.logical_and.reduceat(possible, block.firsts)
+        joint[:, ~possible] = -np.inf
+        return joint
 
     @staticmethod
     def _map(rows: Rows, function: Callable[[Block], np.ndarray]) -> np.ndarray:
@@ -159,12 +196,20 @@ def pool_of(pooling: Any, owner: str) -> Pool:
         )
 
     def pool(weights: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-        pooled = np.asarray(function(weights, outputs))
+        pooled = function(weights, outputs)
+        name = f"pooling={short(pooling)}"
+        with named_error(owner, name, "It must return an array of numbers."):
+            pooled = np.asarray(pooled)
         wanted = (len(weights), *outputs.shape[2:])
         if pooled.shape != wanted:
             raise ValueError(
                 f"{owner}: pooling={pooling!r} returned shape {pooled.shape} "
                 f"for weights {weights.shape} and outputs {outputs.shape}; it must return {wanted}."
+            )
+        if pooled.dtype.kind not in "fiub" or not np.all(np.isfinite(pooled)):
+            raise ValueError(
+                f"{owner}: {name} returned {pooled.dtype} with NaN, infinity or what is no number. "
+                "It must return finite numbers."
             )
         return pooled
 

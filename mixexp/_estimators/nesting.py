@@ -17,7 +17,7 @@ from sklearn.base import clone, is_classifier
 
 from mixexp._compat import validate_parameters
 from mixexp._estimators.assembly import FitArguments
-from mixexp._estimators.model import Model, columns_of, pool_of
+from mixexp._estimators.model import Model, columns_of
 from mixexp._estimators.outcome import InputRules, publish
 from mixexp._estimators.parts import check_parts
 from mixexp._fitting import name_of
@@ -344,12 +344,12 @@ class NestedBank:
         """Return numbers (..., leaves) summed over the innermost experts of each expert."""
         summed = [columns[..., experts].sum(axis=-1) for experts in self.groups]
         noise = columns[..., columns.shape[-1] - self.n_noise :]
-        return np.concatenate([np.stack(summed, axis=-1), noise], axis=-1)
+        return np.minimum(np.concatenate([np.stack(summed, axis=-1), noise], axis=-1), 1.0)
 
 
 def _predicted(child: Any, block: Block) -> np.ndarray:
     """Return what a mixture, or a bank of one expert, predicts for a block, (q, m)."""
     if not is_mixture(child):
         return child.predict(block)[0]
-    pool = pool_of(child.pooling, type(child).__name__)
-    return child._model.pooled_block(block, pool).reshape(block.n_rows, -1).T
+    pooled = child._model.pooled_block(block, child.pooling, type(child).__name__)
+    return pooled.reshape(block.n_rows, -1).T

@@ -85,13 +85,24 @@ def store(
         state.views(rows.units, rows),
     )
     state = state.apply(lambda part: part.trimmed() if can(part, "trimmed") else part)
-    model = Model(state.gate, state.bank, Dense(), target, assembly.columns)  # type: ignore[arg-type]
-    if _exchangeable(mixture, rows, assembly.columns) and all(
-        can(part, "select") for part in state.parts
-    ):
+    columns = _seen(state, assembly.columns)
+    model = Model(state.gate, state.bank, Dense(), target, columns)  # type: ignore[arg-type]
+    if _exchangeable(mixture, rows, columns) and all(can(part, "select") for part in state.parts):
         order = canonical_order(usage[: model.n_experts])
         model, usage = model.reordered(order), reordered_usage(usage, order)
     publish(mixture, model, usage, _rules(mixture, model, assembly))
+
+
+def _seen(state: State, given: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Return the columns of experts and gate, without those of experts that were dropped."""
+    bank_and_gate: tuple[Any, Any] = (state.bank, state.gate)
+    of_experts, of_gate = (
+        part.expert_columns
+        if isinstance(columns, list) and can(part, "expert_columns")
+        else columns
+        for part, columns in zip(bank_and_gate, given, strict=True)
+    )
+    return of_experts, of_gate
 
 
 def _rules(mixture: BaseMixtureOfExperts, model: Model, assembly: Assembly) -> InputRules:

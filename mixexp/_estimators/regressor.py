@@ -9,7 +9,7 @@ from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import validate_data
 
-from mixexp._compat import HasMethods, StrOptions, fit_context
+from mixexp._compat import HasMethods, StrOptions, check_weights, fit_context
 from mixexp._estimators.assembly import FitArguments
 from mixexp._estimators.base import BaseMixtureOfExperts
 from mixexp._estimators.parts import check_parts, takes_all_sparse
@@ -293,6 +293,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         -------
         float
         """
+        if sample_weight is not None:
+            sample_weight = check_weights(sample_weight, X, type(self).__name__)
         return float(r2_score(y, self.predict(X, offset=offset), sample_weight=sample_weight))
 
     def predict_distribution(self, X: Any, *, offset: Any = None) -> MixtureDistribution:
@@ -315,7 +317,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         bank: Any = model.bank
         return MixtureDistribution(
             model.route(rows),
-            model.outputs(rows),
+            model.outputs(rows, type(self).__name__),
             bank.parameters if model.target.shape else bank.parameters[..., 0],
             bank.family,
         )

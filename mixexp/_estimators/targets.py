@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_array, check_consistent_length
 
+from mixexp._checks import as_numbers, named_error
 from mixexp._rows.inputs import check_log_offset, class_offset_rows, offset_rows
 from mixexp.protocols import Family
 
@@ -49,6 +50,7 @@ class Numbers:
 
     def encode_new(self, y: Any, X: Any, owner: str) -> np.ndarray:
         """Return targets to score, (n_outputs, n)."""
+        y = as_numbers(y, "y", owner, f"Give a target for each of {X.shape[0]} rows.")
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
         check_consistent_length(X, y)
         flat = y.reshape(len(y), -1).shape[1:]
@@ -62,6 +64,18 @@ class Numbers:
     @staticmethod
     def _as_rows(y: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(y.reshape(len(y), -1).T, dtype=np.float64)
+
+    def refuse_impossible(self, y: np.ndarray, owner: str) -> None:
+        """Raise where no expert can have given y (n_outputs, n), as the family does in a fit."""
+        self.family.check(y, owner)
+
+    def possible(self, y: np.ndarray) -> np.ndarray | None:
+        """Return where y (n_outputs, m) is in the family's support, (m,); None where it says none.
+
+        Families may rely on a y that `fit` would take: beyond, a formula may give NaN, or a number.
+        """
+        supports = getattr(self.family, "supports", None)
+        return None if supports is None else supports(y).all(axis=0)
 
     def shaped(self, outputs: np.ndarray) -> np.ndarray:
         """Return outputs (n, K, n_outputs) without the last axis where there is one target."""
@@ -85,15 +99,10 @@ class Numbers:
     def offset(self, offset: Any, X: Any, owner: str, batch: str | None) -> np.ndarray | None:
         """Return a checked offset as `Rows` holds it, (n_outputs or 1, n).
 
+        For a log link it must be a logarithm.
         `batch` names the estimators that are fitted one by one, None where a bank is.
         """
-        return offset_rows(offset, X, self.width, owner)
-
-    def training_offset(
-        self, offset: Any, X: Any, owner: str, batch: str | None
-    ) -> np.ndarray | None:
-        """Return the offset of a fit: for a log link it must be a logarithm."""
-        rows = self.offset(offset, X, owner, batch)
+        rows = offset_rows(offset, X, self.width, owner)
         if rows is not None and self.family.link == "log":
             check_log_offset(rows, owner)
         return rows
@@ -130,9 +139,11 @@ class Classes:
 
     def encode_new(self, y: Any, X: Any, owner: str) -> np.ndarray:
         """Return the codes (n,) of labels to score."""
-        y = column_or_1d(y, warn=True)
-        check_consistent_length(X, y)
-        codes = np.searchsorted(self.classes, y)
+        remedy = f"Give a label for each of {X.shape[0]} rows; known are {self.classes}."
+        with named_error(owner, "y", remedy):
+            y = column_or_1d(y, warn=True)
+            check_consistent_length(X, y)
+            codes = np.searchsorted(self.classes, y)
         codes = np.minimum(codes, len(self.classes) - 1)
         unknown = self.classes[codes] != y
         if np.any(unknown):
@@ -142,9 +153,16 @@ class Classes:
             )
         return codes
 
+    def refuse_impossible(self, y: np.ndarray, owner: str) -> None:
+        """Do nothing: labels that are known are possible."""
+
+    def possible(self, y: np.ndarray) -> np.ndarray | None:
+        """Return None: labels that are known are possible."""
+        return None
+
     def shaped(self, outputs: np.ndarray) -> np.ndarray:
-        """Return probabilities (n, K, n_classes) as they are."""
-        return outputs
+        """Return probabilities (n, K, n_classes), without what rounding adds to 1."""
+        return np.minimum(outputs, 1.0)
 
     def noise(self, y: np.ndarray, owner: str) -> tuple[float, np.ndarray, np.ndarray]:
         """Return the log-probability of a class under noise, which has no bounds."""
@@ -161,9 +179,3 @@ class Classes:
                 f"{batch} has none. Use expert=None or LogisticRegression()."
             )
         return class_offset_rows(offset, X, self.width, owner)
-
-    def training_offset(
-        self, offset: Any, X: Any, owner: str, batch: str | None
-    ) -> np.ndarray | None:
-        """Return the offset of a fit."""
-        return self.offset(offset, X, owner, batch)

@@ -57,6 +57,13 @@ class Design:
         """1/scale, 0 for a constant column."""
         return np.divide(1.0, self.scale, out=np.zeros_like(self.scale), where=self.scale > 0)
 
+    def seen_columns(self, mask: np.ndarray | None, n_experts: int) -> list[np.ndarray]:
+        """Return the columns that each expert sees, by a mask (n_experts, size); None is all."""
+        if mask is None:
+            return [self.columns] * n_experts
+        first = int(self.intercept)
+        return [self.columns[seen[first : first + len(self.columns)]] for seen in mask]
+
     def penalty(self, alpha: float, *, input_units: bool = False) -> np.ndarray:
         """Return the ridge penalty (size,) of scaled coefficients; none on the intercept.
 
@@ -82,12 +89,14 @@ class Design:
         out[: int(self.intercept)] = 1.0
         slopes = out[int(self.intercept) :]
         n_columns = len(self.columns)
-        np.subtract(X.T, self.center[:n_columns, None], out=slopes[:n_columns])
+        with np.errstate(over="ignore"):  # of new rows; `linear_scores` knows what to do
+            np.subtract(X.T, self.center[:n_columns, None], out=slopes[:n_columns])
         if self.missing or missing:
             unknown = np.isnan(slopes[:n_columns])
             slopes[:n_columns][unknown] = 0.0
             slopes[n_columns:] = unknown[self.indicators] - self.center[n_columns:, None]
-        slopes *= self.inverse_scale[:, None]
+        with np.errstate(over="ignore"):
+            slopes *= self.inverse_scale[:, None]
         return out
 
     def to_input_units(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import check_array
 
+from mixexp._checks import as_numbers, named_error
 from mixexp._compat import column_indices
 from mixexp._rows.rows import Rows
 from mixexp._rows.sketch import row_hashes, sketch
@@ -36,6 +37,9 @@ SKETCH_ROWS = 8192
 
 #: Logarithms of exposures that differ by more than this are not logarithms.
 WIDEST_LOG_OFFSET = 100.0
+
+#: Exponentials of larger ones leave the range of doubles, with a mean of y as a factor.
+LARGEST_LOG_OFFSET = 600.0
 
 
 @dataclass(frozen=True)
@@ -136,12 +140,17 @@ def refuse_missing(X: Any, refusing: list[tuple[str, Any]], owner: str) -> bool:
 
 def responsibilities_of(init: Any, n_rows: int, n_experts: int, owner: str) -> np.ndarray:
     """Return responsibilities (K, n) from labels (n,) or responsibilities (n, K)."""
-    given = np.asarray(init)
-    if given.dtype.kind == "f":
-        check_array(given, ensure_2d=False, input_name="init", ensure_min_samples=0)
+    remedy = f"Give a label for each of {n_rows} rows, or responsibilities ({n_rows}, {n_experts})."
+    with named_error(owner, "init", remedy):
+        given = np.asarray(init)
+        if given.dtype.kind == "f":
+            check_array(
+                given, ensure_2d=False, input_name="init", ensure_min_samples=0, allow_nd=True
+            )
     wanted = (n_rows, n_experts)
     if given.shape == (n_rows,):
-        labels, codes = np.unique(given, return_inverse=True)
+        with named_error(owner, "init", "Give labels of one kind, and every row one."):
+            labels, codes = np.unique(given, return_inverse=True)
         if len(labels) != n_experts:
             raise ValueError(
                 f"{owner}: init has {len(labels)} distinct labels and n_experts={n_experts}. Set "
@@ -153,7 +162,7 @@ def responsibilities_of(init: Any, n_rows: int, n_experts: int, owner: str) -> n
             f"{owner}: init has shape {given.shape}. Give labels of shape {wanted[:1]}, or "
             f"responsibilities of shape {wanted}, one column per expert."
         )
-    resp = np.asarray(given, dtype=np.float64)
+    resp = as_numbers(given, "init", owner, remedy)
     if resp.min() < 0 or not np.allclose(resp.sum(axis=1), 1.0, atol=1e-6):
         raise ValueError(
             f"{owner}: init as responsibilities must be nonnegative with rows that sum to 1; "
@@ -191,14 +200,21 @@ def _checked_offset(offset: Any, X: Any, owner: str) -> np.ndarray | None:
     """Return an offset as numbers, one or several a row."""
     if offset is None:
         return None
-    given = np.asarray(offset, dtype=np.float64)
+    n_rows = X.shape[0]
+    wanted = f"Give one number for each of {n_rows} rows, or one for all."
+    given = as_numbers(offset, "offset", owner, wanted)
     if given.ndim == 0:
-        given = np.full(X.shape[0], given)
-    if len(given) != X.shape[0] or not np.all(np.isfinite(given)):
+        given = np.full(n_rows, given)
+    if len(given) != n_rows or given.ndim > 2:
+        what = f"{len(given)} values for {n_rows} rows" if given.ndim <= 2 else "too many axes"
+        raise ValueError(f"{owner}: offset has shape {given.shape}, {what}. {wanted}")
+    bad = ~np.isfinite(given)
+    if np.any(bad):
+        row = int(np.nonzero(bad)[0][0])
         raise ValueError(
-            f"{owner}: offset has shape {given.shape}, with {int(np.sum(~np.isfinite(given)))} "
-            f"values that are NaN or infinite. Give a finite number for each of {X.shape[0]} rows; "
-            "a row without exposure says nothing and is left out."
+            f"{owner}: offset holds {float(given[bad][0])!r} in row {row}, and {int(np.sum(bad))} "
+            "values that are NaN or infinite in all. Give finite numbers; a row without exposure "
+            "says nothing and is left out."
         )
     return given
 
@@ -219,13 +235,19 @@ def check_log_offset(offset: np.ndarray, owner: str) -> None:
             f"{owner}: offset goes from {low:.6g} to {high:.6g}, a factor of exp({high - low:.0f}) "
             "between exposures. It is on the scale of the log link: give np.log(exposure)."
         )
+    if max(-low, high) > LARGEST_LOG_OFFSET:
+        raise ValueError(
+            f"{owner}: offset goes from {low:.6g} to {high:.6g}, and exp of that leaves the range "
+            "of numbers. It is on the scale of the log link: give np.log(exposure)."
+        )
 
 
 def checked_groups(groups: Any, X: Any, owner: str) -> np.ndarray | None:
     """Return the group of every row as a code 0, 1, ... in the order of the groups' values."""
     if groups is None:
         return None
-    groups = np.asarray(groups)
+    with named_error(owner, "groups", "Give every row its group, a number or a string."):
+        groups = np.asarray(groups)
     if groups.shape != (X.shape[0],):
         raise ValueError(
             f"{owner}: groups has shape {groups.shape}. Give every row its group, in a 1d array of "

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from mixexp._checks import named_error
+
 __all__ = ["checked_labels", "reference_of", "with_labels"]
 
 #: What stands for a label that is not a whole number, and where numbers end that can be one.
@@ -29,7 +31,8 @@ def checked_labels(
     """
     if labels is None:
         return None
-    given = np.asarray(labels)
+    with named_error(owner, "expert_labels", "Give every row a whole number."):
+        given = np.asarray(labels)
     if given.shape != (n_rows,):
         raise ValueError(
             f"{owner}: expert_labels has shape {given.shape}. Give every row the number of its "
@@ -96,7 +99,8 @@ def with_labels(
 
 def reference_of(reference: Any, n_rows: int, n_experts: int, owner: str) -> np.ndarray:
     """Return responsibilities (n, K) of a reference: responsibilities, or experts' numbers."""
-    given = np.asarray(reference)
+    with named_error(owner, "reference", "Give a fitted mixture, labels or responsibilities."):
+        given = np.asarray(reference)
     if given.shape == (n_rows,):
         numbers = [_label(one) for one in given.tolist()]
         highest = max(n_experts, max(numbers) + 1)

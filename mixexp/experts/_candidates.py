@@ -174,6 +174,14 @@ def _check_one(expert: Any, owner: str, *, classifier: bool) -> None:
             f"{owner}: expert must be a scikit-learn estimator (an instance with fit, predict and "
             f"get_params), got {expert!r}."
         )
+    kind = get_tags(expert).estimator_type
+    if kind not in (None, "classifier", "regressor"):
+        group = kind.replace("_", " ")
+        raise TypeError(
+            f"{owner}: expert {name_of(expert)} is a {group}, which does not learn y. To start "
+            f"from its groups, give init={name_of(expert)}(...); as expert use a "
+            f"{'classifier' if classifier else 'regressor'}."
+        )
     if is_classifier(expert) != classifier:
         wanted, example = (
             ("classifier", "LogisticRegression()") if classifier else ("regressor", "Ridge()")

@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, clone
 
 from mixexp._compat import finish_glm
-from mixexp._numerics import solve_psd, unpack_symmetric
+from mixexp._numerics import FARTHEST_SCORE, linear_scores, solve_psd, unpack_symmetric
 from mixexp.experts._templates import LinearTerms
 from mixexp.protocols import Block, Design, Family, Rows, Sums, evolve
 
@@ -125,6 +125,11 @@ class LinearBank:
             np.maximum(parameters[0], floor, out=parameters[0])
         return evolve(self, floor=floor, parameters=parameters)
 
+    @property
+    def expert_columns(self) -> list[np.ndarray]:
+        """The columns that each expert sees."""
+        return self.design.seen_columns(self.mask, self.n_experts)
+
     def replicate(self, n_experts: int) -> LinearBank:
         """Return K copies of a one-expert bank, whose dispersion sets the floor."""
         parameters = np.repeat(self.parameters, n_experts, axis=1)
@@ -166,15 +171,18 @@ class LinearBank:
     def _eta(self, block: Block) -> np.ndarray:
         """Return linear predictors (K, n_outputs, m)."""
         k, q, p = self.theta.shape
-        eta = self.theta.reshape(k * q, p) @ block.matrix(self.design)
+        eta = linear_scores(self.theta.reshape(k * q, p), block.matrix(self.design))
         eta = eta.reshape(k, q, -1)
         if block.offset is not None:
             eta += block.offset
         return eta
 
     def predict(self, block: Block) -> np.ndarray:
-        """Return means (K, n_outputs, m)."""
-        return self.family.mean(self._eta(block))
+        """Return means (K, n_outputs, m), infinite where x is too far away for a number."""
+        eta = self._eta(block)
+        if self.family.link == "identity":
+            eta[~(np.abs(eta) < FARTHEST_SCORE)] = np.inf
+        return self.family.mean(eta)
 
     def log_prob(self, block: Block) -> np.ndarray:
         """Return log p_k(y | x), (K, m)."""

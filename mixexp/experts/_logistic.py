@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 
 from mixexp._numerics import (
+    linear_scores,
     multinomial_bound_step,
     multinomial_newton_step,
     n_pairs,
@@ -86,6 +87,11 @@ class LogisticBank:
         seen: Any = np.ones((k, 1)) if self.mask is None else self.mask
         return (c - 1) * int(np.sum(varies * seen))
 
+    @property
+    def expert_columns(self) -> list[np.ndarray]:
+        """The columns that each expert sees."""
+        return self.design.seen_columns(self.mask, self.n_experts)
+
     def replicate(self, n_experts: int) -> LogisticBank:
         """Return K copies of a one-expert bank."""
         theta = np.repeat(self.theta, n_experts, axis=0)
@@ -100,7 +106,8 @@ class LogisticBank:
 
     def _scores(self, block: Block) -> np.ndarray:
         k, c, p = self.theta.shape
-        scores = (self.theta.reshape(k * c, p) @ block.matrix(self.design)).reshape(k, c, -1)
+        scores = linear_scores(self.theta.reshape(k * c, p), block.matrix(self.design))
+        scores = scores.reshape(k, c, -1)
         if block.offset is not None:
             scores += block.offset
         return scores

@@ -33,6 +33,7 @@ class NoiseBank:
     fitted = Forward()
     n_gram_weights = Forward()
     design = Forward()
+    expert_columns = Forward()
     log_prior = Forward()
     n_parameters = Forward()
     get_parameters = Forward()

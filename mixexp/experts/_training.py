@@ -19,6 +19,7 @@ from mixexp._fitting import (
     seeded,
     takes_weights,
 )
+from mixexp._probabilities import sound_proba
 from mixexp._threads import single_thread
 from mixexp.protocols import Rows
 
@@ -94,13 +95,6 @@ class Trainer:
             ids = np.flatnonzero(task.folds == fit.fold)
         X = rows.take(slice(None) if fit.fold is None else ids, self.columns[fit.k])
         found = self.outputs(expert, X, None if rows.offset is None else rows.offset[:, ids])
-        if found.shape != (self.width, len(ids)):
-            raise ValueError(
-                f"it predicts shape {found.T.shape} and should predict {(len(ids), self.width)}."
-            )
-        bad = np.sum(~np.isfinite(found))
-        if bad:
-            raise ValueError(f"it predicts NaN or infinity, {bad} times for {len(ids)} rows.")
         return expert, ids, found
 
     def _fitted(self, fit: Fit, task: Task, drawn: Any) -> Any:
@@ -174,15 +168,37 @@ class Trainer:
             ) from error
 
     def outputs(self, expert: Any, X: Any, offset: np.ndarray | None) -> np.ndarray:
-        """Return one expert's means (n_outputs, m) or aligned class probabilities."""
-        if self.classes is None:
+        """Return one expert's means (n_outputs, m) or aligned class probabilities.
+
+        Raises a ValueError where they are not what the density needs.
+        """
+        if self.classes is not None:
+            return self._aligned(expert, X)
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at below
             mean = np.asarray(expert.predict(X), dtype=np.float64)
-            mean = mean.reshape(len(mean), -1).T
-            if offset is None:
-                return mean
-            return mean + offset if self.family.link == "identity" else mean * np.exp(offset)
+        mean = mean.reshape(len(mean), -1).T
+        wanted = (self.width, X.shape[0])
+        if mean.shape != wanted:
+            raise ValueError(f"it predicts shape {mean.T.shape} and should predict {wanted[::-1]}.")
+        if offset is not None:
+            with np.errstate(over="ignore"):
+                identity = self.family.link == "identity"
+                mean = mean + offset if identity else mean * self.family.mean(offset)
+        bad = np.sum(~np.isfinite(mean))
+        if bad:
+            raise ValueError(f"it predicts NaN or infinity, {bad} times for {X.shape[0]} rows.")
+        return mean
+
+    def _aligned(self, expert: Any, X: Any) -> np.ndarray:
+        """Return class probabilities (n_classes, m), 0 for a class that the expert never saw."""
         proba = np.zeros((len(self.classes), X.shape[0]))
-        proba[np.searchsorted(self.classes, expert.classes_)] = expert.predict_proba(X).T
+        unknown = ~np.isin(expert.classes_, self.classes)
+        if np.any(unknown):
+            raise ValueError(
+                f"its classes_ hold {np.asarray(expert.classes_)[unknown].tolist()[:5]}, which are "
+                f"no labels of y: {self.classes.tolist()[:5]}. They must be those it was fitted on."
+            )
+        proba[np.searchsorted(self.classes, expert.classes_)] = sound_proba(expert, X).T
         return proba
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 __all__ = [
+    "LARGEST_ETA",
     "LARGEST_SLOPE",
     "SMALLEST_MEAN",
     "IdentityLink",
@@ -14,9 +15,13 @@ __all__ = [
     "weighted_sum",
 ]
 
-#: Smallest mean that a log link takes: an expert that predicts 0 (a leaf without events) or less
-#: would have a linear predictor of -inf, and one event there a likelihood of zero for good.
-SMALLEST_MEAN = 1e-8
+#: Smallest mean that a log link takes: the linear predictor of 0 would be -inf. It is no judgement
+#: of what is small: targets may be in farads.
+SMALLEST_MEAN = 1e-300
+
+#: Linear predictors of a log link are held between minus this and this: means stay finite and above
+#: 0 however far from the training data they are asked for.
+LARGEST_ETA = 700.0
 
 #: Bound of scores and curvatures of log links. Where they overflow the density is 0, and the
 #: responsibility 0 times this is 0, where 0 times inf is NaN in the sums of all rows.
@@ -71,6 +76,10 @@ class IdentityLink(Link):
         """Return the linear predictor of a mean: itself."""
         return mean
 
+    def supports(self, y: np.ndarray) -> np.ndarray:
+        """Return where y is a value that the family can have: everywhere."""
+        return np.ones(np.shape(y), dtype=bool)
+
     def without_offset(self, y: np.ndarray, offset: np.ndarray) -> tuple:
         """Return targets (n_outputs, n) and weight factor for an estimator without offset."""
         return y - offset, None
@@ -92,9 +101,8 @@ class LogLink(Link):
     link = "log"
 
     def mean(self, eta: np.ndarray) -> np.ndarray:
-        """Return the mean of a linear predictor: its exponential."""
-        with np.errstate(over="ignore"):
-            return np.exp(eta)
+        """Return the mean of a linear predictor: its exponential, finite and above 0."""
+        return np.exp(np.clip(eta, -LARGEST_ETA, LARGEST_ETA))
 
     def eta(self, mean: np.ndarray) -> np.ndarray:
         """Return the logarithm of a mean, which counts as `SMALLEST_MEAN` where it is less."""

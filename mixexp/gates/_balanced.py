@@ -51,6 +51,7 @@ class BalancedGate:
     get_parameters = Forward()
     depth = Forward()
     leaves_at = Forward()
+    expert_columns = Forward()
     flat = Forward()
     arrangements = Forward()
     takes_missing = Forward()

@@ -9,6 +9,7 @@ from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.dummy import DummyClassifier
 
+from mixexp._checks import short
 from mixexp._fitting import (
     adds_by_class,
     drawn_rows,
@@ -20,6 +21,7 @@ from mixexp._fitting import (
     seeded,
     takes_weights,
 )
+from mixexp._probabilities import sound_proba
 from mixexp._threads import single_thread
 from mixexp.protocols import Block, Rows, evolve
 
@@ -27,6 +29,9 @@ __all__ = ["EstimatorGate"]
 
 #: Gate probabilities are no smaller than this over K: a leaf's 0 is not a proof.
 SMALLEST_PROBA = 1e-6
+
+#: What a classifier must have to be a gate.
+PROBA = "predict_proba"
 
 #: A row is not handed to the classifier with a label of less than this responsibility.
 NEGLIGIBLE_LABEL = 1e-6
@@ -80,10 +85,11 @@ class EstimatorGate(BaseEstimator):
 
     def start(self, rows: Rows, n_experts: int, columns: Any) -> EstimatorGate:
         """Return a gate for these rows in which all experts are equally likely."""
-        name = name_of(self.estimator)
-        if not (is_classifier(self.estimator) and hasattr(self.estimator, "predict_proba")):
+        sound = hasattr(self.estimator, "fit") and not isinstance(self.estimator, type)
+        name = name_of(self.estimator) if sound else short(self.estimator)
+        if not (sound and is_classifier(self.estimator) and hasattr(self.estimator, PROBA)):
             raise TypeError(
-                f"EstimatorGate: estimator must be a classifier with predict_proba, got {name}."
+                f"EstimatorGate: estimator must be a classifier with {PROBA}, got {name}."
             )
         if isinstance(columns, list):
             raise ValueError(
@@ -119,11 +125,18 @@ class EstimatorGate(BaseEstimator):
         """Return log g_k(x), (K, m)."""
         if block.training and self._known is not None:
             return self._known[:, block.start : block.stop].copy()
-        return self._log_proba(self.estimator_, block.take(self.columns))
+        X = block.take(self.columns)
+        try:
+            return self._log_proba(self.estimator_, X)
+        except Exception as error:
+            raise ValueError(
+                f"{self._fitting[3]}: the gate's {name_of(self.estimator_)} failed to predict "
+                f"{X.shape[0]} rows: {error}"
+            ) from error
 
     def _log_proba(self, estimator: Any, X: Any) -> np.ndarray:
         proba = np.zeros((self.n_experts, X.shape[0]))
-        proba[self.experts_of_labels_[estimator.classes_]] = estimator.predict_proba(X).T
+        proba[self.experts_of_labels_[estimator.classes_]] = sound_proba(estimator, X).T
         proba = np.maximum(proba, SMALLEST_PROBA / self.n_experts)
         return np.log(proba / proba.sum(axis=0))
 

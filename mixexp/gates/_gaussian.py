@@ -276,4 +276,6 @@ def _within_reach(z: np.ndarray) -> np.ndarray:
     """Return columns (d, m) with those rows moved back along their ray that are too far away."""
     if not z.size or max(z.max(), -z.min()) <= FARTHEST:
         return z
+    largest_double = np.finfo(float).max
+    z = np.clip(z, -largest_double, largest_double)  # infinite ones have no ray
     return z * np.minimum(1.0, FARTHEST / np.maximum(np.abs(z).max(axis=0), 1.0))

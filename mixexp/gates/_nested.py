@@ -6,6 +6,7 @@ from typing import Any
 
 from sklearn.base import BaseEstimator, clone
 
+from mixexp._checks import short
 from mixexp.gates._softmax import SoftmaxGate
 from mixexp.gates._tree import Path, TreeGate
 from mixexp.protocols import Rows, can, evolve
@@ -88,12 +89,14 @@ class NestedGate(TreeGate, BaseEstimator):
         """Raise where paths and gates are not those of a tree with this many leaves."""
         try:
             paths = [tuple(path) for path in self.paths]
+            if not isinstance(self.gates, dict):
+                raise TypeError
             given = set(self.gates)
         except TypeError as error:
             raise ValueError(
-                f"NestedGate: paths must be a list of tuples and gates a dict, got {self.paths!r} "
-                f"and {self.gates!r}. Give for instance paths=[(0,), (1, 0), (1, 1)] and "
-                "gates={(): None, (1,): None}."
+                f"NestedGate: paths must be a list of tuples and gates a dict, got "
+                f"{short(self.paths)} and {short(self.gates)}. Give for instance "
+                "paths=[(0,), (1, 0), (1, 1)] and gates={(): None, (1,): None}."
             ) from error
         wrong = [g for g in self.gates.values() if g is not None and not hasattr(g, "start")]
         if wrong:

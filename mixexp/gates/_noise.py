@@ -68,6 +68,7 @@ class NoiseGate:
     cross_fitted = Forward()
     depth = Forward()
     leaves_at = Forward()
+    expert_columns = Forward()
     flat = Forward()
     arrangements = Forward()
     takes_missing = Forward()

@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator
 
 from mixexp._numerics import (
     centred_where_shared,
+    linear_scores,
     multinomial_bound_step,
     multinomial_newton_step,
     n_pairs,
@@ -152,6 +153,11 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         return self.design.penalty(self.alpha)
 
     @property
+    def expert_columns(self) -> list[np.ndarray]:
+        """The columns that each expert sees."""
+        return self.design.seen_columns(self._seen, len(self.theta))
+
+    @property
     def coef_(self) -> np.ndarray:
         """Slopes in input units."""
         return self.design.to_input_units(self.theta)[0][:, : len(self.design.columns)]
@@ -182,7 +188,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
 
     def log_prob(self, block: Block) -> np.ndarray:
         """Return log g_k(x), (K, m)."""
-        scores = (self.theta / self.temperature) @ block.matrix(self.design)
+        scores = linear_scores(self.theta / self.temperature, block.matrix(self.design))
         proba = scores.copy()
         scores -= softmax_in_place(proba, centred=self._seen is None)
         block.keep(self, proba)

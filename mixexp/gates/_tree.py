@@ -162,6 +162,7 @@ class TreeGate:
     # nodes are gates of mixexp.gates that are fitted with the tree: none is a classifier
     cross_fitted = Hidden()
     estimator = Hidden()
+    expert_columns = Hidden()
     finished = Hidden()
     with_fitting = Hidden()
     without_noise = Hidden()

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
+from mixexp._checks import short
 from mixexp.partitions._labels import fitted_kmeans, one_hot
 from mixexp.protocols import StartContext
 
@@ -47,8 +48,8 @@ class KMeansStart(BaseEstimator):
 
     def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
         """Return responsibilities (K, n) of the context's rows."""
-        if self.on not in ("X", "Xy"):
-            raise ValueError(f"KMeansStart: on must be 'X' or 'Xy', got {self.on!r}.")
+        if not (isinstance(self.on, str) and self.on in ("X", "Xy")):
+            raise ValueError(f"KMeansStart: on must be 'X' or 'Xy', got {short(self.on)}.")
         if context.rows.n_rows < context.n_experts:
             return RandomStart().responsibilities(context, rng)
         points = context.features
@@ -127,6 +128,11 @@ class FromEstimator(BaseEstimator):
     def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
         """Return responsibilities (K, n) of the context's rows."""
         estimator = self.estimator
+        if isinstance(estimator, type) or not hasattr(estimator, "fit_predict"):
+            raise TypeError(
+                f"{self.owner}: estimator must have fit_predict, as clusterers and outlier "
+                f"detectors have, got {short(estimator)}."
+            )
         if hasattr(estimator, "get_params"):
             estimator = clone(estimator)
             for name, value in sorted(estimator.get_params().items()):

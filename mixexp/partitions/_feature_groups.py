@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import Ridge
 
+from mixexp._checks import short
 from mixexp._compat import column_indices
 from mixexp.partitions._labels import check_one_each, one_hot, weights_of
 from mixexp.protocols import StartContext
@@ -60,6 +62,11 @@ class FeatureGroups(BaseEstimator):
 
     def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
         """Return responsibilities (K, n) of the context's rows."""
+        if isinstance(self.groups, str) or not isinstance(self.groups, Sequence | np.ndarray):
+            raise ValueError(
+                f"FeatureGroups: groups must be a list of column selections, one an expert, got "
+                f"{short(self.groups)}."
+            )
         check_one_each("FeatureGroups", "groups", len(self.groups), context.n_experts)
         rows = context.rows
         source = rows.X if rows.frame is None else rows.frame

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
 
-from mixexp.protocols import StartContext
+from mixexp.protocols import StartContext, can, evolve
 
 __all__ = ["GivenStart"]
 
@@ -39,6 +40,12 @@ class GivenStart:
     def numbered(self) -> bool:
         """Whether the user numbered the experts, so that labels do not renumber them."""
         return bool(getattr(self.start, "numbered", False))
+
+    def bound(self, resolve: Callable[[Any], Any]) -> GivenStart:
+        """Return the same with a start that is made of others ready for a fit."""
+        if not can(self.start, "bound"):
+            return self
+        return evolve(self, start=self.start.bound(resolve))
 
     def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
         """Return responsibilities (K, n) of the context's rows."""

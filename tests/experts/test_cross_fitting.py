@@ -98,11 +98,11 @@ def test_a_leaf_of_zeros_is_not_a_proof(rng):
     tree = DecisionTreeRegressor(min_samples_leaf=5, random_state=0)
     model = MixtureOfExpertsRegressor(tree, n_experts=2, family="poisson", random_state=0)
     model.fit(X[:400], y[:400])
+    leaves = np.column_stack([expert.predict(X[400:]) for expert in model.experts_])
+    assert leaves.min() == 0.0
     outputs = model.predict_experts(X[400:])
-    assert outputs.min() == 0.0
-    log_joint = np.log(model.gate_proba(X[400:])) + poisson.logpmf(
-        y[400:, None], np.maximum(outputs, 1e-3 * y[:400].mean())
-    )
+    assert_allclose(outputs, np.maximum(leaves, 1e-3 * y[:400].mean()))
+    log_joint = np.log(model.gate_proba(X[400:])) + poisson.logpmf(y[400:, None], outputs)
     assert_allclose(model.log_density(X[400:], y[400:]), logsumexp(log_joint, axis=1))
     assert model.log_density(X[400:], y[400:]).mean() > -1.5
 
