@@ -32,6 +32,7 @@ __all__ = [
     "effective_size",
     "fit_estimator",
     "folds_of",
+    "gate_takes_missing",
     "innermost",
     "learns_by_steps",
     "may_take_missing",
@@ -140,6 +141,17 @@ def takes_missing(estimator: Any) -> bool:
         if type(step).__module__.startswith("sklearn.impute"):
             return True
     return True
+
+
+def gate_takes_missing(gate: Any) -> bool:
+    """Return whether a gate takes NaN, which one of a user's own has to say.
+
+    None is a softmax gate; a gate that is a classifier is asked by its tags (`takes_missing`).
+    """
+    if gate is None or hasattr(gate, "fit") or hasattr(gate, "with_fitting"):
+        return True
+    unsaid = type(gate).__module__.startswith("mixexp.") or getattr(gate, "featureless", False)
+    return bool(getattr(gate, "takes_missing", unsaid))
 
 
 def seeded(template: Any, *seed: int) -> Any:

@@ -359,7 +359,9 @@ CAPABILITIES: dict[str, Capability] = {
         "fits need. Starts run with a softmax gate in its place.",
     ),
     "estimator": Capability("gate", "The classifier of such a gate."),
-    "takes_missing": Capability("gate", "False where NaN is refused; True where it is missing."),
+    "takes_missing": Capability(
+        "gate", "Whether NaN is taken; a gate from outside mixexp without it takes none."
+    ),
     "featureless": Capability("gate", "True where features may differ within groups."),
     "ordered": Capability("gate", "True where the experts have places that may not change."),
     "nested": Capability("gate", "True where the user's mixtures of mixtures made the tree."),
@@ -407,6 +409,12 @@ ATTRIBUTES = ("monotone", "name", "link", "parameter_names", "curved", "discrete
 #: The page that says how to write one.
 PAGES = {"family": "docs/own_family.md", "start": "docs/own_start.md"}
 
+#: How to have most of it.
+REMEDIES = {
+    "family": " Derive from IdentityLink or LogLink of mixexp.families: they have all but `name`, "
+    "`evaluate`, `statistics` and `update`."
+}
+
 
 def check_part(value: Any, kind: str, owner: str, what: str) -> None:
     """Raise where an object lacks what its kind must have.
@@ -441,7 +449,7 @@ def check_part(value: Any, kind: str, owner: str, what: str) -> None:
         page = PAGES.get(kind, "docs/own_gate.md")
         raise TypeError(
             f"{owner}: {what} {type(value).__name__} has no {' and no '.join(missing)}; {page} "
-            "says what each is for."
+            f"says what each is for.{REMEDIES.get(kind, '')}"
         )
 
 

@@ -12,6 +12,7 @@ from mixexp._compat import check_weights, raise_for_params, routing_enabled
 from mixexp._engine.assign import ASSIGNERS
 from mixexp._engine.search import SearchProblem
 from mixexp._estimators import parts
+from mixexp._estimators.probes import probe_family
 from mixexp._estimators.starts import start_of
 from mixexp._rows.inputs import (
     check_constant_in_groups,
@@ -103,6 +104,7 @@ def _training(
     owner, k = parts.owner_of(mixture), mixture.n_experts
     missing = refuse_missing(X, parts.refusing_missing(mixture, batch, columns), owner)
     targets = target.encode(y, owner)
+    probe_family(target, targets, owner)
     codes = checked_groups(arguments.groups, X, owner)
     if codes is not None and not getattr(mixture.gate, "featureless", False):
         check_constant_in_groups(X, codes, columns[1], owner)

@@ -71,12 +71,15 @@ class Model:
 
     def n_parameters(self, owner: str) -> int:
         """Return the number of free parameters; raise where gate or experts have none known."""
-        parts = {"gate": self.innermost.gate, "experts": self.innermost.bank}
+        parts = {
+            "gate of this mixture does": self.innermost.gate,
+            "experts of this mixture do": self.innermost.bank,
+        }
         for name, part in parts.items():
             if not can(part, "n_parameters"):
                 raise ValueError(
                     f"{owner}: aic, bic and icl need the number of parameters, which "
-                    f"the {name} of this mixture do not have. Compare mixtures by cross-validation."
+                    f"the {name} not have. Compare mixtures by cross-validation."
                 )
         return sum(part.n_parameters for part in parts.values())  # type: ignore[attr-defined]
 

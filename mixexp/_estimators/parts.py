@@ -13,7 +13,15 @@ from sklearn import get_config
 from sklearn.base import clone, is_classifier
 
 from mixexp._estimators.checks import check_gate_part
-from mixexp._fitting import may_take_missing, name_of, takes_missing, takes_sparse, takes_weights
+from mixexp._estimators.probes import probe_gate
+from mixexp._fitting import (
+    gate_takes_missing,
+    may_take_missing,
+    name_of,
+    takes_missing,
+    takes_sparse,
+    takes_weights,
+)
 from mixexp._warn import warn
 from mixexp.experts import (
     EstimatorBank,
@@ -177,6 +185,7 @@ def start_gate(mixture: BaseMixtureOfExperts, rows: Rows, columns: Any) -> Any:
     gate = clone(mixture.gate) if usable else SoftmaxGate()
     part = gate.start(rows.units, mixture.n_experts, columns)
     check_gate_part(part, rows.units, mixture.n_experts, owner)
+    probe_gate(part, rows.units, mixture.n_experts, owner)
     if mixture.on_collapse == "drop" and not can(part, "select"):
         raise ValueError(
             f"{owner}: on_collapse='drop' needs a gate that can leave experts "
@@ -225,7 +234,7 @@ def takes_all_missing(mixture: BaseMixtureOfExperts) -> bool:
     experts = templates_of(mixture)
     gate = getattr(mixture.gate, "estimator", mixture.gate)
     takes = all(takes_missing(expert) for expert in experts)
-    takes = takes and getattr(gate, "takes_missing", True)
+    takes = takes and gate_takes_missing(gate)
     return bool(experts) and takes and (not hasattr(gate, "fit") or takes_missing(gate))
 
 
@@ -259,8 +268,9 @@ def gate_refusing(part: Any, columns: Any) -> list[tuple[str, Any]]:
     gate = getattr(part, "estimator", part)
     if hasattr(gate, "fit") and not may_take_missing(gate):
         who.append((f"gate {name_of(gate)}", columns))
-    if not getattr(part, "takes_missing", True):
-        who.append((f"gate {part!r}", columns))
+    if not gate_takes_missing(part):
+        unsaid = "" if hasattr(part, "takes_missing") else ", which has no takes_missing = True,"
+        who.append((f"gate {part!r}{unsaid}", columns))
     return who
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 __all__ = [
@@ -28,6 +30,10 @@ LARGEST_ETA = 700.0
 LARGEST_SLOPE = 1e100
 
 
+#: Methods that a family may do without, and what then does not work.
+OF_DISTRIBUTIONS = ("variance", "pdf", "cdf", "quantile", "sample")
+
+
 class Link:
     """What families have unless they say otherwise: one dispersion per expert and output."""
 
@@ -50,6 +56,21 @@ class Link:
     def n_parameters(self, n_experts: int, n_outputs: int) -> int:
         """Return the number of free parameters."""
         return len(self.parameter_names) * n_experts * n_outputs
+
+    if not TYPE_CHECKING:  # a type checker would take it that every name is there
+
+        def __getattr__(self, name: str) -> Any:
+            """Say which method of a predictive distribution is missing, and where it is described.
+
+            Python asks it for names that are not found otherwise only.
+            """
+            owner = type(self).__name__
+            if name in OF_DISTRIBUTIONS:
+                raise AttributeError(
+                    f"the family {owner} has no method {name}, which predict_distribution and "
+                    "sample_y use; docs/own_family.md says how to write it."
+                )
+            raise AttributeError(f"{owner!r} object has no attribute {name!r}")
 
 
 class IdentityLink(Link):

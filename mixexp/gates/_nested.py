@@ -7,6 +7,7 @@ from typing import Any
 from sklearn.base import BaseEstimator, clone
 
 from mixexp._checks import short
+from mixexp._fitting import gate_takes_missing
 from mixexp.gates._softmax import SoftmaxGate
 from mixexp.gates._tree import Path, TreeGate
 from mixexp.protocols import Rows, can, evolve
@@ -61,7 +62,7 @@ class NestedGate(TreeGate, BaseEstimator):
     @property
     def takes_missing(self) -> bool:
         """Whether the columns may hold NaN."""
-        return all(getattr(gate, "takes_missing", True) for gate in self.gates.values())
+        return all(gate_takes_missing(gate) for gate in self.gates.values())
 
     @property
     def featureless(self) -> bool:

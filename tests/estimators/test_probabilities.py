@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
-from mixexp._nested import NestedBank
+from mixexp._estimators.nesting import NestedBank
 from mixexp._probabilities import sound_proba
 from mixexp.experts import ExpertPool
 from mixexp.gates import HierarchicalGate
@@ -257,6 +257,6 @@ def test_what_does_not_learn_y_is_no_expert(kind, estimator, rng):
 
 
 def test_sums_over_inner_experts_are_at_most_one():
-    bank = NestedBank([None, None], [np.array([0, 1]), np.array([2])], 4)
+    bank = NestedBank([None, None], [np.array([0, 1]), np.array([2])], 4, [])
     found = bank.merged(np.array([[1.0, 2.3e-16, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25]]))
     assert_array_equal(found, [[1.0, 0.0, 0.0], [0.5, 0.25, 0.25]])
