@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import partial
 from typing import Any
 
@@ -15,6 +14,7 @@ from mixexp._fitting import may_take_missing, name_of, takes_missing, takes_weig
 from mixexp._inputs import offset_rows
 from mixexp._protocols import can
 from mixexp._sound import check_gate_part
+from mixexp._warn import warn
 from mixexp.experts import (
     EstimatorBank,
     ExpertPool,
@@ -125,12 +125,10 @@ class PartsMixin:
                 check_single_output(expert, owner)
         plain = sorted({name_of(e) for e in self._templates() if not takes_weights(e)})
         if plain:
-            warnings.warn(
+            warn(
                 f"{owner}: expert {' and '.join(plain)} does not take sample_weight in fit. It is "
                 "fitted on rows that are drawn by responsibility; the draw depends on "
                 "random_state and the rows' content only.",
-                UserWarning,
-                stacklevel=5,
             )
         trainer = Trainer(
             candidates,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +42,7 @@ from mixexp._known import checked_labels
 from mixexp._nested import NestedMixin
 from mixexp._search import Search, search
 from mixexp._threads import single_thread
+from mixexp._warn import warn
 from mixexp.experts import (
     candidates_of,
     linear_bank,
@@ -351,11 +351,9 @@ class BaseMixtureOfExperts(PartsMixin, NestedMixin, BaseEstimator, metaclass=ABC
     def __setstate__(self, state: dict) -> None:
         version = state.get("_mixexp_version", __version__)
         if version != __version__:
-            warnings.warn(
+            warn(
                 f"This {type(self).__name__} was saved by mixexp {version} and is loaded by "
                 f"{__version__}; predictions may differ. Fit it again, or install that version.",
-                UserWarning,
-                stacklevel=2,
             )
         super().__setstate__(state)
 

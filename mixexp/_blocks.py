@@ -17,6 +17,7 @@ import scipy.sparse as sp
 from sklearn import get_config
 
 from mixexp._compat import rows_of, safe_indexing
+from mixexp._guests import owned, read_only
 from mixexp._numerics import PACKED_COLUMNS, column_products
 
 __all__ = ["Block", "Design", "Rows"]
@@ -152,12 +153,12 @@ class Rows:
         missing: bool = False,
         labels: np.ndarray | None = None,
     ):
-        self.X = X
-        self.y = y
-        self.weight = weight
+        self.X = read_only(X)
+        self.y = read_only(y)
+        self.weight = read_only(weight)
         self.frame = frame
         self.training = training
-        self.offset = offset
+        self.offset = read_only(offset)
         self.groups = groups
         self.metadata = metadata or {}
         self.missing = missing
@@ -199,10 +200,15 @@ class Rows:
             yield Block(self, start, int(ends[last - 1]), (first, last))
             first = last
 
-    def take(self, ids: Any, columns: np.ndarray | None = None) -> Any:
-        """Return rows in the form that was given, for estimators: an array, CSR or a frame."""
+    def take(self, ids: Any, columns: np.ndarray | None = None, own: bool = True) -> Any:
+        """Return rows in the form that was given, for estimators: an array, CSR or a frame.
+
+        They are the estimator's own, which may change them; without `own` they may be a view.
+        """
         X = safe_indexing(self.X if self.frame is None else self.frame, ids)
-        return X if columns is None else safe_indexing(X, columns, axis=1)
+        if columns is not None:
+            return safe_indexing(X, columns, axis=1)
+        return owned(X) if own and isinstance(ids, slice) else X
 
     def subset(
         self, ids: np.ndarray, weight: np.ndarray | None, groups: np.ndarray | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ from mixexp._known import reference_of
 from mixexp._prediction import PredictionMixin
 from mixexp._protocols import can
 from mixexp._sound import refuse_sums
+from mixexp._warn import warn
 
 __all__ = ["FittedMixin", "Given"]
 
@@ -237,21 +237,19 @@ class FittedMixin(PredictionMixin):
         """Warn where the run did not converge, or the gate did not settle."""
         owner = type(self).__name__
         if not self.converged_:
-            warnings.warn(
+            warn(
                 f"{owner} did not converge in max_iter={self.max_iter} EM iterations at "
                 f"tol={self.tol}. Increase max_iter or tol; fewer experts or a stronger penalty of "
                 "gate and experts converge faster.",
                 ConvergenceWarning,
-                stacklevel=7,
             )
         elif separated:
-            warnings.warn(
+            warn(
                 f"{owner}: the gate separates the experts' regions perfectly, or nearly so: its "
                 "coefficients grow while the likelihood no longer does, and have no finite limit. "
                 "Predictions are sound; to get coefficients, penalise the gate: "
                 "gate=SoftmaxGate().",
                 ConvergenceWarning,
-                stacklevel=7,
             )
 
     def _warn_of_collapse(self, restarts: list) -> None:
@@ -260,9 +258,8 @@ class FittedMixin(PredictionMixin):
         chosen = min(long_runs, key=lambda record: (bool(record.flags), -record.bound))
         for event in chosen.events:
             if event != "long run":
-                warnings.warn(
+                warn(
                     f"{type(self).__name__}: {event}. Lower n_experts, penalise the gate more, or "
                     "choose another on_collapse.",
                     ConvergenceWarning,
-                    stacklevel=5,
                 )

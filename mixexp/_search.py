@@ -11,12 +11,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 
 from mixexp._assign import Assigner, Soft
 from mixexp._blocks import Rows
 from mixexp._collapse import LongRun, long_run
 from mixexp._em import EStep, Problem, Run, State, fit_at, m_step, measured, run_em, sweep
+from mixexp._guests import in_threads
 from mixexp._known import with_labels
 from mixexp._protocols import ShortRun, can
 
@@ -282,13 +282,11 @@ def _candidates(task: Search, bank: Any) -> list[_Candidate]:
         return [_Candidate(state, Restart((task.seed,), -np.inf, 0))]
     n_init = task.n_init if task.start.random and task.n_experts > 1 else 1
     context = Context(task.sketch, task.n_experts, bank, _plain_gate(task))
-    parallel = Parallel(n_jobs=task.n_jobs, prefer="threads")
-    candidates = parallel(
-        delayed(_one_start)(task, replace(context, turn=s), (task.seed, s)) for s in range(n_init)
-    )
+    starts = [(task, replace(context, turn=s), (task.seed, s)) for s in range(n_init)]
+    candidates = in_threads(_one_start, starts, task.n_jobs)
     running = candidates if n_init > 1 else []
     for done in range(1, _rounds(task, bank) + 1):
-        runs = parallel(delayed(_short_run)(task, candidate.state) for candidate in running)
+        runs = in_threads(_short_run, [(task, c.state) for c in running], task.n_jobs)
         for candidate, run in zip(running, runs, strict=True):
             candidate.follow(run)
         running = [candidate for candidate in running if not candidate.settled]

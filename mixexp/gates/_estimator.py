@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.dummy import DummyClassifier
 
@@ -19,8 +18,10 @@ from mixexp._fitting import (
     learns_by_steps,
     name_of,
     seeded,
+    silent_about_steps,
     takes_weights,
 )
+from mixexp._guests import failures_named, in_threads
 from mixexp._protocols import evolve
 from mixexp._threads import single_thread
 
@@ -121,7 +122,11 @@ class EstimatorGate(BaseEstimator):
         if block.training and self._known is not None:
             return self._known[:, block.start : block.stop].copy()
         X = block.rows.take(slice(block.start, block.stop), self.columns)
-        return self._log_proba(self.estimator_, X)
+        owner, name = self._fitting[3], name_of(self.estimator)
+        with failures_named(
+            lambda: f"{owner}: the gate's {name} failed to predict {X.shape[0]} rows"
+        ):
+            return self._log_proba(self.estimator_, X)
 
     def _log_proba(self, estimator: Any, X: Any) -> np.ndarray:
         proba = np.zeros((self.n_experts, X.shape[0]))
@@ -152,23 +157,28 @@ class EstimatorGate(BaseEstimator):
         """Return classifiers and what they predict, by the fold they were fitted without."""
         _, seed, n_jobs, _ = self._fitting
         drawn = None if takes_weights(self.estimator) else drawn_rows(self._resp, rows, seed)
-        done = Parallel(n_jobs=n_jobs, prefer="threads")(
-            delayed(self._fit_guarded)(fold, rows, drawn) for fold in folds
-        )
+        calls = [(fold, rows, drawn) for fold in folds]
+        silent = silent_about_steps([self.estimator])
+        done = in_threads(self._fit_guarded, calls, n_jobs, silent)
         return dict(zip(folds, done, strict=True))
 
     def _fit_guarded(self, fold: int | None, rows: Rows, drawn: Any) -> Any:
-        try:
-            with single_thread():
-                model = self._fit_one(fold, rows, drawn)
-                ids = slice(None) if fold is None else np.flatnonzero(self._folds == fold)
-                return model, self._log_proba(model, rows.take(ids, self.columns))
-        except Exception as error:
-            raise ValueError(
+
+        def what() -> str:
+            return (
                 f"{self._fitting[3]}: the gate's {name_of(self.estimator)} failed at EM iteration "
                 f"{self._iteration}, on an effective sample of "
-                f"{effective_size(self._resp.sum(axis=0)):.1f} of {rows.n_rows} rows: {error}"
-            ) from error
+                f"{effective_size(self._resp.sum(axis=0)):.1f} of {rows.n_rows} rows"
+            )
+
+        with failures_named(what), single_thread():
+            model = self._fit_one(fold, rows, drawn)
+            ids = slice(None) if fold is None else np.flatnonzero(self._folds == fold)
+            return model, self._log_proba(model, self._taken(rows, ids))
+
+    def _taken(self, rows: Rows, ids: Any) -> Any:
+        """Return rows for the classifier; naive Bayes, which changes none, may get a view."""
+        return rows.take(ids, self.columns, not adds_by_class(self.estimator))
 
     def _fit_one(self, fold: int | None, rows: Rows, drawn: Any) -> Any:
         trained = np.ones(rows.n_rows, dtype=bool) if fold is None else self._folds != fold
@@ -193,7 +203,7 @@ class EstimatorGate(BaseEstimator):
     def _fit_by_class(self, rows: Rows, trained: Any) -> Any:
         """Return a classifier whose sums over rows are added up label by label, without copies."""
         ids = trained if isinstance(trained, slice) else np.flatnonzero(trained)
-        X = rows.take(ids, self.columns)
+        X = self._taken(rows, ids)
         resp = self._resp[:, trained]
         present = np.flatnonzero(resp.sum(axis=1) > NEGLIGIBLE_LABEL * resp.sum())
         estimator = clone(self.estimator)
