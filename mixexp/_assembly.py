@@ -13,6 +13,7 @@ from mixexp._blocks import Rows
 from mixexp._fitting import may_take_missing, name_of, takes_missing, takes_weights
 from mixexp._inputs import offset_rows
 from mixexp._protocols import can
+from mixexp._settings import settings_of
 from mixexp._sound import check_gate_part
 from mixexp._warn import warn
 from mixexp.experts import (
@@ -193,7 +194,7 @@ class PartsMixin:
         if offset is not None and classes and batch:
             raise ValueError(
                 f"{owner}: offset is added to the linear predictor of logistic experts, and "
-                f"{name_of(self.expert)} has none. Use expert=None or LogisticRegression()."
+                f"{settings_of(self).expert} has none. Use expert=None or LogisticRegression()."
             )
         return offset_rows(offset, X, width, owner, classes=classes)
 
@@ -209,7 +210,8 @@ class PartsMixin:
         """Return the names of the parts that take no NaN, with the columns they see."""
         expert_columns, gate_columns = columns
         if not batch:
-            name = "linear experts" if self.expert is None else f"expert {name_of(self.expert)}"
+            expert = settings_of(self).expert
+            name = "linear experts" if expert is None else f"expert {expert}"
             who = [(name, expert_columns)]
         elif fitted:
             who = self._refusing(self.experts_, self._bank.trainer.columns)

@@ -41,6 +41,7 @@ from mixexp._inputs import (
 from mixexp._known import checked_labels
 from mixexp._nested import NestedMixin
 from mixexp._search import Search, search
+from mixexp._settings import remember
 from mixexp._threads import single_thread
 from mixexp._warn import warn
 from mixexp.experts import (
@@ -187,6 +188,7 @@ class BaseMixtureOfExperts(PartsMixin, NestedMixin, BaseEstimator, metaclass=ABC
         4. Put experts that are exchangeable into the canonical order.
         """
         self._forget()
+        remember(self)
         if self._is_nested():
             self._fit_nested(X, y, given, classes=classes, family=family)
             return

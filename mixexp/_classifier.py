@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_consistent_length, validate_data
 from mixexp._base import BaseMixtureOfExperts
 from mixexp._compat import StrOptions, check_weights, fit_context
 from mixexp._fitted import Given
+from mixexp._settings import settings_of
 
 __all__ = ["MixtureOfExpertsClassifier"]
 
@@ -115,6 +116,9 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
 
     Notes
     -----
+    Parameters that are set after a fit, `pooling` among them, take effect in the next one: until
+    then all methods answer for the mixture as it was fitted.
+
     Sample weights are frequencies: weight 2 is the row twice, weight 0 the row removed.
 
     In the density, and so in responsibilities and `log_density`, a class probability of an
@@ -326,11 +330,12 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
             Columns in the order of `classes_`.
         """
         proba = self._pooled(X, offset)
-        if callable(self.pooling):
+        pooling = settings_of(self).pooling
+        if callable(pooling):
             total = proba.sum(axis=1)
             if not (np.all(proba >= 0) and np.allclose(total, 1.0, atol=1e-6)):
                 raise ValueError(
-                    f"{type(self).__name__}: pooling={self.pooling!r} returned rows that are not "
+                    f"{type(self).__name__}: pooling={pooling!r} returned rows that are not "
                     f"probabilities: smallest entry {proba.min():.4g}, sums from "
                     f"{total.min():.4g} to {total.max():.4g}."
                 )

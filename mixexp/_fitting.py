@@ -24,7 +24,7 @@ from sklearn.utils.validation import has_fit_parameter
 from mixexp._blocks import Rows
 from mixexp._compat import BaseSearchCV, request_weights, routing_enabled
 from mixexp._sketch import hashed_uniform, row_hashes
-from mixexp._warn import Filter, silence
+from mixexp._warn import Filter, silence, silenced
 
 __all__ = [
     "adds_by_class",
@@ -170,23 +170,26 @@ def fit_estimator(
     An estimator that learns by gradient steps, as neural networks do, goes on from `previous`.
     """
     metadata = metadata or {}
-    if learns_by_steps(fresh) and previous is not None and not metadata:
-        estimator = _continued(previous, X, y, weight)
-        if estimator is not None:
-            return estimator
-    if weight is None:
-        return fresh.fit(X, y, **metadata)
-    if routing_enabled():
-        request_weights(fresh)
-        return fresh.fit(X, y, sample_weight=weight, **metadata)
-    weights = {name: weight for _, name in _weight_names(fresh)}
-    return fresh.fit(X, y, **weights, **metadata)
+    with silenced(*silent_about_steps([fresh])):
+        if learns_by_steps(fresh) and previous is not None and not metadata:
+            estimator = _continued(previous, X, y, weight)
+            if estimator is not None:
+                return estimator
+        if weight is None:
+            return fresh.fit(X, y, **metadata)
+        if routing_enabled():
+            request_weights(fresh)
+            return fresh.fit(X, y, sample_weight=weight, **metadata)
+        weights = {name: weight for _, name in _weight_names(fresh)}
+        return fresh.fit(X, y, **weights, **metadata)
 
 
 def silent_about_steps(estimators: Iterable[Any]) -> list[Filter]:
     """Return filters for what networks and the like say about a fit that did not converge.
 
-    EM goes on where one M-step stops. Other estimators' warnings pass.
+    EM goes on where one M-step stops. Other estimators' warnings pass. Whoever runs fits in threads
+    sets them around all of these: a fit that restores the filters it found takes out what another
+    has put in.
     """
     learners = {type(_learner(one)) for one in estimators if learns_by_steps(one)}
     modules = {base.__module__ for learner in learners for base in learner.__mro__[:-1]}

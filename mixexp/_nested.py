@@ -23,6 +23,7 @@ from mixexp._fitted import FittedMixin, Given
 from mixexp._fitting import name_of
 from mixexp._inputs import one_each
 from mixexp._protocols import evolve
+from mixexp._settings import remember
 from mixexp.experts import named
 from mixexp.gates import ConstantGate, NestedGate
 
@@ -281,6 +282,7 @@ def _fitted(template: Any, flat: Any, parts: tuple, experts: np.ndarray) -> Any:
     )
     for target in (model, own):
         _share(flat, target)
+        remember(target)
         target.n_iter_, target.converged_ = flat.n_iter_, flat.converged_
         target.usage_ = usage
         target._columns = tuple(

@@ -14,6 +14,7 @@ from mixexp._compat import check_weights, safe_indexing
 from mixexp._inputs import check_constant_in_groups, checked_groups, refuse_missing, sorted_rows
 from mixexp._numerics import softmax_in_place
 from mixexp._protocols import can
+from mixexp._settings import settings_of
 from mixexp._threads import single_thread
 from mixexp.routing import POOLINGS
 
@@ -49,7 +50,7 @@ class PredictionMixin:
             self,
             X,
             reset=False,
-            accept_sparse="csr" if self._accepts_sparse() else False,
+            accept_sparse="csr" if settings_of(self).sparse else False,
             dtype=[np.float64, np.float32],
             ensure_all_finite="allow-nan",
         )
@@ -421,12 +422,8 @@ class PredictionMixin:
 
     def _pooled_block(self, block: Block) -> np.ndarray:
         """Return the pooled outputs of a block, (m,) or (m, n_outputs or n_classes)."""
-        pool = POOLINGS.get(self.pooling) if isinstance(self.pooling, str) else self.pooling
-        if pool is None:
-            raise ValueError(
-                f"{type(self).__name__}: pooling={self.pooling!r} is not one of "
-                f"{sorted(POOLINGS)} and not callable."
-            )
+        pooling = settings_of(self).pooling
+        pool = POOLINGS[pooling] if isinstance(pooling, str) else pooling
         return self._checked_pool(pool, self._route_block(block), self._expert_block(block))
 
     def _checked_pool(self, pool: Any, weights: np.ndarray, outputs: np.ndarray) -> np.ndarray:
@@ -434,7 +431,8 @@ class PredictionMixin:
         wanted = (len(weights), *outputs.shape[2:])
         if pooled.shape != wanted:
             raise ValueError(
-                f"{type(self).__name__}: pooling={self.pooling!r} returned shape {pooled.shape} "
-                f"for weights {weights.shape} and outputs {outputs.shape}; it must return {wanted}."
+                f"{type(self).__name__}: pooling={settings_of(self).pooling!r} returned shape "
+                f"{pooled.shape} for weights {weights.shape} and outputs {outputs.shape}; it must "
+                f"return {wanted}."
             )
         return pooled

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.base import RegressorMixin
+from sklearn.base import RegressorMixin, clone
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_array, check_consistent_length, validate_data
 
@@ -115,6 +115,9 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
 
     Notes
     -----
+    Parameters that are set after a fit, `pooling` among them, take effect in the next one: until
+    then all methods answer for the mixture as it was fitted.
+
     Sample weights are frequencies: weight 2 is the row twice, weight 0 the row removed.
 
     References
@@ -243,6 +246,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
                 y_numeric=True,
             )
             family = FAMILIES[self.family]() if isinstance(self.family, str) else self.family
+            family = clone(family, safe=False)  # the fitted mixture's own
             self._y_shape = y.shape[1:]
             given = Given(sample_weight, groups, offset, expert_labels, params, frame)
             self._fit_mixture(X, y, given, classes=None, family=family)

@@ -480,7 +480,6 @@ def test_linear_models_do_not_memorise(estimator, expected):
 # ---------------------------------------------------------------- neural experts
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # the bank's task
 def test_neural_networks_go_on_from_their_weights(rng):
     X, y = rng.standard_normal((80, 2)), rng.standard_normal(80)
     fresh = MLPRegressor(hidden_layer_sizes=(5,), max_iter=3, random_state=0)
@@ -510,7 +509,6 @@ def test_neural_networks_go_on_from_their_weights(rng):
         SGDRegressor(max_iter=3, tol=None, random_state=0),
     ],
 )
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # the bank's task
 def test_networks_without_partial_fit_go_on_too(rng, network):
     X, y = rng.standard_normal((80, 2)), rng.standard_normal(80)
     with warnings.catch_warnings():
@@ -523,7 +521,6 @@ def test_networks_without_partial_fit_go_on_too(rng, network):
     assert start == one.score(X, y)
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # the bank's task
 def test_the_scaler_of_a_network_stays(rng):
     X, y = rng.standard_normal((80, 2)), rng.standard_normal(80)
     network = make_pipeline(StandardScaler(), MLPRegressor(hidden_layer_sizes=(3,), max_iter=2))
