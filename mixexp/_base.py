@@ -44,6 +44,7 @@ from mixexp._search import Search, search
 from mixexp._settings import remember
 from mixexp._threads import single_thread
 from mixexp._warn import warn
+from mixexp._weights import as_counts, check_total
 from mixexp.experts import (
     candidates_of,
     linear_bank,
@@ -240,7 +241,9 @@ class BaseMixtureOfExperts(PartsMixin, NestedMixin, BaseEstimator, metaclass=ABC
         codes = checked_groups(given.groups, X, owner)
         if codes is not None and not getattr(self.gate, "featureless", False):
             check_constant_in_groups(X, codes, columns[1], owner)
-        weight = None if given.weight is None else check_weights(given.weight, X, owner)
+        weight = None
+        if given.weight is not None:
+            weight = as_counts(check_weights(given.weight, X, owner), self)
         offset = self._offset(given.offset, X, width, batch)
         if family is not None and family.link == "log" and offset is not None:
             check_log_offset(offset, owner)
@@ -275,6 +278,7 @@ class BaseMixtureOfExperts(PartsMixin, NestedMixin, BaseEstimator, metaclass=ABC
         gate = self._started_gate(rows, gate_columns)
         bank = linear_bank(self._bank_template(batch), rows, expert_columns, **terms)
         self._check_memory(gate, bank)
+        check_total(rows, gate, bank, self.n_experts, owner)
         batch_gate = self._batch_gate()
         if batch_gate is not None:
             batch_gate = self._started_batch_gate(batch_gate, rows, gate_columns, seed)

@@ -16,6 +16,7 @@ from mixexp._numerics import softmax_in_place
 from mixexp._protocols import can
 from mixexp._settings import settings_of
 from mixexp._threads import single_thread
+from mixexp._weights import as_counts
 from mixexp.routing import POOLINGS
 
 __all__ = ["PredictionMixin"]
@@ -389,6 +390,7 @@ class PredictionMixin:
         if sample_weight is None:
             return X, y, None, offset, groups
         weight = check_weights(sample_weight, np.asarray(y), type(self).__name__)
+        weight = as_counts(weight, self)
         kept = np.flatnonzero(weight > 0)
         if len(kept) == len(weight):
             return X, y, weight, offset, groups

@@ -22,6 +22,7 @@ from mixexp._fitting import (
 )
 from mixexp._guests import failures_named, in_threads
 from mixexp._threads import single_thread
+from mixexp._weights import responsibilities_as_weights
 
 __all__ = ["Fit", "Trainer"]
 
@@ -84,7 +85,7 @@ class Trainer:
                 f"{effective_size(task.weights[fit.k]):.1f} of {task.rows.n_rows} rows"
             )
 
-        with failures_named(what), single_thread():
+        with failures_named(what), single_thread(), responsibilities_as_weights():
             return self._fit_one(fit, task, drawn)
 
     def _fit_one(self, fit: Fit, task: Task, drawn: Any) -> tuple:

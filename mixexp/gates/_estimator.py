@@ -24,6 +24,7 @@ from mixexp._fitting import (
 from mixexp._guests import failures_named, in_threads
 from mixexp._protocols import evolve
 from mixexp._threads import single_thread
+from mixexp._weights import responsibilities_as_weights
 
 __all__ = ["EstimatorGate"]
 
@@ -171,7 +172,7 @@ class EstimatorGate(BaseEstimator):
                 f"{effective_size(self._resp.sum(axis=0)):.1f} of {rows.n_rows} rows"
             )
 
-        with failures_named(what), single_thread():
+        with failures_named(what), single_thread(), responsibilities_as_weights():
             model = self._fit_one(fold, rows, drawn)
             ids = slice(None) if fold is None else np.flatnonzero(self._folds == fold)
             return model, self._log_proba(model, self._taken(rows, ids))
