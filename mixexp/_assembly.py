@@ -10,11 +10,13 @@ from sklearn import get_config
 from sklearn.base import clone, is_classifier
 
 from mixexp._blocks import Rows
+from mixexp._columns import Numbers, refuse_text
 from mixexp._fitting import may_take_missing, name_of, takes_missing, takes_weights
-from mixexp._inputs import offset_rows
+from mixexp._inputs import Training, offset_rows
 from mixexp._protocols import can
 from mixexp._settings import settings_of
 from mixexp._sound import check_gate_part
+from mixexp._stand_in import Seen, stand_in
 from mixexp._warn import warn
 from mixexp.experts import (
     EstimatorBank,
@@ -230,6 +232,47 @@ class PartsMixin:
         if not getattr(part, "takes_missing", True):
             who.append((f"gate {part!r}", gate_columns))
         return who
+
+    def _refuse_text(self, numbers: Numbers, batch: bool, columns: tuple) -> None:
+        """Raise where a part that needs numbers sees a column of X that is none."""
+        if not numbers.text:
+            return
+        owner, given = type(self).__name__, (numbers.frame, numbers.text)
+        expert = settings_of(self).expert
+        if not batch:
+            who = "the linear expert" if expert is None else f"expert {expert}"
+            remedy = "leave it out by expert_features; or give an expert that is such a Pipeline"
+            refuse_text(*given, who, columns[0], owner, remedy)
+        if not (self._gate_is_classifier() or getattr(self.gate, "featureless", False)):
+            who = f"the gate {'SoftmaxGate()' if self.gate is None else repr(self.gate)}"
+            remedy = "leave it out by gate_features; or give a classifier that is such a Pipeline"
+            refuse_text(*given, who, columns[1], owner, remedy)
+
+    def _stand_in(
+        self,
+        training: Training,
+        text: tuple[int, ...],
+        columns: tuple,
+        batch: bool,
+        seed: int,
+        classes: Any,
+    ) -> Seen:
+        """Return the columns that stand-ins of estimators see in starts."""
+        experts = None
+        if batch:
+            own = candidates_of(self.expert, self.n_experts, type(self).__name__)
+            experts = [[expert for _, expert in candidates] for candidates in own]
+        gate = getattr(self.gate, "estimator", self.gate) if self._gate_is_classifier() else None
+        return stand_in(
+            training.rows,
+            training.sketch,
+            experts,
+            gate,
+            columns,
+            text,
+            seed,
+            classes,
+        )
 
     @staticmethod
     def _refusing(experts: Any, columns: Any) -> list[tuple[str, Any]]:

@@ -42,6 +42,7 @@ from mixexp._known import checked_labels
 from mixexp._nested import NestedMixin
 from mixexp._search import Search, search
 from mixexp._settings import remember
+from mixexp._stand_in import Seen
 from mixexp._threads import single_thread
 from mixexp._warn import warn
 from mixexp._weights import as_counts, check_total
@@ -199,9 +200,10 @@ class BaseMixtureOfExperts(PartsMixin, NestedMixin, BaseEstimator, metaclass=ABC
         columns = self._selected(X if given.frame is None else given.frame)
         with single_thread():
             training = self._training(X, y, given, columns, batch, seed, **terms)
-            task = self._task(training, columns, batch, seed, **terms)
+            seen = self._stand_in(training, given.numbers.text, columns, batch, seed, classes)
+            task = self._task(training, columns, seen, batch, seed, **terms)
             run, restarts = search(task)
-            self._columns = columns
+            self._columns, self._text = columns, given.numbers.text
             self._store(run, task.rows, self._needs_frame(batch))
         self.restarts_ = restarts
         self._warn_of_collapse(restarts)
@@ -233,6 +235,7 @@ class BaseMixtureOfExperts(PartsMixin, NestedMixin, BaseEstimator, metaclass=ABC
     ) -> Training:
         """Return the rows of the fit and of its starts, after checking them."""
         owner = type(self).__name__
+        self._refuse_text(given.numbers, batch, columns)
         missing = refuse_missing(X, self._refusing_missing(batch, columns, fitted=False), owner)
         width = len(classes) if classes is not None else int(np.prod(y.shape[1:]))
         targets = self._targets_block(y)
@@ -264,6 +267,7 @@ class BaseMixtureOfExperts(PartsMixin, NestedMixin, BaseEstimator, metaclass=ABC
         self,
         training: Training,
         columns: tuple,
+        seen: Seen,
         batch: bool,
         seed: int,
         *,
@@ -275,8 +279,8 @@ class BaseMixtureOfExperts(PartsMixin, NestedMixin, BaseEstimator, metaclass=ABC
         expert_columns, gate_columns = columns
         terms = {"classes": classes, "family": family}
         width = len(classes) if classes is not None else len(rows.y)
-        gate = self._started_gate(rows, gate_columns)
-        bank = linear_bank(self._bank_template(batch), rows, expert_columns, **terms)
+        gate = self._started_gate(rows, seen.gate)
+        bank = linear_bank(self._bank_template(batch), rows, seen.experts, **terms)
         self._check_memory(gate, bank)
         check_total(rows, gate, bank, self.n_experts, owner)
         batch_gate = self._batch_gate()

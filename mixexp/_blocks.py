@@ -163,6 +163,8 @@ class Rows:
         self.metadata = metadata or {}
         self.missing = missing
         self.labels = labels
+        self.extra: np.ndarray | None = None
+        self.starts: np.ndarray | None = None
         self.n_rows = X.shape[0]
         self.total_weight = float(self.n_rows if weight is None else weight.sum())
         self.block_rows = max(64, min(BLOCK_ROWS, BLOCK_ITEMS // max(1, X.shape[1])))
@@ -180,6 +182,24 @@ class Rows:
                 missing=missing,
                 labels=None if labels is None else labels[self._starts],
             )
+
+    def attach(self, extra: np.ndarray | None, starts: np.ndarray) -> None:
+        """Add columns (n, q) behind those of X, for designs alone; `starts` are what starts see.
+
+        `X` and `take` stay as they are: nothing but what stands in for an estimator needs them.
+        """
+        self.extra, self.starts = extra, starts
+        self.missing = self.missing or (extra is not None and bool(np.isnan(extra).any()))
+        if self._units is not None:
+            self._units.attach(None if extra is None else extra[self._starts], starts)
+
+    def numbers(self, here: slice = slice(None)) -> Any:
+        """Return rows as designs see them: X, and the columns that were added."""
+        X = self.X[here]
+        if self.extra is None:
+            return X
+        both = [X, self.extra[here]]
+        return sp.hstack(both, format="csr") if sp.issparse(X) else np.hstack(both)
 
     @property
     def units(self) -> Rows:
@@ -238,6 +258,8 @@ class Rows:
             missing=self.missing,
             labels=None if self.labels is None else self.labels[ids],
         )
+        if self.starts is not None:
+            rows.attach(None if self.extra is None else self.extra[ids], self.starts)
         rows._designs = self._designs
         rows.units._designs = designs_of_units if groups is not None else self._designs
         return rows
@@ -281,7 +303,7 @@ class Rows:
         plain = Design(columns, np.zeros(n_columns), np.ones(n_columns), False)
         size, known = np.zeros(n_columns), np.full(n_columns, self.total_weight)
         for block in self.blocks():
-            part = np.abs(plain.matrix(block.X))
+            part = np.abs(plain.matrix(block.numbers))
             if self.missing:
                 known -= _weighted_sum(np.isnan(part), block.weight)
             np.fmax(size, np.fmax.reduce(part, axis=1), out=size)
@@ -317,7 +339,7 @@ class Rows:
         self, plain: Design, block: Block, unit: np.ndarray, center: np.ndarray | float = 0.0
     ) -> np.ndarray:
         """Return the columns of a block in these units, centred; 0 for a missing value."""
-        part = plain.matrix(block.X) / unit[:, None]
+        part = plain.matrix(block.numbers) / unit[:, None]
         part -= center[:, None] if isinstance(center, np.ndarray) else center
         if self.missing:
             part[np.isnan(part)] = 0.0
@@ -328,7 +350,7 @@ class Rows:
         key = (design, start)
         if key in self._kept:
             return self._kept[key]
-        matrix = design.matrix(self.X[start:stop], missing=self.missing)
+        matrix = design.matrix(self.numbers(slice(start, stop)), missing=self.missing)
         if not self.training:
             return matrix, None
         products = None
@@ -417,6 +439,11 @@ class Block:
     def X(self) -> Any:
         """The rows' features as numbers."""
         return self.rows.X[self.start : self.stop]
+
+    @property
+    def numbers(self) -> Any:
+        """The rows as designs see them."""
+        return self.rows.numbers(slice(self.start, self.stop))
 
     @property
     def training(self) -> bool:

@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, validate_data
 
 from mixexp._base import BaseMixtureOfExperts
+from mixexp._columns import as_numbers
 from mixexp._compat import StrOptions, check_weights, fit_context
 from mixexp._fitted import Given
 from mixexp._settings import settings_of
@@ -242,17 +243,17 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         """
         with self._all_or_nothing():
             self._check_parts(classifier=True)
-            frame = X if hasattr(X, "columns") else None
+            numbers = as_numbers(X)
             X, y = validate_data(
                 self,
-                X,
+                numbers.X,
                 y,
                 accept_sparse="csr" if self._accepts_sparse() else False,
                 dtype=[np.float64, np.float32],
                 ensure_all_finite="allow-nan",
             )
             codes, weight = self._coded(X, y, sample_weight)
-            given = Given(weight, groups, offset, expert_labels, params, frame)
+            given = Given(weight, groups, offset, expert_labels, params, numbers)
             self._fit_mixture(X, codes, given, classes=self.classes_, family=None)
         return self
 

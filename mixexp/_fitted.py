@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from mixexp import __version__
 from mixexp._blocks import Rows
+from mixexp._columns import Numbers
 from mixexp._em import Run, State
 from mixexp._known import reference_of
 from mixexp._prediction import PredictionMixin
@@ -44,7 +45,12 @@ class Given:
     offset: Any
     labels: Any
     params: dict
-    frame: Any
+    numbers: Numbers
+
+    @property
+    def frame(self) -> Any:
+        """X as it was given, where estimators may need it so."""
+        return self.numbers.frame
 
 
 class FittedMixin(PredictionMixin):

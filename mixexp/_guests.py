@@ -60,8 +60,10 @@ def in_threads(
 
 
 @contextmanager
-def failures_named(describe: Callable[[], str]) -> Iterator[None]:
+def failures_named(describe: Callable[[], str], hint: Callable[[], str] = str) -> Iterator[None]:
     """Have what an estimator raises in the block name it: a ValueError from the original error.
+
+    `hint` is what to add where something may be done about it.
 
     What the caller may be waiting for passes as it is, with a note: no memory, an interrupt, a
     warning that the user's filters made an error.
@@ -72,7 +74,8 @@ def failures_named(describe: Callable[[], str]) -> Iterator[None]:
         if isinstance(error, MemoryError | Warning) or not isinstance(error, Exception):
             error.add_note(describe())
             raise
-        raise ValueError(f"{describe()}: {error or type(error).__name__}") from error
+        what = str(error) or type(error).__name__
+        raise ValueError(f"{describe()}: {what}{hint()}") from error
 
 
 def owned(values: Any) -> Any:

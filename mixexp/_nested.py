@@ -256,6 +256,7 @@ RECORD = (
     "restarts_",
     "_frames",
     "_columns",
+    "_text",
     "_mixexp_version",
 )
 
@@ -265,7 +266,7 @@ SHARED = ("n_features_in_", "feature_names_in_", "classes_", "_y_shape", "_mixex
 
 def _share(source: Any, target: Any) -> None:
     """Give a mixture what it knows of the data from another one."""
-    for name in (*SHARED, "_frames"):
+    for name in (*SHARED, "_frames", "_text"):
         if hasattr(source, name):
             setattr(target, name, getattr(source, name))
 

@@ -10,6 +10,7 @@ from scipy.special import entr
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mixexp._blocks import Block, Rows
+from mixexp._columns import as_numbers, check_known_text
 from mixexp._compat import check_weights, safe_indexing
 from mixexp._inputs import check_constant_in_groups, checked_groups, refuse_missing, sorted_rows
 from mixexp._numerics import softmax_in_place
@@ -32,6 +33,7 @@ class PredictionMixin:
     _bank: Any
     _frames: bool
     _columns: tuple
+    _text: tuple[int, ...]
     pooling: Any
 
     @abstractmethod
@@ -46,21 +48,22 @@ class PredictionMixin:
         """Return checked rows to predict for."""
         check_is_fitted(self, "experts_")
         owner, batch = type(self).__name__, self._bank_is_batch()
-        frame = X if self._frames and hasattr(X, "columns") else None
+        numbers = as_numbers(X)
         X = validate_data(
             self,
-            X,
+            numbers.X,
             reset=False,
             accept_sparse="csr" if settings_of(self).sparse else False,
             dtype=[np.float64, np.float32],
             ensure_all_finite="allow-nan",
         )
+        check_known_text(numbers, self._text, owner)
         refusing = self._whole._refusing_missing(batch, self._columns, fitted=True)
         missing = refuse_missing(X, refusing, owner)
         rows = Rows(
             X,
             None if y is None else self._checked_y(y, X),
-            frame=frame,
+            frame=numbers.frame if self._frames else None,
             offset=self._offset(offset, X, self._width(), batch),
             missing=missing,
         )

@@ -10,6 +10,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_array, check_consistent_length, validate_data
 
 from mixexp._base import BaseMixtureOfExperts
+from mixexp._columns import as_numbers
 from mixexp._compat import HasMethods, StrOptions, fit_context
 from mixexp._fitted import Given
 from mixexp.distribution import MixtureDistribution
@@ -234,10 +235,10 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         """
         with self._all_or_nothing():
             self._check_parts(classifier=False)
-            frame = X if hasattr(X, "columns") else None
+            numbers = as_numbers(X)
             X, y = validate_data(
                 self,
-                X,
+                numbers.X,
                 y,
                 accept_sparse="csr" if self._accepts_sparse() else False,
                 dtype=[np.float64, np.float32],
@@ -248,7 +249,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             family = FAMILIES[self.family]() if isinstance(self.family, str) else self.family
             family = clone(family, safe=False)  # the fitted mixture's own
             self._y_shape = y.shape[1:]
-            given = Given(sample_weight, groups, offset, expert_labels, params, frame)
+            given = Given(sample_weight, groups, offset, expert_labels, params, numbers)
             self._fit_mixture(X, y, given, classes=None, family=family)
         return self
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from sklearn.dummy import DummyClassifier
 
 from mixexp._blocks import Rows
+from mixexp._columns import text_hint
 from mixexp._compat import rows_of
 from mixexp._fitting import (
     NEGLIGIBLE,
@@ -85,7 +87,8 @@ class Trainer:
                 f"{effective_size(task.weights[fit.k]):.1f} of {task.rows.n_rows} rows"
             )
 
-        with failures_named(what), single_thread(), responsibilities_as_weights():
+        hint = partial(text_hint, task.rows.frame, self.columns[fit.k])
+        with failures_named(what, hint), single_thread(), responsibilities_as_weights():
             return self._fit_one(fit, task, drawn)
 
     def _fit_one(self, fit: Fit, task: Task, drawn: Any) -> tuple:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.dummy import DummyClassifier
 
 from mixexp._blocks import Block, Rows
+from mixexp._columns import text_hint
 from mixexp._fitting import (
     adds_by_class,
     drawn_rows,
@@ -172,7 +174,8 @@ class EstimatorGate(BaseEstimator):
                 f"{effective_size(self._resp.sum(axis=0)):.1f} of {rows.n_rows} rows"
             )
 
-        with failures_named(what), single_thread(), responsibilities_as_weights():
+        hint = partial(text_hint, rows.frame, self.columns)
+        with failures_named(what, hint), single_thread(), responsibilities_as_weights():
             model = self._fit_one(fold, rows, drawn)
             ids = slice(None) if fold is None else np.flatnonzero(self._folds == fold)
             return model, self._log_proba(model, self._taken(rows, ids))

@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator
 from sklearn.metrics import pairwise_distances
 from sklearn.utils.validation import check_array
 
+from mixexp._columns import as_numbers, refuse_text
 from mixexp._protocols import StartContext
 from mixexp.partitions._labels import check_one_each, one_hot
 
@@ -63,6 +64,9 @@ class NearestCenter(BaseEstimator):
         centers = check_array(
             self.centers, dtype=np.float64, input_name="centers", ensure_all_finite=missing
         )
+        frame = context.rows.frame
+        remedy = "or give init the labels of nearest centres that you found"
+        refuse_text(frame, as_numbers(frame).text, "a distance", None, "NearestCenter", remedy)
         check_one_each("NearestCenter", "centers", len(centers), context.n_experts)
         if centers.shape[1] != X.shape[1]:
             raise ValueError(
@@ -72,7 +76,7 @@ class NearestCenter(BaseEstimator):
         if self.scaled:
             design = context.rows.design(None)
             width = len(design.columns)
-            X = context.features[:, :width]
+            X = design.matrix(X)[1 : width + 1].T
             centers = (centers - design.center[:width]) * design.inverse_scale[:width]
         distances = pairwise_distances(X, centers, metric=self.metric)
         return one_hot(distances.argmin(axis=1), context.n_experts)
