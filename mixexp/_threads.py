@@ -15,8 +15,8 @@ __all__ = ["single_thread"]
 
 
 @cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()
+def _libraries(user_api: str) -> ThreadpoolController:
+    return ThreadpoolController().select(user_api=user_api)
 
 
 class _Limit:
@@ -24,23 +24,42 @@ class _Limit:
 
     The first one in sets it and the last one out takes it back, in whatever order they come and
     go: limits that each restore what they found leave the process at one thread as soon as two
-    overlap, since the second one finds the first one's.
+    overlap, since the second one finds the first one's. Only what was changed is taken back, and
+    only where nobody has changed it since.
     """
 
     def __init__(self, user_api: str):
         self._user_api = user_api
-        self._n_users = 0
-        self._before: Any = None
+        self._changed: list[tuple[Any, int]] = []
+        self.n_users = 0
 
     def enter(self) -> None:
-        if self._n_users == 0:
-            self._before = _controller().select(user_api=self._user_api).limit(limits=1)
-        self._n_users += 1
+        self.n_users += 1
+        if self.n_users > 1:
+            return
+        before = [(own, own.num_threads) for own in _libraries(self._user_api).lib_controllers]
+        for library, n_threads in before:
+            if n_threads != 1:
+                library.set_num_threads(1)
+        # threadpoolctl may refuse, where a limit of the caller's in another thread holds
+        self._changed = [(own, n) for own, n in before if n != 1 and own.num_threads == 1]
 
     def leave(self) -> None:
-        self._n_users -= 1
-        if self._n_users == 0:
-            self._before.restore_original_limits()
+        self.n_users -= 1
+        if self.n_users == 0:
+            for library, n_threads in self._changed:
+                if library.num_threads == 1:
+                    library.set_num_threads(n_threads)
+            self._changed = []
+
+    def release(self) -> None:
+        """Let other threads set limits again.
+
+        From threadpoolctl 3.7 on the thread that sets a limit of OpenBLAS keeps all others from
+        it, until it leaves such a block: this one changes nothing.
+        """
+        with _libraries(self._user_api).limit(limits=None):
+            pass
 
 
 class _OfThread(threading.local):
@@ -75,14 +94,14 @@ def single_thread() -> Iterator[None]:
     calling thread, so tasks that run in threads of their own ask again.
     """
     openmp = _own.openmp
-    openmp.enter()
+    with _lock:
+        openmp.enter()
+        _blas.enter()
     try:
-        with _lock:
-            _blas.enter()
-        try:
-            yield
-        finally:
-            with _lock:
-                _blas.leave()
+        yield
     finally:
-        openmp.leave()
+        with _lock:
+            _blas.leave()
+            openmp.leave()
+            if openmp.n_users == 0:
+                _blas.release()
