@@ -199,7 +199,7 @@ class _Task:
         plain = np.setdiff1d(given, self.nominal)
         if sp.issparse(self.rows.X) or not 0 < len(plain) <= COPY_COLUMNS:
             return np.zeros(0, dtype=int), everything
-        some = slice(0, COPY_ROWS)
+        some = slice(0, min(COPY_ROWS, self.rows.n_rows))
         new = values[some].toarray() if sp.issparse(values) else values[some]
         old = np.asarray(self.rows.X[some][:, plain], dtype=np.float64)
         complete = np.all(np.isfinite(old), axis=1)
