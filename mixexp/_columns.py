@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Numbers", "as_numbers", "check_known_text", "nominal", "refuse_text", "text_hint"]
+__all__ = ["Table", "as_numbers", "check_known_text", "nominal", "refuse_text", "text_hint"]
 
 #: Kinds of numpy dtypes that are numbers; scikit-learn refuses the complex ones itself.
 NUMERIC = "biufc"
@@ -27,7 +27,7 @@ ABSENT = ("NAType", "NaTType")
 MOST_NAMES = 5
 
 
-class Numbers(NamedTuple):
+class Table(NamedTuple):
     """A table as numbers.
 
     Attributes
@@ -45,7 +45,7 @@ class Numbers(NamedTuple):
     text: tuple[int, ...]
 
 
-def as_numbers(X: Any) -> Numbers:
+def as_numbers(X: Any) -> Table:
     """Return a table as numbers; `X` itself if it is none, or needs no change."""
     if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "OUS":
         columns: list = list(X.T)
@@ -53,15 +53,15 @@ def as_numbers(X: Any) -> Numbers:
         dtypes = list(X.dtypes)
         columns = [None if _numeric(own) else _column(X, j) for j, own in enumerate(dtypes)]
     else:
-        return Numbers(X, None, ())
+        return Table(X, None, ())
     found = {j: _codes(own) for j, own in enumerate(columns) if own is not None}
     codes = {j: own for j, own in found.items() if own is not None}
     is_frame = hasattr(X, "columns")
     if not codes:
-        return Numbers(X, X if is_frame else None, ())
+        return Table(X, X if is_frame else None, ())
     if not is_frame and not all(_texts(columns[j]) for j in codes):
-        return Numbers(X, None, ())  # scikit-learn says what is wrong with it
-    return Numbers(_replaced(X, codes), X, tuple(codes))
+        return Table(X, None, ())  # scikit-learn says what is wrong with it
+    return Table(_replaced(X, codes), X, tuple(codes))
 
 
 def _numeric(dtype: Any) -> bool:
@@ -185,7 +185,7 @@ def text_hint(frame: Any, columns: Any) -> str:
     )
 
 
-def check_known_text(now: Numbers, before: tuple[int, ...], owner: str) -> None:
+def check_known_text(now: Table, before: tuple[int, ...], owner: str) -> None:
     """Raise where a column that held numbers in `fit` does no longer."""
     new = [j for j in now.text if j not in before]
     if new:

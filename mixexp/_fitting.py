@@ -21,10 +21,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
-from mixexp._blocks import Rows
 from mixexp._compat import BaseSearchCV, request_weights, routing_enabled
-from mixexp._sketch import hashed_uniform, row_hashes
+from mixexp._rows.sketch import hashed_uniform, row_hashes
 from mixexp._warn import Filter, silence, silenced
+from mixexp.protocols import Rows
 
 __all__ = [
     "adds_by_class",

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mixexp._protocols import can
 from mixexp._warn import warn
+from mixexp.protocols import can
 
 __all__ = ["as_counts", "check_total", "responsibilities_as_weights"]
 

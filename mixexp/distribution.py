@@ -155,3 +155,7 @@ def _count(values: np.ndarray) -> np.ndarray:
 def _counted(counts: np.ndarray) -> np.ndarray:
     """Return integers as doubles."""
     return counts.astype(float)
+
+
+def __dir__() -> list[str]:
+    return __all__

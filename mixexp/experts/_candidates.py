@@ -102,6 +102,11 @@ def with_params(candidates: Any, params: dict, owner: str) -> Any:
         i = names.index(name)
         if inner:
             estimator = candidates[i][1] if isinstance(candidates[i], tuple) else candidates[i]
+            if not hasattr(estimator, "set_params"):
+                raise ValueError(
+                    f"{owner}: {key} cannot be set, because {name} is {estimator!r}, which has no "
+                    f"parameter {inner!r}. Give {name} as an estimator that has it."
+                )
             estimator.set_params(**{inner: value})
         else:
             candidates[i] = (name, value) if isinstance(candidates[i], tuple) else value

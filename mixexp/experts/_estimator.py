@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from mixexp._blocks import Block, Rows
 from mixexp._fitting import folds_of, learns_by_steps
-from mixexp._protocols import evolve
 from mixexp.experts._templates import log_penalty
 from mixexp.experts._training import Fit, Task, Trainer
 from mixexp.families import Calibration
+from mixexp.protocols import Block, Rows, evolve
 
 __all__ = ["EstimatorBank"]
 
@@ -108,14 +107,13 @@ class EstimatorBank:
 
     def predict(self, block: Block) -> np.ndarray:
         """Return means (K, n_outputs, m) or class probabilities (K, n_classes, m)."""
-        here = slice(block.start, block.stop)
         if block.training and self._known is not None:
-            outputs = self._known[..., here]
+            outputs = self._known[..., block.start : block.stop]
         else:
             pairs = zip(self.experts, self.trainer.columns, strict=True)
             outputs = np.stack(
                 [
-                    self.trainer.predicted(k, expert, block.rows.take(here, own), block.offset)
+                    self.trainer.predicted(k, expert, block.take(own), block.offset)
                     for k, (expert, own) in enumerate(pairs)
                 ]
             )

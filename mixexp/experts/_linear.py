@@ -1,4 +1,4 @@
-"""The bank of linear experts: K generalised linear models, one step an iteration."""
+"""The bank of linear experts: K generalised linear models, one step per iteration."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import numpy as np
 from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, clone
 
-from mixexp._blocks import Block, Design, Rows
 from mixexp._compat import finish_glm
 from mixexp._numerics import solve_psd, unpack_symmetric
-from mixexp._protocols import Family, Sums, evolve
 from mixexp.experts._templates import LinearTerms
+from mixexp.protocols import Block, Design, Family, Rows, Sums, evolve
 
 __all__ = ["LinearBank"]
 

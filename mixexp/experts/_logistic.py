@@ -1,4 +1,4 @@
-"""The bank of logistic experts: K multinomial models, one Newton step an iteration."""
+"""The bank of logistic experts: K multinomial models, one Newton step per iteration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
-from mixexp._blocks import Block, Design, Rows
 from mixexp._numerics import (
     multinomial_bound_step,
     multinomial_newton_step,
@@ -16,7 +15,7 @@ from mixexp._numerics import (
     softmax_in_place,
     unpack_symmetric,
 )
-from mixexp._protocols import Sums, evolve
+from mixexp.protocols import Block, Design, Rows, Sums, evolve
 
 __all__ = ["LogisticBank"]
 
@@ -153,7 +152,7 @@ class LogisticBank:
         return Sums(gradient=flat.reshape(k, c, p), mass=resp.sum(axis=1))
 
     def update(self, statistics: Sums, rows: Rows) -> LogisticBank:
-        """Return the bank after one step an expert."""
+        """Return the bank after one step per expert."""
         k, c, p = self.theta.shape
         gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
         step = np.zeros_like(self.theta)

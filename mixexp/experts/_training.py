@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from sklearn.dummy import DummyClassifier
 
-from mixexp._blocks import Rows
 from mixexp._columns import text_hint
 from mixexp._compat import rows_of
 from mixexp._fitting import (
@@ -25,6 +24,7 @@ from mixexp._fitting import (
 from mixexp._guests import failures_named, in_threads
 from mixexp._threads import single_thread
 from mixexp._weights import responsibilities_as_weights
+from mixexp.protocols import Rows
 
 __all__ = ["Fit", "Trainer"]
 

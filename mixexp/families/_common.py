@@ -23,16 +23,45 @@ SMALLEST_MEAN = 1e-8
 LARGEST_SLOPE = 1e100
 
 
-class IdentityLink:
-    """Part of a family whose experts predict the mean itself."""
+class Link:
+    """What families have unless they say otherwise: one dispersion per expert and output."""
 
-    link = "identity"
+    #: "dispersions" comes first where there is one.
+    parameter_names: tuple[str, ...] = ("dispersions",)
     #: Whether y is a count, and the density a probability.
     discrete = False
     #: Whether curvatures differ between rows; else `evaluate` gives None for them.
     curved = False
     #: Whether an estimator's weights are responsibility times curvature.
     reweights = False
+
+    def check(self, y: np.ndarray, owner: str) -> None:
+        """Accept any y (n_outputs, n)."""
+
+    def initial(self, n_experts: int, n_outputs: int) -> np.ndarray:
+        """Return parameters to start from, (n_parameters, K, n_outputs): ones."""
+        return np.ones((len(self.parameter_names), n_experts, n_outputs))
+
+    def n_parameters(self, n_experts: int, n_outputs: int) -> int:
+        """Return the number of free parameters."""
+        return len(self.parameter_names) * n_experts * n_outputs
+
+
+class IdentityLink(Link):
+    """Base of families whose experts predict the mean, or location, itself.
+
+    A subclass has a `name` and the methods `evaluate`, `statistics` and `update`; with `variance`,
+    `pdf`, `cdf`, `quantile` and `sample` it serves predictive distributions too.
+    ``docs/own_family.md`` builds one.
+
+    Examples
+    --------
+    >>> from mixexp.families import IdentityLink, Laplace
+    >>> isinstance(Laplace(), IdentityLink)
+    True
+    """
+
+    link = "identity"
 
     def mean(self, eta: np.ndarray) -> np.ndarray:
         """Return the mean of a linear predictor: itself."""
@@ -47,16 +76,20 @@ class IdentityLink:
         return y - offset, None
 
 
-class LogLink:
-    """Part of a family whose experts predict the logarithm of the mean."""
+class LogLink(Link):
+    """Base of families whose experts predict the logarithm of the mean.
+
+    A subclass has a `name` and the methods `evaluate`, `statistics` and `update`; see
+    `IdentityLink`.
+
+    Examples
+    --------
+    >>> from mixexp.families import LogLink, Poisson
+    >>> isinstance(Poisson(), LogLink)
+    True
+    """
 
     link = "log"
-    #: Whether y is a count, and the density a probability.
-    discrete = False
-    #: Whether curvatures differ between rows; else `evaluate` gives None for them.
-    curved = False
-    #: Whether an estimator's weights are responsibility times curvature.
-    reweights = False
 
     def mean(self, eta: np.ndarray) -> np.ndarray:
         """Return the mean of a linear predictor: its exponential."""

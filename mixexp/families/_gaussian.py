@@ -19,7 +19,7 @@ class Gaussian(IdentityLink, BaseEstimator):
     Parameters
     ----------
     shared : bool, default=False
-        Whether all experts have one dispersion an output, instead of one each.
+        Whether all experts have one dispersion per output, instead of one each.
 
     Notes
     -----

@@ -9,7 +9,6 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.dummy import DummyClassifier
 
-from mixexp._blocks import Block, Rows
 from mixexp._columns import text_hint
 from mixexp._fitting import (
     adds_by_class,
@@ -24,9 +23,9 @@ from mixexp._fitting import (
     takes_weights,
 )
 from mixexp._guests import failures_named, in_threads
-from mixexp._protocols import evolve
 from mixexp._threads import single_thread
 from mixexp._weights import responsibilities_as_weights
+from mixexp.protocols import Block, Rows, evolve
 
 __all__ = ["EstimatorGate"]
 
@@ -124,7 +123,7 @@ class EstimatorGate(BaseEstimator):
         """Return log g_k(x), (K, m)."""
         if block.training and self._known is not None:
             return self._known[:, block.start : block.stop].copy()
-        X = block.rows.take(slice(block.start, block.stop), self.columns)
+        X = block.take(self.columns)
         owner, name = self._fitting[3], name_of(self.estimator)
         with failures_named(
             lambda: f"{owner}: the gate's {name} failed to predict {X.shape[0]} rows"

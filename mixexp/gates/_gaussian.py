@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from mixexp._blocks import Block, Rows
 from mixexp._numerics import unpack_symmetric
-from mixexp._protocols import Sums, evolve
 from mixexp.gates._checks import USAGE_REMEDY, check_number
 from mixexp.gates._covariances import SHAPES
 from mixexp.gates._usage import log_usage_prior, shares
+from mixexp.protocols import Block, Rows, Sums, evolve
 
 __all__ = ["GaussianGate"]
 

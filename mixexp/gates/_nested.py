@@ -6,10 +6,9 @@ from typing import Any
 
 from sklearn.base import BaseEstimator, clone
 
-from mixexp._blocks import Rows
-from mixexp._protocols import can, evolve
 from mixexp.gates._softmax import SoftmaxGate
 from mixexp.gates._tree import Path, TreeGate
+from mixexp.protocols import Rows, can, evolve
 
 __all__ = ["NestedGate"]
 
@@ -52,8 +51,7 @@ class NestedGate(TreeGate, BaseEstimator):
     (2,)
     """
 
-    #: Experts have places, and regions may not change theirs.
-    ordered = nested = True
+    nested = True
 
     def __init__(self, paths: list[Path], gates: dict[Path, Any]):
         self.paths = paths
@@ -119,11 +117,6 @@ class NestedGate(TreeGate, BaseEstimator):
                 f"NestedGate: gates is given for the nodes {sorted(self.gates)}, and the tree of "
                 f"these paths has {sorted(nodes)}. Give each node a gate; None is SoftmaxGate()."
             )
-
-    @property
-    def coef_(self) -> dict[Path, Any]:
-        """Slopes of the nodes that have them."""
-        return {path: part.coef_ for path, part in self.nodes_.items() if can(part, "coef_")}
 
     def below(self, child: Path) -> NestedGate:
         """Return the tree below a node."""

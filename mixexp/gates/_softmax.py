@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from mixexp._blocks import Block, Design, Rows
 from mixexp._numerics import (
     centred_where_shared,
     multinomial_bound_step,
@@ -17,10 +16,10 @@ from mixexp._numerics import (
     softmax_in_place,
     unpack_symmetric,
 )
-from mixexp._protocols import Sums, evolve
 from mixexp.gates._balanced import balanced
 from mixexp.gates._checks import check_missing, check_number
 from mixexp.gates._text import TextMixin
+from mixexp.protocols import Block, Design, Rows, Sums, evolve
 
 __all__ = ["SoftmaxGate"]
 
@@ -71,9 +70,11 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         expert, the columns are all that any expert has, in ascending order, with 0 for those that
         an expert does not see; a column that not all see is not centred.
     intercept_ : ndarray of shape (n_experts,)
+        Centred intercepts, at an input of zeros.
     indicator_coef_ : ndarray of shape (n_experts, n_indicators)
         What is added where a value is missing, for the columns `indicator_features_`.
     indicator_features_ : ndarray of int of shape (n_indicators,)
+        Positions of the columns that had missing values in the training rows.
     n_features_in_ : int
         Number of features of the mixture's input, those that the gate does not see too.
 

@@ -10,8 +10,8 @@ from sklearn.metrics import pairwise_distances
 from sklearn.utils.validation import check_array
 
 from mixexp._columns import as_numbers, refuse_text
-from mixexp._protocols import StartContext
 from mixexp.partitions._labels import check_one_each, one_hot
+from mixexp.protocols import StartContext
 
 __all__ = ["NearestCenter"]
 

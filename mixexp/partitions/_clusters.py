@@ -9,8 +9,8 @@ from sklearn.base import BaseEstimator, clone
 
 from mixexp._columns import text_hint
 from mixexp._guests import failures_named
-from mixexp._protocols import StartContext
 from mixexp.partitions._labels import fitted_kmeans, one_hot
+from mixexp.protocols import StartContext
 
 __all__ = ["FromEstimator", "KMeansStart", "RandomStart"]
 
@@ -94,6 +94,7 @@ class FromEstimator(BaseEstimator):
     Parameters
     ----------
     estimator : object with fit_predict
+        A clusterer or an outlier detector.
     owner : str, default="FromEstimator"
         The class that messages name.
 

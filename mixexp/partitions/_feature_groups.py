@@ -10,8 +10,8 @@ from sklearn.linear_model import Ridge
 
 from mixexp._columns import as_numbers, refuse_text
 from mixexp._compat import column_indices
-from mixexp._protocols import StartContext
 from mixexp.partitions._labels import check_one_each, one_hot, weights_of
+from mixexp.protocols import StartContext
 
 __all__ = ["FeatureGroups"]
 

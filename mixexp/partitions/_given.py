@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from mixexp._protocols import StartContext
+from mixexp.protocols import StartContext
 
 __all__ = ["GivenStart"]
 
@@ -52,7 +52,7 @@ class GivenStart:
         if resp.shape != wanted:
             raise ValueError(
                 f"{who} gave an array of shape {resp.shape}. Give (n_experts, n_rows) = {wanted}: "
-                "a row an expert, a column for each of context.rows."
+                "a row per expert, a column for each of context.rows."
             )
         total = resp.sum(axis=0)
         if not (np.all(resp >= 0) and np.all(np.abs(total - 1) <= SUM_TOL)):

@@ -6,9 +6,9 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
-from mixexp._blocks import Rows
 from mixexp._threads import single_thread
 from mixexp._warn import silence, silenced
+from mixexp.protocols import Rows
 
 __all__ = ["check_one_each", "fitted_kmeans", "one_hot", "weights_of"]
 

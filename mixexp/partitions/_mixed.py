@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from mixexp._protocols import StartContext, evolve
 from mixexp.partitions._clusters import KMeansStart
 from mixexp.partitions._clusterwise import Clusterwise
 from mixexp.partitions._split import Split
 from mixexp.partitions._tree import TreeStart
+from mixexp.protocols import StartContext, evolve
 
 __all__ = ["MixedStart"]
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from mixexp._protocols import ShortRun, StartContext
 from mixexp.partitions._clusters import RandomStart
 from mixexp.partitions._labels import weights_of
 from mixexp.partitions._proposals import Half, Table, halves, merge_costs
+from mixexp.protocols import ShortRun, StartContext
 
 __all__ = ["Split", "Stage", "grow"]
 

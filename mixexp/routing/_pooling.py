@@ -17,6 +17,7 @@ def weighted_pooling(weights: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     weights : ndarray of shape (n, n_experts)
         Routing weights; rows sum to 1.
     outputs : ndarray of shape (n, n_experts) or (n, n_experts, n_outputs)
+        What each expert predicts.
 
     Returns
     -------
@@ -38,7 +39,9 @@ def argmax_pooling(weights: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     weights : ndarray of shape (n, n_experts)
+        Routing weights; rows sum to 1.
     outputs : ndarray of shape (n, n_experts) or (n, n_experts, n_outputs)
+        What each expert predicts.
 
     Returns
     -------
