@@ -130,7 +130,9 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
     Parameters that are set after a fit, `pooling` among them, take effect in the next one: until
     then all methods answer for the mixture as it was fitted.
 
-    Sample weights are frequencies: weight 2 is the row twice, weight 0 the row removed.
+    Sample weights are frequencies: weight 2 is the row twice, weight 0 the row removed. Where all
+    positive ones are below 1 they cannot count rows; they are then rescaled to a mean of 1, with a
+    warning. So is a total warned of that is small beside the number of parameters.
 
     In the density, and so in responsibilities and `log_density`, a class probability of an
     estimator counts for no less than 1e-6 / n_classes. Where experts are cross-fitted this does
@@ -217,11 +219,12 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            May hold NaN where all experts take it.
+            May hold NaN where all experts take it; a data frame also columns that are no numbers,
+            where the experts and the gate that see them encode them.
         y : array-like of shape (n_samples,)
             Class labels.
         sample_weight : array-like of shape (n_samples,), default=None
-            Frequencies of the rows.
+            Frequencies of the rows; rescaled to a mean of 1 if all are below 1.
         groups : array-like of shape (n_samples,), default=None
             Rows of one group (a patient, a shop) come from one expert: they share one
             responsibility. The gate's features must be constant within groups.
