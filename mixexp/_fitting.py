@@ -8,8 +8,7 @@ of a neural network.
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from mixexp._compat import BaseSearchCV, request_weights, routing_enabled
 from mixexp._rows.sketch import hashed_uniform, row_hashes
+from mixexp._warn import Filter, silence, silenced
 from mixexp.protocols import Rows
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "may_take_missing",
     "name_of",
     "seeded",
+    "silent_about_steps",
     "takes_missing",
     "takes_sparse",
     "takes_weights",
@@ -181,13 +182,11 @@ def fit_estimator(
     An estimator that learns by gradient steps, as neural networks do, goes on from `previous`.
     """
     metadata = metadata or {}
-    with warnings.catch_warnings():
-        if learns_by_steps(fresh):  # EM goes on where one M-step stops
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            if previous is not None and not metadata:
-                estimator = _continued(previous, X, y, weight)
-                if estimator is not None:
-                    return estimator
+    with silenced(*silent_about_steps([fresh])):
+        if learns_by_steps(fresh) and previous is not None and not metadata:
+            estimator = _continued(previous, X, y, weight)
+            if estimator is not None:
+                return estimator
         if weight is None:
             return fresh.fit(X, y, **metadata)
         if routing_enabled():
@@ -195,6 +194,20 @@ def fit_estimator(
             return fresh.fit(X, y, sample_weight=weight, **metadata)
         weights = {name: weight for _, name in _weight_names(fresh)}
         return fresh.fit(X, y, **weights, **metadata)
+
+
+def silent_about_steps(estimators: Iterable[Any]) -> list[Filter]:
+    """Return filters for what networks and the like say about a fit that did not converge.
+
+    EM goes on where one M-step stops. Other estimators' warnings pass. Whoever runs fits in threads
+    sets them around all of these: a fit that restores the filters it found takes out what another
+    has put in.
+    """
+    learners = {type(_learner(one)) for one in estimators if learns_by_steps(one)}
+    modules = {base.__module__ for learner in learners for base in learner.__mro__[:-1]}
+    # what is raised at the caller's line is raised here, or in a decorator of scikit-learn
+    where = sorted(modules | {__name__, "sklearn.base"})
+    return [silence(ConvergenceWarning, modules=where)] if modules else []
 
 
 def _learner(estimator: Any) -> Any:

@@ -38,8 +38,8 @@ class Context:
     @cached_property
     def features(self) -> np.ndarray:
         """Scaled features of the rows, (n, n_features)."""
-        design = self.rows.design(None)
-        return design.matrix(self.rows.X)[1:].T
+        design = self.rows.design(self.rows.starts)
+        return design.matrix(self.rows.numbers)[1:].T
 
     @cached_property
     def targets(self) -> np.ndarray:

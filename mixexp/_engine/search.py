@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 
 from mixexp._engine.assign import Assigner, Soft
 from mixexp._engine.collapse import LongRun, long_run
@@ -19,6 +18,7 @@ from mixexp._engine.em import Problem, Run, fit_at, m_step, run_em
 from mixexp._engine.regimes import Judge, raised, resolved, told_of, warn_of_few_rows
 from mixexp._engine.starts import NOISE_SHARE, Candidate, Restart, Start
 from mixexp._engine.sweep import EStep, State, measured, sweep
+from mixexp._guests import in_threads
 from mixexp.protocols import Rows, can
 
 __all__ = ["SearchProblem", "search"]
@@ -174,10 +174,9 @@ def _long_run(problem: SearchProblem) -> LongRun:
 
 def _race(problem: SearchProblem, bank: Any, candidates: list[Candidate]) -> None:
     """Take candidates on in rounds of short runs, while more than one may still be the best."""
-    parallel = Parallel(n_jobs=problem.n_jobs, prefer="threads")
     running = candidates if len(candidates) > 1 else []
     for done in range(1, _rounds(problem, bank) + 1):
-        runs = parallel(delayed(_short_run)(problem, candidate.state) for candidate in running)
+        runs = in_threads(_short_run, [(problem, c.state) for c in running], problem.n_jobs)
         for candidate, run in zip(running, runs, strict=True):
             candidate.follow(run, problem.judge.flags(run.state, problem.sketch))
         running = [candidate for candidate in running if not candidate.settled]

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from joblib import Parallel, delayed
 
 from mixexp._engine.arrange import arranged
 from mixexp._engine.context import Context
 from mixexp._engine.em import Run
 from mixexp._engine.sweep import State
+from mixexp._guests import in_threads
 from mixexp._rows.labels import with_labels
 from mixexp.protocols import can
 
@@ -145,9 +145,8 @@ class FromPartition:
         context = Context(
             problem.sketch, problem.n_experts, bank, _plain_gate(problem), judge=problem.judge
         )
-        return Parallel(n_jobs=problem.n_jobs, prefer="threads")(
-            delayed(self._one)(problem, replace(context, turn=turn)) for turn in range(n_init)
-        )
+        turns = [(problem, replace(context, turn=turn)) for turn in range(n_init)]
+        return in_threads(self._one, turns, problem.n_jobs)
 
     @np.errstate(over="ignore", invalid="ignore")
     def _one(self, problem: SearchProblem, context: Context) -> Candidate:

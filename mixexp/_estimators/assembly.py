@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
+from mixexp._columns import Table
 from mixexp._compat import check_weights, raise_for_params, routing_enabled
 from mixexp._engine.assign import ASSIGNERS
 from mixexp._engine.search import SearchProblem
 from mixexp._estimators import parts
 from mixexp._estimators.probes import probe_family
+from mixexp._estimators.stand_in import Seen, stand_in
 from mixexp._estimators.starts import start_of
 from mixexp._rows.inputs import (
     check_constant_in_groups,
@@ -23,6 +25,7 @@ from mixexp._rows.inputs import (
 )
 from mixexp._rows.labels import checked_labels
 from mixexp._rows.rows import Rows
+from mixexp._weights import as_counts, check_total
 from mixexp.experts import candidates_of, linear_bank
 from mixexp.protocols import Target
 
@@ -34,27 +37,34 @@ __all__ = ["Assembly", "FitArguments", "assemble", "metadata_router"]
 
 @dataclass(frozen=True)
 class FitArguments:
-    """What `fit` was given besides X and y, as it was given; `frame` is X where that is one."""
+    """What `fit` was given besides X and y, as it was given; `table` is X before it was checked."""
 
     weight: Any
     groups: Any
     offset: Any
     labels: Any
     params: dict
-    frame: Any
+    table: Table
+
+    @property
+    def frame(self) -> Any:
+        """X as it was given, where estimators may need it so."""
+        return self.table.frame
 
 
 @dataclass(frozen=True)
 class Assembly:
     """A search that is ready to run, and what the model will need of the input.
 
-    `frames` says whether estimators are fitted, which may ask for column names.
+    `frames` says whether estimators are fitted, which may ask for column names; `text` are the
+    columns that are no numbers.
     """
 
     problem: SearchProblem
     columns: tuple[Any, Any]
     batch: bool
     frames: bool
+    text: tuple[int, ...]
 
 
 def assemble(
@@ -69,15 +79,18 @@ def assemble(
 
     1. Select columns.
     2. Check all that belongs to rows, drop rows without weight, merge equal rows or sort by group.
-    3. Make gate and banks.
+    3. Find what starts see of text and of experts that make columns of their own.
+    4. Make gate and banks.
     """
     batch = parts.is_batch(mixture, target)
     columns = _selected(mixture, X if arguments.frame is None else arguments.frame)
     own_start = hasattr(mixture.init, "fit_predict") or hasattr(mixture.init, "responsibilities")
     frames = batch or parts.gate_is_classifier(mixture) or own_start
     training = _training(mixture, X, y, arguments, target, columns, batch, frames, seed)
-    problem = _problem(mixture, training, target, columns, batch, seed)
-    return Assembly(problem, columns, batch, frames)
+    text = arguments.table.text
+    seen = _stand_in(mixture, training, target, columns, text, batch, seed)
+    problem = _problem(mixture, training, target, columns, seen, batch, seed)
+    return Assembly(problem, columns, batch, frames, text)
 
 
 def _selected(mixture: BaseMixtureOfExperts, source: Any) -> tuple[Any, Any]:
@@ -102,13 +115,16 @@ def _training(
 ) -> Any:
     """Return the rows of the fit and of its starts, after checking them."""
     owner, k = parts.owner_of(mixture), mixture.n_experts
+    parts.refuse_text_of(mixture, arguments.table, batch, columns)
     missing = refuse_missing(X, parts.refusing_missing(mixture, batch, columns), owner)
     targets = target.encode(y, owner)
     probe_family(target, targets, owner)
     codes = checked_groups(arguments.groups, X, owner)
     if codes is not None and not getattr(mixture.gate, "featureless", False):
         check_constant_in_groups(X, codes, columns[1], owner)
-    weight = None if arguments.weight is None else check_weights(arguments.weight, X, owner)
+    weight = None
+    if arguments.weight is not None:
+        weight = as_counts(check_weights(arguments.weight, X, owner), mixture)
     offset = target.offset(arguments.offset, X, owner, parts.batch_name(mixture, batch))
     rows = Rows(
         X,
@@ -125,19 +141,41 @@ def _training(
     return training_rows(rows, codes, start, k, seed, owner)
 
 
+def _stand_in(
+    mixture: BaseMixtureOfExperts,
+    training: Any,
+    target: Target,
+    columns: tuple,
+    text: tuple[int, ...],
+    batch: bool,
+    seed: int,
+) -> Seen:
+    """Return the columns that stand-ins of estimators see in starts; add them to the rows."""
+    experts = gate = None
+    if batch:
+        each = candidates_of(mixture.expert, mixture.n_experts, parts.owner_of(mixture))
+        experts = [[expert for _, expert in candidates] for candidates in each]
+    if parts.gate_is_classifier(mixture):
+        gate = getattr(mixture.gate, "estimator", mixture.gate)
+    rows, sketch = training.rows, training.sketch
+    return stand_in(rows, sketch, experts, gate, columns, text, seed, target.classes)
+
+
 def _problem(
     mixture: BaseMixtureOfExperts,
     training: Any,
     target: Target,
     columns: tuple,
+    seen: Seen,
     batch: bool,
     seed: int,
 ) -> SearchProblem:
     """Return the search: parts at their start, and how to go on."""
     rows, (expert_columns, gate_columns) = training.rows, columns
-    gate = parts.start_gate(mixture, rows, gate_columns)
-    bank = linear_bank(None if batch else mixture.expert, rows, expert_columns, target)
+    gate = parts.start_gate(mixture, rows, seen.gate)
+    bank = linear_bank(None if batch else mixture.expert, rows, seen.experts, target)
     parts.check_memory(mixture, gate, bank, rows.X.shape[1])
+    check_total(rows, gate, bank, mixture.n_experts, parts.owner_of(mixture))
     by_expert = any(isinstance(each, list) for each in columns)
     return SearchProblem(
         rows=rows,

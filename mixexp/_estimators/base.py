@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mixexp import __version__
 from mixexp._checks import kept_rows, short
+from mixexp._columns import as_numbers, check_known_text
 from mixexp._compat import HasMethods, Interval, StrOptions, check_weights, safe_indexing
 from mixexp._engine.assign import ASSIGNERS
 from mixexp._engine.collapse import ON_COLLAPSE
@@ -37,6 +38,7 @@ from mixexp._rows.labels import reference_of
 from mixexp._rows.rows import Rows
 from mixexp._threads import single_thread
 from mixexp._warn import warn
+from mixexp._weights import as_counts
 from mixexp.experts import named, with_params
 from mixexp.partitions import PARTITIONS
 from mixexp.protocols import can
@@ -200,21 +202,22 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         """Return checked rows to answer for."""
         check_is_fitted(self, "experts_")
         owner, model, rules = type(self).__name__, self._model, self._rules
-        frame = X if rules.frames and hasattr(X, "columns") else None
+        table = as_numbers(X)
         X = validate_data(
             self,
-            X,
+            table.X,
             reset=False,
             accept_sparse="csr" if rules.sparse else False,
             dtype=[np.float64, np.float32],
             ensure_all_finite="allow-nan",
         )
+        check_known_text(table, rules.text, owner)
         missing = refuse_missing(X, rules.refusing, owner)
         rows = Rows(
             X,
             None if y is None else model.target.encode_new(y, X, owner),
             weight,
-            frame=frame,
+            frame=table.frame if rules.frames else None,
             offset=model.target.offset(offset, X, owner, rules.batch),
             missing=missing,
         )
@@ -518,7 +521,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         if sample_weight is None:
             return X, y, None, offset, groups
         owner = type(self).__name__
-        weight = check_weights(sample_weight, X, owner)
+        weight = as_counts(check_weights(sample_weight, X, owner), self)
         kept = np.flatnonzero(weight > 0)
         if len(kept) == len(weight):
             return X, y, weight, offset, groups
@@ -544,7 +547,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
     def _pooled(self, X: Any, offset: Any = None) -> np.ndarray:
         """Return the pooled outputs of the experts."""
         rows = self._new_rows(X, offset=offset)
-        return self._model.pooled(rows, self.pooling, type(self).__name__)
+        return self._model.pooled(rows, type(self).__name__)
 
     def align_experts(
         self, reference: Any, X: Any, y: Any, *, offset: Any = None, groups: Any = None

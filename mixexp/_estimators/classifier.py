@@ -10,6 +10,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from mixexp._columns import as_numbers
 from mixexp._compat import StrOptions, check_weights, fit_context
 from mixexp._estimators.assembly import FitArguments
 from mixexp._estimators.base import BaseMixtureOfExperts
@@ -127,7 +128,12 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
 
     Notes
     -----
-    Sample weights are frequencies: weight 2 is the row twice, weight 0 the row removed.
+    Parameters that are set after a fit, `pooling` among them, take effect in the next one: until
+    then all methods answer for the mixture as it was fitted.
+
+    Sample weights are frequencies: weight 2 is the row twice, weight 0 the row removed. Where all
+    positive ones are below 1 they cannot count rows; they are then rescaled to a mean of 1, with a
+    warning. So is a total warned of that is small beside the number of parameters.
 
     In the density, and so in responsibilities and `log_density`, a class probability of an
     estimator counts for no less than 1e-6 / n_classes. Where experts are cross-fitted this does
@@ -214,11 +220,12 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            May hold NaN where all experts take it.
+            May hold NaN where all experts take it; a data frame also columns that are no numbers,
+            where the experts and the gate that see them encode them.
         y : array-like of shape (n_samples,)
             Class labels.
         sample_weight : array-like of shape (n_samples,), default=None
-            Frequencies of the rows.
+            Frequencies of the rows; rescaled to a mean of 1 if all are below 1.
         groups : array-like of shape (n_samples,), default=None
             Rows of one group (a patient, a shop) come from one expert: they share one
             responsibility. The gate's features must be constant within groups.
@@ -250,17 +257,17 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         """
         with self._all_or_nothing():
             check_parts(self, "classes")
-            frame = X if hasattr(X, "columns") else None
+            table = as_numbers(X)
             X, y = validate_data(
                 self,
-                X,
+                table.X,
                 y,
                 accept_sparse="csr" if takes_all_sparse(self) else False,
                 dtype=[np.float64, np.float32],
                 ensure_all_finite="allow-nan",
             )
             codes, weight = self._coded(X, y, sample_weight)
-            arguments = FitArguments(weight, groups, offset, expert_labels, params, frame)
+            arguments = FitArguments(weight, groups, offset, expert_labels, params, table)
             self._fit(X, codes, arguments, Classes(self.classes_))
         return self
 
@@ -292,11 +299,12 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
             Columns in the order of `classes_`.
         """
         proba = self._pooled(X, offset)
-        if callable(self.pooling):
+        pooling = self._model.pooling
+        if callable(pooling):
             total = proba.sum(axis=1)
             if not (np.all(proba >= 0) and np.allclose(total, 1.0, atol=1e-6)):
                 raise ValueError(
-                    f"{type(self).__name__}: pooling={self.pooling!r} returned rows that are not "
+                    f"{type(self).__name__}: pooling={pooling!r} returned rows that are not "
                     f"probabilities: smallest entry {proba.min():.4g}, sums from "
                     f"{total.min():.4g} to {total.max():.4g}."
                 )

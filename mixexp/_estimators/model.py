@@ -43,6 +43,8 @@ class Model:
     target : Target
     columns : tuple
         Columns of the experts and of the gate: None for all, positions, or a list of positions.
+    pooling : str or callable
+        How predictions of experts become one: the parameter as it was in the fit.
     flat : Model or None
         Where experts are mixtures, the model of the innermost experts, which has the same density.
     """
@@ -52,6 +54,7 @@ class Model:
     router: Router
     target: Target
     columns: tuple[Any, Any]
+    pooling: Any
     flat: Model | None = None
 
     @property
@@ -121,13 +124,13 @@ class Model:
         refuse_far(outputs, block, owner)
         return self.target.shaped(outputs.transpose(2, 0, 1))
 
-    def pooled(self, rows: Rows, pooling: Any, owner: str) -> np.ndarray:
+    def pooled(self, rows: Rows, owner: str) -> np.ndarray:
         """Return the pooled outputs of the experts, (n[, n_outputs or n_classes])."""
-        return self._map(rows, partial(self.pooled_block, pooling=pooling, owner=owner))
+        return self._map(rows, partial(self.pooled_block, owner=owner))
 
-    def pooled_block(self, block: Block, pooling: Any, owner: str) -> np.ndarray:
+    def pooled_block(self, block: Block, owner: str) -> np.ndarray:
         """Return the pooled outputs of a block."""
-        pool = pool_of(pooling, owner)
+        pool = pool_of(self.pooling, owner)
         return pool(self._route_block(block), self._outputs_block(block, owner))
 
     def responsibilities(self, rows: Rows) -> np.ndarray:
@@ -192,11 +195,7 @@ def columns_of(columns: tuple[Any, Any], experts: np.ndarray) -> tuple[Any, Any]
 
 def pool_of(pooling: Any, owner: str) -> Pool:
     """Return the function that `pooling` means; it checks what it gives."""
-    function = POOLINGS.get(pooling) if isinstance(pooling, str) else pooling
-    if function is None:
-        raise ValueError(
-            f"{owner}: pooling={pooling!r} is not one of {sorted(POOLINGS)} and not callable."
-        )
+    function = POOLINGS[pooling] if isinstance(pooling, str) else pooling
 
     def pool(weights: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         pooled = function(weights, outputs)

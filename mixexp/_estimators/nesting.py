@@ -249,7 +249,13 @@ def adopt(mixture: BaseMixtureOfExperts, flat: Model, usage: np.ndarray, rules: 
             experts.append(flat_experts[leaves[0]])
             children.append(below)
     nested: Any = NestedBank(children, groups, len(usage), experts)
-    model = replace(flat, gate=evolve(gate, inner=root) if noisy else root, bank=nested, flat=flat)
+    model = replace(
+        flat,
+        gate=evolve(gate, inner=root) if noisy else root,
+        bank=nested,
+        pooling=mixture.pooling,
+        flat=flat,
+    )
     publish(mixture, model, nested.merged(usage), rules)
 
 
@@ -287,7 +293,8 @@ def _fitted(
     if is_nested(inner):
         adopt(inner, model, usage, rules)
     else:
-        publish(inner, replace(model, gate=_root(model.gate)), usage, rules)
+        own = replace(model, gate=_root(model.gate), pooling=inner.pooling)
+        publish(inner, own, usage, rules)
     return inner
 
 
@@ -351,5 +358,5 @@ def _predicted(child: Any, block: Block) -> np.ndarray:
     """Return what a mixture, or a bank of one expert, predicts for a block, (q, m)."""
     if not is_mixture(child):
         return child.predict(block)[0]
-    pooled = child._model.pooled_block(block, child.pooling, type(child).__name__)
+    pooled = child._model.pooled_block(block, type(child).__name__)
     return pooled.reshape(block.n_rows, -1).T

@@ -53,12 +53,15 @@ class InputRules:
         Names of the parts that take no NaN, with the columns they see.
     batch : str or None
         Name of the estimators that were fitted one by one.
+    text : tuple of int
+        Columns that were no numbers.
     """
 
     sparse: bool
     frames: bool
     refusing: list
     batch: str | None
+    text: tuple[int, ...]
 
 
 def store(
@@ -86,7 +89,8 @@ def store(
     )
     state = state.apply(lambda part: part.trimmed() if can(part, "trimmed") else part)
     columns = _seen(state, assembly.columns)
-    model = Model(state.gate, state.bank, Dense(), target, columns)  # type: ignore[arg-type]
+    gate, bank = state.parts
+    model = Model(gate, bank, Dense(), target, columns, mixture.pooling)
     if _exchangeable(mixture, rows, columns) and all(can(part, "select") for part in state.parts):
         order = canonical_order(usage[: model.n_experts])
         model, usage = model.reordered(order), reordered_usage(usage, order)
@@ -118,6 +122,7 @@ def _rules(mixture: BaseMixtureOfExperts, model: Model, assembly: Assembly) -> I
         assembly.frames,
         who,
         parts.batch_name(mixture, assembly.batch),
+        assembly.text,
     )
 
 

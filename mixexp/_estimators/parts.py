@@ -12,6 +12,7 @@ import numpy as np
 from sklearn import get_config
 from sklearn.base import clone, is_classifier
 
+from mixexp._columns import Table, refuse_text
 from mixexp._estimators.checks import check_gate_part
 from mixexp._estimators.probes import probe_gate
 from mixexp._fitting import (
@@ -51,6 +52,7 @@ __all__ = [
     "is_batch",
     "noise_of",
     "owner_of",
+    "refuse_text_of",
     "refusing_missing",
     "start_gate",
     "takes_all_missing",
@@ -236,6 +238,24 @@ def takes_all_missing(mixture: BaseMixtureOfExperts) -> bool:
     takes = all(takes_missing(expert) for expert in experts)
     takes = takes and gate_takes_missing(gate)
     return bool(experts) and takes and (not hasattr(gate, "fit") or takes_missing(gate))
+
+
+def refuse_text_of(
+    mixture: BaseMixtureOfExperts, table: Table, batch: bool, columns: tuple
+) -> None:
+    """Raise where a part that needs numbers sees a column of X that is none."""
+    if not table.text:
+        return
+    owner, given = owner_of(mixture), (table.frame, table.text)
+    if not batch:
+        linear = mixture.expert is None
+        who = "the linear expert" if linear else f"expert {name_of(mixture.expert)}"
+        remedy = "leave it out by expert_features; or give an expert that is such a Pipeline"
+        refuse_text(*given, who, columns[0], owner, remedy)
+    if not (gate_is_classifier(mixture) or getattr(mixture.gate, "featureless", False)):
+        who = f"the gate {'SoftmaxGate()' if mixture.gate is None else repr(mixture.gate)}"
+        remedy = "leave it out by gate_features; or give a classifier that is such a Pipeline"
+        refuse_text(*given, who, columns[1], owner, remedy)
 
 
 def refusing_missing(mixture: BaseMixtureOfExperts, batch: bool, columns: tuple) -> list:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.base import RegressorMixin
+from sklearn.base import RegressorMixin, clone
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import validate_data
 
+from mixexp._columns import as_numbers
 from mixexp._compat import HasMethods, StrOptions, check_weights, fit_context
 from mixexp._estimators.assembly import FitArguments
 from mixexp._estimators.base import BaseMixtureOfExperts
@@ -126,7 +127,12 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
 
     Notes
     -----
-    Sample weights are frequencies: weight 2 is the row twice, weight 0 the row removed.
+    Parameters that are set after a fit, `pooling` among them, take effect in the next one: until
+    then all methods answer for the mixture as it was fitted.
+
+    Sample weights are frequencies: weight 2 is the row twice, weight 0 the row removed. Where all
+    positive ones are below 1 they cannot count rows; they are then rescaled to a mean of 1, with a
+    warning. So is a total warned of that is small beside the number of parameters.
 
     References
     ----------
@@ -207,11 +213,12 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            May hold NaN where all experts take it.
+            May hold NaN where all experts take it; a data frame also columns that are no numbers,
+            where the experts and the gate that see them encode them.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             One or several numbers a row.
         sample_weight : array-like of shape (n_samples,), default=None
-            Frequencies of the rows.
+            Frequencies of the rows; rescaled to a mean of 1 if all are below 1.
         groups : array-like of shape (n_samples,), default=None
             Rows of one group (a patient, a shop) come from one expert: they share one
             responsibility. The gate's features must be constant within groups.
@@ -243,10 +250,10 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         """
         with self._all_or_nothing():
             check_parts(self, "numbers")
-            frame = X if hasattr(X, "columns") else None
+            table = as_numbers(X)
             X, y = validate_data(
                 self,
-                X,
+                table.X,
                 y,
                 accept_sparse="csr" if takes_all_sparse(self) else False,
                 dtype=[np.float64, np.float32],
@@ -255,7 +262,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
                 y_numeric=True,
             )
             family: Any = FAMILIES[self.family]() if isinstance(self.family, str) else self.family
-            arguments = FitArguments(sample_weight, groups, offset, expert_labels, params, frame)
+            family = clone(family, safe=False)  # the fitted mixture's own
+            arguments = FitArguments(sample_weight, groups, offset, expert_labels, params, table)
             self._fit(X, y, arguments, Numbers(family, y.shape[1:]))
         return self
 

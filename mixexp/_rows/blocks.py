@@ -6,14 +6,24 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from mixexp._compat import safe_indexing
+from mixexp._guests import owned
 from mixexp._numerics import PACKED_COLUMNS, column_products
 
 if TYPE_CHECKING:
     from mixexp._rows.designs import Design
 
-__all__ = ["Block", "Budget", "PreparedDesigns"]
+__all__ = ["Block", "Budget", "PreparedDesigns", "with_extra"]
+
+
+def with_extra(X: Any, extra: np.ndarray | None) -> Any:
+    """Return rows with columns (m, q) behind those that were given."""
+    if extra is None:
+        return X
+    both = [X, extra]
+    return sp.hstack(both, format="csr") if sp.issparse(X) else np.hstack(both)
 
 
 class Budget:
@@ -46,7 +56,7 @@ class PreparedDesigns:
         """Return design matrix and column products; products are None where not kept."""
         if design in self.kept:
             return self.kept[design]
-        matrix = design.matrix(block.X, missing=block.missing)
+        matrix = design.matrix(block.numbers, missing=block.missing)
         products = None
         packed = design.size * (design.size + 1) // 2
         if design.size <= PACKED_COLUMNS and self.budget.spend(packed * block.n_rows):
@@ -75,6 +85,8 @@ class Block:
     offset : ndarray of shape (n_outputs or n_classes or 1, m), or None
     labels : ndarray of int of shape (m,), or None
         Experts of the rows, −1 where not known.
+    extra : ndarray of shape (m, q), or None
+        Columns that designs see behind those of X (`Rows.attach`).
     frame : data frame or None
         The same rows as they were given, for estimators that ask for column names.
     training : bool
@@ -98,6 +110,7 @@ class Block:
         weight: np.ndarray | None = None,
         offset: np.ndarray | None = None,
         labels: np.ndarray | None = None,
+        extra: np.ndarray | None = None,
         frame: Any = None,
         training: bool = False,
         missing: bool = False,
@@ -111,6 +124,7 @@ class Block:
         self.weight = self.row_weight = weight
         self.offset = offset
         self.labels = labels
+        self.extra = extra
         self.frame = frame
         self.training = training
         self.missing = missing
@@ -134,6 +148,11 @@ class Block:
     def n_rows(self) -> int:
         """Number of rows."""
         return self.stop - self.start
+
+    @property
+    def numbers(self) -> Any:
+        """The rows as designs see them: X, and the columns that were added."""
+        return with_extra(self.X, self.extra)
 
     @property
     def unit(self) -> Block:
@@ -170,9 +189,12 @@ class Block:
         return resp
 
     def take(self, columns: np.ndarray | None = None) -> Any:
-        """Return the rows as they were given, for estimators: an array, CSR or a frame."""
+        """Return the rows as they were given, for estimators: an array, CSR or a frame.
+
+        They are the estimator's own, which may change them.
+        """
         X = self.X if self.frame is None else self.frame
-        return X if columns is None else safe_indexing(X, columns, axis=1)
+        return owned(X) if columns is None else safe_indexing(X, columns, axis=1)
 
     def matrix(self, design: Design) -> np.ndarray:
         """Return the design matrix (p, m)."""
@@ -185,7 +207,7 @@ class Block:
     def _prepare(self, design: Design) -> tuple[np.ndarray, np.ndarray | None]:
         if design not in self._matrices:
             self._matrices[design] = (
-                (design.matrix(self.X, missing=self.missing), None)
+                (design.matrix(self.numbers, missing=self.missing), None)
                 if self._prepared is None
                 else self._prepared.prepare(design, self)
             )

@@ -123,7 +123,7 @@ def measured_design(
     plain = Design(columns, np.zeros(n_columns), np.ones(n_columns), False)
     size, present = np.zeros(n_columns), np.full(n_columns, total_weight)
     for block in blocks():
-        part = np.abs(plain.matrix(block.X))
+        part = np.abs(plain.matrix(block.numbers))
         if missing:
             present -= _weighted_sum(np.isnan(part), block.weight)
         np.fmax(size, np.fmax.reduce(part, axis=1), out=size)
@@ -164,7 +164,7 @@ def _in_units(
     center: np.ndarray | float = 0.0,
 ) -> np.ndarray:
     """Return the columns of a block in these units, centred; 0 for a missing value."""
-    part = plain.matrix(block.X) / unit[:, None]
+    part = plain.matrix(block.numbers) / unit[:, None]
     part -= center[:, None] if isinstance(center, np.ndarray) else center
     if missing:
         part[np.isnan(part)] = 0.0

@@ -15,7 +15,8 @@ import numpy as np
 from sklearn import get_config
 
 from mixexp._compat import rows_of, safe_indexing
-from mixexp._rows.blocks import Block, Budget, PreparedDesigns
+from mixexp._guests import owned, read_only
+from mixexp._rows.blocks import Block, Budget, PreparedDesigns, with_extra
 from mixexp._rows.designs import Design, measured_design
 
 __all__ = ["Rows"]
@@ -70,16 +71,18 @@ class Rows:
         missing: bool = False,
         labels: np.ndarray | None = None,
     ):
-        self.X = X
-        self.y = y
-        self.weight = weight
+        self.X = read_only(X)
+        self.y = read_only(y)
+        self.weight = read_only(weight)
         self.frame = frame
         self.training = training
-        self.offset = offset
+        self.offset = read_only(offset)
         self.groups = groups
         self.metadata = metadata or {}
         self.missing = missing
         self.labels = labels
+        self.extra: np.ndarray | None = None
+        self.starts: np.ndarray | None = None
         self.n_rows = X.shape[0]
         self.total_weight = float(self.n_rows if weight is None else weight.sum())
         self.block_rows = max(64, min(BLOCK_ROWS, BLOCK_ITEMS // max(1, X.shape[1])))
@@ -97,6 +100,21 @@ class Rows:
                 missing=missing,
                 labels=None if labels is None else labels[self._starts],
             )
+
+    def attach(self, extra: np.ndarray | None, starts: np.ndarray) -> None:
+        """Add columns (n, q) behind those of X, for designs alone; `starts` are what starts see.
+
+        `X` and `take` stay as they are: nothing but what stands in for an estimator needs them.
+        """
+        self.extra, self.starts = extra, starts
+        self.missing = self.missing or (extra is not None and bool(np.isnan(extra).any()))
+        if self._units is not None:
+            self._units.attach(None if extra is None else extra[self._starts], starts)
+
+    @property
+    def numbers(self) -> Any:
+        """The rows as designs see them: X, and the columns that were added."""
+        return with_extra(self.X, self.extra)
 
     @property
     def units(self) -> Rows:
@@ -133,6 +151,7 @@ class Rows:
             weight=None if self.weight is None else self.weight[here],
             offset=None if self.offset is None else self.offset[:, here],
             labels=None if self.labels is None else self.labels[here],
+            extra=None if self.extra is None else self.extra[here],
             frame=frame,
             training=self.training,
             missing=self.missing,
@@ -156,10 +175,15 @@ class Rows:
         """Return `function(block)` of all blocks, joined along an axis."""
         return np.concatenate([function(block) for block in self.blocks()], axis=axis)
 
-    def take(self, ids: Any, columns: np.ndarray | None = None) -> Any:
-        """Return rows in the form that was given, for estimators: an array, CSR or a frame."""
+    def take(self, ids: Any, columns: np.ndarray | None = None, own: bool = True) -> Any:
+        """Return rows in the form that was given, for estimators: an array, CSR or a frame.
+
+        They are the estimator's own, which may change them; without `own` they may be a view.
+        """
         X = safe_indexing(self.X if self.frame is None else self.frame, ids)
-        return X if columns is None else safe_indexing(X, columns, axis=1)
+        if columns is not None:
+            return safe_indexing(X, columns, axis=1)
+        return owned(X) if own and isinstance(ids, slice) else X
 
     def subset(
         self, ids: np.ndarray, weight: np.ndarray | None, groups: np.ndarray | None = None
@@ -189,6 +213,8 @@ class Rows:
             missing=self.missing,
             labels=None if self.labels is None else self.labels[ids],
         )
+        if self.starts is not None:
+            rows.attach(None if self.extra is None else self.extra[ids], self.starts)
         rows._designs = self._designs
         rows.units._designs = designs_of_units if groups is not None else self._designs
         return rows

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import GammaRegressor, LogisticRegression, PoissonRegressor, Ridge
 
 from mixexp._compat import validate_parameters
@@ -64,7 +64,7 @@ def linear_bank(expert: Any, rows: Rows, columns: Any, target: Target) -> Any:
             template = DEFAULT_EXPERT.get(family.name, PoissonRegressor)()
     else:
         validate_parameters(expert)
-        template = expert
+        template = clone(expert)
     union = np.unique(np.concatenate(columns)) if isinstance(columns, list) else columns
     design = rows.design(union, terms.fit_intercept)
     mask = _mask(design, columns) if isinstance(columns, list) else None

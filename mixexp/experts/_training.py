@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from sklearn.dummy import DummyClassifier
 
+from mixexp._columns import text_hint
 from mixexp._compat import rows_of
 from mixexp._fitting import (
     NEGLIGIBLE,
@@ -17,10 +18,13 @@ from mixexp._fitting import (
     fit_estimator,
     name_of,
     seeded,
+    silent_about_steps,
     takes_weights,
 )
+from mixexp._guests import failures_named, in_threads
 from mixexp._probabilities import sound_proba
 from mixexp._threads import single_thread
+from mixexp._weights import responsibilities_as_weights
 from mixexp.protocols import Rows
 
 __all__ = ["Fit", "Trainer"]
@@ -68,23 +72,25 @@ class Trainer:
         """Fit; return for each the estimator, the ids of the rows it predicts, and predictions."""
         plain = any(not takes_weights(e) for own in self.candidates for _, e in own)
         drawn = drawn_rows(task.weights, task.rows, self.seed) if plain else None
-        done = Parallel(n_jobs=self.n_jobs, prefer="threads")(
-            delayed(self._guarded)(fit, task, drawn) for fit in fits
-        )
+        calls = [(fit, task, drawn) for fit in fits]
+        silent = silent_about_steps(e for own in self.candidates for _, e in own)
+        done = in_threads(self._guarded, calls, self.n_jobs, silent)
         return dict(zip(fits, done, strict=True))
 
     def _guarded(self, fit: Fit, task: Task, drawn: Any) -> tuple:
         """Fit and predict; an error names the expert, the iteration and the effective sample."""
-        try:
-            with single_thread():
-                return self._fit_one(fit, task, drawn)
-        except Exception as error:
+
+        def what() -> str:
             name, estimator = self.candidates[fit.k][fit.c]
-            raise ValueError(
+            return (
                 f"{self.owner}: expert {fit.k} ({name}: {name_of(estimator)}) failed at EM "
                 f"iteration {task.iteration}, on an effective sample of "
-                f"{effective_size(task.weights[fit.k]):.1f} of {task.rows.n_rows} rows: {error}"
-            ) from error
+                f"{effective_size(task.weights[fit.k]):.1f} of {task.rows.n_rows} rows"
+            )
+
+        hint = partial(text_hint, task.rows.frame, self.columns[fit.k])
+        with failures_named(what, hint), single_thread(), responsibilities_as_weights():
+            return self._fit_one(fit, task, drawn)
 
     def _fit_one(self, fit: Fit, task: Task, drawn: Any) -> tuple:
         """Return a fitted estimator, the rows it predicts and its predictions for them."""
@@ -159,13 +165,9 @@ class Trainer:
 
     def predicted(self, k: int, expert: Any, X: Any, offset: np.ndarray | None) -> np.ndarray:
         """Return an expert's outputs for new rows; an error names the expert."""
-        try:
+        who = f"{self.owner}: expert {k} ({name_of(expert)}) failed to predict {X.shape[0]} rows"
+        with failures_named(lambda: who):
             return self.outputs(expert, X, offset)
-        except Exception as error:
-            raise ValueError(
-                f"{self.owner}: expert {k} ({name_of(expert)}) failed to predict {X.shape[0]} "
-                f"rows: {error}"
-            ) from error
 
     def outputs(self, expert: Any, X: Any, offset: np.ndarray | None) -> np.ndarray:
         """Return one expert's means (n_outputs, m) or aligned class probabilities.

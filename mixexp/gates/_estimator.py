@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.dummy import DummyClassifier
 
 from mixexp._checks import short
+from mixexp._columns import text_hint
 from mixexp._fitting import (
     adds_by_class,
     drawn_rows,
@@ -19,10 +20,13 @@ from mixexp._fitting import (
     learns_by_steps,
     name_of,
     seeded,
+    silent_about_steps,
     takes_weights,
 )
+from mixexp._guests import failures_named, in_threads
 from mixexp._probabilities import sound_proba
 from mixexp._threads import single_thread
+from mixexp._weights import responsibilities_as_weights
 from mixexp.protocols import Block, Rows, evolve
 
 __all__ = ["EstimatorGate"]
@@ -126,13 +130,11 @@ class EstimatorGate(BaseEstimator):
         if block.training and self._known is not None:
             return self._known[:, block.start : block.stop].copy()
         X = block.take(self.columns)
-        try:
+        owner, name = self._fitting[3], name_of(self.estimator)
+        with failures_named(
+            lambda: f"{owner}: the gate's {name} failed to predict {X.shape[0]} rows"
+        ):
             return self._log_proba(self.estimator_, X)
-        except Exception as error:
-            raise ValueError(
-                f"{self._fitting[3]}: the gate's {name_of(self.estimator_)} failed to predict "
-                f"{X.shape[0]} rows: {error}"
-            ) from error
 
     def _log_proba(self, estimator: Any, X: Any) -> np.ndarray:
         proba = np.zeros((self.n_experts, X.shape[0]))
@@ -163,23 +165,29 @@ class EstimatorGate(BaseEstimator):
         """Return classifiers and what they predict, by the fold they were fitted without."""
         _, seed, n_jobs, _ = self._fitting
         drawn = None if takes_weights(self.estimator) else drawn_rows(self._resp, rows, seed)
-        done = Parallel(n_jobs=n_jobs, prefer="threads")(
-            delayed(self._fit_guarded)(fold, rows, drawn) for fold in folds
-        )
+        calls = [(fold, rows, drawn) for fold in folds]
+        silent = silent_about_steps([self.estimator])
+        done = in_threads(self._fit_guarded, calls, n_jobs, silent)
         return dict(zip(folds, done, strict=True))
 
     def _fit_guarded(self, fold: int | None, rows: Rows, drawn: Any) -> Any:
-        try:
-            with single_thread():
-                model = self._fit_one(fold, rows, drawn)
-                ids = slice(None) if fold is None else np.flatnonzero(self._folds == fold)
-                return model, self._log_proba(model, rows.take(ids, self.columns))
-        except Exception as error:
-            raise ValueError(
+
+        def what() -> str:
+            return (
                 f"{self._fitting[3]}: the gate's {name_of(self.estimator)} failed at EM iteration "
                 f"{self._iteration}, on an effective sample of "
-                f"{effective_size(self._resp.sum(axis=0)):.1f} of {rows.n_rows} rows: {error}"
-            ) from error
+                f"{effective_size(self._resp.sum(axis=0)):.1f} of {rows.n_rows} rows"
+            )
+
+        hint = partial(text_hint, rows.frame, self.columns)
+        with failures_named(what, hint), single_thread(), responsibilities_as_weights():
+            model = self._fit_one(fold, rows, drawn)
+            ids = slice(None) if fold is None else np.flatnonzero(self._folds == fold)
+            return model, self._log_proba(model, self._taken(rows, ids))
+
+    def _taken(self, rows: Rows, ids: Any) -> Any:
+        """Return rows for the classifier; naive Bayes, which changes none, may get a view."""
+        return rows.take(ids, self.columns, not adds_by_class(self.estimator))
 
     def _fit_one(self, fold: int | None, rows: Rows, drawn: Any) -> Any:
         trained = np.ones(rows.n_rows, dtype=bool) if fold is None else self._folds != fold
@@ -204,7 +212,7 @@ class EstimatorGate(BaseEstimator):
     def _fit_by_class(self, rows: Rows, trained: Any) -> Any:
         """Return a classifier whose sums over rows are added up label by label, without copies."""
         ids = trained if isinstance(trained, slice) else np.flatnonzero(trained)
-        X = rows.take(ids, self.columns)
+        X = self._taken(rows, ids)
         resp = self._resp[:, trained]
         present = np.flatnonzero(resp.sum(axis=1) > NEGLIGIBLE_LABEL * resp.sum())
         estimator = clone(self.estimator)

@@ -10,6 +10,8 @@ from sklearn.metrics import pairwise_distances
 from sklearn.utils.validation import check_array
 
 from mixexp._checks import as_numbers, named_error, short
+from mixexp._columns import as_numbers as numeric_table
+from mixexp._columns import refuse_text
 from mixexp.partitions._labels import check_one_each, one_hot
 from mixexp.protocols import StartContext
 
@@ -69,6 +71,9 @@ class NearestCenter(BaseEstimator):
                 input_name="centers",
                 ensure_all_finite=missing,
             )
+        frame = context.rows.frame
+        remedy = "or give init the labels of nearest centres that you found"
+        refuse_text(frame, numeric_table(frame).text, "a distance", None, "NearestCenter", remedy)
         check_one_each("NearestCenter", "centers", len(centers), context.n_experts)
         if centers.shape[1] != X.shape[1]:
             raise ValueError(
@@ -78,7 +83,7 @@ class NearestCenter(BaseEstimator):
         if self.scaled:
             design = context.rows.design(None)
             width = len(design.columns)
-            X = context.features[:, :width]
+            X = design.matrix(X)[1 : width + 1].T
             centers = (centers - design.center[:width]) * design.inverse_scale[:width]
         remedy = "Give another metric of sklearn.metrics.pairwise_distances."
         with named_error("NearestCenter", f"metric={self.metric!r}", remedy):

@@ -8,6 +8,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 
 from mixexp._checks import short
+from mixexp._columns import text_hint
+from mixexp._guests import failures_named
 from mixexp.partitions._labels import fitted_kmeans, one_hot
 from mixexp.protocols import StartContext
 
@@ -138,7 +140,10 @@ class FromEstimator(BaseEstimator):
             for name, value in sorted(estimator.get_params().items()):
                 if name.split("__")[-1] == "random_state" and value is None:
                     estimator.set_params(**{name: int(rng.integers(2**31))})
-        labels = np.asarray(estimator.fit_predict(context.rows.take(slice(None))))
+        rows = context.rows
+        who = f"{self.owner}: init={estimator!r} failed"
+        with failures_named(lambda: who, lambda: text_hint(rows.frame, None)):
+            labels = np.asarray(estimator.fit_predict(rows.take(slice(None))))
         found, codes = np.unique(labels, return_inverse=True)
         if len(found) != context.n_experts or len(labels) != context.rows.n_rows:
             raise ValueError(

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.linear_model import Ridge
 
 from mixexp._checks import short
+from mixexp._columns import as_numbers, refuse_text
 from mixexp._compat import column_indices
 from mixexp.partitions._labels import check_one_each, one_hot, weights_of
 from mixexp.protocols import StartContext
@@ -71,13 +72,18 @@ class FeatureGroups(BaseEstimator):
         rows = context.rows
         source = rows.X if rows.frame is None else rows.frame
         design = rows.design(None)
+        features = design.matrix(rows.X)[1:].T
+        text = as_numbers(rows.frame).text
         parts = []
         for number, group in enumerate(self.groups):
             columns = _columns(source, group, number)
+            who = f"the model of groups[{number}]"
+            remedy = "or leave it out of the group"
+            refuse_text(rows.frame, text, who, columns, "FeatureGroups", remedy)
             # the indicators of missing values stand behind all columns
             indicators = np.isin(design.columns[design.indicators], columns)
             own = np.append(columns, len(design.columns) + np.flatnonzero(indicators))
-            parts.append(context.features[:, own])
+            parts.append(features[:, own])
         weight = weights_of(rows)
         resp = np.ones((len(parts), rows.n_rows))
         miss = np.zeros_like(resp)

@@ -48,7 +48,7 @@ CASES = [
     Case("three dimensions", "dim 3|3 dim", data=lambda X, y: (X[:, :, None], y, None)),
     Case(
         "words in X",
-        "could not convert string",
+        "{name}: columns 0, 1, 2 of X are not numbers .*takes numbers only. Encode in front",
         data=lambda X, y: (np.char.add(X.astype(str), "a"), y, None),
     ),
     Case("numbers as words in X", None, data=lambda X, y: (X.astype(str).astype(object), y, None)),

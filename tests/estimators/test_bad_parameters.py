@@ -131,11 +131,6 @@ CASES = [
         call=lambda model, X, y, weight: model.fit(X, y).predict(X),
     ),
     Case(
-        "pooling: unknown name after fit",
-        "{name}: pooling='mean' is not one of .*argmax.*weighted",
-        call=lambda model, X, y, weight: model.fit(X, y).set_params(pooling="mean").predict(X),
-    ),
-    Case(
         "assignment: unknown name",
         "'assignment' parameter of {name} must be .*'hard'.*Got 'firm'",
         parameters={"assignment": "firm"},
