@@ -3,15 +3,15 @@
 Where each expert is in charge
 ==============================
 
-A mixture of experts divides the input space: the gate says, for each point, how probable it is
-that an expert is the right one there. :class:`~mixexp.inspection.ExpertRegionsDisplay` draws that
-division over two features, and over one feature the curves of the experts with it.
+The gate of a mixture of experts divides the input space: at each point it gives the probability of
+each expert. :class:`~mixexp.inspection.ExpertRegionsDisplay` draws this division over two
+features, or over one feature together with the experts' curves.
 """
 
 # %%
 # Regions over two features
 # -------------------------
-# Simulated data with three linear experts: which expert produced a row depends on where it lies.
+# The data are simulated from three linear experts and a softmax gate.
 
 import matplotlib.pyplot as plt
 
@@ -25,15 +25,15 @@ display = ExpertRegionsDisplay.from_estimator(model, X, y)
 display.ax_.set_title("Three experts of a regression")
 
 # %%
-# A colour is strong where the gate is sure, and fades towards the lines where two experts are
-# equally probable. With `y`, a row has the colour of the expert that explains it best. Rows of one
-# colour in the region of another are those that the gate would send to the wrong expert.
+# Colours are strong where the gate is certain and fade towards the lines where two experts are
+# equally probable. Since `y` is given, each row has the colour of the expert that explains it best:
+# a row whose colour differs from its region would be sent to the wrong expert.
 
 # %%
 # Classes
 # -------
-# With class labels, markers tell the classes. A region is not a class: experts 0 to 3 are
-# classifiers, each with class borders of its own.
+# In classification, markers show the classes. A region is not a class: each of the four experts is
+# a classifier with its own decision boundaries.
 
 X, y = make_softmax_mixture(
     n_samples=400, n_experts=4, task="classification", n_classes=3, sharpness=3, random_state=2
@@ -45,9 +45,9 @@ display.ax_.set_title("Four experts of a classification")
 # %%
 # One feature
 # -----------
-# An engine that burns ethanol gives the same nitrogen oxides with a lean and with a rich mixture
-# of fuel. The regression function, dashed, runs between the two branches, where no measurement
-# is. The experts, strong where the gate trusts them, follow one branch each.
+# An ethanol engine emits the same amount of nitrogen oxides with a lean and with a rich fuel
+# mixture. The regression function (dashed) runs between these two branches, where there are no
+# measurements, while each expert follows one branch.
 
 X, y = load_ethanol(return_X_y=True, as_frame=True)
 model = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y)
@@ -57,8 +57,8 @@ display.ax_.set_title("Two branches of one relation")
 # %%
 # More than two features
 # ----------------------
-# Features that do not vary are held at their medians, or at a row of your choice. Axes can be
-# given, and every part restyled.
+# The other features are held at their medians, or at the values of a given row. Displays draw on
+# existing axes, and every element can be styled.
 
 X, y = make_softmax_mixture(n_samples=800, n_features=4, n_experts=3, random_state=3)
 model = MixtureOfExpertsRegressor(n_experts=3, random_state=0).fit(X, y)

@@ -3,11 +3,10 @@
 Lines with outliers: three ways to fit
 ======================================
 
-A normal density has thin tails: a few gross outliers bend the line of an expert, or take an expert
-of their own. Two remedies are compared here with the gaussian family. ``family="student_t"`` gives
-the errors heavy tails, and estimates how heavy. ``noise_expert=True`` keeps normal errors and adds
-an expert with a uniform density, which takes the rows that no line explains and says which they
-are.
+A normal density has thin tails: a few gross outliers bend an expert's line, or capture a whole
+expert. This example compares the gaussian family with two remedies. ``family="student_t"`` gives
+the errors heavy tails and estimates how heavy they are. ``noise_expert=True`` keeps normal errors
+and adds an expert with a uniform density, which absorbs outliers and identifies them.
 """
 
 # %%
@@ -22,12 +21,12 @@ from mixexp import MixtureOfExpertsRegressor
 
 
 def true_line(x):
-    """Return the regression function of the rows that are no outliers."""
+    """Return the regression function without outliers."""
     return np.where(x > 0, 2 - 3 * x, 2 + 2 * x)
 
 
 def make_rows(n, share, seed):
-    """Return features, targets, and which rows are outliers: about this share of them."""
+    """Return features, targets, and a mask of outliers; `share` is their expected share."""
     rng = np.random.default_rng(seed)
     x = rng.uniform(-3, 3, n)
     outlier = rng.random(n) < share
@@ -41,8 +40,8 @@ X_new, y_new, _ = make_rows(4000, 0.0, seed=1)
 # %%
 # Three fits
 # ----------
-# The error is that of the predicted line. The density is that of 4000 new rows without outliers:
-# the mean of its logarithm, larger is better.
+# The error is the RMSE of the predicted line. The log-density is the mean over 4000 test rows
+# without outliers; larger is better.
 
 models = {
     "gaussian": MixtureOfExpertsRegressor(n_experts=2, random_state=0),
@@ -58,27 +57,27 @@ for name, model in models.items():
     print(f"{name:13s} {error:.2f}    {density:.2f}         {model.dispersions_.round(2)}")
 
 # %%
-# The true standard deviation is 0.5. In the gaussian mixture one expert has a much larger one: it
-# makes room for outliers, and its line suffers. The scale of student_t is not a standard deviation:
-# with two or fewer degrees of freedom the tails are so heavy that the variance is infinite.
+# The true standard deviation is 0.5. In the gaussian mixture one expert needs a much larger one to
+# accommodate the outliers, and its line suffers. The scale of student_t is not a standard
+# deviation: with two or fewer degrees of freedom the variance is infinite.
 
 print("degrees of freedom:", models["student_t"].degrees_of_freedom_.round(2))
 
 # %%
-# Which rows are outliers
-# -----------------------
-# With `noise_expert` the last column of the responsibilities says how likely a row is an outlier.
-# Outliers that fall near a line cannot be told.
+# Which rows are outliers?
+# ------------------------
+# With `noise_expert`, the last column of the responsibilities is the probability that a row is an
+# outlier. Outliers that happen to fall near a line cannot be identified.
 
 noise = models["noise_expert"].responsibilities(X, y)[:, -1] > 0.5
-print(f"{outlier.sum()} outliers; {np.sum(noise & outlier)} of them found")
-print(f"{np.sum(~outlier)} other rows; {np.sum(noise & ~outlier)} of them taken for outliers")
+print(f"{outlier.sum()} outliers; {np.sum(noise & outlier)} of them identified")
+print(f"{np.sum(~outlier)} other rows; {np.sum(noise & ~outlier)} of them mistaken for outliers")
 
 figure, axes = plt.subplots(1, 3, figsize=(11, 3.8), sharey=True, layout="constrained")
 for ax, (name, model) in zip(axes, models.items(), strict=True):
     ax.scatter(X, y, s=8, color="0.7")
     if name == "noise_expert":
-        ax.scatter(X[noise], y[noise], s=10, color="C3", label="taken for an outlier")
+        ax.scatter(X[noise], y[noise], s=10, color="C3", label="identified as outlier")
     ax.plot(grid, model.predict(grid[:, None]), color="C0", linewidth=2, label="prediction")
     ax.plot(grid, true_line(grid), "k--", linewidth=1, label="true line")
     ax.set(title=name, xlabel="x", ylim=(-23, 16))

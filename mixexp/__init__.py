@@ -1,8 +1,37 @@
 """Mixtures of experts for scikit-learn."""
 
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
 __version__ = "0.1.0"
 
-from mixexp._classifier import MixtureOfExpertsClassifier
-from mixexp._regressor import MixtureOfExpertsRegressor
+from mixexp._estimators.classifier import MixtureOfExpertsClassifier
+from mixexp._estimators.regressor import MixtureOfExpertsRegressor
 
-__all__ = ["MixtureOfExpertsClassifier", "MixtureOfExpertsRegressor", "__version__"]
+__all__ = [
+    "MixtureOfExpertsClassifier",
+    "MixtureOfExpertsRegressor",
+    "__version__",
+    "datasets",
+    "distribution",
+    "experts",
+    "families",
+    "gates",
+    "inspection",
+    "partitions",
+    "protocols",
+    "routing",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public submodule when it is first asked for."""
+    if name in __all__:
+        return importlib.import_module(f"mixexp.{name}")
+    raise AttributeError(f"module 'mixexp' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

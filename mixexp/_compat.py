@@ -15,6 +15,8 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metadata_routing import _raise_for_params
 from sklearn.utils.validation import _check_sample_weight, has_fit_parameter
 
+from mixexp._checks import as_numbers, named_error
+
 __all__ = [
     "BaseSearchCV",
     "HasMethods",
@@ -83,9 +85,15 @@ def finish_glm(estimator: Any) -> None:
 
 def check_weights(sample_weight: Any, X: Any, owner: str) -> np.ndarray:
     """Return checked row weights in float64: finite, nonnegative, not all zero."""
-    weight = _check_sample_weight(
-        sample_weight, X, dtype=np.float64, ensure_non_negative=True
-    ).astype(np.float64)
+    remedy = "Give every row a finite number of at least 0."
+    if sample_weight is not None:
+        sample_weight = as_numbers(sample_weight, "sample_weight", owner, remedy)
+        if sample_weight.ndim == 0:  # one number for all rows
+            sample_weight = float(sample_weight)
+    with named_error(owner, "sample_weight", remedy):
+        weight = _check_sample_weight(
+            sample_weight, X, dtype=np.float64, ensure_non_negative=True
+        ).astype(np.float64)
     if not weight.sum() > 0:
         raise ValueError(
             f"{owner}: sample_weight is zero for all {len(weight)} rows. Give at least one row a "

@@ -8,8 +8,7 @@ of a neural network.
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -22,9 +21,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
-from mixexp._blocks import Rows
 from mixexp._compat import BaseSearchCV, request_weights, routing_enabled
-from mixexp._sketch import hashed_uniform, row_hashes
+from mixexp._rows.sketch import hashed_uniform, row_hashes
+from mixexp._warn import Filter, silence, silenced
+from mixexp.protocols import Rows
 
 __all__ = [
     "adds_by_class",
@@ -32,11 +32,13 @@ __all__ = [
     "effective_size",
     "fit_estimator",
     "folds_of",
+    "gate_takes_missing",
     "innermost",
     "learns_by_steps",
     "may_take_missing",
     "name_of",
     "seeded",
+    "silent_about_steps",
     "takes_missing",
     "takes_sparse",
     "takes_weights",
@@ -142,6 +144,17 @@ def takes_missing(estimator: Any) -> bool:
     return True
 
 
+def gate_takes_missing(gate: Any) -> bool:
+    """Return whether a gate takes NaN, which one of a user's own has to say.
+
+    None is a softmax gate; a gate that is a classifier is asked by its tags (`takes_missing`).
+    """
+    if gate is None or hasattr(gate, "fit") or hasattr(gate, "with_fitting"):
+        return True
+    unsaid = type(gate).__module__.startswith("mixexp.") or getattr(gate, "featureless", False)
+    return bool(getattr(gate, "takes_missing", unsaid))
+
+
 def seeded(template: Any, *seed: int) -> Any:
     """Return a clone whose random states are set where they were None."""
     estimator = clone(template)
@@ -169,13 +182,11 @@ def fit_estimator(
     An estimator that learns by gradient steps, as neural networks do, goes on from `previous`.
     """
     metadata = metadata or {}
-    with warnings.catch_warnings():
-        if learns_by_steps(fresh):  # EM goes on where one M-step stops
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            if previous is not None and not metadata:
-                estimator = _continued(previous, X, y, weight)
-                if estimator is not None:
-                    return estimator
+    with silenced(*silent_about_steps([fresh])):
+        if learns_by_steps(fresh) and previous is not None and not metadata:
+            estimator = _continued(previous, X, y, weight)
+            if estimator is not None:
+                return estimator
         if weight is None:
             return fresh.fit(X, y, **metadata)
         if routing_enabled():
@@ -183,6 +194,20 @@ def fit_estimator(
             return fresh.fit(X, y, sample_weight=weight, **metadata)
         weights = {name: weight for _, name in _weight_names(fresh)}
         return fresh.fit(X, y, **weights, **metadata)
+
+
+def silent_about_steps(estimators: Iterable[Any]) -> list[Filter]:
+    """Return filters for what networks and the like say about a fit that did not converge.
+
+    EM goes on where one M-step stops. Other estimators' warnings pass. Whoever runs fits in threads
+    sets them around all of these: a fit that restores the filters it found takes out what another
+    has put in.
+    """
+    learners = {type(_learner(one)) for one in estimators if learns_by_steps(one)}
+    modules = {base.__module__ for learner in learners for base in learner.__mro__[:-1]}
+    # what is raised at the caller's line is raised here, or in a decorator of scikit-learn
+    where = sorted(modules | {__name__, "sklearn.base"})
+    return [silence(ConvergenceWarning, modules=where)] if modules else []
 
 
 def _learner(estimator: Any) -> Any:

@@ -21,6 +21,7 @@ __all__ = [
     "column_products",
     "damped",
     "multinomial_block_step",
+    "linear_scores",
     "multinomial_bound_step",
     "multinomial_newton_step",
     "multinomial_step",
@@ -45,6 +46,9 @@ TILE_ITEMS = 1 << 16
 
 #: Sums of exponentials of numbers below this do not overflow.
 SAFE_EXPONENT = 600.0
+
+#: Scores are held within this: their differences and sums over a tree then do not overflow.
+FARTHEST_SCORE = 1e300
 
 #: Share of Böhning's bound that is added to a Hessian: in a saturated model curvature vanishes
 #: before rounding does, and a Newton step would be noise. It bounds logits at about 20.
@@ -93,6 +97,30 @@ def softmax_in_place(scores: np.ndarray, *, centred: bool = False) -> np.ndarray
     np.log(total, out=total)
     total += top
     return total
+
+
+def linear_scores(theta: np.ndarray, design: np.ndarray) -> np.ndarray:
+    """Return theta (K, p) times a design (p, m), finite however far out a row is.
+
+    Where a score would be larger than `FARTHEST_SCORE`, or is NaN as a difference of such, the row
+    is moved back along its ray from the centre: which score is the largest stays the same.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        scores: np.ndarray = theta @ design
+    if not scores.size or (
+        np.maximum.reduce(scores, axis=None) < FARTHEST_SCORE
+        and np.minimum.reduce(scores, axis=None) > -FARTHEST_SCORE
+    ):
+        return scores
+    far = ~np.all(np.abs(scores) < FARTHEST_SCORE, axis=0)
+    largest_double = np.finfo(float).max
+    rows = np.clip(design[:, far], -largest_double, largest_double)
+    size = np.abs(rows).max(axis=0)
+    unit = theta @ (rows / size)
+    largest = np.maximum(np.abs(unit).max(axis=0), np.finfo(float).tiny)
+    with np.errstate(over="ignore"):
+        scores[:, far] = unit * np.minimum(size, FARTHEST_SCORE / largest)
+    return scores
 
 
 def n_pairs(k: int) -> int:

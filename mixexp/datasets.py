@@ -1,4 +1,4 @@
-"""Data to try mixtures of experts on: generators with known truth, and small real tables."""
+"""Data sets for mixtures of experts: generators with known truth and small real tables."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ __all__ = [
     "make_softmax_mixture",
 ]
 
-#: Rows an expert, and sweeps over them, with which `make_softmax_mixture` sets its gate: enough
-#: that every expert gets about its share.
+#: Rows per expert, and sweeps over them, with which `make_softmax_mixture` balances its gate:
+#: enough for every expert to get about its share.
 _SKETCH_ROWS, _SKETCH_SWEEPS = 100, 50
 
 #: x + 0.3 sin(2 pi x) turns where its derivative, 1 + 0.6 pi cos(2 pi x), is zero.
 _TURN = float(np.arccos(-1 / (0.6 * np.pi)) / (2 * np.pi))
 
 #: Smallest noise for which `make_inverse_sine` computes its truth: an interval found by bisection
-#: to 1e-16 then has a length right to about 1e-9, also when the noise is 0.
+#: to 1e-16 then has a length accurate to about 1e-9, even if the noise is 0.
 _NARROWEST = 1e-7
 
 
 def _check_number(
     caller: str, name: str, value: Any, kind: type, low: float, remedy: str, *, at_low: bool = True
 ) -> None:
-    """Check that a parameter is a finite number of a kind, and not below `low` (or above it)."""
+    """Raise unless a parameter is a finite number of a kind, at least (or above) `low`."""
     try:
         if isinstance(value, (bool, np.bool_)):
             raise TypeError(f"{name} must be a number, not a bool.")
@@ -50,13 +50,13 @@ def _check_number(
 
 
 def _check_counts(caller: str, low: int = 1, **counts: Any) -> None:
-    """Check that parameters are integers of at least `low`."""
+    """Raise unless parameters are integers of at least `low`."""
     for name, value in counts.items():
         _check_number(caller, name, value, Integral, low, f"an integer of at least {low}")
 
 
 def _check_noise(caller: str, noise: Any, n_experts: int, *, zero: bool = True) -> np.ndarray:
-    """Return the noise of every expert (K,), from one number or one number an expert."""
+    """Return the noise of every expert (K,), given as one number or one per expert."""
     if np.ndim(noise) == 0:
         noise = [noise] * n_experts
     elif np.shape(noise) != (n_experts,):
@@ -71,7 +71,7 @@ def _check_noise(caller: str, noise: Any, n_experts: int, *, zero: bool = True) 
 
 
 def _check_seed(caller: str, random_state: Any) -> np.random.RandomState:
-    """Return a generator of random numbers as scikit-learn does; the error names the caller."""
+    """Return a random number generator like scikit-learn; errors name the caller."""
     try:
         return check_random_state(random_state)
     except ValueError as error:
@@ -100,8 +100,8 @@ def make_piecewise_linear(
     """Generate a linear function with different coefficients in each of several regions.
 
     X is uniform on [-1, 1]. The first feature is cut into `n_regions` intervals of equal length.
-    Each has a linear expert of its own, whose slope in the first feature has the other sign than
-    its neighbours' slopes. The function jumps at the cuts. This is a mixture of experts with a
+    Each interval has its own linear expert, and the slope in the first feature changes sign from
+    one interval to the next. The function jumps at the cuts. This is a mixture of experts with a
     hard gate.
 
     Parameters
@@ -115,7 +115,7 @@ def make_piecewise_linear(
     noise : float or array-like of shape (n_regions,), default=0.1
         Standard deviation of the normal noise, one for all regions or one for each.
     random_state : int, RandomState instance or None, default=None
-        Seed. The truth of an integer seed does not depend on `n_samples`; for test rows,
+        Seed. For an integer seed the truth does not depend on `n_samples`; to get test rows,
         generate more rows and split them.
     return_truth : bool, default=False
         If True, also return the truth.
@@ -157,7 +157,7 @@ def make_piecewise_linear(
     coef = rng.normal(size=(n_regions, n_features))
     signs = rng.choice([-1, 1]) * (-1) ** np.arange(n_regions)
     coef[:, 0] = signs * rng.uniform(1, 3, size=n_regions)
-    # Levels are drawn at the middles of the regions: drawn at 0, jumps would grow to the sides.
+    # Levels are drawn at the centres of the regions: at 0, jumps would grow towards the ends.
     intercept = rng.normal(size=n_regions) - coef[:, 0] * (ends[1:] + ends[:-1]) / 2
     # Gate score k exceeds score k - 1 where the first feature exceeds the cut between the two.
     gate_coef = np.zeros((n_regions, n_features))
@@ -185,10 +185,10 @@ def make_piecewise_linear(
 def _balanced_gate(
     rng: np.random.RandomState, n_experts: int, n_features: int, sharpness: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return centres (K, d) of experts, and coefficients and intercepts of a balanced gate."""
+    """Return expert centres (K, d), and the coefficients and intercepts of a balanced gate."""
     sketch = rng.normal(size=(_SKETCH_ROWS * n_experts, n_features))
     centres = sketch[:n_experts].copy()
-    for _ in range(_SKETCH_SWEEPS):  # k-means, for centres that are apart
+    for _ in range(_SKETCH_SWEEPS):  # k-means, for well-separated centres
         nearest = np.argmax(sketch @ centres.T - (centres**2).sum(axis=1) / 2, axis=1)
         for k in np.unique(nearest):
             centres[k] = sketch[nearest == k].mean(axis=0)
@@ -196,7 +196,7 @@ def _balanced_gate(
     intercept = -sharpness * (centres**2).sum(axis=1) / 2
     for _ in range(_SKETCH_SWEEPS):
         usage = softmax(sketch @ coef.T + intercept, axis=1).mean(axis=0)
-        # An expert without rows goes up in steps rather than to infinity.
+        # The intercept of an expert without rows grows in steps rather than to infinity.
         intercept -= np.log(np.maximum(n_experts * usage, 0.1))
     return centres, coef, intercept - intercept[0]
 
@@ -216,10 +216,10 @@ def make_softmax_mixture(
     """Generate a mixture of linear or logistic experts with a softmax gate.
 
     X is standard normal. Each expert has a centre, and its gate score is `sharpness` times the
-    inner product of the row with that centre, plus an intercept with which all experts are about
-    equally frequent, unless the gate is very sharp. The coefficients of the experts and their
+    inner product of the row with that centre, plus an intercept that makes all experts about
+    equally frequent unless the gate is very sharp. The coefficients of the experts and their
     levels at the centres are standard normal. For each row, an expert is drawn from the softmax of
-    the gate scores, then y from that expert. In classification, no class is sure to occur.
+    the gate scores, then y from that expert. In classification, some classes may not occur.
 
     Parameters
     ----------
@@ -235,14 +235,14 @@ def make_softmax_mixture(
         Number of classes, used in classification only.
     noise : float or array-like of shape (n_experts,), default=0.3
         In regression, the standard deviation of the noise, one for all experts or one for each.
-        In classification, the scale of the Gumbel noise that is added to the linear scores of
-        the classes, of which the largest wins: scores are divided by `noise` to give log-odds.
-        It has to be above 0 there.
+        In classification, the scale of the Gumbel noise added to the linear scores of the
+        classes, of which the largest wins: log-odds are scores divided by `noise`, which must
+        be positive.
     sharpness : float, default=5.0
         Sharpness of the gate: 0 gives equal gate probabilities everywhere; large values give
-        one expert a region with sharp borders.
+        each expert a region with sharp boundaries.
     random_state : int, RandomState instance or None, default=None
-        Seed. The truth of an integer seed does not depend on `n_samples`; for test rows,
+        Seed. For an integer seed the truth does not depend on `n_samples`; to get test rows,
         generate more rows and split them.
     return_truth : bool, default=False
         If True, also return the truth.
@@ -300,7 +300,7 @@ def make_softmax_mixture(
     _check_counts(name, low=2, n_classes=n_classes)
     if task not in ("regression", "classification"):
         raise ValueError(
-            f"{name}: task={task!r} is not known; give 'regression' or 'classification'."
+            f"{name}: task={task!r} is not valid; give 'regression' or 'classification'."
         )
     classify = task == "classification"
     noise = _check_noise(name, noise, n_experts, zero=not classify)
@@ -309,10 +309,10 @@ def make_softmax_mixture(
     rng = _check_seed(name, random_state)
 
     centres, gate_coef, gate_intercept = _balanced_gate(rng, n_experts, n_features, sharpness)
-    # One score an expert, or one a class of each expert, the first class as the reference.
+    # One score per expert, or per class of each expert; the first class is the reference.
     scores = (n_experts, n_classes) if classify else (n_experts,)
     coef = rng.normal(size=(*scores, n_features))
-    # Levels are drawn at the centres: drawn at 0, an expert's classes could all lie elsewhere.
+    # Levels are drawn at the centres: at 0, an expert's classes could all lie elsewhere.
     intercept = rng.normal(size=scores) - np.einsum("k...d,kd->k...", coef, centres)
     if classify:
         coef = (coef - coef[:, :1]) / noise[:, None, None]
@@ -349,7 +349,7 @@ def _forward(x: Any) -> Any:
 
 
 def _invert(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Invert `_forward` on an interval where it is monotone; values out of reach give an end."""
+    """Invert `_forward` on an interval where it is monotone; clip values outside its range."""
     rising = _forward(high) > _forward(low)
     left, right = np.full(values.shape, low), np.full(values.shape, high)
     for _ in range(60):  # bisection: 2**-60 is below the spacing of doubles
@@ -366,12 +366,13 @@ def make_inverse_sine(
     random_state: Any = None,
     return_truth: bool = False,
 ) -> Any:
-    """Generate Bishop's inverse problem: one input, up to three separate answers.
+    """Generate Bishop's inverse problem: one input, up to three separate solutions.
 
     x is uniform on (0, 1), and t = x + 0.3 sin(2 pi x) + e with e uniform on (-noise, noise). The
-    forward problem, t from x, is a plain regression. The inverse problem, x from t, is the one
-    returned: X is t and y is x. The function turns twice, which gives three branches, and for t
-    around 0.35 and 0.65 the regression function lies between branches, where no data are.
+    forward problem, t from x, is an ordinary regression. This function returns the inverse
+    problem, x from t: X is t and y is x. The function has two turning points and three branches,
+    and for t around 0.35 and 0.65 the regression function lies between branches, where there are
+    no data.
 
     Parameters
     ----------
@@ -396,12 +397,12 @@ def make_inverse_sine(
         forward : callable
             The function from x to t without noise.
         turning_points : ndarray of shape (2,)
-            Values of x at which it turns: the ends of the middle branch.
+            Turning points in x: the ends of the middle branch.
         labels : ndarray of shape (n_samples,)
             The branch (0, 1 or 2) of each row.
         intervals : ndarray of shape (n_samples, 3, 2)
-            Given t, x is uniform on the union of three intervals, one a branch: their lower and
-            upper ends, equal where a branch cannot have produced t.
+            Given t, x is uniform on the union of three intervals, one per branch. These are
+            their lower and upper ends, equal if a branch cannot have produced t.
         gate_proba : ndarray of shape (n_samples, 3)
             P(branch | t): the share of each interval in their total length.
         mean : ndarray of shape (n_samples,)
@@ -457,3 +458,7 @@ def make_inverse_sine(
         mean=np.sum(gate_proba * intervals.mean(axis=2), axis=1),
     )
     return t[:, None], x, truth
+
+
+def __dir__() -> list[str]:
+    return __all__

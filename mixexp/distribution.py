@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
 
+from mixexp._checks import as_numbers, short
+
 __all__ = ["MixtureDistribution"]
 
-#: Largest count among the candidates for a quantile: up to here doubles tell counts apart.
-LARGEST_COUNT = 2.0**53
+#: Up to here doubles tell counts apart; beyond, all doubles are whole numbers.
+LAST_COUNT = 2.0**53
 
 
 class MixtureDistribution:
@@ -39,6 +42,11 @@ class MixtureDistribution:
     >>> low, high = model.predict_distribution(X).interval(0.9)
     >>> bool(((low <= y) & (y <= high)).mean() > 0.85)
     True
+
+    Several quantiles at once, along the first axis:
+
+    >>> model.predict_distribution(X).quantile([0.05, 0.5, 0.95]).shape
+    (3, 150)
     """
 
     def __init__(self, weights: np.ndarray, means: np.ndarray, parameters: np.ndarray, family: Any):
@@ -51,6 +59,13 @@ class MixtureDistribution:
         """Return the weights with an axis of outputs where the means have one."""
         return self.weights if self.means.ndim == 2 else self.weights[..., None]
 
+    def _means(self) -> np.ndarray:
+        """Return the means; 1, which any family can have, where an expert has no weight.
+
+        There it may predict inf, and inf − inf is NaN.
+        """
+        return np.where(self._weights() > 0, self.means, 1.0)
+
     def _mixed(self, values: np.ndarray) -> np.ndarray:
         """Return means over experts; one without weight adds nothing, even where it is inf."""
         weights = np.broadcast_to(self._weights(), values.shape)
@@ -58,8 +73,10 @@ class MixtureDistribution:
 
     def _checked(self, y: Any) -> np.ndarray:
         """Return values of y with an axis of experts: (n, 1[, n_outputs])."""
-        y = np.asarray(y, dtype=float)
         wanted = (len(self.means), *self.means.shape[2:])
+        y = as_numbers(y, "y", "MixtureDistribution", f"Give one number a row, shape {wanted}.")
+        if np.any(np.isnan(y)):
+            raise ValueError("MixtureDistribution: y contains NaN. Leave these rows out.")
         try:
             y = np.broadcast_to(y, wanted)
         except ValueError as error:
@@ -79,30 +96,57 @@ class MixtureDistribution:
         It is infinite where an expert of weight has Student-t errors with up to two degrees of
         freedom.
         """
-        within = self.family.variance(self.means, self.parameters)
-        between = (self.means - self.mean()[:, None]) ** 2
-        return self._mixed(within + between)
+        means = self._means()
+        within = self.family.variance(means, self.parameters)
+        with np.errstate(over="ignore"):
+            between = (means - self.mean()[:, None]) ** 2
+            return self._mixed(within + between)
 
     def pdf(self, y: Any) -> np.ndarray:
-        """Return the density at y, (n,); of all outputs jointly."""
-        density = self.family.pdf(self._checked(y), self.means, self.parameters)
-        joint = density if density.ndim == 2 else density.prod(axis=2)
-        return (self.weights * joint).sum(axis=1)
+        """Return the density at y, (n,); of all outputs jointly.
+
+        It is the exponential of `log_density`, and 0 where y is outside of the family's support.
+        """
+        density = self.family.pdf(self._checked(y), self._means(), self.parameters)
+        if density.ndim == 2:
+            joint = density
+        else:  # products of many may leave the range of doubles on the way
+            with np.errstate(divide="ignore", over="ignore"):
+                joint = np.exp(np.log(density).sum(axis=2))
+        weighted = np.zeros(joint.shape)
+        return np.multiply(self.weights, joint, out=weighted, where=self.weights > 0).sum(axis=1)
 
     def cdf(self, y: Any) -> np.ndarray:
         """Return P(Y ≤ y), (n,) or (n, n_outputs)."""
-        below = self.family.cdf(self._checked(y), self.means, self.parameters)
-        return np.clip((self._weights() * below).sum(axis=1), 0.0, 1.0)
+        below = self.family.cdf(self._checked(y), self._means(), self.parameters)
+        return np.clip(self._mixed(below), 0.0, 1.0)
 
-    def quantile(self, q: float) -> np.ndarray:
-        """Return the value that y stays below with probability q, (n,) or (n, n_outputs).
+    def quantile(self, q: Any) -> np.ndarray:
+        """Return the value that y stays below with probability q.
 
         For a discrete family it is the smallest count that y does not exceed with at least this
         probability. Found by bisection between the smallest and the largest quantile of experts
         that have weight.
+
+        Parameters
+        ----------
+        q : float or array-like of float
+            Between 0 and 1.
+
+        Returns
+        -------
+        ndarray of shape (n,) or (n, n_outputs)
+            Where q is an array its axes come first, as in `numpy.quantile`: three levels give
+            (3, n) or (3, n, n_outputs).
         """
-        if not 0 < q < 1:
-            raise ValueError(f"MixtureDistribution: q must lie between 0 and 1, got {q!r}.")
+        levels = _probabilities(q, "q")
+        found = np.empty((levels.size, len(self.means), *self.means.shape[2:]))
+        for level, out in zip(levels.ravel(), found, strict=True):
+            out[:] = self._quantile(float(level))
+        return found.reshape(*levels.shape, *found.shape[1:])
+
+    def _quantile(self, q: float) -> np.ndarray:
+        """Return the quantile of one level."""
         to_key, from_key = (_count, _counted) if self.family.discrete else (_place, _value)
         single = self.family.quantile(q, self.means, self.parameters)
         weighty = np.broadcast_to(self._weights() > 0, single.shape)
@@ -115,20 +159,59 @@ class MixtureDistribution:
             high = np.where(under, high, middle)
         return from_key(high)
 
-    def interval(self, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-        """Return the central interval that holds y with probability `level`."""
-        if not 0 < level < 1:
-            raise ValueError(f"MixtureDistribution: level must lie between 0 and 1, got {level!r}.")
-        return self.quantile((1 - level) / 2), self.quantile((1 + level) / 2)
+    def interval(self, level: Any = 0.9) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ends of the central interval that holds y with probability `level`.
+
+        Parameters
+        ----------
+        level : float or array-like of float, default=0.9
+            Between 0 and 1.
+
+        Returns
+        -------
+        low, high : ndarray of shape (n,) or (n, n_outputs)
+            Where `level` is an array its axes come first, as in `quantile`.
+        """
+        levels = _probabilities(level, "level")
+        below_one = np.nextafter(1.0, 0.0)
+        return (
+            self.quantile((1 - levels) / 2),
+            self.quantile(np.minimum((1 + levels) / 2, below_one)),
+        )
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
         """Draw values of y, (n, n_samples) or (n, n_outputs, n_samples)."""
-        rng = check_random_state(random_state)
+        whole = isinstance(n_samples, Integral) and not isinstance(n_samples, bool | np.bool_)
+        if not whole or n_samples < 1:
+            raise ValueError(
+                f"MixtureDistribution: n_samples={short(n_samples)} must be a whole number of at "
+                "least 1, the number of draws a row."
+            )
+        try:
+            rng = check_random_state(random_state)
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"MixtureDistribution: random_state={short(random_state)} must be None, a whole "
+                "number from 0 to 2**32 - 1 or a RandomState."
+            ) from error
         below = np.cumsum(self.weights, axis=1)[:, :-1, None]
         chosen = (below <= rng.uniform(size=(len(below), 1, n_samples))).sum(axis=1)
         means = np.stack([row[k] for row, k in zip(self.means, chosen, strict=True)])
         draws = self.family.sample(means, self.parameters[:, chosen], rng)
         return draws if draws.ndim == 2 else draws.transpose(0, 2, 1)
+
+
+def _probabilities(values: Any, name: str) -> np.ndarray:
+    """Return levels as an array; raise where one is not between 0 and 1."""
+    wanted = "one number between 0 and 1, or an array of them"
+    levels = as_numbers(values, name, "MixtureDistribution", f"Give {wanted}.")
+    sound = (levels > 0) & (levels < 1)
+    if not np.all(sound):
+        raise ValueError(
+            f"MixtureDistribution: {name} must be {wanted}, both ends excluded; got "
+            f"{float(levels[~sound].flat[0])!r}. For the ends ask for 1e-9 or 1 - 1e-9."
+        )
+    return levels
 
 
 def _place(values: np.ndarray) -> np.ndarray:
@@ -148,10 +231,17 @@ def _value(places: np.ndarray) -> np.ndarray:
 
 
 def _count(values: np.ndarray) -> np.ndarray:
-    """Return counts as integers."""
-    return np.minimum(values, LARGEST_COUNT).astype(np.int64)
+    """Return counts as integers in the same order, without gaps between those that doubles have."""
+    beyond = np.maximum(_place(values) - _place(np.full(1, LAST_COUNT)), 0)
+    return np.minimum(values, LAST_COUNT).astype(np.int64) + beyond
 
 
 def _counted(counts: np.ndarray) -> np.ndarray:
-    """Return integers as doubles."""
-    return counts.astype(float)
+    """Return the counts that `_count` gave."""
+    last = int(LAST_COUNT)
+    beyond = _value(np.maximum(counts - last, 0) + _place(np.full(1, LAST_COUNT)))
+    return np.where(counts > last, beyond, counts.astype(float))
+
+
+def __dir__() -> list[str]:
+    return __all__

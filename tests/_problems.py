@@ -5,13 +5,13 @@ from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
-from mixexp._blocks import Rows
-from mixexp._em import State, sweep
-from mixexp._fixed import fit_at
-from mixexp._protocols import can
+from mixexp._engine.fixed import fit_at
+from mixexp._engine.sweep import FixedStep, State, sweep
+from mixexp._estimators.targets import Classes, Numbers
 from mixexp.experts import linear_bank
 from mixexp.families import Gaussian
 from mixexp.gates import ConstantGate, SoftmaxGate
+from mixexp.protocols import Rows, can
 
 LOG_2PI = np.log(2 * np.pi)
 
@@ -45,8 +45,8 @@ def softmax_gated(rng, n, d, k, noise=0.3, slope=2.0):
 
 def one_expert(template, rows, classes=None, family=None):
     """Return the bank of one expert at zero that a template has."""
-    family = None if classes is not None else family or Gaussian()
-    return linear_bank(template, rows, None, classes=classes, family=family)
+    target = Numbers(family or Gaussian(), ()) if classes is None else Classes(classes)
+    return linear_bank(template, rows, None, target)
 
 
 def banks(rng, n=150, d=3, k=3, *, alpha=1.0, n_classes=None, n_outputs=1, intercept=True):
@@ -69,13 +69,7 @@ def banks(rng, n=150, d=3, k=3, *, alpha=1.0, n_classes=None, n_outputs=1, inter
 def statistics_of(part, rows, resp):
     """Return a part's summed statistics at fixed responsibilities (K, n), times row weights."""
 
-    def respond(block):
-        part.log_prob(block)
-        here = resp[:, block.start : block.stop]
-        here = here if block.weight is None else here * block.weight
-        return here, here, 0.0
-
-    return sweep(State(part, None), rows, respond)[1][0]
+    return sweep(rows, State(part, None), FixedStep(resp)).sums[0]
 
 
 def expected_log_prob(part, rows, resp):

@@ -1,11 +1,13 @@
 """What the tests share. Helpers that are no fixtures are in `_problems.py`, next to this file."""
 
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_limits
+import sklearn
+from threadpoolctl import threadpool_info, threadpool_limits
 
 HERE = str(Path(__file__).parent)
 if HERE not in sys.path:  # so that `import _problems` works in every import mode of pytest
@@ -23,3 +25,19 @@ def _one_blas_thread():
     """Tests call parts without the limit that `fit` sets; small products are slow on threads."""
     with threadpool_limits(1, user_api="blas"):
         yield
+
+
+@pytest.fixture
+def untouched():
+    """Look at what belongs to the process, before and after."""
+
+    def look():
+        blas = [i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"]
+        state = np.random.get_state()  # noqa: NPY002
+        return list(warnings.filters), warnings.showwarning, blas, state[1].tolist(), state[2]
+
+    before, own = look(), warnings.filters
+    yield
+    assert look() == before
+    assert warnings.filters is own
+    assert sklearn.get_config()["enable_metadata_routing"] is False

@@ -39,7 +39,7 @@ def test_hierarchy_finds_the_planted_tree(run, capsys):
     assert sorted(own) == [0, 1, 2, 3]
     # Siblings are siblings: the first border is the one at the root.
     assert {*own[:2]} in ({0, 1}, {2, 3})
-    truth = np.array(names["BORDERS"][()])
+    truth = np.array(names["BOUNDARIES"][()])
     found = np.diff(names["model"].gate_.coef_[()], axis=0)[0]
     cosine = found @ truth[1:] / np.linalg.norm(found) / np.linalg.norm(truth[1:])
     assert abs(cosine) > 0.99

@@ -18,90 +18,78 @@ ROOT = Path(mixexp.__file__).parent
 #: A new file or package needs a line here. Imports for type checkers only are not counted.
 ALLOWED = {
     "_numerics": set(),
-    "_sketch": set(),
     "_threads": set(),
-    "_compat": set(),
-    "_protocols": set(),
+    "_checks": set(),
+    "_probabilities": set(),
+    "_compat": {"_checks"},
+    "_warn": set(),
+    "_columns": set(),
+    "_guests": {"_warn"},
     "_tables": set(),
-    "_blocks": {"_compat", "_numerics"},
-    "_assign": {"_blocks", "_numerics", "_protocols", "_sketch"},
-    "_guard": {"_protocols"},
-    "_em": {"_assign", "_blocks", "_guard", "_numerics", "_protocols"},
-    "_fixed": {"_blocks", "_em", "_guard", "_protocols"},
-    "_fitting": {"_blocks", "_compat", "_sketch"},
-    "_collapse": {"_blocks", "_em", "_fixed"},
-    "_known": set(),
-    "_sound": {"_blocks"},
-    "_search": {
-        "_assign",
-        "_blocks",
-        "_collapse",
-        "_em",
-        "_fixed",
-        "_known",
-        "_numerics",
-        "_protocols",
-        "_sketch",
-    },
-    "families": {"_numerics", "_protocols"},
-    "gates": {"_blocks", "_fitting", "_numerics", "_protocols", "_sketch", "_threads"},
-    "partitions": {"_blocks", "_compat", "_numerics", "_protocols", "_sketch", "_threads"},
-    "routing": {"_blocks", "_numerics", "_protocols", "_sketch"},
-    "experts": {
-        "_blocks",
-        "_compat",
-        "_fitting",
-        "_numerics",
-        "_protocols",
-        "_sketch",
-        "_threads",
-        "families",
-    },
-    "distribution": set(),
-    "_inputs": {"_blocks", "_compat", "_sketch"},
-    "_prediction": {
-        "_blocks",
-        "_compat",
-        "_inputs",
-        "_numerics",
-        "_protocols",
-        "_threads",
-        "routing",
-    },
-    "_fitted": {"_blocks", "_em", "_known", "_prediction", "_protocols", "_sound"},
-    "_nested": {
-        "_blocks",
-        "_compat",
-        "_em",
-        "_fitted",
-        "_fitting",
-        "_inputs",
-        "_protocols",
-        "experts",
-        "gates",
-    },
-    "_assembly": {"_blocks", "_fitting", "_inputs", "_protocols", "_sound", "experts", "gates"},
-    "_base": {
-        "_assembly",
-        "_assign",
-        "_blocks",
-        "_collapse",
-        "_compat",
-        "_fitted",
-        "_fitting",
-        "_inputs",
-        "_known",
-        "_nested",
-        "_search",
-        "_threads",
-        "experts",
-        "partitions",
-        "routing",
-    },
-    "_classifier": {"_base", "_compat", "_fitted"},
-    "_regressor": {"_base", "_compat", "_fitted", "distribution", "families"},
-    "__init__": {"_classifier", "_regressor"},
     "_data": set(),
+    "_rows": {"_checks", "_compat", "_guests", "_numerics"},
+    "protocols": {"_rows"},
+    "_fitting": {"_compat", "_rows", "_warn", "protocols"},
+    "_weights": {"_warn", "protocols"},
+    "families": {"_numerics", "protocols"},
+    "gates": {
+        "_checks",
+        "_columns",
+        "_fitting",
+        "_guests",
+        "_numerics",
+        "_probabilities",
+        "_threads",
+        "_weights",
+        "protocols",
+    },
+    "partitions": {
+        "_checks",
+        "_columns",
+        "_compat",
+        "_guests",
+        "_numerics",
+        "_threads",
+        "_warn",
+        "protocols",
+    },
+    "routing": {"_numerics", "protocols"},
+    "experts": {
+        "_columns",
+        "_compat",
+        "_fitting",
+        "_guests",
+        "_numerics",
+        "_probabilities",
+        "_threads",
+        "_weights",
+        "families",
+        "protocols",
+    },
+    "distribution": {"_checks"},
+    "_engine": {"_guests", "_numerics", "_rows", "_warn", "protocols"},
+    "_estimators": {
+        "_checks",
+        "_columns",
+        "_compat",
+        "_engine",
+        "_fitting",
+        "_guests",
+        "_numerics",
+        "_probabilities",
+        "_rows",
+        "_threads",
+        "_warn",
+        "_weights",
+        "distribution",
+        "experts",
+        "families",
+        "gates",
+        "partitions",
+        "protocols",
+        "routing",
+    },
+    "__init__": {"_estimators"},
     "datasets": {"_tables"},  # its own loaders, in a file of their own
     "inspection": {"__init__", "datasets"},  # public names only
 }
@@ -183,14 +171,14 @@ def private_sklearn(pairs):
 @pytest.mark.parametrize(
     ("source", "found"),
     [
-        ("import mixexp._em", {"_em"}),
-        ("from mixexp import _em", {"_em"}),
+        ("import mixexp._engine.em", {"_engine"}),
+        ("from mixexp import _engine", {"_engine"}),
         ("from mixexp import MixtureOfExpertsRegressor", {"__init__"}),
         ("from mixexp import __version__", set()),
-        ("from .._blocks import Rows", {"_blocks"}),
+        ("from .._rows.rows import Rows", {"_rows"}),
         ("from . import _softmax", {"gates"}),
         ("def f():\n    from mixexp.gates import SoftmaxGate", {"gates"}),
-        ("if TYPE_CHECKING:\n    import mixexp._em\nelse:\n    import mixexp._sketch", {"_sketch"}),
+        ("if TYPE_CHECKING:\n    import mixexp._engine\nelse:\n    import mixexp._rows", {"_rows"}),
         ("import numpy", set()),
     ],
 )
@@ -205,7 +193,7 @@ def test_walk_finds_imports(source, found):
         ("import sklearn.utils._param_validation", 1),
         ("from sklearn.utils._tags import get_tags", 1),
         ("from sklearn.utils import Bunch", 0),
-        ("from mixexp._em import Run", 0),
+        ("from mixexp._engine.em import Run", 0),
     ],
 )
 def test_walk_finds_private_names(source, n_private):
@@ -229,19 +217,34 @@ def test_private_sklearn_in_compat_only(path):
     assert not private_sklearn(imports_of(path)), "move it into mixexp/_compat.py"
 
 
-@pytest.mark.parametrize("name", ["_em", "_search"])
-def test_engine_names_no_concrete_part(name):
-    parts = {
+@pytest.mark.parametrize("path", [p for p in FILES if unit(p) == "_engine"], ids=name_of)
+def test_engine_names_no_concrete_part(path):
+    concrete = {
         node.name
-        for folder in ("gates", "experts", "families")
-        for path in (ROOT / folder).glob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for folder in ("gates", "experts", "families", "partitions", "routing")
+        for file in (ROOT / folder).glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.ClassDef)
     }
-    assert {"SoftmaxGate", "LinearBank", "Gaussian"} <= parts
-    with open(ROOT / f"{name}.py", encoding="utf-8") as file:
+    assert {"SoftmaxGate", "LinearBank", "Gaussian", "KMeansStart", "Dense"} <= concrete
+    with open(path, encoding="utf-8") as file:
         words = {token.string for token in tokenize.generate_tokens(file.readline)}
-    assert not words & parts
+    assert not words & concrete
+
+
+#: Modules of a package that import each other run one way as well.
+PACKAGES = ("_rows", "_engine", "_estimators")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_modules_of_a_package_make_no_circle(package):
+    reached = {}
+    for path in (ROOT / package).glob("*.py"):
+        own = f"mixexp.{package}"
+        pairs = list(imports_of(path))
+        named = {m.removeprefix(f"{own}.") for m, _ in pairs if m.startswith(f"{own}.")}
+        reached[path.stem] = named | {name for m, name in pairs if m == own and name}
+    assert list(TopologicalSorter(reached).static_order())
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if unit(p) in OUTSIDE], ids=name_of)

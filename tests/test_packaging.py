@@ -138,7 +138,8 @@ def test_readme_has_two_commands():
 
 # Whether a fit on a real table ends before max_iter may hang on rounding.
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_readme_example_runs(capsys):
-    (example,) = blocks("python")
-    exec(compile(example, "README.md", "exec"), {})
-    assert capsys.readouterr().out
+def test_readme_examples_run(capsys):
+    namespace: dict = {}
+    for example in blocks("python"):
+        exec(compile(example, "README.md", "exec"), namespace)
+        assert capsys.readouterr().out

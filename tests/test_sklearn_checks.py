@@ -17,8 +17,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning"),
 ]
 
+DEFAULTS = [MixtureOfExpertsRegressor(), MixtureOfExpertsClassifier()]
+
 REGRESSORS = [
-    MixtureOfExpertsRegressor(),
+    MixtureOfExpertsRegressor(n_init=2, max_iter=10),
     MixtureOfExpertsRegressor(LinearRegression(), n_experts=2, n_init=2, max_iter=10),
     MixtureOfExpertsRegressor(
         DecisionTreeRegressor(max_depth=3), cross_fit=2, n_experts=2, n_init=2, max_iter=10
@@ -26,14 +28,14 @@ REGRESSORS = [
     MixtureOfExpertsRegressor(
         make_pipeline(StandardScaler(), Ridge()), n_experts=2, n_init=2, max_iter=10
     ),
-    MixtureOfExpertsRegressor(gate=HierarchicalGate((2, 2)), init="split", max_iter=10),
+    MixtureOfExpertsRegressor(gate=HierarchicalGate((2, 2)), init="split", n_init=2, max_iter=10),
     MixtureOfExpertsRegressor(
         MixtureOfExpertsRegressor(n_experts=2), n_experts=2, n_init=2, max_iter=10
     ),
 ]
 
 CLASSIFIERS = [
-    MixtureOfExpertsClassifier(),
+    MixtureOfExpertsClassifier(n_init=2, max_iter=10),
     MixtureOfExpertsClassifier(LogisticRegression(), n_experts=2, n_init=2, max_iter=10),
     MixtureOfExpertsClassifier(
         DecisionTreeClassifier(max_depth=3, min_weight_fraction_leaf=0.01),
@@ -63,4 +65,11 @@ def test_regressor(estimator, check):
 
 @parametrize(CLASSIFIERS)
 def test_classifier(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize(DEFAULTS)
+def test_defaults(estimator, check):
+    """The same as the first of each list, with as many starts and iterations as a user gets."""
     check(estimator)

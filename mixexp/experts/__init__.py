@@ -6,10 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import GammaRegressor, LogisticRegression, PoissonRegressor, Ridge
 
-from mixexp._blocks import Rows
 from mixexp._compat import validate_parameters
 from mixexp.experts._candidates import (
     ExpertPool,
@@ -22,26 +21,13 @@ from mixexp.experts._candidates import (
 from mixexp.experts._estimator import EstimatorBank
 from mixexp.experts._linear import LinearBank
 from mixexp.experts._logistic import LogisticBank
-from mixexp.experts._noise import NoiseBank, uniform_log_density
+from mixexp.experts._noise import NoiseBank
 from mixexp.experts._templates import LinearTerms, linear_terms, memorises
 from mixexp.experts._training import Trainer
+from mixexp.protocols import Rows, Target
 
 __all__ = [
-    "EstimatorBank",
     "ExpertPool",
-    "LinearBank",
-    "LogisticBank",
-    "NoiseBank",
-    "Trainer",
-    "candidates_of",
-    "check_expert",
-    "check_single_output",
-    "has_bank",
-    "linear_bank",
-    "memorises",
-    "named",
-    "uniform_log_density",
-    "with_params",
 ]
 
 #: Penalty of the default expert, on columns scaled by their standard deviation.
@@ -59,19 +45,13 @@ def has_bank(expert: Any, family: Any) -> bool:
     return expert is None or linear_terms(expert, family) is not None
 
 
-def linear_bank(
-    expert: Any,
-    rows: Rows,
-    columns: Any,
-    *,
-    classes: Any,
-    family: Any,
-) -> Any:
+def linear_bank(expert: Any, rows: Rows, columns: Any, target: Target) -> Any:
     """Return a one-expert bank of linear or logistic models for a template that has one.
 
     Templates without a bank get that of the default expert: what starts use in their place.
     `columns` is None, the columns of all experts, or a list of the columns of each.
     """
+    classes, family = target.classes, target.family
     terms = None if expert is None else linear_terms(expert, family)
     template: BaseEstimator
     if terms is None:
@@ -84,7 +64,7 @@ def linear_bank(
             template = DEFAULT_EXPERT.get(family.name, PoissonRegressor)()
     else:
         validate_parameters(expert)
-        template = expert
+        template = clone(expert)
     union = np.unique(np.concatenate(columns)) if isinstance(columns, list) else columns
     design = rows.design(union, terms.fit_intercept)
     mask = _mask(design, columns) if isinstance(columns, list) else None
@@ -116,3 +96,7 @@ def _mask(design: Any, columns: list) -> np.ndarray:
     slopes = [np.isin(design.columns, own) for own in columns]
     seen = np.array([np.append(own, own[design.indicators]) for own in slopes])
     return np.hstack([np.ones((len(seen), int(design.intercept)), dtype=bool), seen])
+
+
+def __dir__() -> list[str]:
+    return __all__

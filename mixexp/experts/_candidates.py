@@ -102,6 +102,11 @@ def with_params(candidates: Any, params: dict, owner: str) -> Any:
         i = names.index(name)
         if inner:
             estimator = candidates[i][1] if isinstance(candidates[i], tuple) else candidates[i]
+            if not hasattr(estimator, "set_params"):
+                raise ValueError(
+                    f"{owner}: {key} cannot be set, because {name} is {estimator!r}, which has no "
+                    f"parameter {inner!r}. Give {name} as an estimator that has it."
+                )
             estimator.set_params(**{inner: value})
         else:
             candidates[i] = (name, value) if isinstance(candidates[i], tuple) else value
@@ -168,6 +173,14 @@ def _check_one(expert: Any, owner: str, *, classifier: bool) -> None:
         raise TypeError(
             f"{owner}: expert must be a scikit-learn estimator (an instance with fit, predict and "
             f"get_params), got {expert!r}."
+        )
+    kind = get_tags(expert).estimator_type
+    if kind not in (None, "classifier", "regressor"):
+        group = kind.replace("_", " ")
+        raise TypeError(
+            f"{owner}: expert {name_of(expert)} is a {group}, which does not learn y. To start "
+            f"from its groups, give init={name_of(expert)}(...); as expert use a "
+            f"{'classifier' if classifier else 'regressor'}."
         )
     if is_classifier(expert) != classifier:
         wanted, example = (

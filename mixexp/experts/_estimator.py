@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.special import logsumexp
 
-from mixexp._blocks import Block, Rows
 from mixexp._fitting import folds_of, learns_by_steps
-from mixexp._protocols import evolve
 from mixexp.experts._templates import log_penalty
 from mixexp.experts._training import Fit, Task, Trainer
 from mixexp.families import Calibration
+from mixexp.protocols import Block, Rows, evolve
 
 __all__ = ["EstimatorBank"]
 
@@ -23,8 +23,12 @@ EMPTY_SHARE = 1e-12
 #: Out-of-fold probabilities are calibrated, which does more.
 SMALLEST_PROBA = 1e-6
 
-#: Means of a family with a log link enter the density no smaller than this, times the mean of y.
+#: Means under a log link are no smaller than this, times the mean of y (per exposure, where rows
+#: have one): a leaf's 0 is not a proof, and least squares may predict less than 0.
 SMALLEST_MEAN = 1e-3
+
+#: Where no y is above 0.
+TINY_MEAN = 1e-300
 
 #: Times running that the same choice from a pool is made before it is kept.
 SETTLED_CHOICE = 2
@@ -86,6 +90,11 @@ class EstimatorBank:
         return len(self.trainer.candidates)
 
     @property
+    def expert_columns(self) -> list:
+        """The columns that each expert sees, None for all."""
+        return self.trainer.columns
+
+    @property
     def cross_fitted(self) -> bool:
         """Whether predictions for training rows are out of fold."""
         return self._folds is not None
@@ -107,25 +116,35 @@ class EstimatorBank:
         return np.any(self.parameters[0] <= self.floor * (1 + 1e-9), axis=1)
 
     def predict(self, block: Block) -> np.ndarray:
-        """Return means (K, n_outputs, m) or class probabilities (K, n_classes, m)."""
-        here = slice(block.start, block.stop)
+        """Return means (K, n_outputs, m) or class probabilities (K, n_classes, m).
+
+        Means are those of the density, held above their floor where the link is a logarithm.
+        """
         if block.training and self._known is not None:
-            outputs = self._known[..., here]
+            outputs = self._known[..., block.start : block.stop]
         else:
             pairs = zip(self.experts, self.trainer.columns, strict=True)
             outputs = np.stack(
                 [
-                    self.trainer.predicted(k, expert, block.rows.take(here, own), block.offset)
+                    self.trainer.predicted(k, expert, block.take(own), block.offset)
                     for k, (expert, own) in enumerate(pairs)
                 ]
             )
+            outputs = self._floored(outputs, block.offset)
         return outputs if self.calibration is None else self.calibration.apply(outputs)
+
+    def _floored(self, outputs: np.ndarray, offset: np.ndarray | None) -> np.ndarray:
+        """Return means (..., n_outputs, m) none below the smallest that a log link takes here."""
+        if self.family is None or self.family.link != "log":
+            return outputs
+        smallest = self._smallest_mean[:, None]
+        if offset is not None:
+            smallest = smallest * self.family.mean(offset)
+        return np.maximum(outputs, np.maximum(smallest, TINY_MEAN))
 
     def _density(self, y: np.ndarray, outputs: np.ndarray, parameters: Any) -> tuple:
         """Return log p(y) (K, m), score and curvature (None for classes) of outputs (K, ., m)."""
         if self.classes is None:
-            if self.family.link == "log":
-                outputs = np.maximum(outputs, self._smallest_mean[:, None])
             return self.family.evaluate(y, self.family.eta(outputs), parameters)
         proba = outputs[:, y, np.arange(len(y))]
         floor = SMALLEST_PROBA / len(self.classes)
@@ -161,9 +180,8 @@ class EstimatorBank:
         """
         resp = np.concatenate(statistics, axis=1)
         new = evolve(self, _iteration=self._iteration + 1, _weights=self._row_weights(resp, rows))
-        if self._iteration < 0 and self.family is not None:
-            weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
-            new._smallest_mean = SMALLEST_MEAN * (rows.y @ weight) / rows.total_weight
+        if self._iteration < 0 and self.family is not None and self.family.link == "log":
+            new._smallest_mean = SMALLEST_MEAN * _mean_per_exposure(rows)
         if new.n_folds and new._folds is None:
             new._folds = folds_of(rows, self.n_folds, self.trainer.seed)
         outputs = new._fit_all(rows, resp)
@@ -201,7 +219,8 @@ class EstimatorBank:
         outputs: dict[tuple[int, int], np.ndarray] = {}
         for fit, (_, ids, found) in done.items():
             empty = np.empty((self.trainer.width, rows.n_rows))
-            outputs.setdefault((fit.k, fit.c), empty)[:, ids] = found
+            offset = None if rows.offset is None else rows.offset[:, ids]
+            outputs.setdefault((fit.k, fit.c), empty)[:, ids] = self._floored(found, offset)
         return outputs
 
     def _choose(self, outputs: dict, resp: np.ndarray, rows: Rows) -> None:
@@ -222,7 +241,8 @@ class EstimatorBank:
         """Return Σ r log p of predictions (n_outputs, n), at the family's best parameters."""
         parameters = None if self.family is None else self.parameters[:, [k]]
         for _ in range(0 if self.family is None else SCORE_STEPS):
-            parameters = self._family_step(outputs[None], resp[None], rows, parameters, 0.0)
+            own = self.select(np.array([k])) if self.floor.ndim == 2 else self
+            parameters = own._family_step(outputs[None], resp[None], rows, parameters, 0.0)
         outputs = outputs[None]
         if self.family is None:
             outputs = Calibration.fitted(outputs, rows.y, resp[None]).apply(outputs)
@@ -304,6 +324,7 @@ class EstimatorBank:
             self,
             trainer=self.trainer.select(experts),
             parameters=None if self.parameters is None else self.parameters[:, experts],
+            floor=self.floor[experts] if self.floor.ndim == 2 else self.floor,
             chosen=self.chosen[experts],
             experts=[self.experts[k] for k in experts] if self.experts else [],
             calibration=self.calibration and self.calibration.select(experts),
@@ -314,8 +335,12 @@ class EstimatorBank:
         )
 
     def with_floor(self, floor: np.ndarray) -> EstimatorBank:
-        """Return the bank with these smallest dispersions (n_outputs,)."""
-        return evolve(self, floor=floor)
+        """Return the bank with smallest dispersions (n_outputs,), or (K, n_outputs) for each."""
+        parameters = self.parameters
+        if self._dispersed:
+            parameters = parameters.copy()
+            np.maximum(parameters[0], floor, out=parameters[0])
+        return evolve(self, floor=floor, parameters=parameters)
 
     def finished(self, rows: Rows) -> EstimatorBank:
         """Return the bank with its experts fitted on all rows.
@@ -342,3 +367,12 @@ class EstimatorBank:
     def fitted(self, feature_names: np.ndarray | None) -> list:
         """Return the experts."""
         return list(self.experts)
+
+
+def _mean_per_exposure(rows: Rows) -> np.ndarray:
+    """Return Σ w y / Σ w exp(offset), (n_outputs,): the mean of y where there is no offset."""
+    weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
+    total = rows.y @ weight
+    if rows.offset is None:
+        return total / rows.total_weight
+    return np.exp(np.log(np.maximum(total, TINY_MEAN)) - logsumexp(rows.offset, axis=1, b=weight))

@@ -1,4 +1,4 @@
-"""The bank of linear experts: K generalised linear models, one step an iteration."""
+"""The bank of linear experts: K generalised linear models, one step per iteration."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ import numpy as np
 from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, clone
 
-from mixexp._blocks import Block, Design, Rows
 from mixexp._compat import finish_glm
-from mixexp._numerics import damped, relaxed, solve_psd, unpack_symmetric
-from mixexp._protocols import Family, Sums, can, evolve
+from mixexp._numerics import (
+    FARTHEST_SCORE,
+    damped,
+    linear_scores,
+    relaxed,
+    solve_psd,
+    unpack_symmetric,
+)
 from mixexp.experts._templates import LinearTerms
+from mixexp.protocols import Block, Design, Family, Rows, Sums, can, evolve
 
 __all__ = ["LinearBank"]
 
@@ -118,6 +124,27 @@ class LinearBank:
             return np.zeros(self.n_experts, dtype=bool)
         return np.any(self.parameters[0] <= self.floor * (1 + 1e-9), axis=1)
 
+    @property
+    def n_coefficients(self) -> np.ndarray:
+        """Number of coefficients of an output that each expert has, (K,)."""
+        k, _, p = self.theta.shape
+        varies = np.append(np.ones(int(self.design.intercept)), self.design.scale > 0)
+        seen: Any = np.ones((k, p)) if self.mask is None else self.mask
+        counts: np.ndarray = (varies * seen).sum(axis=1)
+        return counts
+
+    def with_floor(self, floor: np.ndarray) -> LinearBank:
+        """Return the bank with smallest dispersions (n_outputs,), or (K, n_outputs) for each."""
+        parameters = self.parameters.copy()
+        if self._dispersed:
+            np.maximum(parameters[0], floor, out=parameters[0])
+        return evolve(self, floor=floor, parameters=parameters)
+
+    @property
+    def expert_columns(self) -> list[np.ndarray]:
+        """The columns that each expert sees."""
+        return self.design.seen_columns(self.mask, self.n_experts)
+
     def replicate(self, n_experts: int) -> LinearBank:
         """Return K copies of a one-expert bank, whose dispersion sets the floor."""
         parameters = np.repeat(self.parameters, n_experts, axis=1)
@@ -153,21 +180,25 @@ class LinearBank:
             theta=self.theta[experts],
             parameters=self.parameters[:, experts],
             mask=None if self.mask is None else self.mask[experts],
+            floor=self.floor[experts] if self.floor.ndim == 2 else self.floor,
             _unit=self._unit[:, experts],
         )
 
     def _eta(self, block: Block) -> np.ndarray:
         """Return linear predictors (K, n_outputs, m)."""
         k, q, p = self.theta.shape
-        eta = self.theta.reshape(k * q, p) @ block.matrix(self.design)
+        eta = linear_scores(self.theta.reshape(k * q, p), block.matrix(self.design))
         eta = eta.reshape(k, q, -1)
         if block.offset is not None:
             eta += block.offset
         return eta
 
     def predict(self, block: Block) -> np.ndarray:
-        """Return means (K, n_outputs, m)."""
-        return self.family.mean(self._eta(block))
+        """Return means (K, n_outputs, m), infinite where x is too far away for a number."""
+        eta = self._eta(block)
+        if self.family.link == "identity":
+            eta[~(np.abs(eta) < FARTHEST_SCORE)] = np.inf
+        return self.family.mean(eta)
 
     def log_prob(self, block: Block) -> np.ndarray:
         """Return log p_k(y | x), (K, m)."""

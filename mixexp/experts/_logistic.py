@@ -1,4 +1,4 @@
-"""The bank of logistic experts: K multinomial models, one Newton step an iteration."""
+"""The bank of logistic experts: K multinomial models, one Newton step per iteration."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
-from mixexp._blocks import Block, Design, Rows
 from mixexp._numerics import (
     CURVATURE_FLOOR,
     NewtonStep,
     block_products,
     damped,
+    linear_scores,
     multinomial_bound_step,
     multinomial_step,
     n_block_rows,
@@ -23,7 +23,7 @@ from mixexp._numerics import (
     unpack_symmetric,
     usual_curvature,
 )
-from mixexp._protocols import Sums, evolve
+from mixexp.protocols import Block, Design, Rows, Sums, evolve
 
 __all__ = ["LogisticBank"]
 
@@ -96,6 +96,11 @@ class LogisticBank:
         seen: Any = np.ones((k, 1)) if self.mask is None else self.mask
         return (c - 1) * int(np.sum(varies * seen))
 
+    @property
+    def expert_columns(self) -> list[np.ndarray]:
+        """The columns that each expert sees."""
+        return self.design.seen_columns(self.mask, self.n_experts)
+
     def replicate(self, n_experts: int) -> LogisticBank:
         """Return K copies of a one-expert bank."""
         theta = np.repeat(self.theta, n_experts, axis=0)
@@ -112,7 +117,8 @@ class LogisticBank:
 
     def _scores(self, block: Block) -> np.ndarray:
         k, c, p = self.theta.shape
-        scores = (self.theta.reshape(k * c, p) @ block.matrix(self.design)).reshape(k, c, -1)
+        scores = linear_scores(self.theta.reshape(k * c, p), block.matrix(self.design))
+        scores = scores.reshape(k, c, -1)
         if block.offset is not None:
             scores += block.offset
         return scores
@@ -164,7 +170,7 @@ class LogisticBank:
         return Sums(gradient=flat.reshape(k, c, p), mass=resp.sum(axis=1))
 
     def update(self, statistics: Sums, rows: Rows) -> LogisticBank:
-        """Return the bank after one step an expert."""
+        """Return the bank after one step per expert."""
         k, c, p = self.theta.shape
         gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
         theta, taken = self.theta.copy(), []

@@ -6,34 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from mixexp._blocks import Block, Rows
-from mixexp._protocols import evolve
+from mixexp.protocols import Block, Forward, Hidden, Rows, evolve, if_inner_can
 
-__all__ = ["NoiseBank", "uniform_log_density"]
-
-
-def uniform_log_density(y: np.ndarray, family: Any, n_classes: int, owner: str) -> tuple:
-    """Return the log-density of the noise expert, and where it is not 0: low and high (n_outputs,).
-
-    1/C for C classes; for numbers uniform over the range of the training targets (n_outputs, n),
-    for counts over the whole numbers in it.
-    """
-    if y.ndim == 1:
-        return -np.log(n_classes), np.array([-np.inf]), np.array([np.inf])
-    low, high = y.min(axis=1), y.max(axis=1)
-    width = high - low + (1.0 if family.discrete else 0.0)
-    if not np.all(width > 0):
-        raise ValueError(
-            f"{owner}: noise_expert=True needs a range of targets, and y is constant at "
-            f"{low[width <= 0][0]:.6g}. Set noise_expert=False."
-        )
-    return -float(np.log(width).sum()), low, high
+__all__ = ["NoiseBank"]
 
 
 class NoiseBank:
     """K experts and, as the last one, a fixed uniform density (Banfield & Raftery 1993).
-
-    All that is not about the noise is asked of the inner bank.
 
     Parameters
     ----------
@@ -48,23 +27,88 @@ class NoiseBank:
         self.log_density = log_density
         self.low, self.high = low, high
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "inner":
-            raise AttributeError(name)
-        found = getattr(self.inner, name)
-        if name == "gram_weights":
-            return lambda block, resp, out: found(block, resp[:-1], out)
-        if name == "select":
-            return lambda experts: evolve(self, inner=found(experts[:-1]))
-        return self._wrapped(found) if name in _RETURN_BANKS else found
+    # predictions and parameters are the experts' alone
+    n_experts = Forward()
+    predict = Forward()
+    fitted = Forward()
+    n_gram_weights = Forward()
+    design = Forward()
+    expert_columns = Forward()
+    log_prior = Forward()
+    n_parameters = Forward()
+    get_parameters = Forward()
+    cross_fitted = Forward()
+    family = Forward()
+    parameters = Forward()
+    deviance = Forward()
+    floor = Forward()
+    on_floor = Forward()
+    n_coefficients = Forward()
+    calibration = Forward()
+    trainer = Forward()
 
-    def _wrapped(self, method: Any) -> Any:
-        def call(*args: Any) -> NoiseBank:
-            plain = [arg.inner if isinstance(arg, NoiseBank) else arg for arg in args]
-            inner = method(*plain)
-            return self if inner is self.inner else evolve(self, inner=inner)
+    # put around a bank of K experts that are alone: these come before and after it
+    replicate = Hidden()
+    merged = Hidden()
 
-        return call
+    def _with(self, inner: Any) -> NoiseBank:
+        return evolve(self, inner=inner)
+
+    @if_inner_can("gram_weights")
+    def gram_weights(self, block: Block, resp: np.ndarray, out: np.ndarray) -> None:
+        """Write the experts' weight rows."""
+        self.inner.gram_weights(block, resp[:-1], out)
+
+    @if_inner_can("select")
+    def select(self, experts: np.ndarray) -> NoiseBank:
+        """Return the bank of some experts, the noise last among them."""
+        return self._with(self.inner.select(experts[:-1]))
+
+    @if_inner_can("toward")
+    def toward(self, new: NoiseBank, t: float) -> NoiseBank:
+        """Return the bank a share t of the way to `new`."""
+        return evolve(new, inner=self.inner.toward(new.inner, t))
+
+    @if_inner_can("bounded")
+    def bounded(self) -> NoiseBank:
+        """Return the bank with the experts' next step under a bound of the curvature."""
+        return self._with(self.inner.bounded())
+
+    @if_inner_can("damped")
+    def damped(self, new: NoiseBank) -> NoiseBank:
+        """Return the bank with a shorter next step of the experts than that to `new`."""
+        inner = self.inner.damped(new.inner)
+        return self if inner is self.inner else self._with(inner)
+
+    @if_inner_can("set_parameters")
+    def set_parameters(self, vector: np.ndarray) -> NoiseBank:
+        """Return the bank with these parameters of the experts."""
+        return self._with(self.inner.set_parameters(vector))
+
+    @if_inner_can("measured")
+    def measured(self, rows: Rows) -> NoiseBank:
+        """Return the bank for a pass over these rows."""
+        return self._with(self.inner.measured(rows))
+
+    @if_inner_can("matching")
+    def matching(self, statistics: Any, rows: Rows) -> np.ndarray:
+        """Return the region that each expert fits best; the noise has none."""
+        return self.inner.matching(statistics, rows)
+
+    @if_inner_can("finished")
+    def finished(self, rows: Rows) -> NoiseBank:
+        """Return the bank as it predicts for new rows."""
+        return self._with(self.inner.finished(rows))
+
+    @if_inner_can("trimmed")
+    def trimmed(self) -> NoiseBank:
+        """Return the bank without what it only knew of the training rows."""
+        return self._with(self.inner.trimmed())
+
+    @if_inner_can("with_floor")
+    def with_floor(self, floor: np.ndarray) -> NoiseBank:
+        """Return the bank with these smallest dispersions."""
+        return self._with(self.inner.with_floor(floor))
 
     @property
     def monotone(self) -> bool:
@@ -87,15 +131,3 @@ class NoiseBank:
     def update(self, statistics: Any, rows: Rows) -> NoiseBank:
         """Return the bank after the experts' M-step."""
         return evolve(self, inner=self.inner.update(statistics, rows))
-
-
-#: Methods of the inner bank that return a bank.
-_RETURN_BANKS = (
-    "bounded",
-    "damped",
-    "finished",
-    "set_parameters",
-    "toward",
-    "trimmed",
-    "with_floor",
-)

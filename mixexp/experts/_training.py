@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from sklearn.dummy import DummyClassifier
 
-from mixexp._blocks import Rows
+from mixexp._columns import text_hint
 from mixexp._compat import rows_of
 from mixexp._fitting import (
     NEGLIGIBLE,
@@ -18,9 +18,14 @@ from mixexp._fitting import (
     fit_estimator,
     name_of,
     seeded,
+    silent_about_steps,
     takes_weights,
 )
+from mixexp._guests import failures_named, in_threads
+from mixexp._probabilities import sound_proba
 from mixexp._threads import single_thread
+from mixexp._weights import responsibilities_as_weights
+from mixexp.protocols import Rows
 
 __all__ = ["Fit", "Trainer"]
 
@@ -67,23 +72,25 @@ class Trainer:
         """Fit; return for each the estimator, the ids of the rows it predicts, and predictions."""
         plain = any(not takes_weights(e) for own in self.candidates for _, e in own)
         drawn = drawn_rows(task.weights, task.rows, self.seed) if plain else None
-        done = Parallel(n_jobs=self.n_jobs, prefer="threads")(
-            delayed(self._guarded)(fit, task, drawn) for fit in fits
-        )
+        calls = [(fit, task, drawn) for fit in fits]
+        silent = silent_about_steps(e for own in self.candidates for _, e in own)
+        done = in_threads(self._guarded, calls, self.n_jobs, silent)
         return dict(zip(fits, done, strict=True))
 
     def _guarded(self, fit: Fit, task: Task, drawn: Any) -> tuple:
         """Fit and predict; an error names the expert, the iteration and the effective sample."""
-        try:
-            with single_thread():
-                return self._fit_one(fit, task, drawn)
-        except Exception as error:
+
+        def what() -> str:
             name, estimator = self.candidates[fit.k][fit.c]
-            raise ValueError(
+            return (
                 f"{self.owner}: expert {fit.k} ({name}: {name_of(estimator)}) failed at EM "
                 f"iteration {task.iteration}, on an effective sample of "
-                f"{effective_size(task.weights[fit.k]):.1f} of {task.rows.n_rows} rows: {error}"
-            ) from error
+                f"{effective_size(task.weights[fit.k]):.1f} of {task.rows.n_rows} rows"
+            )
+
+        hint = partial(text_hint, task.rows.frame, self.columns[fit.k])
+        with failures_named(what, hint), single_thread(), responsibilities_as_weights():
+            return self._fit_one(fit, task, drawn)
 
     def _fit_one(self, fit: Fit, task: Task, drawn: Any) -> tuple:
         """Return a fitted estimator, the rows it predicts and its predictions for them."""
@@ -94,13 +101,6 @@ class Trainer:
             ids = np.flatnonzero(task.folds == fit.fold)
         X = rows.take(slice(None) if fit.fold is None else ids, self.columns[fit.k])
         found = self.outputs(expert, X, None if rows.offset is None else rows.offset[:, ids])
-        if found.shape != (self.width, len(ids)):
-            raise ValueError(
-                f"it predicts shape {found.T.shape} and should predict {(len(ids), self.width)}."
-            )
-        bad = np.sum(~np.isfinite(found))
-        if bad:
-            raise ValueError(f"it predicts NaN or infinity, {bad} times for {len(ids)} rows.")
         return expert, ids, found
 
     def _fitted(self, fit: Fit, task: Task, drawn: Any) -> Any:
@@ -165,24 +165,42 @@ class Trainer:
 
     def predicted(self, k: int, expert: Any, X: Any, offset: np.ndarray | None) -> np.ndarray:
         """Return an expert's outputs for new rows; an error names the expert."""
-        try:
+        who = f"{self.owner}: expert {k} ({name_of(expert)}) failed to predict {X.shape[0]} rows"
+        with failures_named(lambda: who):
             return self.outputs(expert, X, offset)
-        except Exception as error:
-            raise ValueError(
-                f"{self.owner}: expert {k} ({name_of(expert)}) failed to predict {X.shape[0]} "
-                f"rows: {error}"
-            ) from error
 
     def outputs(self, expert: Any, X: Any, offset: np.ndarray | None) -> np.ndarray:
-        """Return one expert's means (n_outputs, m) or aligned class probabilities."""
-        if self.classes is None:
+        """Return one expert's means (n_outputs, m) or aligned class probabilities.
+
+        Raises a ValueError where they are not what the density needs.
+        """
+        if self.classes is not None:
+            return self._aligned(expert, X)
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at below
             mean = np.asarray(expert.predict(X), dtype=np.float64)
-            mean = mean.reshape(len(mean), -1).T
-            if offset is None:
-                return mean
-            return mean + offset if self.family.link == "identity" else mean * np.exp(offset)
+        mean = mean.reshape(len(mean), -1).T
+        wanted = (self.width, X.shape[0])
+        if mean.shape != wanted:
+            raise ValueError(f"it predicts shape {mean.T.shape} and should predict {wanted[::-1]}.")
+        if offset is not None:
+            with np.errstate(over="ignore"):
+                identity = self.family.link == "identity"
+                mean = mean + offset if identity else mean * self.family.mean(offset)
+        bad = np.sum(~np.isfinite(mean))
+        if bad:
+            raise ValueError(f"it predicts NaN or infinity, {bad} times for {X.shape[0]} rows.")
+        return mean
+
+    def _aligned(self, expert: Any, X: Any) -> np.ndarray:
+        """Return class probabilities (n_classes, m), 0 for a class that the expert never saw."""
         proba = np.zeros((len(self.classes), X.shape[0]))
-        proba[np.searchsorted(self.classes, expert.classes_)] = expert.predict_proba(X).T
+        unknown = ~np.isin(expert.classes_, self.classes)
+        if np.any(unknown):
+            raise ValueError(
+                f"its classes_ hold {np.asarray(expert.classes_)[unknown].tolist()[:5]}, which are "
+                f"no labels of y: {self.classes.tolist()[:5]}. They must be those it was fitted on."
+            )
+        proba[np.searchsorted(self.classes, expert.classes_)] = sound_proba(expert, X).T
         return proba
 
 

@@ -1,13 +1,22 @@
 """Families: the density of y around an expert's prediction."""
 
 from mixexp.families._categorical import Calibration
+from mixexp.families._common import IdentityLink, LogLink
 from mixexp.families._gamma import Gamma
 from mixexp.families._gaussian import Gaussian
 from mixexp.families._laplace import Laplace
 from mixexp.families._poisson import Poisson
 from mixexp.families._student_t import StudentT
 
-__all__ = ["FAMILIES", "Calibration", "Gamma", "Gaussian", "Laplace", "Poisson", "StudentT"]
+__all__ = [
+    "Gamma",
+    "Gaussian",
+    "IdentityLink",
+    "Laplace",
+    "LogLink",
+    "Poisson",
+    "StudentT",
+]
 
 #: The families that a regressor accepts by name; the shared tests run over this list.
 FAMILIES = {
@@ -17,3 +26,7 @@ FAMILIES = {
     "poisson": Poisson,
     "gamma": Gamma,
 }
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -57,7 +57,8 @@ class Calibration:
         """Return calibrated probabilities (K, n_classes, m)."""
         sharpened = _power(np.log(np.maximum(proba, SMALLEST_PROBA)), self.exponents[:, None, None])
         smoothing = self.smoothing[:, None, None]
-        return (1 - smoothing) * sharpened + smoothing * self.shares[:, None]
+        proba = (1 - smoothing) * sharpened + smoothing * self.shares[:, None]
+        return np.minimum(proba, 1.0)  # what rounding adds
 
     def select(self, experts: np.ndarray) -> Calibration:
         """Return the calibration of some experts, in this order."""

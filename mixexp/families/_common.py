@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 __all__ = [
+    "LARGEST_ETA",
     "LARGEST_SLOPE",
     "SMALLEST_MEAN",
     "IdentityLink",
@@ -15,25 +18,77 @@ __all__ = [
     "weighted_sum",
 ]
 
-#: Smallest mean that a log link takes: an expert that predicts 0 (a leaf without events) or less
-#: would have a linear predictor of -inf, and one event there a likelihood of zero for good.
-SMALLEST_MEAN = 1e-8
+#: Smallest mean that a log link takes: the linear predictor of 0 would be -inf. It is no judgement
+#: of what is small: targets may be in farads.
+SMALLEST_MEAN = 1e-300
+
+#: Linear predictors of a log link are held between minus this and this: means stay finite and above
+#: 0 however far from the training data they are asked for.
+LARGEST_ETA = 700.0
 
 #: Bound of scores and curvatures of log links. Where they overflow the density is 0, and the
 #: responsibility 0 times this is 0, where 0 times inf is NaN in the sums of all rows.
 LARGEST_SLOPE = 1e100
 
 
-class IdentityLink:
-    """Part of a family whose experts predict the mean itself."""
+#: Methods that a family may do without, and what then does not work.
+OF_DISTRIBUTIONS = ("variance", "pdf", "cdf", "quantile", "sample")
 
-    link = "identity"
+
+class Link:
+    """What families have unless they say otherwise: one dispersion per expert and output."""
+
+    #: "dispersions" comes first where there is one.
+    parameter_names: tuple[str, ...] = ("dispersions",)
     #: Whether y is a count, and the density a probability.
     discrete = False
     #: Whether curvatures differ between rows; else `evaluate` gives None for them.
     curved = False
     #: Whether an estimator's weights are responsibility times curvature.
     reweights = False
+
+    def check(self, y: np.ndarray, owner: str) -> None:
+        """Accept any y (n_outputs, n)."""
+
+    def initial(self, n_experts: int, n_outputs: int) -> np.ndarray:
+        """Return parameters to start from, (n_parameters, K, n_outputs): ones."""
+        return np.ones((len(self.parameter_names), n_experts, n_outputs))
+
+    def n_parameters(self, n_experts: int, n_outputs: int) -> int:
+        """Return the number of free parameters."""
+        return len(self.parameter_names) * n_experts * n_outputs
+
+    if not TYPE_CHECKING:  # a type checker would take it that every name is there
+
+        def __getattr__(self, name: str) -> Any:
+            """Say which method of a predictive distribution is missing, and where it is described.
+
+            Python asks it for names that are not found otherwise only.
+            """
+            owner = type(self).__name__
+            if name in OF_DISTRIBUTIONS:
+                raise AttributeError(
+                    f"the family {owner} has no method {name}, which predict_distribution and "
+                    "sample_y use; docs/own_family.md says how to write it."
+                )
+            raise AttributeError(f"{owner!r} object has no attribute {name!r}")
+
+
+class IdentityLink(Link):
+    """Base of families whose experts predict the mean, or location, itself.
+
+    A subclass has a `name` and the methods `evaluate`, `statistics` and `update`; with `variance`,
+    `pdf`, `cdf`, `quantile` and `sample` it serves predictive distributions too.
+    ``docs/own_family.md`` builds one.
+
+    Examples
+    --------
+    >>> from mixexp.families import IdentityLink, Laplace
+    >>> isinstance(Laplace(), IdentityLink)
+    True
+    """
+
+    link = "identity"
 
     def mean(self, eta: np.ndarray) -> np.ndarray:
         """Return the mean of a linear predictor: itself."""
@@ -47,26 +102,33 @@ class IdentityLink:
         """Return parameters (P, K, n_outputs) moved to where `update` keeps them."""
         return on_or_above(parameters, floor)
 
+    def supports(self, y: np.ndarray) -> np.ndarray:
+        """Return where y is a value that the family can have: everywhere."""
+        return np.ones(np.shape(y), dtype=bool)
+
     def without_offset(self, y: np.ndarray, offset: np.ndarray) -> tuple:
         """Return targets (n_outputs, n) and weight factor for an estimator without offset."""
         return y - offset, None
 
 
-class LogLink:
-    """Part of a family whose experts predict the logarithm of the mean."""
+class LogLink(Link):
+    """Base of families whose experts predict the logarithm of the mean.
+
+    A subclass has a `name` and the methods `evaluate`, `statistics` and `update`; see
+    `IdentityLink`.
+
+    Examples
+    --------
+    >>> from mixexp.families import LogLink, Poisson
+    >>> isinstance(Poisson(), LogLink)
+    True
+    """
 
     link = "log"
-    #: Whether y is a count, and the density a probability.
-    discrete = False
-    #: Whether curvatures differ between rows; else `evaluate` gives None for them.
-    curved = False
-    #: Whether an estimator's weights are responsibility times curvature.
-    reweights = False
 
     def mean(self, eta: np.ndarray) -> np.ndarray:
-        """Return the mean of a linear predictor: its exponential."""
-        with np.errstate(over="ignore"):
-            return np.exp(eta)
+        """Return the mean of a linear predictor: its exponential, finite and above 0."""
+        return np.exp(np.clip(eta, -LARGEST_ETA, LARGEST_ETA))
 
     def eta(self, mean: np.ndarray) -> np.ndarray:
         """Return the logarithm of a mean, which counts as `SMALLEST_MEAN` where it is less."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import gammainc, gammaincinv, xlogy
+from scipy.special import gammainc, gammaincinv
 from sklearn.base import BaseEstimator
 
-from mixexp.families._common import LARGEST_SLOPE, LogLink, over_outputs
+from mixexp.families._common import LARGEST_ETA, LARGEST_SLOPE, LogLink, over_outputs
 from mixexp.families._shape import shape_from_gap, stirling_rest
 
 __all__ = ["Gamma"]
@@ -50,9 +50,13 @@ class Gamma(LogLink, BaseEstimator):
     name = "gamma"
     parameter_names = ("dispersions",)
 
+    def supports(self, y: np.ndarray) -> np.ndarray:
+        """Return where y is positive."""
+        return np.asarray(y) > 0
+
     def check(self, y: np.ndarray, owner: str) -> None:
         """Raise a ValueError where y (n_outputs, n) is not positive."""
-        bad = ~(y > 0)
+        bad = ~self.supports(y)
         if bad.any():
             raise ValueError(
                 f"{owner}: family 'gamma' needs y above 0, got {float(y[bad][0])!r}. Leave these "
@@ -68,13 +72,13 @@ class Gamma(LogLink, BaseEstimator):
         """Return log-densities (K, m), y/mean − 1 (K, n_outputs, m), None for a curvature 1."""
         shape = parameters[0] ** -2.0
         log_y = np.log(y)
-        log_ratio = log_y - eta
+        log_ratio = log_y - np.minimum(eta, LARGEST_ETA)
         np.minimum(log_ratio, LARGEST_LOG_RATIO, out=log_ratio)
+        # −a (y/mean − 1 − log(y/mean)): of these terms' digits a large shape leaves enough
         with np.errstate(over="ignore"):
             score = np.expm1(log_ratio)
-        # −a (y/mean − 1 − log(y/mean)): of these terms' digits a large shape leaves enough
-        log_prob = np.subtract(log_ratio, score, out=log_ratio)
-        log_prob *= shape[..., None]
+            log_prob = np.subtract(log_ratio, score, out=log_ratio)
+            log_prob *= shape[..., None]
         log_prob = over_outputs(log_prob)
         log_prob += stirling_rest(shape).sum(axis=1)[:, None]
         log_prob -= log_y.sum(axis=0)
@@ -100,29 +104,36 @@ class Gamma(LogLink, BaseEstimator):
 
     def variance(self, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return the variance of y, of the shape of `mean` (..., K[, n_outputs])."""
-        return (parameters[0] * mean) ** 2
+        with np.errstate(over="ignore"):
+            return (parameters[0] * mean) ** 2
 
     def pdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
-        """Return the density of each output at y, which is 0 below 0."""
+        """Return the density of each output at y, which is 0 up to y = 0, as `fit` refuses it."""
+        known = self.supports(y)
         shape = parameters[0] ** -2.0
-        ratio = np.maximum(y, 0.0) / mean
-        # (a − 1) log ratio: of the density of ratio, and it is right at a ratio of 0 too
-        log_pdf = stirling_rest(shape) + xlogy(shape - 1, ratio) - shape * (ratio - 1)
-        return np.where(np.asarray(y) < 0, 0.0, np.exp(log_pdf) / mean)
+        log_y = np.log(np.where(known, y, 1.0))
+        log_ratio = np.minimum(log_y - np.log(mean), LARGEST_LOG_RATIO)
+        with np.errstate(over="ignore"):
+            log_pdf = stirling_rest(shape) + shape * (log_ratio - np.expm1(log_ratio)) - log_y
+            return np.where(known, np.exp(log_pdf), 0.0)
 
     def cdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return P(Y ≤ y) of each output."""
         shape = parameters[0] ** -2.0
-        return gammainc(shape, shape * (np.maximum(y, 0.0) / mean))
+        with np.errstate(over="ignore"):
+            return gammainc(shape, shape * (np.maximum(y, 0.0) / mean))
 
     def quantile(self, q: float, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return the q-quantile of each output."""
         shape = parameters[0] ** -2.0
-        return mean * (gammaincinv(shape, q) / shape)
+        with np.errstate(over="ignore"):
+            return mean * (gammaincinv(shape, q) / shape)
 
     def sample(
         self, mean: np.ndarray, parameters: np.ndarray, rng: np.random.RandomState
     ) -> np.ndarray:
         """Draw targets with these means; `parameters[0]` is of their shape."""
         shape = parameters[0] ** -2.0
-        return rng.gamma(shape, mean / shape)
+        with np.errstate(over="ignore"):
+            scale = np.minimum(mean / shape, np.finfo(float).max)
+        return rng.gamma(shape, scale)

@@ -19,7 +19,7 @@ class Gaussian(IdentityLink, BaseEstimator):
     Parameters
     ----------
     shared : bool, default=False
-        Whether all experts have one dispersion an output, instead of one each.
+        Whether all experts have one dispersion per output, instead of one each.
 
     Notes
     -----
@@ -64,8 +64,9 @@ class Gaussian(IdentityLink, BaseEstimator):
     def evaluate(self, y: np.ndarray, eta: np.ndarray, parameters: np.ndarray) -> tuple:
         """Return log-densities (K, m), residuals (K, n_outputs, m), and None for a curvature 1."""
         dispersion = parameters[0]
-        residual = y - eta
-        log_prob = residual * residual
+        with np.errstate(over="ignore"):
+            residual = y - eta
+            log_prob = residual * residual
         log_prob *= (-0.5 / dispersion**2)[..., None]
         log_prob = log_prob[:, 0] if log_prob.shape[1] == 1 else log_prob.sum(axis=1)
         log_prob -= (np.log(dispersion) + _HALF_LOG_2PI).sum(axis=1)[:, None]
@@ -80,11 +81,12 @@ class Gaussian(IdentityLink, BaseEstimator):
     def update(
         self, statistics: np.ndarray, mass: np.ndarray, parameters: np.ndarray, floor: np.ndarray
     ) -> np.ndarray:
-        """Return standard deviations (1, K, n_outputs), none below `floor` (n_outputs,)."""
+        """Return standard deviations (1, K, n_outputs), none below `floor` ([K, ]n_outputs)."""
         total = statistics[0]
         if self.shared:
             total = np.broadcast_to(total.sum(axis=0), total.shape)
             mass = np.full(len(mass), mass.sum())
+            floor = np.atleast_2d(floor).max(axis=0)
         return root_mean_square(total, mass, floor)[None]
 
     def within(self, parameters: np.ndarray, floor: np.ndarray) -> np.ndarray:
@@ -103,12 +105,14 @@ class Gaussian(IdentityLink, BaseEstimator):
 
     def pdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return the density of each output at y."""
-        z = (y - mean) / parameters[0]
-        return np.exp(-0.5 * z * z - _HALF_LOG_2PI) / parameters[0]
+        with np.errstate(over="ignore"):
+            z = (y - mean) / parameters[0]
+            return np.exp(-0.5 * z * z - _HALF_LOG_2PI) / parameters[0]
 
     def cdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return P(Y ≤ y) of each output."""
-        return ndtr((y - mean) / parameters[0])
+        with np.errstate(over="ignore"):
+            return ndtr((y - mean) / parameters[0])
 
     def quantile(self, q: float, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return the q-quantile of each output."""

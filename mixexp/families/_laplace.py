@@ -67,10 +67,11 @@ class Laplace(IdentityLink, BaseEstimator):
         weight = scale[..., None] / size
         score = weight * residual
         # |z| is (z²/w + w) / 2 where w = |z|, and the parabola where w is larger
-        residual *= score
-        residual /= scale[..., None]
-        residual += size
-        residual *= (-0.5 / scale)[..., None]
+        with np.errstate(over="ignore"):
+            residual *= score
+            residual /= scale[..., None]
+            residual += size
+            residual *= (-0.5 / scale)[..., None]
         log_prob = over_outputs(residual)
         log_prob -= np.log(2 * scale).sum(axis=1)[:, None]
         return log_prob, score, weight
@@ -102,12 +103,17 @@ class Laplace(IdentityLink, BaseEstimator):
         return np.broadcast_to(2 * parameters[0] ** 2, mean.shape)
 
     def pdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
-        """Return the density of each output at y."""
-        return np.exp(-np.abs(y - mean) / parameters[0]) / (2 * parameters[0])
+        """Return the density of each output at y: near the median that of the parabola."""
+        scale = parameters[0]
+        with np.errstate(over="ignore"):
+            z = np.abs(y - mean) / scale
+            near = 0.5 * (np.minimum(z, DELTA) ** 2 / DELTA + DELTA)
+            return np.exp(-np.where(z < DELTA, near, z)) / (2 * scale)
 
     def cdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return P(Y ≤ y) of each output."""
-        z = (y - mean) / parameters[0]
+        with np.errstate(over="ignore"):
+            z = (y - mean) / parameters[0]
         tail = 0.5 * np.exp(-np.abs(z))
         return np.where(z < 0, tail, 1 - tail)
 

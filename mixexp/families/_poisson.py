@@ -6,13 +6,22 @@ import numpy as np
 from scipy.special import gammaincc, gammaln, ndtri, pdtrik, xlogy
 from sklearn.base import BaseEstimator
 
-from mixexp.families._common import LARGEST_SLOPE, LogLink, over_outputs
+from mixexp.families._common import LARGEST_ETA, LARGEST_SLOPE, LogLink, over_outputs
 
 __all__ = ["Poisson"]
 
-#: Linear predictors are held between these: the exponential of the larger is inf, which makes the
-#: density 0, and y times neither is NaN, as 0 times inf would be.
-SMALLEST_ETA, LARGEST_ETA = -1e300, 1e3
+#: Linear predictors are no larger than this: its exponential is inf, which makes the density 0, and
+#: y times it is not NaN, as 0 times inf would be.
+IMPOSSIBLE_ETA = 1e3
+
+#: Counts from here on have no place in doubles: log y! is infinite.
+TOO_LARGE = 1e300
+
+#: Counts beyond count as this in the distribution function, which scipy has up to about here.
+LARGEST_ARGUMENT = 1e305
+
+#: Means above this are drawn from the normal distribution: those of numpy's generator end at 9e18.
+LARGEST_DRAWN = 1e15
 
 #: Means above this have quantiles from the normal distribution, as pdtrik then gives NaN.
 LARGE_MEAN = 1e9
@@ -50,9 +59,13 @@ class Poisson(LogLink, BaseEstimator):
     discrete = True
     curved = True
 
+    def supports(self, y: np.ndarray) -> np.ndarray:
+        """Return where y is a count."""
+        return (y >= 0) & (y == np.floor(y)) & (y < TOO_LARGE)
+
     def check(self, y: np.ndarray, owner: str) -> None:
         """Raise a ValueError where y (n_outputs, n) has anything but counts."""
-        bad = ~((y >= 0) & (y == np.floor(y)))
+        bad = ~self.supports(y)
         if bad.any():
             raise ValueError(
                 f"{owner}: family 'poisson' needs counts 0, 1, 2, ... as y, got "
@@ -66,7 +79,7 @@ class Poisson(LogLink, BaseEstimator):
 
     def evaluate(self, y: np.ndarray, eta: np.ndarray, parameters: np.ndarray) -> tuple:
         """Return log-probabilities (K, m), y − mean and the mean, both (K, n_outputs, m)."""
-        log_prob = np.clip(eta, SMALLEST_ETA, LARGEST_ETA)
+        log_prob = np.clip(eta, -LARGEST_ETA, IMPOSSIBLE_ETA)
         with np.errstate(over="ignore"):
             mean = np.exp(log_prob)
             log_prob *= y
@@ -103,14 +116,15 @@ class Poisson(LogLink, BaseEstimator):
 
     def pdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return the probability of each output's y, which is 0 where y is no count."""
-        known = (y >= 0) & (y == np.floor(y))
+        known = self.supports(y)
         count = np.where(known, y, 0.0)
         mean = np.minimum(mean, 1e300)  # inf − inf would be NaN
         return np.where(known, np.exp(xlogy(count, mean) - mean - gammaln(count + 1)), 0.0)
 
     def cdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return P(Y ≤ y) of each output."""
-        below = gammaincc(np.floor(np.maximum(y, 0.0)) + 1, mean)
+        count = np.floor(np.clip(y, 0.0, LARGEST_ARGUMENT))
+        below = gammaincc(count + 1, mean)
         return np.where(np.asarray(y) >= 0, below, 0.0)
 
     def quantile(self, q: float, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
@@ -129,4 +143,9 @@ class Poisson(LogLink, BaseEstimator):
         self, mean: np.ndarray, parameters: np.ndarray, rng: np.random.RandomState
     ) -> np.ndarray:
         """Draw counts, as floats of the shape of the means."""
-        return rng.poisson(mean).astype(float)
+        draws = rng.poisson(np.minimum(mean, LARGEST_DRAWN)).astype(float)
+        large = mean > LARGEST_DRAWN
+        if np.any(large):
+            own = mean[large]
+            draws[large] = np.rint(own + np.sqrt(own) * rng.standard_normal(own.shape))
+        return draws

@@ -21,7 +21,7 @@ INITIAL_DF = 10.0
 SMALLEST_DF, LARGEST_DF = 1.0, 200.0
 
 #: Squared residuals count up to this: beyond, weights would underflow to 0 and 0/0 be NaN.
-LARGEST_SQUARE = 1e200
+LARGEST_SQUARE = 1e300
 
 
 class StudentT(IdentityLink, BaseEstimator):
@@ -85,9 +85,10 @@ class StudentT(IdentityLink, BaseEstimator):
     def evaluate(self, y: np.ndarray, eta: np.ndarray, parameters: np.ndarray) -> tuple:
         """Return log-densities (K, m), weighted residuals u e and weights u (K, n_outputs, m)."""
         scale, df = parameters
-        score = y - eta
-        log_prob = score * score
-        log_prob *= (scale**-2.0)[..., None]
+        with np.errstate(over="ignore"):
+            score = y - eta
+            log_prob = score / scale[..., None]
+            log_prob *= log_prob
         np.minimum(log_prob, LARGEST_SQUARE, out=log_prob)
         weight = log_prob + df[..., None]
         np.divide((df + 1)[..., None], weight, out=weight)
@@ -144,13 +145,16 @@ class StudentT(IdentityLink, BaseEstimator):
     def pdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return the density of each output at y."""
         scale, df = parameters
-        z = (y - mean) / scale
+        with np.errstate(over="ignore"):
+            z = (y - mean) / scale
+            squares = np.minimum(z * z, LARGEST_SQUARE)
         constant = -betaln(df / 2, 0.5) - 0.5 * np.log(df)
-        return np.exp(constant - 0.5 * (df + 1) * np.log1p(z * z / df)) / scale
+        return np.exp(constant - 0.5 * (df + 1) * np.log1p(squares / df)) / scale
 
     def cdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return P(Y ≤ y) of each output."""
-        return stdtr(parameters[1], (y - mean) / parameters[0])
+        with np.errstate(over="ignore"):
+            return stdtr(parameters[1], (y - mean) / parameters[0])
 
     def quantile(self, q: float, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return the q-quantile of each output."""

@@ -9,15 +9,17 @@ from mixexp.gates._noise import NoiseGate
 from mixexp.gates._softmax import SoftmaxGate
 
 __all__ = [
-    "GATES",
     "ConstantGate",
     "EstimatorGate",
+    "GaussianGate",
     "HierarchicalGate",
     "NestedGate",
-    "GaussianGate",
-    "NoiseGate",
     "SoftmaxGate",
 ]
 
 #: Every gate that needs no argument; the shared tests run over this list.
 GATES = [SoftmaxGate, ConstantGate, GaussianGate, HierarchicalGate]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mixexp._blocks import Design, Rows
 from mixexp._numerics import solve_psd
+from mixexp.protocols import Design, Rows
 
 __all__ = ["arrangements"]
 

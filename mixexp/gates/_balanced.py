@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mixexp._blocks import Block, Rows
-from mixexp._protocols import evolve
 from mixexp.gates._checks import USAGE_REMEDY, check_number
+from mixexp.protocols import Block, Forward, Hidden, Rows, can, evolve, if_inner_can
 
 __all__ = ["BalancedGate", "balanced"]
 
@@ -46,29 +45,71 @@ class BalancedGate:
         self.usage: Any = None
         self.total = 0.0
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "inner":
-            raise AttributeError(name)
-        found = getattr(self.inner, name)
-        if name == "gram_weights":
-            return lambda block, resp, out: found(*self._pulled(block, resp), out)
-        if name == "toward":
-            return lambda new, t: evolve(new, inner=found(new.inner, t))
-        if name == "damped":
-            return self._damped
-        if name in ("bounded", "finished", "select", "set_parameters"):
-            return lambda *args: evolve(self, inner=found(*args), usage=None)
-        return found
+    n_gram_weights = Forward()
+    design = Forward()
+    n_parameters = Forward()
+    get_parameters = Forward()
+    depth = Forward()
+    leaves_at = Forward()
+    expert_columns = Forward()
+    flat = Forward()
+    arrangements = Forward()
+    takes_missing = Forward()
+    featureless = Forward()
+    ordered = Forward()
+    nested = Forward()
+    cross_fitted = Forward()
+    log_marginal = Forward()
+    coef_ = Forward()
 
-    def _damped(self, new: BalancedGate) -> BalancedGate:
-        """Return the gate with a shorter next step than that to `new`."""
-        inner = self.inner.damped(new.inner)
-        return self if inner is self.inner else evolve(self, inner=inner)
+    # the prior is for gates in mixexp.gates that have a usage_prior; none is a classifier
+    estimator = Hidden()
+    with_fitting = Hidden()
+    without_noise = Hidden()
 
     @property
     def monotone(self) -> bool:
         """Whether the inner gate is."""
         return bool(self.inner.monotone)
+
+    def _with(self, inner: Any) -> BalancedGate:
+        return evolve(self, inner=inner, usage=None)
+
+    @if_inner_can("gram_weights")
+    def gram_weights(self, block: Block, resp: np.ndarray, out: np.ndarray) -> None:
+        """Write the inner gate's weight rows, with the rows that the prior adds."""
+        self.inner.gram_weights(*self._pulled(block, resp), out)
+
+    @if_inner_can("toward")
+    def toward(self, new: BalancedGate, t: float) -> BalancedGate:
+        """Return the gate a share t of the way to `new`."""
+        return evolve(new, inner=self.inner.toward(new.inner, t))
+
+    @if_inner_can("damped")
+    def damped(self, new: BalancedGate) -> BalancedGate:
+        """Return the gate with a shorter next step than that to `new`."""
+        inner = self.inner.damped(new.inner)
+        return self if inner is self.inner else evolve(self, inner=inner)
+
+    @if_inner_can("bounded")
+    def bounded(self) -> BalancedGate:
+        """Return the gate with the inner one's next step under a bound of the curvature."""
+        return self._with(self.inner.bounded())
+
+    @if_inner_can("finished")
+    def finished(self, rows: Rows) -> BalancedGate:
+        """Return the gate as it predicts for new rows."""
+        return self._with(self.inner.finished(rows))
+
+    @if_inner_can("select")
+    def select(self, experts: np.ndarray) -> BalancedGate:
+        """Return the gate between some experts, in this order."""
+        return self._with(self.inner.select(experts))
+
+    @if_inner_can("set_parameters")
+    def set_parameters(self, vector: np.ndarray) -> BalancedGate:
+        """Return the gate with these parameters."""
+        return self._with(self.inner.set_parameters(vector))
 
     def measured(self, rows: Rows) -> BalancedGate:
         """Return the gate with its usage by these rows."""
@@ -87,15 +128,14 @@ class BalancedGate:
 
     def log_prior(self) -> float:
         """Return the inner gate's log-prior and that of the usage."""
-        inner = float(self.inner.log_prior()) if hasattr(self.inner, "log_prior") else 0.0
+        inner = float(self.inner.log_prior()) if can(self.inner, "log_prior") else 0.0
         return inner + self.strength * float(np.sum(np.log(self.usage / self.total)))
 
     def _pulled(self, block: Block, resp: np.ndarray) -> tuple[Block, np.ndarray]:
         """Return block and responsibilities with the rows that the prior adds."""
         pull = (self.strength / self.usage)[:, None] * block.recall(self)
-        weight = block.rows.weight  # not the block's, which may leave out what is noise
-        if weight is not None:
-            pull *= weight[block.start : block.stop]
+        if block.row_weight is not None:  # a block's weight may leave out what is noise
+            pull *= block.row_weight
         resp = resp + pull
         return block.reweighted(resp.sum(axis=0)), resp
 
@@ -105,8 +145,8 @@ class BalancedGate:
 
     def update(self, statistics: Any, rows: Rows) -> BalancedGate:
         """Return the gate after the M-step."""
-        return evolve(self, inner=self.inner.update(statistics, rows), usage=None)
+        return self._with(self.inner.update(statistics, rows))
 
     def trimmed(self) -> Any:
         """Return the inner gate: the prior has done its work."""
-        return self.inner.trimmed() if hasattr(self.inner, "trimmed") else self.inner
+        return self.inner.trimmed() if can(self.inner, "trimmed") else self.inner

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from mixexp._blocks import Block, Rows
-from mixexp._protocols import Sums, evolve
 from mixexp.gates._checks import USAGE_REMEDY, check_number
 from mixexp.gates._usage import log_usage_prior, shares
+from mixexp.protocols import Block, Rows, Sums, evolve
 
 __all__ = ["ConstantGate"]
 

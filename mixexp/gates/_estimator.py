@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.dummy import DummyClassifier
 
-from mixexp._blocks import Block, Rows
+from mixexp._checks import short
+from mixexp._columns import text_hint
 from mixexp._fitting import (
     adds_by_class,
     drawn_rows,
@@ -19,15 +20,22 @@ from mixexp._fitting import (
     learns_by_steps,
     name_of,
     seeded,
+    silent_about_steps,
     takes_weights,
 )
-from mixexp._protocols import evolve
+from mixexp._guests import failures_named, in_threads
+from mixexp._probabilities import sound_proba
 from mixexp._threads import single_thread
+from mixexp._weights import responsibilities_as_weights
+from mixexp.protocols import Block, Rows, evolve
 
 __all__ = ["EstimatorGate"]
 
 #: Gate probabilities are no smaller than this over K: a leaf's 0 is not a proof.
 SMALLEST_PROBA = 1e-6
+
+#: What a classifier must have to be a gate.
+PROBA = "predict_proba"
 
 #: A row is not handed to the classifier with a label of less than this responsibility.
 NEGLIGIBLE_LABEL = 1e-6
@@ -81,10 +89,11 @@ class EstimatorGate(BaseEstimator):
 
     def start(self, rows: Rows, n_experts: int, columns: Any) -> EstimatorGate:
         """Return a gate for these rows in which all experts are equally likely."""
-        name = name_of(self.estimator)
-        if not (is_classifier(self.estimator) and hasattr(self.estimator, "predict_proba")):
+        sound = hasattr(self.estimator, "fit") and not isinstance(self.estimator, type)
+        name = name_of(self.estimator) if sound else short(self.estimator)
+        if not (sound and is_classifier(self.estimator) and hasattr(self.estimator, PROBA)):
             raise TypeError(
-                f"EstimatorGate: estimator must be a classifier with predict_proba, got {name}."
+                f"EstimatorGate: estimator must be a classifier with {PROBA}, got {name}."
             )
         if isinstance(columns, list):
             raise ValueError(
@@ -120,12 +129,16 @@ class EstimatorGate(BaseEstimator):
         """Return log g_k(x), (K, m)."""
         if block.training and self._known is not None:
             return self._known[:, block.start : block.stop].copy()
-        X = block.rows.take(slice(block.start, block.stop), self.columns)
-        return self._log_proba(self.estimator_, X)
+        X = block.take(self.columns)
+        owner, name = self._fitting[3], name_of(self.estimator)
+        with failures_named(
+            lambda: f"{owner}: the gate's {name} failed to predict {X.shape[0]} rows"
+        ):
+            return self._log_proba(self.estimator_, X)
 
     def _log_proba(self, estimator: Any, X: Any) -> np.ndarray:
         proba = np.zeros((self.n_experts, X.shape[0]))
-        proba[self.experts_of_labels_[estimator.classes_]] = estimator.predict_proba(X).T
+        proba[self.experts_of_labels_[estimator.classes_]] = sound_proba(estimator, X).T
         proba = np.maximum(proba, SMALLEST_PROBA / self.n_experts)
         return np.log(proba / proba.sum(axis=0))
 
@@ -152,23 +165,29 @@ class EstimatorGate(BaseEstimator):
         """Return classifiers and what they predict, by the fold they were fitted without."""
         _, seed, n_jobs, _ = self._fitting
         drawn = None if takes_weights(self.estimator) else drawn_rows(self._resp, rows, seed)
-        done = Parallel(n_jobs=n_jobs, prefer="threads")(
-            delayed(self._fit_guarded)(fold, rows, drawn) for fold in folds
-        )
+        calls = [(fold, rows, drawn) for fold in folds]
+        silent = silent_about_steps([self.estimator])
+        done = in_threads(self._fit_guarded, calls, n_jobs, silent)
         return dict(zip(folds, done, strict=True))
 
     def _fit_guarded(self, fold: int | None, rows: Rows, drawn: Any) -> Any:
-        try:
-            with single_thread():
-                model = self._fit_one(fold, rows, drawn)
-                ids = slice(None) if fold is None else np.flatnonzero(self._folds == fold)
-                return model, self._log_proba(model, rows.take(ids, self.columns))
-        except Exception as error:
-            raise ValueError(
+
+        def what() -> str:
+            return (
                 f"{self._fitting[3]}: the gate's {name_of(self.estimator)} failed at EM iteration "
                 f"{self._iteration}, on an effective sample of "
-                f"{effective_size(self._resp.sum(axis=0)):.1f} of {rows.n_rows} rows: {error}"
-            ) from error
+                f"{effective_size(self._resp.sum(axis=0)):.1f} of {rows.n_rows} rows"
+            )
+
+        hint = partial(text_hint, rows.frame, self.columns)
+        with failures_named(what, hint), single_thread(), responsibilities_as_weights():
+            model = self._fit_one(fold, rows, drawn)
+            ids = slice(None) if fold is None else np.flatnonzero(self._folds == fold)
+            return model, self._log_proba(model, self._taken(rows, ids))
+
+    def _taken(self, rows: Rows, ids: Any) -> Any:
+        """Return rows for the classifier; naive Bayes, which changes none, may get a view."""
+        return rows.take(ids, self.columns, not adds_by_class(self.estimator))
 
     def _fit_one(self, fold: int | None, rows: Rows, drawn: Any) -> Any:
         trained = np.ones(rows.n_rows, dtype=bool) if fold is None else self._folds != fold
@@ -193,7 +212,7 @@ class EstimatorGate(BaseEstimator):
     def _fit_by_class(self, rows: Rows, trained: Any) -> Any:
         """Return a classifier whose sums over rows are added up label by label, without copies."""
         ids = trained if isinstance(trained, slice) else np.flatnonzero(trained)
-        X = rows.take(ids, self.columns)
+        X = self._taken(rows, ids)
         resp = self._resp[:, trained]
         present = np.flatnonzero(resp.sum(axis=1) > NEGLIGIBLE_LABEL * resp.sum())
         estimator = clone(self.estimator)

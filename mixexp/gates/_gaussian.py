@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from mixexp._blocks import Block, Rows
 from mixexp._numerics import unpack_symmetric
-from mixexp._protocols import Sums, evolve
 from mixexp.gates._checks import USAGE_REMEDY, check_number
 from mixexp.gates._covariances import SHAPES
 from mixexp.gates._usage import log_usage_prior, shares
+from mixexp.protocols import Block, Rows, Sums, evolve
 
 __all__ = ["GaussianGate"]
 
@@ -277,4 +276,6 @@ def _within_reach(z: np.ndarray) -> np.ndarray:
     """Return columns (d, m) with those rows moved back along their ray that are too far away."""
     if not z.size or max(z.max(), -z.min()) <= FARTHEST:
         return z
+    largest_double = np.finfo(float).max
+    z = np.clip(z, -largest_double, largest_double)  # infinite ones have no ray
     return z * np.minimum(1.0, FARTHEST / np.maximum(np.abs(z).max(axis=0), 1.0))

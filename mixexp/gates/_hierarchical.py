@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from mixexp._blocks import Rows
-from mixexp._protocols import evolve
 from mixexp.gates._balanced import balanced
 from mixexp.gates._checks import check_missing, check_number
 from mixexp.gates._softmax import COLDEST, SoftmaxGate
 from mixexp.gates._text import Wording, check_gate, tree_text
 from mixexp.gates._tree import TreeGate
+from mixexp.protocols import Rows, evolve
 
 __all__ = ["HierarchicalGate"]
 
@@ -93,6 +92,7 @@ class HierarchicalGate(TreeGate, BaseEstimator):
         Parameters
         ----------
         **params : dict
+            Parameters by name.
 
         Returns
         -------
@@ -178,7 +178,7 @@ class HierarchicalGate(TreeGate, BaseEstimator):
         return {path: node.intercept_ for path, node in self.nodes_.items()}
 
     def to_text(self, feature_names: Any = None, *, decimals: int = 2, max_terms: int = 4) -> str:
-        """Return the tree as text: one line a node or leaf, with its path.
+        """Return the tree as text: one line per node or leaf, with its path.
 
         A node with two children says where the second is the more likely one: where the log-odds
         between the two are positive. Below a node with more children, each child's line has its

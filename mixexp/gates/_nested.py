@@ -6,10 +6,11 @@ from typing import Any
 
 from sklearn.base import BaseEstimator, clone
 
-from mixexp._blocks import Rows
-from mixexp._protocols import can, evolve
+from mixexp._checks import short
+from mixexp._fitting import gate_takes_missing
 from mixexp.gates._softmax import SoftmaxGate
 from mixexp.gates._tree import Path, TreeGate
+from mixexp.protocols import Rows, can, evolve
 
 __all__ = ["NestedGate"]
 
@@ -52,8 +53,7 @@ class NestedGate(TreeGate, BaseEstimator):
     (2,)
     """
 
-    #: Experts have places, and regions may not change theirs.
-    ordered = nested = True
+    nested = True
 
     def __init__(self, paths: list[Path], gates: dict[Path, Any]):
         self.paths = paths
@@ -62,7 +62,7 @@ class NestedGate(TreeGate, BaseEstimator):
     @property
     def takes_missing(self) -> bool:
         """Whether the columns may hold NaN."""
-        return all(getattr(gate, "takes_missing", True) for gate in self.gates.values())
+        return all(gate_takes_missing(gate) for gate in self.gates.values())
 
     @property
     def featureless(self) -> bool:
@@ -90,12 +90,14 @@ class NestedGate(TreeGate, BaseEstimator):
         """Raise where paths and gates are not those of a tree with this many leaves."""
         try:
             paths = [tuple(path) for path in self.paths]
+            if not isinstance(self.gates, dict):
+                raise TypeError
             given = set(self.gates)
         except TypeError as error:
             raise ValueError(
-                f"NestedGate: paths must be a list of tuples and gates a dict, got {self.paths!r} "
-                f"and {self.gates!r}. Give for instance paths=[(0,), (1, 0), (1, 1)] and "
-                "gates={(): None, (1,): None}."
+                f"NestedGate: paths must be a list of tuples and gates a dict, got "
+                f"{short(self.paths)} and {short(self.gates)}. Give for instance "
+                "paths=[(0,), (1, 0), (1, 1)] and gates={(): None, (1,): None}."
             ) from error
         wrong = [g for g in self.gates.values() if g is not None and not hasattr(g, "start")]
         if wrong:
@@ -119,11 +121,6 @@ class NestedGate(TreeGate, BaseEstimator):
                 f"NestedGate: gates is given for the nodes {sorted(self.gates)}, and the tree of "
                 f"these paths has {sorted(nodes)}. Give each node a gate; None is SoftmaxGate()."
             )
-
-    @property
-    def coef_(self) -> dict[Path, Any]:
-        """Slopes of the nodes that have them."""
-        return {path: part.coef_ for path, part in self.nodes_.items() if can(part, "coef_")}
 
     def below(self, child: Path) -> NestedGate:
         """Return the tree below a node."""

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mixexp._blocks import Block, Rows
-from mixexp._protocols import can, evolve
+from mixexp.protocols import Block, Forward, Hidden, Rows, can, evolve, if_inner_can
 
 __all__ = ["NoiseGate"]
 
@@ -61,36 +60,129 @@ class NoiseGate:
     def __repr__(self) -> str:
         return f"NoiseGate({self.inner!r}, {self.noise_share_:.3g})"
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name in ("inner", "get_params"):
-            raise AttributeError(name)
-        found = getattr(self.inner, name)
-        if name == "gram_weights":
-            return lambda block, resp, out: found(*self._of_experts(block, resp), out)
-        if name == "select":
-            return lambda experts: evolve(self, inner=found(experts[:-1]))
-        if name == "toward":
-            return lambda new, t: evolve(new, inner=found(new.inner, t))
-        if name == "to_text":
-            return lambda *args, **kwargs: (
-                f"{found(*args, **kwargs)}\nnoise: a share of {self.noise_share_:.2g} everywhere"
-            )
-        if name == "damped":
-            return self._damped
-        if name in ("bounded", "finished", "measured", "trimmed"):
-            return lambda *args: evolve(self, inner=found(*args))
-        return found
+    # what is about the experts alone is the inner gate's
+    n_gram_weights = Forward()
+    design = Forward()
+    log_prior = Forward()
+    log_marginal = Forward()
+    cross_fitted = Forward()
+    depth = Forward()
+    leaves_at = Forward()
+    expert_columns = Forward()
+    flat = Forward()
+    arrangements = Forward()
+    takes_missing = Forward()
+    featureless = Forward()
+    ordered = Forward()
+    nested = Forward()
+    estimator = Forward()
 
-    def _damped(self, new: NoiseGate) -> NoiseGate:
-        """Return the gate with a shorter next step than that to `new`."""
-        inner = self.inner.damped(new.inner)
-        return self if inner is self.inner else evolve(self, inner=inner)
+    # it is put around a classifier that has been given what its fits need
+    with_fitting = Hidden()
+
+    # parameters and fitted attributes of the gates of mixexp.gates
+    alpha = Forward()
+    branching = Forward()
+    covariance_type = Forward()
+    missing = Forward()
+    temperature = Forward()
+    usage_prior = Forward()
+    coef_ = Forward()
+    intercept_ = Forward()
+    indicator_coef_ = Forward()
+    indicator_features_ = Forward()
+    n_features_in_ = Forward()
+    proba_ = Forward()
+    weights_ = Forward()
+    means_ = Forward()
+    covariances_ = Forward()
+    nodes_ = Forward()
+    paths_ = Forward()
+    children = Forward()
+    split_texts = Forward()
+    estimator_ = Forward()
+    experts_of_labels_ = Forward()
 
     def _of_experts(self, block: Block, resp: np.ndarray) -> tuple[Block, np.ndarray]:
         """Return block and responsibilities without the part that is noise, or with it shared."""
         if can(self.inner, "log_marginal"):
             return block, resp[:-1] + resp[-1] * block.recall(self)
         return block.reweighted(resp[:-1].sum(axis=0)), resp[:-1]
+
+    @if_inner_can("gram_weights")
+    def gram_weights(self, block: Block, resp: np.ndarray, out: np.ndarray) -> None:
+        """Write the inner gate's weight rows."""
+        self.inner.gram_weights(*self._of_experts(block, resp), out)
+
+    def _with(self, inner: Any) -> NoiseGate:
+        return evolve(self, inner=inner)
+
+    @if_inner_can("select")
+    def select(self, experts: np.ndarray) -> NoiseGate:
+        """Return the gate between some experts, the noise last among them."""
+        return self._with(self.inner.select(experts[:-1]))
+
+    @if_inner_can("toward")
+    def toward(self, new: NoiseGate, t: float) -> NoiseGate:
+        """Return the gate a share t of the way to `new`; the noise keeps its step."""
+        return evolve(new, inner=self.inner.toward(new.inner, t))
+
+    @if_inner_can("damped")
+    def damped(self, new: NoiseGate) -> NoiseGate:
+        """Return the gate with a shorter next step than that to `new`."""
+        inner = self.inner.damped(new.inner)
+        return self if inner is self.inner else self._with(inner)
+
+    @if_inner_can("bounded")
+    def bounded(self) -> NoiseGate:
+        """Return the gate with the inner one's next step under a bound of the curvature."""
+        return self._with(self.inner.bounded())
+
+    @if_inner_can("finished")
+    def finished(self, rows: Rows) -> NoiseGate:
+        """Return the gate as it predicts for new rows."""
+        return self._with(self.inner.finished(rows))
+
+    @if_inner_can("measured")
+    def measured(self, rows: Rows) -> NoiseGate:
+        """Return the gate for a pass over these rows."""
+        return self._with(self.inner.measured(rows))
+
+    @if_inner_can("trimmed")
+    def trimmed(self) -> NoiseGate:
+        """Return the gate without what it only knew of the training rows."""
+        return self._with(self.inner.trimmed())
+
+    @if_inner_can("set_params")
+    def set_params(self, **params: Any) -> NoiseGate:
+        """Set parameters of the inner gate, such as its temperature.
+
+        Parameters
+        ----------
+        **params : dict
+
+        Returns
+        -------
+        self
+        """
+        self.inner.set_params(**params)
+        return self
+
+    @if_inner_can("to_text")
+    def to_text(self, *args: Any, **kwargs: Any) -> str:
+        """Return the inner gate in words, and the share of the noise.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            As the inner gate's `to_text` takes them.
+
+        Returns
+        -------
+        str
+        """
+        text = self.inner.to_text(*args, **kwargs)
+        return f"{text}\nnoise: a share of {self.noise_share_:.2g} everywhere"
 
     def without_noise(self) -> Any:
         """Return the inner gate."""
@@ -104,7 +196,7 @@ class NoiseGate:
     @property
     def n_parameters(self) -> int:
         """Number of free parameters."""
-        return int(self.inner.n_parameters) + 1
+        return int(self.inner.n_parameters) + 1  # no number where the inner gate has none
 
     def log_prob(self, block: Block) -> np.ndarray:
         """Return log g_k(x) with that of the noise last, (K + 1, m)."""
@@ -117,7 +209,7 @@ class NoiseGate:
 
     def statistics(self, block: Block, resp: np.ndarray) -> Any:
         """Return the inner gate's statistics, and the weight of the noise and of all."""
-        return Both(
+        return NoiseSums(
             self.inner.statistics(*self._of_experts(block, resp)),
             np.array([resp[-1].sum(), resp.sum()]),
         )
@@ -128,31 +220,33 @@ class NoiseGate:
         share = float(np.clip(noise / total, SMALLEST, 1 - SMALLEST))
         return evolve(self, inner=self.inner.update(statistics.inner, rows), noise_share_=share)
 
+    @if_inner_can("get_parameters")
     def get_parameters(self) -> np.ndarray:
         """Return the inner gate's parameters and the log-odds of the noise."""
         odds = np.log(self.noise_share_) - np.log1p(-self.noise_share_)
         return np.append(self.inner.get_parameters(), odds)
 
+    @if_inner_can("set_parameters")
     def set_parameters(self, vector: np.ndarray) -> NoiseGate:
         """Return the gate with these parameters."""
         share = float(np.clip(1 / (1 + np.exp(-vector[-1])), SMALLEST, 1 - SMALLEST))
         return evolve(self, inner=self.inner.set_parameters(vector[:-1]), noise_share_=share)
 
 
-class Both:
+class NoiseSums:
     """Statistics of the inner gate and of the noise, which add together."""
 
     def __init__(self, inner: Any, mass: np.ndarray):
         self.inner = inner
         self.mass = mass
 
-    def __iadd__(self, other: Both) -> Both:
+    def __iadd__(self, other: NoiseSums) -> NoiseSums:
         self.inner += other.inner
         self.mass = self.mass + other.mass
         return self
 
-    def __add__(self, other: Both) -> Both:
-        return Both(self.inner + other.inner, self.mass + other.mass)
+    def __add__(self, other: NoiseSums) -> NoiseSums:
+        return NoiseSums(self.inner + other.inner, self.mass + other.mass)
 
     def __setitem__(self, name: str, value: np.ndarray) -> None:
         self.inner[name] = value

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from mixexp._blocks import Block, Design, Rows
 from mixexp._numerics import (
     CURVATURE_FLOOR,
     block_products,
     centred_where_shared,
     damped,
+    linear_scores,
     multinomial_bound_step,
     multinomial_step,
     n_block_rows,
@@ -23,10 +23,10 @@ from mixexp._numerics import (
     unpack_symmetric,
     usual_curvature,
 )
-from mixexp._protocols import Sums, evolve
 from mixexp.gates._balanced import balanced
 from mixexp.gates._checks import check_missing, check_number
 from mixexp.gates._text import TextMixin
+from mixexp.protocols import Block, Design, Rows, Sums, evolve
 
 __all__ = ["SoftmaxGate"]
 
@@ -77,9 +77,11 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         expert, the columns are all that any expert has, in ascending order, with 0 for those that
         an expert does not see; a column that not all see is not centred.
     intercept_ : ndarray of shape (n_experts,)
+        Centred intercepts, at an input of zeros.
     indicator_coef_ : ndarray of shape (n_experts, n_indicators)
         What is added where a value is missing, for the columns `indicator_features_`.
     indicator_features_ : ndarray of int of shape (n_indicators,)
+        Positions of the columns that had missing values in the training rows.
     n_features_in_ : int
         Number of features of the mixture's input, those that the gate does not see too.
 
@@ -159,6 +161,11 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         return self.design.penalty(self.alpha)
 
     @property
+    def expert_columns(self) -> list[np.ndarray]:
+        """The columns that each expert sees."""
+        return self.design.seen_columns(self._seen, len(self.theta))
+
+    @property
     def coef_(self) -> np.ndarray:
         """Slopes in input units."""
         return self.design.to_input_units(self.theta)[0][:, : len(self.design.columns)]
@@ -189,7 +196,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
 
     def log_prob(self, block: Block) -> np.ndarray:
         """Return log g_k(x), (K, m)."""
-        scores = (self.theta / self.temperature) @ block.matrix(self.design)
+        scores = linear_scores(self.theta / self.temperature, block.matrix(self.design))
         proba = scores.copy()
         scores -= softmax_in_place(proba, centred=self._seen is None)
         block.keep(self, proba)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import NotFittedError
 
-from mixexp._blocks import Design
+from mixexp.protocols import Design
 
 __all__ = ["TextMixin", "Wording", "check_gate", "tree_text"]
 
@@ -23,7 +24,18 @@ LARGE = 1e6
 #: What stands for terms that are left out where room is short.
 DOTS = " + ..."
 
+#: What a name must not look like in a sum: a number, or a sum or an inequality of its own.
+AMBIGUOUS = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?|[-+<>].*|.*\s[-+<>]\s.*|\s.*|.*\s|", re.IGNORECASE)
+
 Path = tuple[int, ...]
+
+
+def readable(name: str) -> str:
+    """Return a name as it may stand in a sum: in quotes where it would be read as something else.
+
+    Quotes also write a line break as two characters: the text has one line per node.
+    """
+    return name if name.isprintable() and not AMBIGUOUS.fullmatch(name) else repr(name)
 
 
 @dataclass(frozen=True)
@@ -48,17 +60,18 @@ class Wording:
                 )
         if feature_names is None:
             return cls([f"x{j}" for j in range(n_features)], decimals, max_terms)
+        unordered = isinstance(feature_names, str | Set | Mapping)
         try:
-            names = [] if isinstance(feature_names, str) else [str(name) for name in feature_names]
+            names = [] if unordered else list(feature_names)
         except TypeError:
             names = []
-        if len(names) != n_features:
+        if len(names) != n_features or any(np.ndim(name) for name in names):
             raise ValueError(
                 f"{owner}: feature_names={feature_names!r} is not a list of {n_features} names. "
                 "Give one for each feature of the mixture's input, those that the gate does not "
                 "see too, or None for x0, x1 and so on."
             )
-        return cls(names, decimals, max_terms)
+        return cls([readable(str(name)) for name in names], decimals, max_terms)
 
     def number(self, value: float) -> str:
         """Return a number with `decimals` digits after the point, small ones with as many digits.
@@ -215,7 +228,7 @@ class TextMixin:
     coef_: Any
 
     def to_text(self, feature_names: Any = None, *, decimals: int = 2, max_terms: int = 4) -> str:
-        """Return the gate as text: one line an expert, with its score.
+        """Return the gate as text: one line per expert, with its score.
 
         Scores are log g_k(x) up to what all experts share, in units of the input: coefficients
         are those of `coef_` over the temperature. Of two experts there is one score, the log-odds
@@ -225,7 +238,8 @@ class TextMixin:
         ----------
         feature_names : sequence of str, default=None
             One for each feature of the mixture's input, such as `model.feature_names_in_`. None
-            is x0, x1 and so on.
+            is x0, x1 and so on. Names that would be misread in a sum, such as "2" or "a + b",
+            are put in quotes.
         decimals : int, default=2
             Digits after the point; numbers below 0.1 have as many digits that are not 0.
         max_terms : int, default=4

@@ -6,17 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from sklearn.utils.metaestimators import available_if
 
-from mixexp._blocks import Block, Rows
-from mixexp._protocols import can, evolve
 from mixexp.gates._arrange import arrangements
 from mixexp.gates._constant import ConstantGate
 from mixexp.gates._softmax import SoftmaxGate
+from mixexp.protocols import Block, Design, Hidden, Rows, can, evolve
 
 __all__ = ["NodeSums", "TreeGate"]
 
 #: A node or leaf: the number of the child taken at each level, from the root.
 Path = tuple[int, ...]
+
+#: Attributes that are dicts by path, which formats such as that of skops cannot hold.
+BY_PATH = ("gates", "nodes_")
 
 
 class TreeGate:
@@ -76,6 +79,18 @@ class TreeGate:
         pairs = zip(self.nodes_.items(), *others, strict=True)
         return self._with({path: change(part, *other) for (path, part), *other in pairs})
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state to save: pairs in place of dicts by path, and no plan."""
+        state = dict(super().__getstate__())  # type: ignore[call-overload]
+        state.pop("_known_plan", None)
+        by_path = {name: state.pop(name) for name in BY_PATH if isinstance(state.get(name), dict)}
+        return {**state, "_pairs": {name: list(d.items()) for name, d in by_path.items()}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a saved state."""
+        vars(self).update({name: value for name, value in state.items() if name != "_pairs"})
+        vars(self).update({name: dict(pairs) for name, pairs in state["_pairs"].items()})
+
     @property
     def monotone(self) -> bool:
         """Whether all nodes are."""
@@ -110,22 +125,27 @@ class TreeGate:
         """Return the number of weight rows of a node, None where it has no Gram matrices."""
         return int(part.n_gram_weights) if can(part, "gram_weights") else None
 
-    def __getattr__(self, name: str) -> Any:
-        """Find what only some trees have: Gram matrices of a common design, p(x) at the root."""
-        if name in ("gram_weights", "n_gram_weights", "design"):
-            owners = [p for p in self.nodes_.values() if can(p, "gram_weights")]
-            if owners:
-                if name == "design":
-                    return owners[0].design
-                return self._gram_weights if name == "gram_weights" else self._n_gram_weights()
-        if name == "log_marginal" and () in self.nodes_:
-            return getattr(self.nodes_[()], name)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    @property
+    def _gram_nodes(self) -> list:
+        """The parts that ask for Gram matrices."""
+        return [part for part in self.nodes_.values() if can(part, "gram_weights")]
 
-    def _n_gram_weights(self) -> int:
+    @property
+    def design(self) -> Design:
+        """The columns of the nodes, which have one design where they have any."""
+        for part in self._gram_nodes:
+            return part.design
+        raise AttributeError(f"no node of this {type(self).__name__} has a design")
+
+    @property
+    def n_gram_weights(self) -> int:
+        """Number of weight rows of all nodes."""
+        if not self._gram_nodes:
+            raise AttributeError(f"no node of this {type(self).__name__} has Gram matrices")
         return sum(self._n_weights(part) or 0 for part in self.nodes_.values())
 
-    def _gram_weights(self, block: Block, resp: np.ndarray, out: np.ndarray) -> None:
+    @available_if(lambda self: bool(self._gram_nodes))
+    def gram_weights(self, block: Block, resp: np.ndarray, out: np.ndarray) -> None:
         """Write the weight rows of all nodes, one below the other."""
         start = 0
         for part, children in self._plan:
@@ -133,6 +153,42 @@ class TreeGate:
             if stop > start:
                 part.gram_weights(*self._of_node(children, block, resp), out[start:stop])
             start = stop
+
+    @available_if(lambda self: () in self.nodes_ and can(self.nodes_[()], "log_marginal"))
+    def log_marginal(self, block: Block) -> np.ndarray:
+        """Return log p(x) (m,) of a generative gate at the root."""
+        return self.nodes_[()].log_marginal(block)
+
+    # nodes are gates of mixexp.gates that are fitted with the tree: none is a classifier
+    cross_fitted = Hidden()
+    estimator = Hidden()
+    expert_columns = Hidden()
+    finished = Hidden()
+    with_fitting = Hidden()
+    without_noise = Hidden()
+
+    #: Whether mixtures of mixtures made the tree.
+    nested = False
+
+    @property
+    def ordered(self) -> bool:
+        """Whether experts have places, so that they are not exchangeable."""
+        return True
+
+    @property
+    def featureless(self) -> bool:
+        """Whether features may differ within groups."""
+        return False
+
+    @property
+    def takes_missing(self) -> bool:
+        """Whether NaN is not refused."""
+        return True
+
+    @property
+    def coef_(self) -> Any:
+        """Slopes of the nodes that have them, by path."""
+        return {path: part.coef_ for path, part in self.nodes_.items() if can(part, "coef_")}
 
     def update(self, statistics: NodeSums, rows: Rows) -> Any:
         """Return the tree after the M-step of every node."""

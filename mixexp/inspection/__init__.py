@@ -1,6 +1,11 @@
-"""Displays and reports. Importing this package does not import matplotlib."""
+"""Looking into fitted mixtures. Importing this package does not import matplotlib."""
 
 from mixexp.inspection._expert_regions import ExpertRegionsDisplay
 from mixexp.inspection._gate_tree_display import GateTreeDisplay
+from mixexp.inspection._unwrap import unwrap
 
-__all__ = ["ExpertRegionsDisplay", "GateTreeDisplay"]
+__all__ = ["ExpertRegionsDisplay", "GateTreeDisplay", "unwrap"]
+
+
+def __dir__() -> list[str]:
+    return __all__

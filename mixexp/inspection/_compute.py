@@ -1,4 +1,4 @@
-"""From a fitted mixture and rows to the arrays of a picture of expert regions."""
+"""Compute the arrays of an ExpertRegionsDisplay from a fitted mixture and rows."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_consistent_length
 
+from mixexp.inspection._domain import Grid, evaluate_on_grid, transformed, where_defined
 from mixexp.inspection._inputs import (
     check_features,
     check_resolution,
     check_row,
     check_width,
+    default_features,
     fill_table,
     find_mixture,
     table_columns,
     table_names,
 )
 from mixexp.inspection._levels import Level
-from mixexp.inspection._regions import axis_values, held_values, most_probable, region_grid
+from mixexp.inspection._regions import held_values, region_grid
 
 __all__ = ["expert_regions"]
 
@@ -30,7 +32,7 @@ def expert_regions(
     X: Any,
     y: Any = None,
     *,
-    features: Any = (0, 1),
+    features: Any = None,
     at: Any = None,
     target: Any = None,
     grid_resolution: int = 100,
@@ -40,18 +42,22 @@ def expert_regions(
     """Return the parameters of an ExpertRegionsDisplay.
 
     1. Find the mixture; check X and the other parameters.
-    2. Make a table of the kind of X: a grid over the features, all else held.
-    3. Transform it as the steps before the mixture do, and ask the mixture.
-    4. Put the experts below each node of a level together.
+    2. Evaluate the mixture on the rows.
+    3. Evaluate it on a grid: a table like X in which only one or two features vary.
+    4. Merge the experts below each node of the chosen level.
 
-    Parameters are those of `ExpertRegionsDisplay.from_estimator`; `owner` is named in errors.
+    The parameters are documented in `ExpertRegionsDisplay.from_estimator`; error messages begin
+    with `owner`.
     """
     before, mixture = find_mixture(estimator, owner)
     resolution = check_resolution(grid_resolution, owner)
     columns = table_columns(X, owner)
     check_width(len(columns), estimator, owner)
     names = table_names(X, estimator)
-    varied = check_features(features, names, columns, owner)
+    if features is None:
+        varied = default_features(columns, owner)
+    else:
+        varied = check_features(features, names, columns, owner)
     row = held_values(columns) if at is None else check_row(at, names, columns, varied, owner)
     if target is not None and len(varied) == 2:
         raise ValueError(
@@ -61,58 +67,77 @@ def expert_regions(
     if y is not None:
         check_consistent_length(X, y)
 
-    grid = tuple(axis_values(columns[j], resolution) for j in varied)
-    coordinates = dict(zip(varied, region_grid(grid), strict=True))
-    rows, data = fill_table(X, columns, row, coordinates), X
-    for step in before:
-        rows, data = step.transform(rows), step.transform(data)
+    data = transformed(before, X)
+    row_weights = mixture.route(data) if y is None else mixture.responsibilities(data, y)
+    regions = Level.of(mixture, level, data, len(mixture.experts_))
+    curves = {} if len(varied) == 2 else _curves(mixture, data, y, target, owner)
 
-    weights = mixture.route(rows)
-    given = mixture.route(data) if y is None else mixture.responsibilities(data, y)
-    regions = Level.of(mixture, level, rows, weights.shape[1])
-    own = regions.weights(weights)
-    shape = tuple(len(axis) for axis in reversed(grid))
+    def evaluate(grid: Grid) -> dict[str, np.ndarray]:
+        coordinates = dict(zip(varied, region_grid(grid), strict=True))
+        rows = transformed(before, fill_table(X, columns, row, coordinates))
+        return where_defined(rows, lambda rows: _evaluate(mixture, rows, curves.get("output")))
+
+    grid, values = evaluate_on_grid([columns[j] for j in varied], resolution, evaluate)
+    weights = regions.weights(values["weights"])
     arrays = {
         "grid": grid,
-        "weights": own.reshape(*shape, own.shape[1]),
+        "weights": weights.reshape(*(len(axis) for axis in reversed(grid)), weights.shape[1]),
         "feature_names": [f"feature {j}" if names is None else names[j] for j in varied],
         "points": np.column_stack([columns[j] for j in varied]),
-        "point_experts": most_probable(regions.weights(given)),
+        "point_experts": regions.most_probable(row_weights),
         "region_names": regions.names,
     }
     if len(varied) == 2:
         labels = is_classifier(mixture) and y is not None
         return {**arrays, "point_classes": np.asarray(y).ravel() if labels else None}
-    curves = _curves(mixture, rows, y, target, owner)
-    curves["expert_values"] = regions.values(curves["expert_values"], weights)
-    return {**arrays, **curves}
+    return {
+        **arrays,
+        "point_values": curves["point_values"],
+        "expert_values": regions.values(values["experts"], values["weights"]),
+        "pooled_values": values["pooled"],
+        "value_name": curves["value_name"],
+    }
 
 
-def _curves(mixture: Any, rows: Any, y: Any, target: Any, owner: str) -> dict[str, Any]:
-    """Return the arrays that curves over one feature need in addition."""
+def _evaluate(mixture: Any, rows: Any, output: int | None) -> dict[str, np.ndarray]:
+    """Return expert weights (n, n_experts) and, for one output or class, the predictions.
+
+    The experts' predictions are (n, n_experts), the mixture's (n,).
+    """
+    weights = np.asarray(mixture.route(rows))
+    if output is None:
+        return {"weights": weights}
     experts = mixture.predict_experts(rows)
+    pooled = mixture.predict_proba(rows) if is_classifier(mixture) else mixture.predict(rows)
+    return {
+        "weights": weights,
+        "experts": experts.reshape(*experts.shape[:2], -1)[:, :, output],
+        "pooled": pooled.reshape(len(pooled), -1)[:, output],
+    }
+
+
+def _curves(mixture: Any, data: Any, y: Any, target: Any, owner: str) -> dict[str, Any]:
+    """Return the index and name of the output or class to draw, and the rows' values of it."""
     if is_classifier(mixture):
         output = _class_position(target, list(mixture.classes_), owner)
         label = mixture.classes_[output]
-        pooled = mixture.predict_proba(rows)
-        name = f"P({getattr(y, 'name', None) or 'y'} = {label})"
-        heights = None if y is None else (np.asarray(y).ravel() == label).astype(float)
-    else:
-        experts = experts.reshape(len(experts), experts.shape[1], -1)
-        output = _output_position(target, experts.shape[2], owner)
-        pooled = mixture.predict(rows).reshape(len(experts), -1)
-        name = _output_name(y, output, experts.shape[2])
-        heights = None if y is None else np.asarray(y, dtype=float).reshape(len(y), -1)[:, output]
+        return {
+            "output": output,
+            "value_name": f"P({getattr(y, 'name', None) or 'y'} = {label})",
+            "point_values": None if y is None else (np.asarray(y).ravel() == label).astype(float),
+        }
+    n_outputs = int(np.prod(np.shape(mixture.predict(data[:1]))[1:]))
+    output = _output_position(target, n_outputs, owner)
+    heights = None if y is None else np.asarray(y, dtype=float).reshape(len(y), -1)[:, output]
     return {
+        "output": output,
+        "value_name": _output_name(y, output, n_outputs),
         "point_values": heights,
-        "expert_values": experts[:, :, output],
-        "pooled_values": pooled[:, output],
-        "value_name": name,
     }
 
 
 def _class_position(target: Any, classes: list[Any], owner: str) -> int:
-    """Return the position of the class whose probability is drawn."""
+    """Return the index of the class whose probability is drawn."""
     if target is None and len(classes) == 2:
         return 1
     if target not in classes:
@@ -138,7 +163,7 @@ def _output_position(target: Any, n_outputs: int, owner: str) -> int:
 
 
 def _output_name(y: Any, output: int, n_outputs: int) -> str:
-    """Return the name of an output: that of a column or series where y has one."""
+    """Return the name of an output, taken from y if it is a frame or a series."""
     columns = getattr(y, "columns", None)
     if columns is not None:
         return str(columns[output])

@@ -1,4 +1,4 @@
-"""The artists of a picture of expert regions. matplotlib is imported where something is drawn."""
+"""Draw expert regions and curves. matplotlib is imported inside the functions."""
 
 from __future__ import annotations
 
@@ -26,22 +26,30 @@ __all__ = [
     "draw_surface",
     "expert_colors",
     "label_axes",
+    "new_axes",
+    "point_colors",
 ]
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 
-#: Shares of the height of the given axes that the gate curves and the gap below them take.
-GATE_SHARE, GATE_GAP = 0.24, 0.04
+#: Height of the gate curves and of the gap below them, as shares of the given axes.
+GATE_SHARE, GATE_GAP = 0.24, 0.06
 
-#: Rows that are drawn at full size.
+#: Colour of rows that the noise expert explains best.
+NOISE = "0.45"
+
+#: Maximum number of tick intervals below a new figure; with more, long numbers overlap.
+INTERVALS = 6
+
+#: Up to this many rows are drawn at full size.
 FEW_ROWS = 500
 
-#: Rows above which matplotlib's search for the emptiest place of a legend is slow.
+#: Above this many rows, matplotlib is slow to find the best place for a legend.
 MANY_ROWS = 10_000
 
 
 def styled(defaults: dict, given: dict | None, artist: Any) -> dict:
-    """Return defaults with what is given in their place, under whichever alias."""
+    """Return defaults updated with the given keywords, resolving matplotlib's aliases."""
     from matplotlib import cbook
 
     return {
@@ -51,7 +59,7 @@ def styled(defaults: dict, given: dict | None, artist: Any) -> dict:
 
 
 def expert_colors(colors: Any, n_experts: int, owner: str) -> np.ndarray:
-    """Return one colour for each expert (K, 3), from the start again where there are too few."""
+    """Return one colour for each expert (K, 3), reusing them cyclically if there are too few."""
     from matplotlib.colors import to_rgb
 
     chosen = PALETTE if colors is None else colors
@@ -63,17 +71,32 @@ def expert_colors(colors: Any, n_experts: int, owner: str) -> np.ndarray:
     return np.array([to_rgb(chosen[k % len(chosen)]) for k in range(n_experts)])
 
 
-class LowerPart:
-    """Locator that keeps axes in the lower part of their slot.
+def point_colors(colors: np.ndarray, experts: np.ndarray) -> np.ndarray:
+    """Return the colour of each row's expert (n, 3); -1 is the noise."""
+    from matplotlib.colors import to_rgb
 
-    The room above is for child axes, which move with the axes, and which a title of the axes
-    keeps clear of.
+    return np.vstack([colors, to_rgb(NOISE)])[experts]
+
+
+def new_axes() -> Any:
+    """Return the axes of a new figure, with few enough ticks for long numbers."""
+    import matplotlib.pyplot as plt
+
+    _, ax = plt.subplots(layout="constrained")
+    ax.locator_params(axis="x", nbins=INTERVALS)
+    return ax
+
+
+class LowerPart:
+    """Axes locator that keeps axes in the lower part of their slot.
+
+    Child axes fill the space above: they move with the axes, and a title is placed above them.
     """
 
     def __init__(self, ax: Any):
         self.get_subplotspec = ax.get_subplotspec  # tight_layout asks the locator for it
         inner = ax.get_axes_locator()
-        # Drawn twice on the same axes, they do not shrink twice.
+        # Axes that are drawn on twice must not shrink twice.
         self.inner: Any = inner.inner if isinstance(inner, LowerPart) else inner
 
     def __call__(self, ax: Any, renderer: Any) -> Any:
@@ -105,14 +128,14 @@ def draw_boundaries(
     winners: np.ndarray,
     kwargs: dict | None,
 ) -> list[Any]:
-    """Draw lines between the regions of the experts that have one."""
+    """Draw the lines between regions."""
     if len(winners) < 2:
         return []
     margins = region_margins(weights)
     options = {"linewidths": 1.0, "zorder": 1, **(kwargs or {})}
     if not {"colors", "cmap"} & set(options):
         options["colors"] = "0.25"
-    # The lines around all regions but one are all lines.
+    # The outlines of all regions but one include every line.
     return [ax.contour(*grid, margins[..., k], levels=[0.0], **options) for k in winners[:-1]]
 
 
@@ -126,11 +149,11 @@ def draw_points(
     *,
     rug: bool,
 ) -> list[Any]:
-    """Draw rows: as ticks of a rug, or as points with one marker for each class."""
+    """Draw rows as a rug, or as points with one marker per class."""
     from matplotlib.collections import PathCollection
     from matplotlib.markers import MarkerStyle
 
-    # The more rows, the smaller, so that they do not hide what is under them.
+    # Many rows are drawn small, so that they do not hide the regions.
     scale = np.sqrt(min(1.0, FEW_ROWS / len(x)))
     defaults: dict[str, Any] = {"s": max(26 * scale, 5), "zorder": 2}
     if rug:
@@ -140,13 +163,13 @@ def draw_points(
     else:
         defaults.update(linewidths=1.0)
     options = styled(defaults, kwargs, PathCollection)
-    own_color = {"c", "color", "facecolor"} & set(options)
+    colored_by_user = {"c", "color", "facecolor"} & set(options)
     labels = [None] if classes is None else np.unique(classes)
     scatters = []
     for index, label in enumerate(labels):
         rows = slice(None) if classes is None else classes == label
         style: dict[str, Any] = {"marker": MARKERS[index % len(MARKERS)]}
-        if not own_color:
+        if not colored_by_user:
             style["c"] = colors[rows]
         scatters.append(ax.scatter(x[rows], y[rows], **{**style, **options}))
     return scatters
@@ -161,7 +184,7 @@ def draw_expert_curves(
     colors: np.ndarray,
     kwargs: dict | None,
 ) -> list[Any]:
-    """Draw each expert's curve, strong where its gate probability is high."""
+    """Draw each expert's curve, with opacity and width given by its gate probability."""
     from matplotlib.collections import LineCollection
 
     lines = []
@@ -180,7 +203,7 @@ def draw_expert_curves(
 
 
 def draw_pooled(ax: Any, axis: np.ndarray, pooled: np.ndarray, kwargs: dict | None) -> Any:
-    """Draw the prediction of the whole mixture."""
+    """Draw the prediction of the mixture."""
     from matplotlib.lines import Line2D
 
     defaults = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 1.2, "zorder": 4}
@@ -196,7 +219,7 @@ def draw_gate_curves(
     colors: np.ndarray,
     kwargs: dict | None,
 ) -> tuple[Any, list[Any]]:
-    """Draw gate probabilities on axes of their own above `ax`, which gives them room."""
+    """Draw gate probabilities on new axes above `ax`, which shrinks to make room."""
     from matplotlib.lines import Line2D
 
     ax.set_axes_locator(LowerPart(ax))
@@ -209,6 +232,7 @@ def draw_gate_curves(
         lines += gate_ax.plot(axis, weights[:, k], **options)
     gate_ax.set(ylim=(-0.06, 1.06), yticks=[0, 1], ylabel="gate")
     gate_ax.tick_params(labelbottom=False)
+    gate_ax.margins(x=0)  # of axes that share x, the one drawn last sets the limits
     return gate_ax, lines
 
 
@@ -220,31 +244,37 @@ def draw_legend(
     classes: np.ndarray | None,
     pooled_line: Any,
     *,
+    noise: bool,
     n_points: int,
     kwargs: dict | None,
 ) -> Any:
-    """Name the experts or nodes that occur, the classes' markers, and the line of the mixture."""
+    """Draw a legend of experts or nodes, noise, mixture and class markers."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     labels = {k: f"expert {k}" if names is None else names[k] for k in shown}
     handles: list[Any] = [Patch(color=tuple(colors[k]), label=labels[k]) for k in shown]
+    if noise:
+        handles.append(Patch(color=NOISE, label="noise"))
     if pooled_line is not None:
         handles.append(pooled_line)
     for index, label in enumerate([] if classes is None else np.unique(classes)):
         style: dict[str, Any] = {"marker": MARKERS[index % len(MARKERS)], "linestyle": ""}
         handles.append(Line2D([], [], color="0.4", label=f"class {label}", **style))
     options: dict[str, Any] = {"fontsize": "small", "handlelength": 1.5}
-    if ax.figure.get_layout_engine() is not None:  # it makes room beside the axes
+    if ax.figure.get_layout_engine() is not None:  # it reserves space beside the axes
         options.update(loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0.0)
     else:
         options.update(loc="best" if n_points <= MANY_ROWS else "upper right", framealpha=0.9)
-    return ax.legend(**{"handles": handles, **options, **(kwargs or {})})
+    legend = ax.legend(**{"handles": handles, **options, **(kwargs or {})})
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a class may be named "$_$"
+    return legend
 
 
 def label_axes(ax: Any, xlabel: str, ylabel: str) -> None:
-    """Label axes that have no label yet."""
+    """Label axes that have no labels yet."""
     if not ax.get_xlabel():
-        ax.set_xlabel(xlabel)
+        ax.set_xlabel(xlabel, parse_math=False)
     if not ax.get_ylabel():
-        ax.set_ylabel(ylabel)
+        ax.set_ylabel(ylabel, parse_math=False)

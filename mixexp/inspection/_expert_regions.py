@@ -16,47 +16,51 @@ __all__ = ["ExpertRegionsDisplay"]
 class ExpertRegionsDisplay:
     """Regions of the experts of a mixture, over one or two features.
 
-    Over two features: each point of the plane has the colour of its most probable expert, strong
-    where the gate is sure and pale where it is not, with lines between regions and the rows on
-    top. Over one feature: gate probabilities above, and below them the experts' predictions,
-    strong where the gate trusts them, with the prediction of the mixture.
+    Over two features, each point of the plane has the colour of its most probable expert, strong
+    where the gate is certain and pale where it is not, with lines between regions and the rows on
+    top. Over one feature, gate probabilities are drawn above the experts' predictions, which are
+    strong where the gate trusts them, and the prediction of the mixture.
 
     Create it with :meth:`from_estimator`. All parameters are stored as attributes.
 
     Parameters
     ----------
     grid : sequence of one or two ndarrays
-        Values of the features along the axes of the picture, (n_0,) and (n_1,).
+        Values of the features along the axes, (n_0,) and (n_1,).
     weights : ndarray of shape (n_1, n_0, n_experts) or (n_0, n_experts)
-        Weights of the experts at the points of the grid, as `route` gives them: without sparse
-        routing, gate probabilities.
+        Weights of the experts at the grid points, from `route`: gate probabilities unless routing
+        is sparse. A point with NaN is left blank.
     feature_names : sequence of str
-        One name for each axis.
+        Names of the features, one for each axis.
     points : ndarray of shape (n_samples, 1) or (n_samples, 2), default=None
-        The rows' values of the features.
+        Values of the features for the rows.
     point_experts : ndarray of int of shape (n_samples,), default=None
-        The expert that colours each row; to be given with `points`.
+        The expert whose colour each row takes, or -1 for the noise, drawn in grey. Required with
+        `points`.
     point_classes : ndarray of shape (n_samples,), default=None
-        Two features: class labels, each with a marker of its own.
+        Two features: class labels, each drawn with its own marker.
     point_values : ndarray of shape (n_samples,), default=None
-        One feature: the rows' heights, in units of `expert_values`.
+        One feature: vertical positions of the rows, in units of `expert_values`.
     expert_values : ndarray of shape (n_0, n_experts), default=None
         One feature: predictions of the experts.
     pooled_values : ndarray of shape (n_0,), default=None
         One feature: prediction of the mixture.
     value_name : str, default="y"
-        One feature: what the predictions are.
+        One feature: name of the predicted quantity.
     region_names : sequence of str of length n_experts, default=None
-        For the legend, where nodes of a gate take the place of the experts. None is "expert 0"
-        and so on.
+        Names for the legend, given when regions are nodes of a gate. By default, "expert 0" and
+        so on.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
+        The Axes that were drawn on.
     figure_ : matplotlib Figure
+        Their Figure.
     legend_ : matplotlib Legend
+        The legend.
     scatter_ : list of PathCollection
-        The rows, one for each class that has a marker; empty without rows.
+        The rows, one collection for each class marker; empty without rows.
     surface_ : QuadMesh
         Two features: the regions.
     contours_ : list of QuadContourSet
@@ -131,20 +135,20 @@ class ExpertRegionsDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on. With one feature they give their upper quarter to the gate
-            probabilities. If None, a new figure is made. The legend lies beside the axes where
-            the figure has a layout engine, and else in them.
+            Axes to draw on; with one feature, their upper quarter is used for the gate
+            probabilities. If None, a new figure is created. The legend is placed beside the axes
+            if the figure has a layout engine, and inside them otherwise.
         colors : sequence of matplotlib colors, default=None
-            Colours of the experts, used again from the start where there are more experts. None
-            is a palette of 12 that colour-blind readers can tell apart.
+            Colours of the experts, reused cyclically if there are more experts. By default, a
+            palette of 12 colours that colour-blind readers can tell apart.
         scatter_kwargs : dict, default=None
-            For the rows: keywords of `Axes.scatter`.
+            Keywords of `Axes.scatter` for the rows.
         surface_kwargs, contour_kwargs : dict, default=None
-            Two features, for regions and lines between them: keywords of `Axes.pcolormesh` and
-            `Axes.contour`.
+            Two features: keywords of `Axes.pcolormesh` for the regions and of `Axes.contour` for
+            the lines between them.
         line_kwargs, pooled_kwargs, gate_kwargs : dict, default=None
-            One feature, for the curves of experts, mixture and gate: keywords of
-            `LineCollection`, `Axes.plot` and `Axes.plot`.
+            One feature: keywords of `LineCollection` for the experts' curves, and of `Axes.plot`
+            for those of the mixture and of the gate.
         legend_kwargs : dict, default=None
             Keywords of `Axes.legend`.
 
@@ -152,11 +156,9 @@ class ExpertRegionsDisplay:
         -------
         self
         """
-        import matplotlib.pyplot as plt
-
         rgb = draw.expert_colors(colors, self.weights.shape[-1], type(self).__name__)
         if ax is None:
-            _, ax = plt.subplots(layout="constrained")
+            ax = draw.new_axes()
         regions = len(self.grid) == 2
         heights = self._heights()
         point_experts = None if heights is None else self.point_experts
@@ -175,6 +177,7 @@ class ExpertRegionsDisplay:
             self.region_names,
             self.point_classes if regions else None,
             None if regions else self.pooled_line_,
+            noise=point_experts is not None and bool(np.any(point_experts < 0)),
             n_points=0 if heights is None else len(heights),
             kwargs=legend_kwargs,
         )
@@ -209,17 +212,17 @@ class ExpertRegionsDisplay:
         )
 
     def _heights(self) -> Any:
-        """Return the rows' values on the vertical axis, None where rows are not drawn."""
+        """Return the vertical positions of the rows, or None if rows are not drawn."""
         if self.points is None:
             return None
         return self.points[:, 1] if len(self.grid) == 2 else self.point_values
 
     def _plot_points(self, ax: Any, heights: Any, rgb: np.ndarray, scatter_kwargs: Any) -> None:
         regions = len(self.grid) == 2
-        # Rows of a class or not, at 1 or 0, would hide each other as points.
+        # As points, class indicators at 0 and 1 would hide each other.
         rug = not regions and bool(np.all(np.isin(heights, (0, 1))))
         classes = self.point_classes if regions else None
-        x, colors = self.points[:, 0], rgb[self.point_experts]
+        x, colors = self.points[:, 0], draw.point_colors(rgb, self.point_experts)
         self.scatter_ = draw.draw_points(ax, x, heights, colors, classes, scatter_kwargs, rug=rug)
 
     @classmethod
@@ -229,7 +232,7 @@ class ExpertRegionsDisplay:
         X: Any,
         y: Any = None,
         *,
-        features: Any = (0, 1),
+        features: Any = None,
         at: Any = None,
         target: Any = None,
         grid_resolution: int = 100,
@@ -246,26 +249,29 @@ class ExpertRegionsDisplay:
             in one, or a search over one of these.
         X : {array-like, data frame} of shape (n_samples, n_features)
             Rows to draw, or a sample of them, as `estimator` takes them: for a Pipeline, before
-            its first step. They also give the extent of the picture.
+            its first step. They also set the limits of the axes, with a margin except where a
+            step is undefined, such as a logarithm left of 0.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
-            Targets of the rows. With them, a row has the colour of the expert that is most
-            probable given x and y, P(z | x, y); without, of the one most probable given x. With
-            two features, classes get markers of their own. With one feature, rows without
-            target are not drawn, and for classes rows lie at 1 or 0: of the class, or not.
-        features : int, str, or sequence of one or two of these, default=(0, 1)
-            Indices or column names of the features that vary.
+            Targets of the rows. If given, each row takes the colour of the expert with the
+            largest responsibility P(z | x, y), or grey if that is the noise; otherwise of the
+            expert with the largest weight given x. With two features, each class has its own
+            marker. With one feature, rows are drawn only if y is given; for classes they lie at 1
+            if they belong to the class and at 0 if not.
+        features : int, str, or sequence of one or two of these, default=None
+            Indices or column names of the features to vary. By default, the first two numeric
+            columns, or the only one.
         at : array-like of shape (n_features,) or row of a frame, default=None
-            Where all other features are held. None is the median of each column of X, and the
-            most frequent value of a column that does not hold numbers.
+            Values of the features that do not vary. By default, the median of each numeric column
+            of X and the most frequent value of any other column.
         target : class label or int, default=None
             One feature only: the class whose probability is drawn, or the index of the output.
-            To be given for more than two classes, or several outputs.
+            Required if there are more than two classes or several outputs.
         grid_resolution : int, default=100
             Points along each feature.
         level : int, default=None
-            Show the nodes of a level of a hierarchical gate instead of the experts, as in
-            `gate_proba`: 1 are the root's children. A node has the weights of its experts
-            together, and their mean prediction by weight. None is the experts.
+            Level of a hierarchical gate whose nodes are shown instead of the experts, as in
+            `gate_proba`; level 1 holds the root's children. The weight of a node is the sum of its
+            experts' weights, its prediction their weighted mean. By default, experts are shown.
         ax : matplotlib Axes, default=None
             Axes to draw on.
         **kwargs : dict
@@ -278,11 +284,11 @@ class ExpertRegionsDisplay:
         Raises
         ------
         NotFittedError
-            Where the estimator is not fitted.
+            If the estimator is not fitted.
         TypeError
-            Where it is no mixture of experts, or X is sparse.
+            If the estimator is not a mixture of experts, or X is sparse.
         ValueError
-            Where X or another parameter makes no sense; the message names it.
+            If X or another parameter is not valid; the message names it.
 
         Examples
         --------

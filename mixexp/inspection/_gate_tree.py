@@ -1,4 +1,4 @@
-"""From a fitted mixture to the arrays of a picture of its tree of gates."""
+"""Compute the arrays of a GateTreeDisplay from a fitted mixture."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from mixexp.inspection._inputs import check_width, find_mixture
 
 __all__ = ["dotted", "gate_tree", "shares_in_words", "tree_layout"]
 
-#: Rows of a picture, in units of the distance between two leaves, between the tree and the noise.
+#: Gap between the tree and the noise, in units of the distance between two leaves.
 NOISE_GAP = 1.5
 
 Path = tuple[int, ...]
 
 
 def dotted(path: Path) -> str:
-    """Return the name of a node in text: its path with dots, "root" for that of all."""
+    """Return the name of a node: its path joined by dots, or "root"."""
     return ".".join(map(str, path)) if path else "root"
 
 
 @dataclass
 class Nodes:
-    """The nodes and leaves of a tree so far, each after its parent."""
+    """Nodes and leaves of a tree, each after its parent."""
 
     parents: list[int] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
@@ -44,9 +44,10 @@ class Nodes:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a mixture sits in the tree: its path, and its number if it is an expert of another.
+    """Position of a mixture in the tree: its path, and its number if it is an inner mixture.
 
-    `usage` are the shares of all rows that its experts have; `expert` is the outermost one.
+    `usage` holds the share of all rows of each of its experts; `expert` is the outermost expert
+    that contains it.
     """
 
     path: Path
@@ -66,11 +67,12 @@ def gate_tree(
 ) -> dict[str, Any]:
     """Return the parameters of a GateTreeDisplay.
 
-    1. Find the mixture; transform rows as the steps before the mixture do.
-    2. Walk down the gate; where an expert is a mixture, go on with its gate.
-    3. The noise, where there is one, comes last.
+    1. Find the mixture; transform the rows as the steps before it do.
+    2. Walk down the gate; if an expert is a mixture, continue with its gate.
+    3. Add the noise, if any, as the last child of the root.
 
-    Parameters are those of `GateTreeDisplay.from_estimator`; `owner` is named in errors.
+    The parameters are documented in `GateTreeDisplay.from_estimator`; error messages begin with
+    `owner`.
     """
     before, mixture = find_mixture(estimator, owner)
     names = _names(before, mixture, feature_names, owner)
@@ -87,6 +89,7 @@ def gate_tree(
         usage = weights.mean(axis=0)
     _grow(nodes, mixture, Place((), "", -1, usage), -1, "", rows, weights, words)
     if len(usage) > len(mixture.experts_):
+        nodes.shares[0] += float(usage[-1])
         nodes.add(0, "noise", "", float(usage[-1]), -1)
     return {
         "parents": np.array(nodes.parents),
@@ -107,9 +110,9 @@ def _grow(
     weights: Any,
     words: dict,
 ) -> None:
-    """Add the tree of a mixture's gate, and those of experts that are mixtures.
+    """Add the tree of a mixture's gate, and of the gates of its inner mixtures.
 
-    `weights` (n, n_experts) are the gate probabilities of its experts in the whole, or None.
+    `weights` (n, n_experts) are the probabilities of its experts in the whole tree, or None.
     """
     gate = mixture.gate_
     experts = range(len(mixture.experts_))
@@ -127,8 +130,8 @@ def _grow(
         number = nodes.add(parent, name, split, share, place.expert)
         children = gate.children(path) if hasattr(gate, "children") else paths
         splits = _splits(inner[path], len(children), words)
-        for child, own in zip(children, splits, strict=True):
-            visit(child, number, own)
+        for child, child_split in zip(children, splits, strict=True):
+            visit(child, number, child_split)
 
     def leaf(k: int, parent: int, split: str, share: float) -> None:
         number = f"{place.number}.{k}" if place.number else str(k)
@@ -138,12 +141,12 @@ def _grow(
             nodes.add(parent, f"expert {number}", split, share, outermost)
             return
         if weights is None:
-            own, usage = None, share * np.asarray(expert.usage_)
+            inner_weights, usage = None, share * np.asarray(expert.usage_)
         else:
-            own = weights[:, [k]] * expert.gate_proba(rows)
-            usage = own.mean(axis=0)
+            inner_weights = weights[:, [k]] * expert.gate_proba(rows)
+            usage = inner_weights.mean(axis=0)
         below = Place(place.path + paths[k], number, outermost, usage)
-        _grow(nodes, expert, below, parent, split, rows, own, words)
+        _grow(nodes, expert, below, parent, split, rows, inner_weights, words)
 
     visit((), parent, split)
 
@@ -153,7 +156,7 @@ def _node_name(path: Path) -> str:
 
 
 def _splits(gate: Any, n_children: int, words: dict) -> list[str]:
-    """Return when each child is chosen, empty for gates that cannot say it."""
+    """Return the split text of each child, empty for gates that have none."""
     if not hasattr(gate, "split_texts"):
         return [""] * n_children
     found: list[str] = gate.split_texts(**words)
@@ -161,7 +164,7 @@ def _splits(gate: Any, n_children: int, words: dict) -> list[str]:
 
 
 def _names(before: list, mixture: Any, feature_names: Any, owner: str) -> list[str] | None:
-    """Return names of the mixture's input: those given, or what it or a step before it knows."""
+    """Return the names of the mixture's features: given, from its fit, or from earlier steps."""
     n_features = mixture.n_features_in_
     if feature_names is not None:
         names = [] if isinstance(feature_names, str) else list(feature_names)
@@ -178,29 +181,29 @@ def _names(before: list, mixture: Any, feature_names: Any, owner: str) -> list[s
     for step in before:
         try:
             found = step.get_feature_names_out(found)
-        except (AttributeError, ValueError):  # a step that has no names for its columns
+        except (AttributeError, ValueError):  # the step cannot name its output
             return None
     return None if found is None or len(found) != n_features else [str(name) for name in found]
 
 
 def tree_layout(parents: np.ndarray, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the column and the row of every node of a tree that is drawn from left to right.
+    """Return the column and row of every node of a tree drawn from left to right.
 
-    Leaves stand in the last column, one row below the other; an inner node stands halfway between
-    its first and its last child. The noise has no place among the experts: it stands below a gap.
+    Leaves are in the last column, one per row; an inner node is halfway between its first and its
+    last child. The noise comes last, below a gap.
 
     Parameters
     ----------
     parents : ndarray of int of shape (n_nodes,)
-        Nodes in the order of a walk that goes down before it goes on; -1 for the root.
+        Parent of each node in depth-first order; -1 for the root.
     names : list of str
-        "noise" is the name of the noise.
+        Names of the nodes; the noise is called "noise".
 
     Returns
     -------
     columns : ndarray of int of shape (n_nodes,)
     rows : ndarray of shape (n_nodes,)
-        The first leaf has 0, the next one 1.
+        0 for the first leaf, 1 for the next one.
     """
     columns = np.zeros(len(parents), dtype=int)
     for i, parent in enumerate(parents[1:], start=1):
@@ -219,5 +222,5 @@ def tree_layout(parents: np.ndarray, names: list[str]) -> tuple[np.ndarray, np.n
 
 
 def shares_in_words(shares: np.ndarray) -> list[str]:
-    """Return shares in per cent; what would round to nothing is said to be less than 1 %."""
+    """Return shares in per cent, with "<1 %" for those that would round to 0."""
     return ["<1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %" for share in shares]

@@ -14,41 +14,42 @@ __all__ = ["GateTreeDisplay"]
 
 
 class GateTreeDisplay:
-    """The tree of gates of a mixture: which split leads to which expert, and how often.
+    """The gates of a mixture as a tree: which splits lead to which expert, and how often.
 
-    The root is on the left, the experts are on the right, in the colours of
-    :class:`ExpertRegionsDisplay`. An edge is as wide as the share of rows that take it, the mean
-    gate probability; the words on it say when. A flat gate is a tree of one level. Where experts
-    are mixtures themselves the tree goes on in their gates, and expert 1.0 is the first expert of
-    expert 1. The noise, where there is one, stands apart.
+    The root is on the left and the experts are on the right, in the colours of
+    :class:`ExpertRegionsDisplay`. The width of an edge is the share of rows that take it, the mean
+    gate probability; its text is the condition. A flat gate is a tree with one level. If experts
+    are mixtures, the tree continues with their gates, and expert 1.0 is the first expert of
+    expert 1. A noise expert is drawn apart from the others.
 
     Create it with :meth:`from_estimator`. All parameters are stored as attributes.
 
     Parameters
     ----------
     parents : ndarray of int of shape (n_nodes,)
-        Of every node or leaf, the number of its parent; -1 for the root. Nodes are in the order
-        of a walk that goes down before it goes on.
+        Parent of every node or leaf, -1 for the root, in depth-first order.
     names : list of str
-        Of every node or leaf. "noise" is the name of the noise.
+        Name of every node or leaf; the noise is called "noise".
     splits : list of str
-        When the edge to each node is taken; of two children the second one's says where it is the
-        more likely one, of more they are scores, of which the largest wins. May be empty.
+        Text on the edge to each node, possibly empty. With two children, the second edge says
+        where that child is more likely; with more, each edge has a score, and the largest wins.
     shares : ndarray of shape (n_nodes,)
         Share of all rows that reach the node.
     experts : ndarray of int of shape (n_nodes,)
-        The expert that gives a node its colour, -1 for nodes above the experts and for the noise.
+        The expert whose colour a node takes; -1 for nodes above the experts and for the noise.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
+        The Axes that were drawn on.
     figure_ : matplotlib Figure
+        Their Figure.
     edges_ : list of PathPatch
-        To every node but the root.
+        The edges to all nodes but the root.
     node_texts_ : list of Text
-        The boxes, one for each node.
+        The labels of the nodes, one each.
     split_texts_ : list of Text
-        The words on edges that have some.
+        The texts on the edges that have one.
 
     See Also
     --------
@@ -91,23 +92,23 @@ class GateTreeDisplay:
         ----------
         ax : matplotlib Axes, default=None
             Axes to draw on; text shrinks until the tree fits, so they should be wide. If None, a
-            new figure is made, as large as the tree needs.
+            new figure of the size of the tree is created.
         colors : sequence of matplotlib colors, default=None
             Colours of the experts, as in :meth:`ExpertRegionsDisplay.plot`.
         edge_kwargs : dict, default=None
-            For the edges: keywords of `PathPatch`.
+            Keywords of `PathPatch` for the edges.
         node_kwargs, split_kwargs : dict, default=None
-            For boxes, and for the words on edges: keywords of `Axes.text`. Room is kept for text
-            of the size that the picture chooses.
+            Keywords of `Axes.text` for the labels of nodes and edges. The layout assumes the
+            default text size.
 
         Returns
         -------
         self
         """
         parents, names = self.parents, list(self.names)
-        known = np.asarray(self.experts)
-        palette = expert_colors(colors, int(known.max(initial=0)) + 1, type(self).__name__)
-        own = [palette[k] if k >= 0 else None for k in known]
+        experts = np.asarray(self.experts)
+        palette = expert_colors(colors, int(experts.max(initial=0)) + 1, type(self).__name__)
+        node_colors = [palette[k] if k >= 0 else None for k in experts]
         inner = np.isin(np.arange(len(names)), parents)
         pairs = zip(names, shares_in_words(self.shares), inner, strict=True)
         labels = [
@@ -117,12 +118,12 @@ class GateTreeDisplay:
         contents = (parents, columns, rows, labels, self.splits, self.shares)
         layout = draw.Layout.of(*contents)
         if ax is None:
-            ax = draw.own_axes(layout.size)
+            ax = draw.new_axes(layout.size)
         layout = draw.Layout.of(*contents, scale=draw.scaled_to(ax, layout.size))
         scale = draw.scaled_to(ax, layout.size)
         noise = np.array([name == "noise" for name in names])
-        self.edges_ = draw.draw_edges(ax, parents, layout, own, noise, scale, edge_kwargs)
-        self.node_texts_ = draw.draw_nodes(ax, layout, labels, own, scale, node_kwargs)
+        self.edges_ = draw.draw_edges(ax, parents, layout, node_colors, noise, scale, edge_kwargs)
+        self.node_texts_ = draw.draw_nodes(ax, layout, labels, node_colors, scale, node_kwargs)
         self.split_texts_ = draw.draw_splits(ax, parents, layout, self.splits, scale, split_kwargs)
         self.ax_ = ax
         self.figure_ = ax.figure
@@ -140,7 +141,7 @@ class GateTreeDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> GateTreeDisplay:
-        """Read the tree of a fitted mixture, and draw it.
+        """Draw the tree of a fitted mixture.
 
         Parameters
         ----------
@@ -148,17 +149,16 @@ class GateTreeDisplay:
             A fitted MixtureOfExpertsClassifier or MixtureOfExpertsRegressor, a Pipeline that ends
             in one, or a search over one of these.
         X : {array-like, data frame} of shape (n_samples, n_features), default=None
-            Rows whose shares are drawn, as `estimator` takes them. None is the rows of the fit,
-            with their weights: `usage_`.
+            Rows from which shares are computed, as `estimator` takes them. By default, the
+            weighted rows of the fit: `usage_`.
         feature_names : sequence of str, default=None
-            One for each feature that the mixture was fitted on; in a Pipeline, for each column
-            after the steps before it. None is the names it was fitted with, or else x0, x1 and
-            so on.
+            One name for each feature of the mixture; in a Pipeline, for each column of its
+            transformed input. By default, the feature names of the fit, or x0, x1 and so on.
         decimals : int, default=2
-            Digits after the point; numbers below 0.1 have as many digits that are not 0.
+            Digits after the decimal point; numbers below 0.1 have as many significant digits.
         max_terms : int, default=2
-            Terms of a split that are shown: those that vary most over the rows of the fit. For
-            others there are dots; they are taken at the mean of their column.
+            Number of terms shown of a split: those that vary most over the rows of the fit. The
+            others are replaced by dots and enter at the mean of their column.
         ax : matplotlib Axes, default=None
             Axes to draw on.
         **kwargs : dict
@@ -171,11 +171,11 @@ class GateTreeDisplay:
         Raises
         ------
         NotFittedError
-            Where the estimator is not fitted.
+            If the estimator is not fitted.
         TypeError
-            Where it is no mixture of experts.
+            If the estimator is not a mixture of experts.
         ValueError
-            Where X or another parameter makes no sense; the message names it.
+            If X or another parameter is not valid; the message names it.
 
         Examples
         --------

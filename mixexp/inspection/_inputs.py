@@ -1,4 +1,4 @@
-"""Checks of what a Display is given, and tables of the kind it was given."""
+"""Check the input of a Display, and build tables of the same type."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ __all__ = [
     "check_resolution",
     "check_row",
     "check_width",
+    "default_features",
     "fill_table",
     "find_mixture",
     "table_columns",
@@ -27,7 +28,7 @@ __all__ = [
 def find_mixture(estimator: Any, owner: str) -> tuple[list[Any], Any]:
     """Return the fitted transformers before a mixture, and the fitted mixture.
 
-    A Pipeline is split before its last step, and a search stands for its best estimator.
+    A Pipeline is split before its last step, and a search is replaced by its best estimator.
     """
     given, before = estimator, []
     while not hasattr(estimator, "gate_proba"):
@@ -62,7 +63,7 @@ def _missing(owner: str, names: Sequence[str]) -> ValueError:
 
 
 def _column(series: Any) -> tuple[np.ndarray, bool]:
-    """Return values of a column of a frame, numbers in float64, and whether any is missing."""
+    """Return the values of a frame's column, float64 if numeric, and whether any is missing."""
     if hasattr(series, "is_null"):  # polars
         numeric, missing = series.dtype.is_numeric(), bool(series.is_null().any())
     else:
@@ -74,9 +75,9 @@ def _column(series: Any) -> tuple[np.ndarray, bool]:
 
 
 def table_columns(X: Any, owner: str) -> list[np.ndarray]:
-    """Return the columns of X (n,): numbers in float64, others, which frames may have, as objects.
+    """Return the columns of X, each (n,): float64 if numeric, object otherwise.
 
-    Raises ValueError or TypeError where X is no table, is sparse, or has missing values.
+    Raises ValueError or TypeError if X is not a table, is sparse, or has missing values.
     """
     if issparse(X):
         raise TypeError(
@@ -115,7 +116,7 @@ def _is_polars(X: Any) -> bool:
 
 
 def table_names(X: Any, estimator: Any) -> list[str] | None:
-    """Return the names of the columns, of X or of the fit; None where they have no names."""
+    """Return the column names of X, or else those of the fit; None if there are none."""
     names = getattr(X, "columns", None)
     if names is None:
         names = getattr(estimator, "feature_names_in_", None)
@@ -125,7 +126,7 @@ def table_names(X: Any, estimator: Any) -> list[str] | None:
 
 
 def check_width(n_features: int, estimator: Any, owner: str) -> None:
-    """Raise where X has not the columns that the estimator was fitted on."""
+    """Raise ValueError if the number of columns differs from that in fit."""
     expected = getattr(estimator, "n_features_in_", n_features)
     if n_features != expected:
         raise ValueError(
@@ -134,10 +135,21 @@ def check_width(n_features: int, estimator: Any, owner: str) -> None:
         )
 
 
+def default_features(columns: Sequence[np.ndarray], owner: str) -> tuple[int, ...]:
+    """Return the positions of the first two numeric columns, or of the only one."""
+    numbers = [j for j, column in enumerate(columns) if column.dtype.kind == "f"]
+    if not numbers:
+        raise ValueError(
+            f"{owner}: no column of X holds numbers, and no other can vary on a grid. Give X at "
+            "least one column of numbers."
+        )
+    return tuple(numbers[:2])
+
+
 def check_features(
     features: Any, names: list[str] | None, columns: Sequence[np.ndarray], owner: str
 ) -> tuple[int, ...]:
-    """Return positions of the one or two features that vary."""
+    """Return the positions of the one or two features that vary."""
     scalar = isinstance(features, (str, Integral))
     try:
         chosen = [features] if scalar else list(features)
@@ -201,10 +213,10 @@ def check_row(
     varied: Sequence[int],
     owner: str,
 ) -> list[Any]:
-    """Return the given row as a list: numbers as float, others as they are.
+    """Return a row as a list, with numbers as float and other values unchanged.
 
-    A row of a frame is read by name where it has the names of X. Values of varied features are
-    not looked at.
+    A row of a frame is matched by name if it has the names of X. The values of features that vary
+    are ignored.
     """
     row = _as_list(at, names, owner)
     if row is None or len(row) != len(columns):
@@ -238,7 +250,7 @@ def _brief(at: Any) -> str:
 
 
 def _as_list(at: Any, names: list[str] | None, owner: str) -> list[Any] | None:
-    """Return the values of a row in the order of X, or None where it is no row."""
+    """Return the values of a row in the order of X, or None if `at` is not a row."""
     if _is_polars(at):
         at = at.row(0, named=True) if len(at) == 1 else None
     elif _is_pandas(at):
@@ -259,17 +271,17 @@ def _as_list(at: Any, names: list[str] | None, owner: str) -> list[Any] | None:
 def fill_table(
     X: Any, columns: Sequence[np.ndarray], row: Sequence[Any], varied: Mapping[int, np.ndarray]
 ) -> Any:
-    """Return a table of the kind of X, with one row repeated, except where features vary.
+    """Return a table of the same type as X: one row repeated, with varying features filled in.
 
     Parameters
     ----------
     X : array-like or frame
     columns : list of ndarray
-        What `table_columns` made of X.
+        The columns of X, from `table_columns`.
     row : list
-        Values to hold; one that is not a number must occur in its column.
+        Values to repeat; a non-numeric one must occur in its column.
     varied : dict of int to ndarray of shape (n,)
-        Values of the features that vary.
+        Values of the varying features, by position.
     """
     n_rows = len(next(iter(varied.values())))
     filled: list[Any] = []
@@ -278,7 +290,7 @@ def fill_table(
             filled.append(varied[j])
         elif column.dtype.kind == "f":
             filled.append(np.full(n_rows, row[j]))
-        else:  # taken from X, to keep its type
+        else:  # taken from X to keep the dtype
             source = next(i for i, value in enumerate(column) if value == row[j])
             rows = np.full(n_rows, source)
             filled.append(X.iloc[:, j].array.take(rows) if _is_pandas(X) else X[:, j][rows])

@@ -1,4 +1,4 @@
-"""Experts put together: the nodes of a level of a gate as regions."""
+"""Experts merged into the nodes of one level of a gate."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import Any
 import numpy as np
 
 from mixexp.inspection._gate_tree import dotted
+from mixexp.inspection._regions import most_probable
 
 __all__ = ["Level"]
 
 
 @dataclass(frozen=True)
 class Level:
-    """Which experts form a region.
+    """The assignment of experts to regions.
 
     Attributes
     ----------
     members : ndarray of shape (n_experts, n_regions)
         1 where an expert belongs to a region, else 0.
     names : list of str or None
-        Of the regions; None where every expert is one.
+        Names of the regions; None if every expert is a region of its own.
     """
 
     members: np.ndarray
@@ -29,9 +30,9 @@ class Level:
 
     @classmethod
     def of(cls, mixture: Any, level: int | None, rows: Any, n_experts: int) -> Level:
-        """Return the nodes of a level, or the experts; raise where the gate has no such level.
+        """Return the nodes of a level, or the experts for None.
 
-        `rows` are any that the mixture takes: what level there is, it says itself.
+        `rows` are any valid input of the mixture, whose `gate_proba` checks the level.
         """
         if level is None:
             return cls(np.eye(n_experts), None)
@@ -46,14 +47,20 @@ class Level:
         return cls(members, [f"node {dotted(paths[below[0]][:level])}" for below in nodes])
 
     def weights(self, weights: np.ndarray) -> np.ndarray:
-        """Return the weights (n, n_regions) of regions; a column for the noise is left out."""
+        """Return the weights of the regions (n, n_regions), without a column for the noise."""
         summed: np.ndarray = weights[:, : len(self.members)] @ self.members
         return summed
 
-    def values(self, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Return the regions' predictions: those of their experts, by weight within the region.
+    def most_probable(self, weights: np.ndarray) -> np.ndarray:
+        """Return the most probable region of every row (n,), -1 for the noise."""
+        noise = weights[:, len(self.members) :]
+        found = most_probable(np.hstack([self.weights(weights), noise]))
+        return np.where(found < self.members.shape[1], found, -1)
 
-        Where all of a region's weights are 0 its experts count alike.
+    def values(self, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Return each region's prediction, the weighted mean of its experts' predictions.
+
+        If all weights of a region are 0, its experts count equally.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What a picture of expert regions shows, as functions of plain arrays."""
+"""Colours, grids and ranges of a picture of expert regions, as functions of plain arrays."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ __all__ = [
     "visible_range",
 ]
 
-#: Colours of experts. The order keeps the first n as far apart as it can, at full strength and
-#: blended with white, for normal sight and for simulated red, green and blue blindness.
+#: Colours of the experts, ordered so that the first n are as distinct as possible, at full
+#: strength and blended with white, for normal and for simulated colour-blind vision.
 PALETTE = (
     "#0072B2",
     "#E69F00",
@@ -37,42 +37,47 @@ PALETTE = (
     "#332288",
 )
 
-#: Share of an axis that is added at both ends, so that no row lies on the frame.
+#: Margin at both ends of an axis, as a share of the feature's range: no row lies on the frame.
 MARGIN = 0.05
 
-#: Share of an expert's colour in its region, the rest being white: where all experts are equally
-#: probable, and where it is certain. Rows in full colour stay visible on both.
+#: Share of an expert's colour in its region, the rest being white, when all experts are equally
+#: probable and when it is certain. Rows in full colour stay visible on both.
 LIGHTEST, DARKEST = 0.08, 0.5
 
-#: An expert that is never more probable than this has no part in a picture of curves; with very
-#: many experts, than half of an equal share.
+#: An expert whose weight never exceeds this is left out of a picture of curves; with very many
+#: experts the threshold is half of an equal share.
 SEEN = 0.02
 
 
-def axis_values(column: np.ndarray, resolution: int) -> np.ndarray:
-    """Return evenly spaced values from a little below the smallest value to above the largest.
+def axis_values(
+    column: np.ndarray, resolution: int, margins: tuple[float, float] = (MARGIN, MARGIN)
+) -> np.ndarray:
+    """Return evenly spaced values that cover a column and a margin on both sides.
 
     Parameters
     ----------
     column : ndarray of shape (n,)
     resolution : int
+    margins : tuple of float
+        Margins below and above, as shares of the range. The axis of a constant column always
+        extends on both sides of its value.
 
     Returns
     -------
     ndarray of shape (resolution,)
-        Strictly increasing, for a constant column too.
+        Strictly increasing, even for a constant column.
     """
     low, high = float(column.min()), float(column.max())
     largest = max(abs(low), abs(high))
     if high - low > 1e-12 * largest:
-        pad = MARGIN * (high - low)
+        below, above = ((high - low) * margin for margin in margins)
     else:
-        pad = 0.5 * largest if largest > 0 else 0.5
-    return np.linspace(low - pad, high + pad, resolution)
+        below = above = 0.5 * largest if largest > 0 else 0.5
+    return np.linspace(low - below, high + above, resolution)
 
 
 def region_grid(axes: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return the coordinates of all points of a grid, the first axis running fastest.
+    """Return the coordinates of all grid points, with the first axis varying fastest.
 
     Parameters
     ----------
@@ -81,19 +86,19 @@ def region_grid(axes: Sequence[np.ndarray]) -> list[np.ndarray]:
     Returns
     -------
     list of ndarray of shape (n_points,)
-        One for each axis. What is computed at the points takes the shape
-        ``(len(axes[1]), len(axes[0]))`` that matplotlib draws, or ``(len(axes[0]),)``.
+        One for each axis. Values at the points can be reshaped to ``(len(axes[1]), len(axes[0]))``,
+        as matplotlib expects, or ``(len(axes[0]),)``.
     """
     return [mesh.ravel() for mesh in np.meshgrid(*axes)]
 
 
 def held_values(columns: Sequence[np.ndarray]) -> list[Any]:
-    """Return the median of each column of numbers, the most frequent value of each other one.
+    """Return the median of each numeric column and the most frequent value of each other one.
 
     Parameters
     ----------
     columns : sequence of ndarray of shape (n,)
-        Numbers in float64, anything else as objects.
+        float64 if numeric, object otherwise.
 
     Returns
     -------
@@ -107,12 +112,12 @@ def held_values(columns: Sequence[np.ndarray]) -> list[Any]:
             counts: dict[Any, int] = {}
             for value in column:
                 counts[value] = counts.get(value, 0) + 1
-            held.append(max(counts, key=counts.__getitem__))  # the first of equals
+            held.append(max(counts, key=counts.__getitem__))  # the first one, in a tie
     return held
 
 
 def most_probable(weights: np.ndarray) -> np.ndarray:
-    """Return the expert of largest weight, the first of equals: (..., n_experts) to (...)."""
+    """Return the expert with the largest weight, the first one in a tie: (..., K) to (...)."""
     return np.asarray(weights).argmax(axis=-1)
 
 
@@ -123,16 +128,16 @@ def shade(
     lightest: float = LIGHTEST,
     darkest: float = DARKEST,
 ) -> np.ndarray:
-    """Blend the colour of the most probable expert with white: the surer, the stronger.
+    """Blend the colour of the most probable expert with white according to its weight.
 
     Parameters
     ----------
     weights : ndarray of shape (..., n_experts)
-        Rows sum to 1.
+        Rows sum to 1, or are NaN for white.
     colors : ndarray of shape (n_experts, 3)
         Red, green and blue in [0, 1].
     lightest, darkest : float
-        Share of the colour where the largest weight is 1 / n_experts, and where it is 1; linear
+        Share of the colour when the largest weight is 1 / n_experts and when it is 1; linear in
         between.
 
     Returns
@@ -143,15 +148,15 @@ def shade(
     least = 1 / weights.shape[-1]
     top = weights.max(axis=-1)
     surety = np.clip((top - least) / (1 - least), 0, 1) if least < 1 else np.ones_like(top)
-    share = lightest + (darkest - lightest) * surety
+    share = np.where(np.isnan(top), 0.0, lightest + (darkest - lightest) * surety)
     return 1 - share[..., None] * (1 - np.asarray(colors)[most_probable(weights)])
 
 
 def region_margins(weights: np.ndarray) -> np.ndarray:
     """Return log w_k - log max_{j≠k} w_j: positive in the region of expert k, negative outside.
 
-    On the log scale the margin of a softmax gate is linear, so that the zero contour found by
-    interpolation is exact however sharp the gate.
+    The margin of a softmax gate is linear, so its zero contour is exact under interpolation
+    however sharp the gate is.
 
     Parameters
     ----------
@@ -161,7 +166,7 @@ def region_margins(weights: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of shape (..., n_experts)
-        Never zero: the first of equal experts has the smallest positive margin.
+        Never zero: in a tie, the first expert has the smallest positive margin.
     """
     log_weights = np.log(np.maximum(weights, np.finfo(float).tiny))
     last_two = np.partition(log_weights, -2, axis=-1)[..., -2:]
@@ -187,24 +192,27 @@ def shown_experts(
     Parameters
     ----------
     weights : ndarray of shape (..., n_experts)
-        Weights on the grid.
-    point_experts : ndarray of shape (n,) or None
-        Experts that colour the rows.
+        Weights on the grid, NaN outside the domain.
+    point_experts : ndarray of int of shape (n,) or None
+        The expert of each row; negative for the noise.
     regions : bool
-        Whether the picture shows regions, where an expert occurs if it is somewhere the most
-        probable one, or curves, where it occurs if its weight is somewhere not negligible.
+        If True the picture shows regions, and an expert occurs if it is the most probable one at
+        some point. If False it shows curves, and an expert occurs if its weight is not negligible
+        everywhere.
 
     Returns
     -------
     ndarray of int
     """
     n_experts = weights.shape[-1]
+    weights = weights.reshape(-1, n_experts)
+    weights = weights[~np.isnan(weights).any(axis=1)]
     if regions:
-        occurs = np.bincount(most_probable(weights).ravel(), minlength=n_experts) > 0
+        occurs = np.bincount(most_probable(weights), minlength=n_experts) > 0
     else:
-        occurs = weights.reshape(-1, n_experts).max(axis=0) > _seen(n_experts)
+        occurs = weights.max(axis=0) > _seen(n_experts)
     if point_experts is not None:
-        occurs |= np.bincount(point_experts, minlength=n_experts) > 0
+        occurs |= np.bincount(point_experts[point_experts >= 0], minlength=n_experts) > 0
     return np.flatnonzero(occurs)
 
 
@@ -214,31 +222,30 @@ def curve_strength(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Parameters
     ----------
     weight : ndarray of shape (n,)
-        Gate probability at the points of the curve.
+        Gate probability at the points of the curve; NaN counts as 0.
 
     Returns
     -------
     alpha, width : ndarrays of shape (n - 1,)
-        Increasing in the mean weight of the two ends of a piece.
+        Increasing in the mean weight at the two ends of a piece.
     """
-    middle = np.clip((weight[1:] + weight[:-1]) / 2, 0, 1)
+    middle = np.nan_to_num(np.clip((weight[1:] + weight[:-1]) / 2, 0, 1))
     return 0.12 + 0.88 * middle, 0.8 + 2.4 * middle
 
 
 def visible_range(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """Return the smallest and the largest value of experts where their weight counts.
+    """Return the range of the experts' values at points with non-negligible weight.
 
-    An expert extrapolates freely where the gate gives it nothing; there its curve may leave the
-    picture.
+    Where the gate ignores an expert its curve extrapolates freely and may leave the picture.
 
     Parameters
     ----------
     values, weights : ndarrays of shape (n, n_experts)
-        All experts: their weights sum to 1.
+        Of all experts; weights sum to 1.
 
     Returns
     -------
     low, high : float
     """
     counted = values[weights > _seen(weights.shape[1])]
-    return float(counted.min()), float(counted.max())
+    return float(np.nanmin(counted)), float(np.nanmax(counted))

@@ -1,4 +1,4 @@
-"""The artists of a picture of a tree of gates. matplotlib is imported where something is drawn."""
+"""Lay out and draw a tree of gates. matplotlib is imported inside the functions."""
 
 from __future__ import annotations
 
@@ -9,52 +9,52 @@ import numpy as np
 
 from mixexp.inspection._draw import styled
 
-__all__ = ["Layout", "draw_edges", "draw_nodes", "draw_splits", "own_axes", "scaled_to"]
+__all__ = ["Layout", "draw_edges", "draw_nodes", "draw_splits", "new_axes", "scaled_to"]
 
-#: Lengths in points, for text of 9 points: between two leaves; around the picture; of the bend of
-#: an edge; at both ends of the words on an edge; of a box beyond its text, on each side; between
-#: words and the edge below them.
+#: Lengths in points, at a font size of 9: distance between two leaves; margin of the picture; bend
+#: of an edge; padding at both ends of an edge's text; padding of a box; gap between an edge and the
+#: text above it.
 ROW, MARGIN, BEND, PAD, BOX, RAISE = 26.0, 10.0, 30.0, 6.0, 4.0, 1.5
 
-#: Size that lengths are for.
+#: Font size that these lengths assume.
 FONT = 9.0
 
-#: Size of the words on edges, as a share of that of nodes.
+#: Font size on edges, as a share of that in nodes.
 SMALLER = 0.9
 
-#: Width of the edge of all rows, and of one without rows, in points.
+#: Width of an edge that all rows take, and of one that none takes, in points.
 WIDEST, THINNEST = 13.0, 0.8
 
-#: Room above the tree for a title, in points.
+#: Space for a title above the tree, in points.
 TITLE = 26.0
 
-#: Largest figure, in inches; a larger tree gets smaller text.
+#: Maximum size of a figure, in inches; a larger tree has smaller text.
 LARGEST = (16.0, 24.0)
 
-#: Colour of what belongs to no expert; share of an expert's colour, the rest being white, in the
-#: box of its leaf and in the edge to it.
+#: Grey level of edges that belong to no expert; share of an expert's colour, the rest being white,
+#: in the box of its leaf and in the edge to it.
 GREY, PALE_BOX, PALE_EDGE = 0.8, 0.3, 0.6
 
-#: Colour of boxes' outlines and of the edge to the noise.
+#: Colour of box outlines and of the edge to the noise.
 DARK_GREY = "0.5"
 
-#: Hinting rounds the widths of letters to whole pixels: text of s points comes out up to
-#: LEAST_SLACK + ROUNDING / s times as wide as its outline.
+#: Hinting rounds letter widths to whole pixels: text of s points can be LEAST_SLACK + ROUNDING / s
+#: times as wide as its outline.
 LEAST_SLACK, ROUNDING = 1.03, 0.5
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything stands, in points from the upper left corner.
+    """Positions and sizes in points, from the upper left corner.
 
     Attributes
     ----------
     left, right, y : ndarray of shape (n_nodes,)
-        Ends of the boxes, and their middle height.
+        Left and right ends of the boxes, and their vertical centres.
     edge_widths : ndarray of shape (n_nodes,)
-        Of the edge from the parent.
+        Width of the edge from the parent.
     starts : ndarray of shape (n_nodes,)
-        Height at which that edge leaves the parent: edges lie side by side there.
+        Vertical position at which that edge leaves the parent, side by side with its siblings.
     size : tuple of float
         Width and height of the picture.
     """
@@ -77,7 +77,7 @@ class Layout:
         shares: np.ndarray,
         scale: float = 1.0,
     ) -> Layout:
-        """Return the layout in which no text meets another, if it is drawn at this scale."""
+        """Return a layout without overlapping text when drawn at this scale."""
         n_columns = int(columns.max()) + 1
         label_widths = np.array([text_width(label, FONT, scale) for label in labels]) + 2 * BOX
         split_widths = np.array([text_width(words, FONT * SMALLER, scale) for words in splits])
@@ -110,7 +110,7 @@ class Layout:
 
 
 def text_width(text: str, size: float, scale: float) -> float:
-    """Return the room for the lines of a text of `size` points, which is drawn scaled."""
+    """Return the width to reserve for a text of `size` points that is drawn at a scale."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextToPath
 
@@ -120,8 +120,8 @@ def text_width(text: str, size: float, scale: float) -> float:
     return slack * max(measure(line, font, False)[0] if line else 0.0 for line in text.split("\n"))
 
 
-def own_axes(size: tuple[float, float]) -> Any:
-    """Return axes of a new figure that is as large as a picture of this size, in points, needs."""
+def new_axes(size: tuple[float, float]) -> Any:
+    """Return the axes of a new figure that fits a picture of this size in points."""
     import matplotlib.pyplot as plt
 
     width, height = size[0] / 72, (size[1] + TITLE) / 72
@@ -131,7 +131,7 @@ def own_axes(size: tuple[float, float]) -> Any:
 
 
 def scaled_to(ax: Any, size: tuple[float, float]) -> float:
-    """Set the limits of axes so that a picture of this size, in points, fits; return its scale."""
+    """Set the limits of axes to fit a picture of this size in points, and return its scale."""
     box = ax.get_window_extent()
     points = 72 / ax.figure.dpi
     room = np.array([box.width, box.height]) * points
@@ -157,9 +157,9 @@ def draw_edges(
     scale: float,
     kwargs: dict | None,
 ) -> list[Any]:
-    """Draw the edge to every node but the root: a bend, then straight to the box.
+    """Draw the edges to all nodes but the root: a bend, then a straight line to the box.
 
-    Both ends lie under boxes, so that no gap opens where axes change their size.
+    Both ends are hidden by boxes, so that no gap opens when the axes are resized.
     """
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
@@ -187,7 +187,7 @@ def draw_edges(
 def draw_nodes(
     ax: Any, layout: Layout, labels: list[str], colors: list, scale: float, kwargs: dict | None
 ) -> list[Any]:
-    """Draw the boxes of nodes and leaves."""
+    """Draw the labelled boxes of nodes and leaves."""
     from matplotlib.text import Text
 
     texts = []
@@ -220,7 +220,7 @@ def draw_splits(
     scale: float,
     kwargs: dict | None,
 ) -> list[Any]:
-    """Write on the straight part of an edge when it is taken."""
+    """Write the split text on the straight part of each edge."""
     from matplotlib.text import Text
 
     texts = []

@@ -15,21 +15,15 @@ from mixexp.partitions._split import Split, Stage, grow
 from mixexp.partitions._tree import TreeStart
 
 __all__ = [
-    "PARTITIONS",
-    "STARTS",
     "Clusterwise",
     "FeatureGroups",
     "FromEstimator",
-    "GivenStart",
     "KMeansStart",
     "MixedStart",
     "NearestCenter",
     "RandomStart",
     "Split",
-    "Stage",
     "TreeStart",
-    "grow",
-    "one_hot",
 ]
 
 #: The starts that a mixture accepts by name.
@@ -49,3 +43,7 @@ STARTS = [
     NearestCenter([[-1.0, -1.0], [0.0, 1.0], [1.0, 0.0]]),
     FeatureGroups([[0], [1], [0, 1]]),
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

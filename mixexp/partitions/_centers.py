@@ -9,8 +9,11 @@ from sklearn.base import BaseEstimator
 from sklearn.metrics import pairwise_distances
 from sklearn.utils.validation import check_array
 
-from mixexp._protocols import StartContext
+from mixexp._checks import as_numbers, named_error, short
+from mixexp._columns import as_numbers as numeric_table
+from mixexp._columns import refuse_text
 from mixexp.partitions._labels import check_one_each, one_hot
+from mixexp.protocols import StartContext
 
 __all__ = ["NearestCenter"]
 
@@ -59,10 +62,18 @@ class NearestCenter(BaseEstimator):
     def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
         """Return responsibilities (K, n) of the context's rows."""
         X: Any = context.rows.X
+        self._check_options()
         missing = "allow-nan" if self.metric == "nan_euclidean" else True
-        centers = check_array(
-            self.centers, dtype=np.float64, input_name="centers", ensure_all_finite=missing
-        )
+        remedy = "Give a point for each expert, an array of shape (n_experts, n_features)."
+        with named_error("NearestCenter", "centers", remedy):
+            centers = check_array(
+                as_numbers(self.centers, "centers", "NearestCenter", remedy),
+                input_name="centers",
+                ensure_all_finite=missing,
+            )
+        frame = context.rows.frame
+        remedy = "or give init the labels of nearest centres that you found"
+        refuse_text(frame, numeric_table(frame).text, "a distance", None, "NearestCenter", remedy)
         check_one_each("NearestCenter", "centers", len(centers), context.n_experts)
         if centers.shape[1] != X.shape[1]:
             raise ValueError(
@@ -72,7 +83,21 @@ class NearestCenter(BaseEstimator):
         if self.scaled:
             design = context.rows.design(None)
             width = len(design.columns)
-            X = context.features[:, :width]
+            X = design.matrix(X)[1 : width + 1].T
             centers = (centers - design.center[:width]) * design.inverse_scale[:width]
-        distances = pairwise_distances(X, centers, metric=self.metric)
+        remedy = "Give another metric of sklearn.metrics.pairwise_distances."
+        with named_error("NearestCenter", f"metric={self.metric!r}", remedy):
+            distances = pairwise_distances(X, centers, metric=self.metric)
         return one_hot(distances.argmin(axis=1), context.n_experts)
+
+    def _check_options(self) -> None:
+        """Raise where metric or scaled is not what it must be."""
+        if not (isinstance(self.metric, str) or callable(self.metric)):
+            raise ValueError(
+                f"NearestCenter: metric must be a name or a function, got {short(self.metric)}. "
+                "Names are those of sklearn.metrics.pairwise_distances."
+            )
+        if not isinstance(self.scaled, bool | np.bool_):
+            raise ValueError(
+                f"NearestCenter: scaled must be True or False, got {short(self.scaled)}."
+            )

@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
-from mixexp._protocols import StartContext
+from mixexp._checks import short
+from mixexp._columns import text_hint
+from mixexp._guests import failures_named
 from mixexp.partitions._labels import fitted_kmeans, one_hot
+from mixexp.protocols import StartContext
 
 __all__ = ["FromEstimator", "KMeansStart", "RandomStart"]
 
@@ -47,8 +50,8 @@ class KMeansStart(BaseEstimator):
 
     def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
         """Return responsibilities (K, n) of the context's rows."""
-        if self.on not in ("X", "Xy"):
-            raise ValueError(f"KMeansStart: on must be 'X' or 'Xy', got {self.on!r}.")
+        if not (isinstance(self.on, str) and self.on in ("X", "Xy")):
+            raise ValueError(f"KMeansStart: on must be 'X' or 'Xy', got {short(self.on)}.")
         if context.rows.n_rows < context.n_experts:
             return RandomStart().responsibilities(context, rng)
         points = context.features
@@ -92,6 +95,7 @@ class FromEstimator(BaseEstimator):
     Parameters
     ----------
     estimator : object with fit_predict
+        A clusterer or an outlier detector.
     owner : str, default="FromEstimator"
         The class that messages name.
 
@@ -126,12 +130,20 @@ class FromEstimator(BaseEstimator):
     def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
         """Return responsibilities (K, n) of the context's rows."""
         estimator = self.estimator
+        if isinstance(estimator, type) or not hasattr(estimator, "fit_predict"):
+            raise TypeError(
+                f"{self.owner}: estimator must have fit_predict, as clusterers and outlier "
+                f"detectors have, got {short(estimator)}."
+            )
         if hasattr(estimator, "get_params"):
             estimator = clone(estimator)
             for name, value in sorted(estimator.get_params().items()):
                 if name.split("__")[-1] == "random_state" and value is None:
                     estimator.set_params(**{name: int(rng.integers(2**31))})
-        labels = np.asarray(estimator.fit_predict(context.rows.take(slice(None))))
+        rows = context.rows
+        who = f"{self.owner}: init={estimator!r} failed"
+        with failures_named(lambda: who, lambda: text_hint(rows.frame, None)):
+            labels = np.asarray(estimator.fit_predict(rows.take(slice(None))))
         found, codes = np.unique(labels, return_inverse=True)
         if len(found) != context.n_experts or len(labels) != context.rows.n_rows:
             raise ValueError(

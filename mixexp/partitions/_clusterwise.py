@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from mixexp._protocols import StartContext
 from mixexp.partitions._clusters import RandomStart
+from mixexp.protocols import StartContext
 
 __all__ = ["Clusterwise"]
 

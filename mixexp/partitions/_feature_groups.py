@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import Ridge
 
+from mixexp._checks import short
+from mixexp._columns import as_numbers, refuse_text
 from mixexp._compat import column_indices
-from mixexp._protocols import StartContext
 from mixexp.partitions._labels import check_one_each, one_hot, weights_of
+from mixexp.protocols import StartContext
 
 __all__ = ["FeatureGroups"]
 
@@ -60,17 +63,27 @@ class FeatureGroups(BaseEstimator):
 
     def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
         """Return responsibilities (K, n) of the context's rows."""
+        if isinstance(self.groups, str) or not isinstance(self.groups, Sequence | np.ndarray):
+            raise ValueError(
+                f"FeatureGroups: groups must be a list of column selections, one an expert, got "
+                f"{short(self.groups)}."
+            )
         check_one_each("FeatureGroups", "groups", len(self.groups), context.n_experts)
         rows = context.rows
         source = rows.X if rows.frame is None else rows.frame
         design = rows.design(None)
+        features = design.matrix(rows.X)[1:].T
+        text = as_numbers(rows.frame).text
         parts = []
         for number, group in enumerate(self.groups):
             columns = _columns(source, group, number)
+            who = f"the model of groups[{number}]"
+            remedy = "or leave it out of the group"
+            refuse_text(rows.frame, text, who, columns, "FeatureGroups", remedy)
             # the indicators of missing values stand behind all columns
             indicators = np.isin(design.columns[design.indicators], columns)
             own = np.append(columns, len(design.columns) + np.flatnonzero(indicators))
-            parts.append(context.features[:, own])
+            parts.append(features[:, own])
         weight = weights_of(rows)
         resp = np.ones((len(parts), rows.n_rows))
         miss = np.zeros_like(resp)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
 
-from mixexp._protocols import StartContext
+from mixexp.protocols import StartContext, can, evolve
 
 __all__ = ["GivenStart"]
 
@@ -40,6 +41,12 @@ class GivenStart:
         """Whether the user numbered the experts, so that labels do not renumber them."""
         return bool(getattr(self.start, "numbered", False))
 
+    def bound(self, resolve: Callable[[Any], Any]) -> GivenStart:
+        """Return the same with a start that is made of others ready for a fit."""
+        if not can(self.start, "bound"):
+            return self
+        return evolve(self, start=self.start.bound(resolve))
+
     def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
         """Return responsibilities (K, n) of the context's rows."""
         given = self.start.responsibilities(context, rng)
@@ -52,7 +59,7 @@ class GivenStart:
         if resp.shape != wanted:
             raise ValueError(
                 f"{who} gave an array of shape {resp.shape}. Give (n_experts, n_rows) = {wanted}: "
-                "a row an expert, a column for each of context.rows."
+                "a row per expert, a column for each of context.rows."
             )
         total = resp.sum(axis=0)
         if not (np.all(resp >= 0) and np.all(np.abs(total - 1) <= SUM_TOL)):

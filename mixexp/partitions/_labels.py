@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 
-from mixexp._blocks import Rows
 from mixexp._threads import single_thread
+from mixexp._warn import silence, silenced
+from mixexp.protocols import Rows
 
 __all__ = ["check_one_each", "fitted_kmeans", "one_hot", "weights_of"]
 
@@ -35,8 +37,10 @@ def fitted_kmeans(
 ) -> KMeans:
     """Return k-means of points (n, p), run once on one thread.
 
-    Starts may run in threads of their own, where OpenMP would take all cores again.
+    Starts may run in threads of their own, where OpenMP would take all cores again. That fewer
+    points differ than there are clusters is no news to the user of a start.
     """
     model = KMeans(n_clusters, n_init=1, random_state=int(rng.integers(2**31)))
-    with single_thread():
+    fewer = silence(ConvergenceWarning, "Number of distinct clusters")
+    with single_thread(), silenced(fewer):
         return model.fit(points, sample_weight=weight)

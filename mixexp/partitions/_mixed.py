@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from mixexp._protocols import StartContext, evolve
+from mixexp._checks import named_error, short
 from mixexp.partitions._clusters import KMeansStart
 from mixexp.partitions._clusterwise import Clusterwise
 from mixexp.partitions._split import Split
 from mixexp.partitions._tree import TreeStart
+from mixexp.protocols import StartContext, can, evolve
 
 __all__ = ["MixedStart"]
+
+#: What to do about an entry of the list that is no start.
+REMEDY = "Give what init takes."
 
 
 class MixedStart(BaseEstimator):
@@ -25,9 +30,11 @@ class MixedStart(BaseEstimator):
 
     Parameters
     ----------
-    starts : list of starts or None, default=None
-        None is clusterwise, split, k-means of X, tree, clusterwise, k-means of (X, y): with
-        `n_init=1` a clusterwise start alone.
+    starts : list or None, default=None
+        Each is whatever `init` takes: a start or its name, a clusterer or another object with
+        `fit_predict`, labels or responsibilities of the training rows. Experts are not numbered as
+        any of them does. None is clusterwise, split, k-means of X, tree, clusterwise, k-means of
+        (X, y): with `n_init=1` a clusterwise start alone.
 
     Examples
     --------
@@ -45,6 +52,25 @@ class MixedStart(BaseEstimator):
 
     def __init__(self, starts: Any = None):
         self.starts = starts
+
+    def bound(self, resolve: Callable[[Any], Any]) -> MixedStart:
+        """Return the same with all of its starts made ready for a fit.
+
+        `resolve` turns whatever `init` may be into a start.
+        """
+        if self.starts is None:
+            return self
+        if not isinstance(self.starts, list | tuple) or len(self.starts) == 0:
+            raise ValueError(
+                "MixedStart: starts must be a list of at least one start, or None, got "
+                f"{short(self.starts)}."
+            )
+        ready = []
+        for i, start in enumerate(self.starts):
+            with named_error("MixedStart", f"starts[{i}]={short(start)}", REMEDY):
+                found = resolve(start)
+            ready.append(found.bound(resolve) if can(found, "bound") else found)
+        return MixedStart(ready)
 
     def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
         """Return responsibilities (K, n) of the context's rows."""

@@ -35,6 +35,9 @@ RIDGE, TINY_RIDGE = 1.0, 1e-9
 #: classes are bounded, so that a pure region must not count for much.
 NO_VARIANCE, NO_VARIANCE_CLASSES = 1e-6, 1e-2
 
+#: Rows with one target are a proposal if they are at least so many more than there are features.
+LEAST_TIED = 3
+
 #: Rounds of giving rows to the nearer one of two lines.
 ROUNDS = 5
 
@@ -75,10 +78,14 @@ class Table:
 
 
 class Half(NamedTuple):
-    """A proposal: the gain that it promises, and which rows (n,) go to the new expert."""
+    """A proposal: the gain that it promises, and which rows (n,) go to the new expert.
+
+    `tied` says whether these are the rows of one target.
+    """
 
     gain: float
     side: np.ndarray
+    tied: bool = False
 
 
 def halves(table: Table, resp: np.ndarray, rng: np.random.Generator) -> list[Half]:
@@ -88,6 +95,8 @@ def halves(table: Table, resp: np.ndarray, rng: np.random.Generator) -> list[Hal
     2. 2-means of X.
     3. Two lines, each row with the nearer one: from the sign of the residuals of one line, from the
        sign of their product with the direction in which they grow, and from two random rows.
+    4. The rows with the most frequent target, where more rows have it than a line has coefficients:
+       a machine that is off, days without rain.
 
     The gain is that of the log-likelihood of gaussian lines. Where the halves overlap in X, it
     counts the entropy of the choice between them.
@@ -110,15 +119,31 @@ def halves(table: Table, resp: np.ndarray, rng: np.random.Generator) -> list[Hal
     n_regions = len(sides)
     for first in (error > 0, _turned(own, error), _nearer(own, rng)):
         sides.append(_two_lines(own, table, first))
+    tied = _most_frequent(own, table)
+    sides += [] if tied is None else [tied]
     gains, entropies = _gains(own, np.array([side[ids] for side in sides]), columns)
     gains[n_regions:] -= entropies[n_regions:]
     least = min(table.features.shape[1] + 2.0, 0.25 * weight.sum())
     proposals = [
-        Half(share * float(gain), side)
+        Half(share * float(gain), side, side is tied)
         for gain, side in zip(gains, sides, strict=True)
         if least <= weight @ side <= weight.sum() - least
     ]
     return sorted(proposals, key=lambda half: -half.gain)
+
+
+def _most_frequent(own: Table, table: Table) -> np.ndarray | None:
+    """Return which rows have the most frequent target, None where few rows have it, or classes."""
+    if own.no_variance == NO_VARIANCE_CLASSES:
+        return None
+    order = np.lexsort(own.targets.T)
+    values = own.targets[order]
+    starts = np.flatnonzero(np.append(True, np.any(np.diff(values, axis=0) != 0, axis=1)))
+    counts = np.diff(starts, append=len(values))
+    if counts.max() < own.features.shape[1] + LEAST_TIED:
+        return None
+    found: np.ndarray = np.all(table.targets == values[starts[counts.argmax()]], axis=1)
+    return found
 
 
 def merge_costs(table: Table, resp: np.ndarray) -> np.ndarray:

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from mixexp._protocols import ShortRun, StartContext
 from mixexp.partitions._clusters import RandomStart
 from mixexp.partitions._labels import weights_of
 from mixexp.partitions._proposals import Half, Table, halves, merge_costs
+from mixexp.protocols import ShortRun, StartContext
 
 __all__ = ["Split", "Stage", "grow"]
 
@@ -23,6 +23,10 @@ N_TRIED, N_WORST = 3, 2
 
 #: Pairs of experts whose merging is tried in an exchange, and the last exchanges in a row.
 N_MERGED, LAST_EXCHANGES = 2, 3
+
+#: Up to so many experts grow one by one; then half as many again at a time, as proposals for every
+#: expert at every step are a matter of K² fits: 200 experts took more than an hour.
+MOST_SINGLY = 16
 
 #: An exchange must raise the bound by this, relative to max(1, |bound|).
 LEAST_GAIN = 1e-4
@@ -51,6 +55,8 @@ def grow(context: StartContext, n_experts: int, rng: np.random.Generator) -> Ite
     2. Give each of them a few EM iterations; go on with the best.
     3. Exchange: merge two experts that agree and split another, if that promises to raise the
        bound, and does. Several times in a row when all experts are there.
+    4. Above 16 experts, split many at once, those whose best proposals promise most, and exchange
+       none.
 
     Ends early, with fewer experts, where none can be split.
     """
@@ -59,7 +65,7 @@ def grow(context: StartContext, n_experts: int, rng: np.random.Generator) -> Ite
     table = Table.of(context.features, context.targets, weights_of(rows), classes=classes)
     run = context.short_run(np.ones((1, rows.n_rows)), 1)
     yield Stage(1, run.resp, run.bound)
-    for k in range(2, n_experts + 1):
+    for k in range(2, min(n_experts, MOST_SINGLY) + 1):
         proposals = _proposals(table, run, rng)
         if not proposals:
             return
@@ -70,6 +76,24 @@ def grow(context: StartContext, n_experts: int, rng: np.random.Generator) -> Ite
                 break
             run = better
         yield Stage(k, run.resp, run.bound)
+    while len(run.resp) < n_experts:
+        resp = _many_more(table, run.resp, n_experts, rng)
+        if len(resp) == len(run.resp):
+            return
+        run = context.short_run(resp, GROW_ITER)
+        yield Stage(len(resp), run.resp, run.bound)
+
+
+def _many_more(
+    table: Table, resp: np.ndarray, n_experts: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Return responsibilities in which many experts are split, each by its best proposal."""
+    found = [(k, halves(table, resp[k], rng)[:1]) for k in range(len(resp))]
+    best = [Proposal(k, half) for k, first in found for half in first]
+    best.sort(key=lambda proposal: -proposal.half.gain)
+    for proposal in best[: min(len(resp) // 2, n_experts - len(resp))]:
+        resp = _with_half(resp, *proposal)
+    return resp
 
 
 def _grown(context: StartContext, resp: np.ndarray, proposals: list[Proposal]) -> ShortRun:
@@ -93,7 +117,9 @@ def _proposals(
         return []
     excess = _excess(table, run)
     worst = max((p.expert for p in found), key=lambda k: excess[k])
-    first = found[:N_TRIED]
+    tied = [p for p in found if p.half.tied][:1]
+    found = [p for p in found if not p.half.tied]
+    first = found[:N_TRIED] + tied
     return first + [p for p in found[N_TRIED:] if p.expert == worst][:N_WORST]
 
 

@@ -6,9 +6,9 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from mixexp._protocols import StartContext
 from mixexp.partitions._clusters import RandomStart
 from mixexp.partitions._labels import one_hot, weights_of
+from mixexp.protocols import StartContext
 
 __all__ = ["TreeStart"]
 

@@ -1,5 +1,13 @@
 """Routing and pooling: which experts a row reaches, and how their outputs become one."""
 
+from mixexp.routing._dense import Dense
 from mixexp.routing._pooling import POOLINGS, argmax_pooling, weighted_pooling
 
-__all__ = ["POOLINGS", "argmax_pooling", "weighted_pooling"]
+__all__ = [
+    "argmax_pooling",
+    "weighted_pooling",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -10,13 +10,14 @@ __all__ = ["POOLINGS", "argmax_pooling", "weighted_pooling"]
 
 
 def weighted_pooling(weights: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """Return Σ_k w_k o_k.
+    """Return Σ_k w_k o_k; an expert without weight adds nothing, whatever its output is.
 
     Parameters
     ----------
     weights : ndarray of shape (n, n_experts)
         Routing weights; rows sum to 1.
     outputs : ndarray of shape (n, n_experts) or (n, n_experts, n_outputs)
+        What each expert predicts.
 
     Returns
     -------
@@ -29,7 +30,12 @@ def weighted_pooling(weights: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     >>> weighted_pooling(np.array([[0.25, 0.75]]), np.array([[0.0, 4.0]]))
     array([3.])
     """
-    return np.einsum("nk,nk...->n...", weights, outputs)
+    with np.errstate(over="ignore", invalid="ignore"):
+        pooled: np.ndarray = np.einsum("nk,nk...->n...", weights, outputs)
+    if not np.all(np.isfinite(pooled)):  # 0 times inf is NaN
+        weighty = weights.reshape(*weights.shape, *[1] * (outputs.ndim - 2)) > 0
+        pooled = np.einsum("nk,nk...->n...", weights, np.where(weighty, outputs, 0.0))
+    return pooled
 
 
 def argmax_pooling(weights: np.ndarray, outputs: np.ndarray) -> np.ndarray:
@@ -38,7 +44,9 @@ def argmax_pooling(weights: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     weights : ndarray of shape (n, n_experts)
+        Routing weights; rows sum to 1.
     outputs : ndarray of shape (n, n_experts) or (n, n_experts, n_outputs)
+        What each expert predicts.
 
     Returns
     -------

@@ -53,11 +53,11 @@ SETTINGS = {
     "CategoricalNB": {"min_categories": 10},
     "ElasticNetCV": {"cv": 2},
     "LassoCV": {"cv": 2},
-    "LogisticRegressionCV": {"cv": 2},
+    "LogisticRegressionCV": {"Cs": 3, "cv": 2},
     "MLPClassifier": {"max_iter": 20},
     "MLPRegressor": {"max_iter": 100},
     "QuadraticDiscriminantAnalysis": {"reg_param": 0.1},
-    "TunedThresholdClassifierCV": {"cv": 2},
+    "TunedThresholdClassifierCV": {"cv": 2, "thresholds": 10},
 }
 
 

@@ -11,7 +11,8 @@ from scipy.special import softmax
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from mixexp import MixtureOfExpertsRegressor, _search
+from mixexp import MixtureOfExpertsRegressor
+from mixexp._engine import starts
 from mixexp.gates import ConstantGate, HierarchicalGate, NestedGate
 from mixexp.gates._arrange import _divided, _explained, _likeness, arrangements
 
@@ -159,14 +160,14 @@ def tree_problem(rng, n=600):
 def spied(monkeypatch):
     """Return a list that gets what each start passes to the arrangement, and its result."""
     calls = []
-    plain = _search._arranged
+    plain = starts.arranged
 
-    def spy(task, context, resp):
-        found = plain(task, context, resp)
+    def spy(gate, gate_without_noise, context, resp):
+        found = plain(gate, gate_without_noise, context, resp)
         calls.append((resp, found, context.rows))
         return found
 
-    monkeypatch.setattr(_search, "_arranged", spy)
+    monkeypatch.setattr(starts, "arranged", spy)
     return calls
 
 

@@ -4,20 +4,21 @@ import warnings
 
 import numpy as np
 import pytest
-from _problems import make_rows, numeric_gradient, random_resp, softmax_gated
+from _problems import make_rows, numeric_gradient, one_expert, random_resp, softmax_gated
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import log_softmax, softmax
 from sklearn.base import clone
 
-from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor, _inputs
-from mixexp._assign import Soft
-from mixexp._em import FALL_TOL, Problem, State, evaluate
-from mixexp._fixed import fit_at
-from mixexp._protocols import evolve
-from mixexp.experts import linear_bank
-from mixexp.families import Gaussian
+from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp._engine.assign import Soft
+from mixexp._engine.em import Problem, evaluate
+from mixexp._engine.fixed import fit_at
+from mixexp._engine.guard import FALL_TOL
+from mixexp._engine.sweep import State
+from mixexp._rows import inputs
 from mixexp.gates import HierarchicalGate, SoftmaxGate
 from mixexp.gates._balanced import BalancedGate
+from mixexp.protocols import evolve
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -41,7 +42,7 @@ def lines(rng, n=200, k=4):
 def recomputed_bound(model, X, y, weight, strength):
     """Return the bound from what is public: density, coefficients and usage."""
     weight = np.ones(len(X)) if weight is None else weight
-    total = model.log_density(X, y) @ weight + model._bank.log_prior()
+    total = model.log_density(X, y) @ weight + model._model.bank.log_prior()
     mean = np.average(X, axis=0, weights=weight)
     spread = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=weight))
     coefs = model.gate_.coef_
@@ -108,7 +109,7 @@ def test_bounds_never_fall_with_groups(rng, gate):
     model.fit(X, y, groups=groups)
     assert np.all(np.diff(model.lower_bounds_) >= -1e-9)
     proba = model.gate_proba(X[::3])  # of groups: each is one unit
-    prior = model.gate_.log_prior() + model._bank.log_prior()
+    prior = model.gate_.log_prior() + model._model.bank.log_prior()
     prior += 10.0 * np.sum(np.log(proba.mean(axis=0)))
     bound = (model.log_density(X, y, groups=groups).sum() + prior) / 80
     assert_allclose(model.lower_bound_, bound, rtol=1e-10)
@@ -163,9 +164,9 @@ def test_converged_fits_are_stationary(rng, gate, strength, noise_expert):
     if noise_expert:
         assert 0.05 < model.gate_.noise_share_ < 0.3
         inner = BalancedGate(model.gate_.inner, strength)
-        state = State(evolve(model.gate_, inner=inner), model._bank)
+        state = State(evolve(model.gate_, inner=inner), model._model.bank)
     else:
-        state = State(BalancedGate(model.gate_, strength), model._bank)
+        state = State(BalancedGate(model.gate_, strength), model._model.bank)
     sizes = [len(part.get_parameters()) for part in state.parts]
 
     def bound(vector):
@@ -189,7 +190,7 @@ def test_the_m_step_against_rows_added_by_hand(rng):
     gate = SoftmaxGate(usage_prior=7.0).start(rows, 3, None)
     assert isinstance(gate, BalancedGate)
     gate = gate.set_parameters(0.5 * rng.standard_normal(9))
-    own = softmax(X @ gate.coef_.T + gate.intercept_, axis=1).T * weight
+    own = softmax(X @ gate.coef_.T + gate.inner.intercept_, axis=1).T * weight
     added = 7.0 * own / own.sum(axis=1, keepdims=True)
     total = resp * weight + added
     by_hand = rows.subset(np.arange(120), total.sum(axis=0))
@@ -262,7 +263,7 @@ def test_weights_are_repetitions(rng):
 @unconverged
 @pytest.mark.parametrize("gate", GATES)
 def test_data_larger_than_the_sketch(rng, gate, monkeypatch):
-    monkeypatch.setattr(_inputs, "SKETCH_ROWS", 150)
+    monkeypatch.setattr(inputs, "SKETCH_ROWS", 150)
     X, y = lines(rng, 400)
     gate = GATES[gate](usage_prior=30.0)
     model = MixtureOfExpertsRegressor(
@@ -302,11 +303,13 @@ def test_experts_that_are_dropped_under_the_prior(rng):
     X, y = lines(rng, 200, 2)
     rows = make_rows(X, y)
     gate = SoftmaxGate(usage_prior=4.0).start(rows, 3, None)
-    bank = linear_bank(None, rows, None, classes=None, family=Gaussian()).replicate(3)
+    bank = one_expert(None, rows).replicate(3)
     state = fit_at(State(gate, bank), rows, random_resp(rng, 3, 200), 3)
     fewer = state.select(np.array([2, 0]))
     evaluation = evaluate(Problem(rows, Soft(), 1, 0.0), fewer, 0)
-    usage = np.exp(log_softmax(X @ fewer.gate.coef_.T + fewer.gate.intercept_, axis=1)).mean(axis=0)
+    usage = np.exp(log_softmax(X @ fewer.gate.coef_.T + fewer.gate.inner.intercept_, axis=1)).mean(
+        axis=0
+    )
     expected = fewer.gate.inner.log_prior() + 4.0 * np.sum(np.log(usage))
     assert_allclose(evaluation.state.gate.log_prior(), expected, rtol=1e-12)
 

@@ -16,8 +16,8 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
-from mixexp._blocks import Rows
 from mixexp.gates import EstimatorGate
+from mixexp.protocols import Rows
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_soft_labels_are_weighted_replication(rng, n_folds):
 def test_flexible_gates_find_regions_that_a_line_cannot(box, classifier):
     X, y, inside = box
     plain = quiet(MixtureOfExpertsRegressor(n_experts=2, random_state=0), X, y)
-    model = MixtureOfExpertsRegressor(n_experts=2, gate=classifier, random_state=0, max_iter=30)
+    model = MixtureOfExpertsRegressor(n_experts=2, gate=classifier, random_state=0, max_iter=10)
     quiet(model, X, y)
     assert model.cross_fitted_
     gate = model.gate_proba(X)

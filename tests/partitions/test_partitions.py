@@ -15,9 +15,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
-from mixexp._em import State
-from mixexp._fixed import fit_at
-from mixexp._search import Context
+from mixexp._engine.context import Context
+from mixexp._engine.fixed import fit_at
+from mixexp._engine.sweep import State
 from mixexp.gates import SoftmaxGate
 from mixexp.partitions import PARTITIONS, STARTS, Clusterwise, FromEstimator, KMeansStart, one_hot
 

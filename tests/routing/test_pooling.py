@@ -45,3 +45,13 @@ def test_argmax_pooling_takes_the_first_of_equals(case):
     assert_array_equal(pooled[0], outputs[0, 1])
     for i in range(30):
         assert_array_equal(pooled[i], outputs[i, np.argmax(weights[i])])
+
+
+def test_an_expert_without_weight_adds_nothing():
+    weights = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
+    for wild in (np.inf, -np.inf, np.nan):
+        outputs = np.array([[2.0, wild], [wild, 3.0], [1.0, 2.0]])
+        assert_array_equal(weighted_pooling(weights, outputs), [2.0, 3.0, 1.5])
+        wide = np.stack([outputs, outputs], axis=2)
+        assert_array_equal(weighted_pooling(weights, wide), [[2.0] * 2, [3.0] * 2, [1.5] * 2])
+    assert weighted_pooling(weights[2:], np.array([[1.0, np.inf]]))[0] == np.inf

@@ -1,0 +1,206 @@
+"""The long run, and what happens when an expert is left with next to no rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from mixexp._engine.em import Problem, Run, run_em
+from mixexp._engine.fixed import fit_at
+from mixexp._engine.sweep import EStep, State, log_joint, posterior
+from mixexp.protocols import Block, Rows
+
+__all__ = ["ON_COLLAPSE", "LongRun", "long_run"]
+
+#: What may be done about an expert that collapsed.
+ON_COLLAPSE = ("reinit", "drop", "keep", "raise")
+
+#: An expert has collapsed with less than this share of what an equal share would be.
+SMALLEST_SHARE = 0.01
+
+#: An expert is started again at most this often; then it is kept as it is.
+MOST_RESTARTS = 2
+
+#: A new expert starts on the rows that are explained worst: this share of an equal share.
+WORST_SHARE = 0.5
+
+#: An earlier segment is returned if its bound is higher by this, relative to max(1, |bound|).
+BETTER = 1e-9
+
+#: M-steps at fixed responsibilities after which EM goes on.
+REINIT_STEPS = 2
+
+
+@dataclass(frozen=True)
+class LongRun:
+    """The inputs of a long run.
+
+    Attributes
+    ----------
+    problem : Problem
+    gate : Gate
+        At its start: a gate that has given up an expert is begun anew.
+    on_collapse : {"reinit", "drop", "keep", "raise"}
+    n_fixed : int
+        Experts that have no parameters (noise), the last ones.
+    owner : str
+    flags : callable
+        (state, rows) -> list of what is wrong with a state, which then is not to be chosen.
+    """
+
+    problem: Problem
+    gate: Any
+    on_collapse: str
+    n_fixed: int
+    owner: str
+    flags: Callable[[State, Rows], list[str]]
+
+
+def long_run(task: LongRun, state: State, events: list[str]) -> Run:
+    """Run EM to its end; where an expert collapses, deal with it and begin a new segment.
+
+    The run that is returned is the best segment that is not flagged, with the passes of all of
+    them; dropping an expert makes another model, so what was before does not count. A segment that
+    ended in a collapse goes on from its end, the expert kept. What was done is appended to
+    `events`.
+    """
+    watch = task.on_collapse != "keep"
+    problem = replace(
+        task.problem, smallest_share=SMALLEST_SHARE if watch else 0.0, n_fixed=task.n_fixed
+    )
+    restarted: dict[int, int] = {}
+    segments: list[Run] = []
+    n_passes = n_iter = 0
+    while True:
+        run = run_em(replace(problem, max_iter=task.problem.max_iter - n_iter), state)
+        run.n_earlier, n_iter = n_iter, n_iter + len(run.bounds)
+        run.n_passes = n_passes = n_passes + run.n_passes
+        segments.append(run)
+        if not len(run.collapsed):
+            break
+        last = n_iter == task.problem.max_iter
+        action = "keep" if last and task.on_collapse != "raise" else task.on_collapse
+        if action == "reinit" and all(restarted.get(k, 0) == MOST_RESTARTS for k in run.collapsed):
+            action = "keep"
+        sizes = run.current.mass[run.collapsed]
+        for k, size in zip(run.collapsed.tolist(), sizes, strict=True):
+            _report(task, events, action, k, float(size), n_iter)
+            restarted[k] = restarted.get(k, 0) + 1
+        if last:
+            break
+        if action == "keep":
+            problem = replace(problem, smallest_share=0.0)
+            state = run.current.state
+        elif action == "drop":
+            n_experts = len(run.current.mass)
+            kept = np.setdiff1d(np.arange(n_experts), run.collapsed)
+            state = run.current.state.select(kept)
+            problem = replace(problem, rows=problem.rows.with_experts(kept, n_experts))
+            segments = []
+        else:
+            state = _reinitialised(task, run.current.state, run.collapsed)
+    if not watch:
+        for k in np.flatnonzero(_small(task, run)).tolist():
+            _report(task, events, "keep", k, float(run.best.mass[k]), n_iter)
+    return _best(task, problem, segments, events)
+
+
+def _best(task: LongRun, problem: Problem, segments: list[Run], events: list[str]) -> Run:
+    """Return the best unflagged segment, run to its end; the last one where all are flagged."""
+    last = segments[-1]
+    if len(segments) == 1:
+        return last
+    rows, margin = problem.rows, BETTER * max(1.0, abs(last.bound))
+    flagged = bool(task.flags(last.state, rows))
+    lowest = -np.inf if flagged else last.bound + margin
+    for run in sorted(segments[:-1], key=lambda run: -run.bound):
+        if run.bound <= lowest:
+            return last
+        if task.flags(run.state, rows):
+            continue
+        events.append(
+            f"the fit as it was at EM iteration {run.n_earlier + len(run.bounds)} is returned, as "
+            "what began after it ended lower" + (", in a spurious maximum" if flagged else "")
+        )
+        return _continued(task, problem, run, last)
+    return last
+
+
+def _continued(task: LongRun, problem: Problem, run: Run, last: Run) -> Run:
+    """Return a segment with what is left of the iterations; collapsed experts stay as they are."""
+    done = last.n_earlier + len(last.bounds)
+    kept, n_passes = run, last.n_passes
+    if done < problem.max_iter and not run.converged:
+        rest = replace(problem, max_iter=problem.max_iter - done, smallest_share=0.0)
+        more = run_em(rest, run.state)
+        n_passes, done = n_passes + more.n_passes, done + len(more.bounds)
+        if more.bound >= run.bound and not task.flags(more.state, problem.rows):
+            more.bounds = run.bounds + more.bounds
+            kept = more
+    kept.n_passes, kept.n_earlier = n_passes, done - len(kept.bounds)
+    return kept
+
+
+def _small(task: LongRun, run: Run) -> np.ndarray:
+    mass = run.best.mass[: len(run.best.mass) - task.n_fixed]
+    return mass < SMALLEST_SHARE * task.problem.rows.units.total_weight / len(mass)
+
+
+def _report(task: LongRun, events: list[str], action: str, k: int, size: float, step: int) -> None:
+    """Record what is done about an expert, or raise."""
+    total = task.problem.rows.units.total_weight
+    what = (
+        f"expert {k} collapsed at EM iteration {step}: its effective size is {size:.3g} of a total "
+        f"weight of {total:.6g}"
+    )
+    if action == "raise":
+        raise ValueError(
+            f"{task.owner}: {what}. Lower n_experts, penalise the gate more, or set "
+            "on_collapse='reinit' or 'drop'."
+        )
+    done = {
+        "reinit": "it was started again on the rows that are explained worst",
+        "drop": "it was dropped, and the experts after it moved up",
+        "keep": "it was kept as it is",
+    }
+    events.append(f"{what}; {done[action]}")
+
+
+def _reinitialised(task: LongRun, state: State, collapsed: np.ndarray) -> State:
+    """Return a state in which the collapsed experts have the rows that are explained worst.
+
+    Each gets its share of the rows (or groups) with the lowest log-density, in turn; the others
+    keep their responsibilities, and rows whose expert is known stay with it. The gate is fitted
+    anew, as its coefficients of a collapsed expert are at their limit. Needs the responsibilities
+    of all rows at once, (K, n).
+    """
+    rows = task.problem.rows
+    e_step = EStep(state, task.problem.assigner, 0)
+    found = rows.map(partial(_explained, e_step=e_step), axis=1)
+    resp, worst = np.ascontiguousarray(found[:-1]), np.argsort(found[-1])
+    weight, labels = rows.units.weight, rows.units.labels
+    if labels is not None:
+        worst = worst[labels[worst] < 0]
+    cumulated = np.cumsum(np.ones(len(worst)) if weight is None else weight[worst])
+    share = WORST_SHARE * np.max(cumulated, initial=0.0) / (len(resp) - task.n_fixed)
+    n_worst = max(len(collapsed), int(np.searchsorted(cumulated, share * len(collapsed))))
+    for i, k in enumerate(collapsed):
+        ids = worst[i : n_worst : len(collapsed)]
+        resp[:, ids] = 0.0
+        resp[k, ids] = 1.0
+    if rows.groups is not None:
+        resp = np.repeat(resp, np.bincount(rows.groups), axis=1)
+    return fit_at(State(task.gate, state.bank), rows, resp, REINIT_STEPS)
+
+
+def _explained(block: Block, e_step: EStep) -> np.ndarray:
+    """Return the units' responsibilities and, in a last row, log p(y | x): (K + 1, m)."""
+    block = block.fresh()
+    resp, weight = e_step(block).unit_resp, block.unit.weight
+    resp = resp if weight is None else resp / weight
+    density = posterior(log_joint(e_step.state.gate, e_step.state.bank, block))[1]
+    return np.vstack([resp, density])

@@ -1,0 +1,94 @@
+"""What a start may ask for, and short runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from mixexp._engine.assign import Soft
+from mixexp._engine.em import Problem, run_em
+from mixexp._engine.fixed import fit_at
+from mixexp._engine.regimes import Judge
+from mixexp._engine.sweep import State, log_joint, posterior
+from mixexp.protocols import Block, Rows, ShortRun, can
+
+__all__ = ["ROUND_TOL", "START_STEPS", "Context"]
+
+#: Starts that settle to within this of their limit leave the rounds early.
+ROUND_TOL = 1e-6
+
+#: M-steps at fixed responsibilities from which a run sets out: parts that take Newton steps
+#: need more than one.
+START_STEPS = 2
+
+
+@dataclass
+class Context:
+    """What a partition may ask for (`StartContext`)."""
+
+    rows: Rows
+    n_experts: int
+    bank: Any
+    gate: Any = None
+    turn: int = 0
+    judge: Judge = field(default_factory=Judge)
+
+    @cached_property
+    def features(self) -> np.ndarray:
+        """Scaled features of the rows, (n, n_features)."""
+        design = self.rows.design(self.rows.starts)
+        return design.matrix(self.rows.numbers)[1:].T
+
+    @cached_property
+    def targets(self) -> np.ndarray:
+        """Scaled targets or class indicators of the rows, (n, n_targets)."""
+        y = self.rows.y
+        if y.ndim == 1:
+            return np.eye(int(y.max()) + 1)[y]
+        spread = np.std(y, axis=1, keepdims=True)
+        return ((y - y.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1.0)).T
+
+    def fit_experts(self, resp: np.ndarray) -> Any:
+        """Return the bank after one M-step at these responsibilities."""
+        return fit_at(State(None, self.bank), self.rows, self.rows.shared(resp), 1).bank
+
+    def deviance(self, bank: Any) -> np.ndarray:
+        """Return every expert's misfit of every row, (K, n)."""
+        return self.rows.map(bank.deviance, axis=1)
+
+    def short_run(self, resp: np.ndarray, n_iter: int) -> ShortRun:
+        """Return the end of a short EM run of k experts, from responsibilities (k, n).
+
+        Fewer than there are to be in the end are not yet those that labels speak of.
+        """
+        rows, experts = self.rows, np.arange(len(resp))
+        if len(resp) < self.n_experts:
+            rows = rows.with_experts(experts[:0], self.n_experts)
+        if can(self.gate, "select"):
+            gate = self.gate.select(experts)
+        else:
+            gate = self.gate.start(rows.units, len(experts), None)
+        state = State(gate, self.bank.select(experts))
+        state = fit_at(state, rows, rows.shared(resp), START_STEPS)
+        run = run_em(Problem(rows, Soft(), n_iter, ROUND_TOL), state)
+        resp, log_density = _posteriors(run.state, rows)
+        flagged = bool(self.judge.spurious(run.state, rows))
+        return ShortRun(resp, run.bound, log_density, flagged)
+
+
+def _posteriors(state: State, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Return responsibilities (k, n) and log p(y | x) (n,), a group's divided among its rows."""
+
+    def of_block(block: Block) -> np.ndarray:
+        resp, density = posterior(log_joint(state.gate, state.bank, block))
+        return np.vstack([resp, density])
+
+    found = rows.map(of_block, axis=1)
+    resp, density = np.ascontiguousarray(found[:-1]), found[-1]
+    if rows.groups is None:
+        return resp, density
+    sizes = np.bincount(rows.groups)
+    return np.repeat(resp, sizes, axis=1), np.repeat(density / sizes, sizes)

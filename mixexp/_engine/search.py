@@ -1,0 +1,236 @@
+"""The search: several short EM runs on a sketch of the data, then one long run from the best.
+
+Biernacki, Celeux & Govaert (2003), Choosing starting values for the EM algorithm for getting
+the highest likelihood in multivariate Gaussian mixture models, CSDA 41.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from mixexp._engine.assign import Assigner, Soft
+from mixexp._engine.collapse import LongRun, long_run
+from mixexp._engine.context import ROUND_TOL, START_STEPS
+from mixexp._engine.em import Problem, Run, m_step, run_em
+from mixexp._engine.fixed import fit_at
+from mixexp._engine.regimes import Judge, raised, resolved, told_of, warn_of_few_rows
+from mixexp._engine.starts import NOISE_SHARE, Candidate, Restart, Start
+from mixexp._engine.sweep import EStep, State, measured, sweep
+from mixexp._guests import in_threads
+from mixexp.protocols import Rows, can
+
+__all__ = ["SearchProblem", "search"]
+
+#: EM iterations of a start in a round; rounds at least, before starts are judged, and at most.
+ROUND_ITER, MIN_ROUNDS, MAX_ROUNDS = 8, 2, 8
+
+#: Multiplications that all short runs together may take: wide data get fewer rounds.
+START_WORK = 5e11
+
+#: Long runs at most, where they end in spurious maxima: of all rows, and where estimators are
+#: fitted one by one.
+MAX_LONG_RUNS, MAX_BATCH_RUNS = 10, 3
+
+#: Steps of the one-expert fit: one is exact for linear experts.
+ONE_EXPERT_STEPS = 5
+
+
+@dataclass(frozen=True)
+class SearchProblem:
+    """The inputs of a search.
+
+    Attributes
+    ----------
+    rows : Rows
+        All training rows.
+    sketch : Rows
+        The rows that starts see; may be `rows` itself.
+    gate : Gate
+        At its start.
+    bank : ExpertBank
+        A one-expert bank that starts use.
+    batch_gate, batch_bank : Gate and ExpertBank, or None
+        Those of the long run where they are not the ones that starts use.
+    noise : callable or None
+        Adds the noise expert to a bank; gates have it already.
+    match : bool
+        Whether experts of different kinds may be given each other's regions: not where each has
+        columns of its own.
+    arrange : bool
+        Whether regions may change places for the sake of a tree: not where each expert has columns
+        of its own, as the region was found with them.
+    on_collapse : {"reinit", "drop", "keep", "raise"}
+    owner : str
+        Class of the mixture, for messages.
+    start : Start
+    """
+
+    rows: Rows
+    sketch: Rows
+    gate: Any
+    bank: Any
+    batch_gate: Any
+    batch_bank: Any
+    noise: Any
+    match: bool
+    arrange: bool
+    on_collapse: str
+    owner: str
+    n_experts: int
+    start: Start
+    n_init: int
+    assigner: Assigner
+    max_iter: int
+    tol: float
+    seed: int
+    n_jobs: int | None
+    judge: Judge = field(default_factory=Judge)
+
+    def with_noise(self, resp: np.ndarray) -> np.ndarray:
+        """Return responsibilities (K, n) with those of the noise expert, where there is one."""
+        if self.noise is None:
+            return resp
+        noise = np.full((1, resp.shape[1]), NOISE_SHARE)
+        return np.concatenate([(1 - NOISE_SHARE) * resp, noise])
+
+    def state_at(self, rows: Rows, bank: Any, resp: np.ndarray) -> State:
+        """Return the state after M-steps at responsibilities (K, n) of the experts."""
+        bank = bank if self.noise is None else self.noise(bank)
+        return fit_at(State(self.gate, bank), rows, self.with_noise(resp), START_STEPS)
+
+
+def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
+    """Find a start, run EM from it to its end, and say what became of every start.
+
+    1. Fit one expert: its dispersion sets the floor, its coefficients are where all begin.
+    2. From each start, M-steps at its responsibilities and short runs on the sketch, in rounds.
+       A start drops out when it has settled, or when what it may still gain does not take it
+       above the best: after a few iterations alone, starts cannot be told apart.
+    3. From the best one, a long run on all rows. If it ends in a spurious maximum, the next best
+       is tried, and so on; the best run that is not flagged is returned.
+    4. Where all are flagged, the spurious experts of the best run go on with a dispersion that
+       cannot be small.
+    """
+    warn_of_few_rows(problem.rows, problem.n_experts, problem.owner)
+    ones = np.ones((1, problem.sketch.n_rows))
+    one = fit_at(State(None, problem.bank), problem.sketch, ones, ONE_EXPERT_STEPS).bank
+    problem = replace(problem, judge=Judge.of(one))
+    bank = resolved(one.replicate(problem.n_experts), problem.sketch)  # type: ignore[union-attr]
+    candidates = problem.start.candidates(problem, bank)
+    _race(problem, bank, candidates)
+    restarts = [candidate.record for candidate in candidates]
+    most = MAX_LONG_RUNS if problem.batch_bank is None else MAX_BATCH_RUNS
+    ends: list[tuple[Run, Restart]] = []
+    for candidate in _ranked(candidates)[:most]:
+        state = _handed_over(problem, candidate)
+        candidate.record.events.append("long run")
+        ends.append((_to_its_end(problem, state, candidate.record), candidate.record))
+        if not candidate.record.flags:
+            break
+    run, record = max(ends, key=lambda end: (not end[1].flags, end[0].bound))
+    return (_spread(problem, run, record) if record.flags else run), restarts
+
+
+def _to_its_end(problem: SearchProblem, state: State, record: Restart) -> Run:
+    """Return a long run, and put down in the record what became of it."""
+    run = long_run(_long_run(problem), state, record.events)
+    record.bound, record.n_iter = run.bound, record.n_iter + run.n_earlier + len(run.bounds)
+    record.flags = problem.judge.flags(run.state, problem.rows)
+    return run
+
+
+def _spread(problem: SearchProblem, run: Run, record: Restart) -> Run:
+    """Return a run in which no expert is left to go through a few rows.
+
+    The rows do not bear so many dispersions: each spurious expert goes on with one that is held at
+    a share of that of a single expert, so that it takes other rows too.
+    """
+    for _ in range(problem.n_experts):
+        found = problem.judge.spurious(run.state, problem.rows)
+        state = raised(run.state, found, problem.judge.unit)
+        if not found or state is None:
+            break
+        record.events.append(told_of(found))
+        more = _to_its_end(problem, state, record)
+        more.n_passes += run.n_passes
+        more.n_earlier += run.n_earlier + len(run.bounds)
+        run = more
+    return run
+
+
+def _long_run(problem: SearchProblem) -> LongRun:
+    gate = problem.gate if problem.batch_gate is None else problem.batch_gate
+    return LongRun(
+        Problem(problem.rows, problem.assigner, problem.max_iter, problem.tol),
+        gate,
+        problem.on_collapse,
+        int(problem.noise is not None),
+        problem.owner,
+        problem.judge.flags,
+    )
+
+
+def _race(problem: SearchProblem, bank: Any, candidates: list[Candidate]) -> None:
+    """Take candidates on in rounds of short runs, while more than one may still be the best."""
+    running = candidates if len(candidates) > 1 else []
+    for done in range(1, _rounds(problem, bank) + 1):
+        runs = in_threads(_short_run, [(problem, c.state) for c in running], problem.n_jobs)
+        for candidate, run in zip(running, runs, strict=True):
+            candidate.follow(run, problem.judge.flags(run.state, problem.sketch))
+        running = [candidate for candidate in running if not candidate.settled]
+        if done >= MIN_ROUNDS:
+            best = _ranked(candidates)[0].record.bound
+            running = [c for c in running if c.record.bound + c.credit > best]
+            if len(running) == 1 and running[0].record.bound == best:
+                break
+
+
+def _rounds(problem: SearchProblem, bank: Any) -> int:
+    """Return how many rounds of short runs the budget allows: one at least."""
+    work = sum(
+        part.n_gram_weights * problem.sketch.n_rows * part.design.size**2
+        for part in (problem.gate, bank)
+        if can(part, "gram_weights")
+    )
+    affordable = START_WORK / max(1.0, float(work) * problem.n_init * ROUND_ITER)
+    return int(np.clip(affordable, 1, MAX_ROUNDS))
+
+
+def _short_run(problem: SearchProblem, state: State) -> Run:
+    return run_em(Problem(problem.sketch, Soft(), ROUND_ITER, ROUND_TOL), state)
+
+
+def _ranked(candidates: list[Candidate]) -> list[Candidate]:
+    """Return the best first, all flagged ones after the others."""
+    return sorted(candidates, key=lambda c: (bool(c.record.flags), -c.record.bound))
+
+
+def _handed_over(problem: SearchProblem, candidate: Candidate) -> State:
+    """Return the state of the long run: the same, or batch parts trained at its E-step.
+
+    Experts of different kinds are first matched to the regions that they fit best, unless the
+    user said which region is whose.
+    """
+    state, rows = candidate.state, problem.rows
+    gate, bank = problem.batch_gate, problem.batch_bank
+    if gate is None and bank is None:
+        return state
+    if bank is not None:
+        if can(state.bank, "floor") and can(bank, "with_floor"):
+            bank = bank.with_floor(state.bank.floor)  # type: ignore[union-attr]
+        bank = bank if problem.noise is None else problem.noise(bank)
+    batch = State(gate or state.gate, bank or state.bank)
+    if candidate.resp is not None:
+        return fit_at(batch, rows, candidate.resp, 1)
+    state, batch = measured(state, rows), measured(batch, rows)
+    e_step = EStep(state, problem.assigner, 0)
+    if problem.match and not problem.start.numbered and bank is not None and can(bank, "matching"):
+        order = bank.matching(sweep(rows, State(None, bank), e_step).sums[0], rows)
+        order = np.append(order, np.arange(len(order), len(order) + (problem.noise is not None)))
+        state = state.select(order)
+        batch = measured(State(gate or state.gate, bank), rows)
+        e_step = EStep(state, problem.assigner, 0)
+    return m_step(rows, batch, sweep(rows, batch, e_step).sums)

@@ -1,0 +1,220 @@
+"""One pass over the rows: what is computed from a block, and how it adds up.
+
+`run_block` is a pure function of a block: its results add, so a source of rows may evaluate it
+anywhere, as long as it adds in a fixed order (`Rows.reduce`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from mixexp._engine.assign import Assigner
+from mixexp._numerics import weighted_gram
+from mixexp.protocols import Block, Design, ExpertBank, Gate, Rows, can
+
+__all__ = [
+    "Assigned",
+    "EStep",
+    "FixedStep",
+    "Partial",
+    "State",
+    "log_joint",
+    "measured",
+    "posterior",
+    "run_block",
+    "statistics_of",
+    "sweep",
+]
+
+
+@dataclass(frozen=True)
+class State:
+    """The parameters: a gate and a bank of experts. Parts are values, so a state is too.
+
+    One of the two may be None where only the other is fitted.
+    """
+
+    gate: Gate | None
+    bank: ExpertBank | None
+
+    @property
+    def parts(self) -> list[Any]:
+        """Gate and bank, as far as there are."""
+        return [part for part in (self.gate, self.bank) if part is not None]
+
+    def views(self, *gate_and_bank: Any) -> list:
+        """Return what belongs to each of `parts`."""
+        pairs = zip((self.gate, self.bank), gate_and_bank, strict=True)
+        return [view for part, view in pairs if part is not None]
+
+    def apply(self, change: Callable[..., Any], *others: Any) -> State:
+        """Return the state with `change(part, ...)` in place of each part."""
+        changed = iter([change(*each) for each in zip(self.parts, *others, strict=True)])
+        return State(
+            None if self.gate is None else next(changed),
+            None if self.bank is None else next(changed),
+        )
+
+    def select(self, experts: np.ndarray) -> State:
+        """Return the state of some experts, in this order."""
+        return self.apply(lambda part: part.select(experts))
+
+
+def log_joint(gate: Any, bank: Any, block: Block) -> np.ndarray:
+    """Return log g_k(x) + log p_k(y | x) of the units of a block, (K, m)."""
+    joint = block.of_units(bank.log_prob(block))
+    joint += gate.log_prob(block.unit)
+    return joint
+
+
+def posterior(joint: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return responsibilities (K, m) and log p(y | x) (m,) from a log-joint (K, m)."""
+    density = np.logaddexp.reduce(joint, axis=0)
+    return np.exp(joint - density), density
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """What an E-step hands to the M-step: responsibilities times weights, of rows and of units.
+
+    `objective` is the block's share of the objective.
+    """
+
+    resp: np.ndarray
+    unit_resp: np.ndarray
+    objective: float
+
+
+@dataclass(frozen=True)
+class EStep:
+    """The E-step of a state: its log-joint, assigned."""
+
+    state: State
+    assigner: Assigner
+    step: int
+
+    def __call__(self, block: Block) -> Assigned:
+        """Return responsibilities of a block, known experts kept."""
+        unit, gate = block.unit, self.state.gate
+        joint = log_joint(gate, self.state.bank, block)
+        if unit.labels is not None:
+            _keep_labelled(joint, unit.labels)
+        unit_resp, objective = self.assigner(joint, unit, self.step)
+        if can(gate, "log_marginal"):  # p(x) is the same for all experts
+            objective = objective + gate.log_marginal(unit)  # type: ignore[union-attr]
+        value = float(objective.sum() if unit.weight is None else objective @ unit.weight)
+        return Assigned(block.of_rows(unit_resp), unit_resp, value)
+
+
+def _keep_labelled(joint: np.ndarray, labels: np.ndarray) -> None:
+    """Leave the units whose expert is known, one with a label of 0 or more, to that expert."""
+    known = np.flatnonzero(labels >= 0)
+    kept = joint[labels[known], known]
+    joint[:, known] = -np.inf
+    joint[labels[known], known] = kept
+
+
+@dataclass(frozen=True)
+class FixedStep:
+    """In place of an E-step: given responsibilities of all rows (K, n), equal within groups."""
+
+    resp: np.ndarray
+
+    def __call__(self, block: Block) -> Assigned:
+        """Return the block's share of the responsibilities; there is no objective."""
+        unit_resp = self.resp[:, block.start : block.stop]
+        if block.firsts is not None:
+            unit_resp = unit_resp[:, block.firsts]
+        unit_resp = unit_resp.copy()
+        return Assigned(block.of_rows(unit_resp), unit_resp, 0.0)
+
+
+@dataclass
+class Partial:
+    """What a pass has summed up so far.
+
+    Attributes
+    ----------
+    objective : float
+    mass : ndarray of shape (K,)
+        Responsibilities of the units.
+    sums : list
+        Statistics of each part.
+    """
+
+    objective: float
+    mass: np.ndarray
+    sums: list
+
+    def __iadd__(self, other: Partial) -> Partial:
+        self.objective += other.objective
+        self.mass = self.mass + other.mass
+        for i, more in enumerate(other.sums):
+            self.sums[i] += more
+        return self
+
+
+def run_block(block: Block, state: State, e_step: Callable[[Block], Assigned]) -> Partial:
+    """Return a block's share of the objective, the experts' weight and each part's statistics.
+
+    `e_step` says how responsible each expert is for the rows; usually it is that of `state`.
+    """
+    block = block.fresh()
+    assigned = e_step(block)
+    parts = state.parts
+    views = state.views((block.unit, assigned.unit_resp), (block, assigned.resp))
+    sums = statistics_of(parts, views)
+    return Partial(assigned.objective, np.add.reduce(assigned.unit_resp, axis=1), sums)
+
+
+def statistics_of(parts: list, views: list) -> list:
+    """Return each part's statistics of a block and its responsibilities, Gram matrices included."""
+    sums = [part.statistics(*view) for part, view in zip(parts, views, strict=True)]
+    for design, requests, size in _gram_plan(parts):
+        _add_grams(design, requests, size, parts, views, sums)
+    return sums
+
+
+def sweep(rows: Rows, state: State, e_step: Callable[[Block], Assigned]) -> Partial:
+    """Pass over the rows once."""
+    return rows.reduce(partial(run_block, state=state, e_step=e_step))
+
+
+def _gram_plan(parts: list) -> list[tuple[Design, list, int]]:
+    """Return per design the slices of stacked weight rows that parts ask for.
+
+    Gate and experts have different designs where rows are grouped, as their rows differ then.
+    """
+    plan: dict[Design, list] = {}
+    for i, part in enumerate(parts):
+        if can(part, "gram_weights"):
+            requests = plan.setdefault(part.design, [])
+            start = requests[-1][2] if requests else 0
+            requests.append((i, start, start + part.n_gram_weights))
+    return [(design, requests, requests[-1][2]) for design, requests in plan.items()]
+
+
+def _add_grams(
+    design: Design, requests: list, size: int, parts: list, views: list, sums: list
+) -> None:
+    """Add the Gram matrices of one design to its parts' statistics, by one product."""
+    block: Block = views[requests[0][0]][0]
+    weights = np.empty((size, block.n_rows))
+    for i, start, stop in requests:
+        parts[i].gram_weights(*views[i], weights[start:stop])
+    gram = weighted_gram(weights, block.matrix(design), block.products(design))
+    for i, start, stop in requests:
+        sums[i]["gram"] = gram[start:stop]
+
+
+def measured(state: State, rows: Rows) -> State:
+    """Return the state for a pass over these rows: with what its parts have to know before it."""
+    return state.apply(
+        lambda part, view: part.measured(view) if can(part, "measured") else part,
+        state.views(rows.units, rows),
+    )

@@ -1,0 +1,223 @@
+"""From checked data and parameters to the search that a fit runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+
+from mixexp._columns import Table
+from mixexp._compat import check_weights, raise_for_params, routing_enabled
+from mixexp._engine.assign import ASSIGNERS
+from mixexp._engine.search import SearchProblem
+from mixexp._estimators import parts
+from mixexp._estimators.probes import probe_family
+from mixexp._estimators.stand_in import Seen, stand_in
+from mixexp._estimators.starts import start_of
+from mixexp._rows.inputs import (
+    check_constant_in_groups,
+    checked_groups,
+    refuse_missing,
+    selected_columns,
+    training_rows,
+)
+from mixexp._rows.labels import checked_labels
+from mixexp._rows.rows import Rows
+from mixexp._weights import as_counts, check_total
+from mixexp.experts import candidates_of, linear_bank
+from mixexp.protocols import Target
+
+if TYPE_CHECKING:
+    from mixexp._estimators.base import BaseMixtureOfExperts
+
+__all__ = ["Assembly", "FitArguments", "assemble", "metadata_router"]
+
+
+@dataclass(frozen=True)
+class FitArguments:
+    """What `fit` was given besides X and y, as it was given; `table` is X before it was checked."""
+
+    weight: Any
+    groups: Any
+    offset: Any
+    labels: Any
+    params: dict
+    table: Table
+
+    @property
+    def frame(self) -> Any:
+        """X as it was given, where estimators may need it so."""
+        return self.table.frame
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A search that is ready to run, and what the model will need of the input.
+
+    `frames` says whether estimators are fitted, which may ask for column names; `text` are the
+    columns that are no numbers.
+    """
+
+    problem: SearchProblem
+    columns: tuple[Any, Any]
+    batch: bool
+    frames: bool
+    text: tuple[int, ...]
+
+
+def assemble(
+    mixture: BaseMixtureOfExperts,
+    X: Any,
+    y: np.ndarray,
+    arguments: FitArguments,
+    target: Any,
+    seed: int,
+) -> Assembly:
+    """Return the search of a fit to checked X and y.
+
+    1. Select columns.
+    2. Check all that belongs to rows, drop rows without weight, merge equal rows or sort by group.
+    3. Find what starts see of text and of experts that make columns of their own.
+    4. Make gate and banks.
+    """
+    batch = parts.is_batch(mixture, target)
+    columns = _selected(mixture, X if arguments.frame is None else arguments.frame)
+    own_start = hasattr(mixture.init, "fit_predict") or hasattr(mixture.init, "responsibilities")
+    frames = batch or parts.gate_is_classifier(mixture) or own_start
+    training = _training(mixture, X, y, arguments, target, columns, batch, frames, seed)
+    text = arguments.table.text
+    seen = _stand_in(mixture, training, target, columns, text, batch, seed)
+    problem = _problem(mixture, training, target, columns, seen, batch, seed)
+    return Assembly(problem, columns, batch, frames, text)
+
+
+def _selected(mixture: BaseMixtureOfExperts, source: Any) -> tuple[Any, Any]:
+    """Return the columns of experts and of the gate."""
+    owner, k = parts.owner_of(mixture), mixture.n_experts
+    return (
+        selected_columns(mixture.expert_features, "expert_features", source, k, owner),
+        selected_columns(mixture.gate_features, "gate_features", source, k, owner),
+    )
+
+
+def _training(
+    mixture: BaseMixtureOfExperts,
+    X: Any,
+    y: np.ndarray,
+    arguments: FitArguments,
+    target: Any,
+    columns: tuple,
+    batch: bool,
+    frames: bool,
+    seed: int,
+) -> Any:
+    """Return the rows of the fit and of its starts, after checking them."""
+    owner, k = parts.owner_of(mixture), mixture.n_experts
+    parts.refuse_text_of(mixture, arguments.table, batch, columns)
+    missing = refuse_missing(X, parts.refusing_missing(mixture, batch, columns), owner)
+    targets = target.encode(y, owner)
+    probe_family(target, targets, owner)
+    codes = checked_groups(arguments.groups, X, owner)
+    if codes is not None and not getattr(mixture.gate, "featureless", False):
+        check_constant_in_groups(X, codes, columns[1], owner)
+    weight = None
+    if arguments.weight is not None:
+        weight = as_counts(check_weights(arguments.weight, X, owner), mixture)
+    offset = target.offset(arguments.offset, X, owner, parts.batch_name(mixture, batch))
+    rows = Rows(
+        X,
+        targets,
+        weight,
+        frame=arguments.frame if frames else None,
+        training=True,
+        offset=offset,
+        metadata=_routed(mixture, arguments.params),
+        missing=missing,
+        labels=checked_labels(arguments.labels, X.shape[0], codes, weight, k, owner),
+    )
+    start = start_of(mixture.init, rows, k, owner)
+    return training_rows(rows, codes, start, k, seed, owner)
+
+
+def _stand_in(
+    mixture: BaseMixtureOfExperts,
+    training: Any,
+    target: Target,
+    columns: tuple,
+    text: tuple[int, ...],
+    batch: bool,
+    seed: int,
+) -> Seen:
+    """Return the columns that stand-ins of estimators see in starts; add them to the rows."""
+    experts = gate = None
+    if batch:
+        each = candidates_of(mixture.expert, mixture.n_experts, parts.owner_of(mixture))
+        experts = [[expert for _, expert in candidates] for candidates in each]
+    if parts.gate_is_classifier(mixture):
+        gate = getattr(mixture.gate, "estimator", mixture.gate)
+    rows, sketch = training.rows, training.sketch
+    return stand_in(rows, sketch, experts, gate, columns, text, seed, target.classes)
+
+
+def _problem(
+    mixture: BaseMixtureOfExperts,
+    training: Any,
+    target: Target,
+    columns: tuple,
+    seen: Seen,
+    batch: bool,
+    seed: int,
+) -> SearchProblem:
+    """Return the search: parts at their start, and how to go on."""
+    rows, (expert_columns, gate_columns) = training.rows, columns
+    gate = parts.start_gate(mixture, rows, seen.gate)
+    bank = linear_bank(None if batch else mixture.expert, rows, seen.experts, target)
+    parts.check_memory(mixture, gate, bank, rows.X.shape[1])
+    check_total(rows, gate, bank, mixture.n_experts, parts.owner_of(mixture))
+    by_expert = any(isinstance(each, list) for each in columns)
+    return SearchProblem(
+        rows=rows,
+        sketch=training.sketch,
+        gate=gate,
+        bank=bank,
+        batch_gate=parts.batch_gate(mixture, rows, gate_columns, seed),
+        batch_bank=parts.batch_bank(mixture, target, expert_columns, seed) if batch else None,
+        noise=parts.noise_of(mixture, rows, target),
+        match=not by_expert and not getattr(mixture.gate, "nested", False) and rows.labels is None,
+        arrange=not isinstance(expert_columns, list),
+        on_collapse=mixture.on_collapse,
+        owner=parts.owner_of(mixture),
+        n_experts=mixture.n_experts,
+        start=training.start,
+        n_init=mixture.n_init,
+        assigner=ASSIGNERS[mixture.assignment](seed),
+        max_iter=mixture.max_iter,
+        tol=mixture.tol,
+        seed=seed,
+        n_jobs=mixture.n_jobs,
+    )
+
+
+def _routed(mixture: BaseMixtureOfExperts, params: dict) -> dict:
+    """Return what metadata routing has for the `fit` of each expert."""
+    if not routing_enabled():
+        raise_for_params(params, mixture, "fit")
+        return {}
+    if not params:  # there is nothing to route, and no names to go through
+        return {}
+    routed = process_routing(mixture, "fit", **params)
+    return {name: dict(routed[name].fit) for name in routed if name != parts.owner_of(mixture)}
+
+
+def metadata_router(mixture: BaseMixtureOfExperts) -> MetadataRouter:
+    """Return how metadata are routed to the experts."""
+    router = MetadataRouter(owner=parts.owner_of(mixture)).add_self_request(mixture)
+    if mixture.expert is None:
+        return router
+    n_experts = len(mixture.expert) if isinstance(mixture.expert, list | tuple) else 1
+    candidates = candidates_of(mixture.expert, n_experts, parts.owner_of(mixture))
+    experts = {name: e for each in candidates for name, e in each}
+    mapping = MethodMapping().add(caller="fit", callee="fit")
+    return router.add(method_mapping=mapping, **experts)

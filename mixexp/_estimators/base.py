@@ -1,0 +1,639 @@
+"""What classifier and regressor share: parameters, the steps of a fit, answers for rows."""
+
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from scipy.special import entr
+from sklearn.base import BaseEstimator, is_classifier
+from sklearn.utils import check_random_state
+from sklearn.utils.metadata_routing import MetadataRouter
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from mixexp import __version__
+from mixexp._checks import kept_rows, short
+from mixexp._columns import as_numbers, check_known_text
+from mixexp._compat import HasMethods, Interval, StrOptions, check_weights, safe_indexing
+from mixexp._engine.assign import ASSIGNERS
+from mixexp._engine.collapse import ON_COLLAPSE
+from mixexp._engine.search import search
+from mixexp._estimators import outcome
+from mixexp._estimators.assembly import FitArguments, assemble, metadata_router
+from mixexp._estimators.model import Model
+from mixexp._estimators.nesting import fit_nested, is_nested
+from mixexp._estimators.parameters import check_nested
+from mixexp._estimators.parts import takes_all_missing, takes_all_sparse
+from mixexp._rows.inputs import (
+    check_constant_in_groups,
+    checked_groups,
+    refuse_missing,
+    sorted_rows,
+)
+from mixexp._rows.labels import reference_of
+from mixexp._rows.rows import Rows
+from mixexp._threads import single_thread
+from mixexp._warn import warn
+from mixexp._weights import as_counts
+from mixexp.experts import named, with_params
+from mixexp.partitions import PARTITIONS
+from mixexp.protocols import can
+from mixexp.routing import POOLINGS
+
+__all__ = ["BaseMixtureOfExperts"]
+
+#: Rows of a block at prediction, where nothing has to stay in the cache between passes.
+PREDICTION_ROWS = 1 << 14
+
+
+class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
+    """Base class; use `MixtureOfExpertsClassifier` or `MixtureOfExpertsRegressor`."""
+
+    _is_mixture = True
+    _model: Model
+    _rules: outcome.InputRules
+
+    _parameter_constraints: dict = {
+        "expert": [HasMethods(["get_params"]), list, tuple, None],
+        "n_experts": [Interval(Integral, 1, None, closed="left")],
+        "gate": [HasMethods(["get_params", "start"]), HasMethods(["get_params", "fit"]), None],
+        "expert_features": "no_validation",
+        "gate_features": "no_validation",
+        "noise_expert": ["boolean"],
+        "pooling": [StrOptions(set(POOLINGS)), callable],
+        "init": [
+            StrOptions(set(PARTITIONS)),
+            "array-like",
+            HasMethods(["fit_predict"]),
+            HasMethods(["responsibilities"]),
+        ],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "assignment": [StrOptions(set(ASSIGNERS))],
+        "cross_fit": [StrOptions({"auto"}), "boolean", Interval(Integral, 2, None, closed="left")],
+        "on_collapse": [StrOptions(set(ON_COLLAPSE))],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "random_state": ["random_state"],
+        "n_jobs": [Integral, None],
+    }
+
+    @abstractmethod
+    def __init__(
+        self,
+        expert: Any,
+        n_experts: int,
+        gate: Any,
+        expert_features: Any,
+        gate_features: Any,
+        noise_expert: bool,
+        pooling: Any,
+        init: Any,
+        n_init: int,
+        assignment: str,
+        cross_fit: Any,
+        on_collapse: str,
+        max_iter: int,
+        tol: float,
+        random_state: Any,
+        n_jobs: int | None,
+    ):
+        self.expert = expert
+        self.n_experts = n_experts
+        self.gate = gate
+        self.expert_features = expert_features
+        self.gate_features = gate_features
+        self.noise_expert = noise_expert
+        self.pooling = pooling
+        self.init = init
+        self.n_init = n_init
+        self.assignment = assignment
+        self.cross_fit = cross_fit
+        self.on_collapse = on_collapse
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def get_params(self, deep: bool = True) -> dict:
+        """Return parameters.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether with those of nested estimators. Those of a list of experts are named
+            ``expert__name__parameter``.
+
+        Returns
+        -------
+        dict
+        """
+        params = super().get_params(deep=deep)
+        if deep and isinstance(self.expert, list | tuple):
+            for name, expert in named(self.expert):
+                params[f"expert__{name}"] = expert
+                if hasattr(expert, "get_params"):
+                    inner = expert.get_params(deep=True)
+                    params |= {f"expert__{name}__{key}": value for key, value in inner.items()}
+        return params
+
+    def set_params(self, **params: Any) -> BaseMixtureOfExperts:
+        """Set parameters, also nested ones.
+
+        Parameters
+        ----------
+        **params : dict
+            As `get_params` names them.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            Where there is no such parameter: ``gate__alpha`` needs ``gate=SoftmaxGate()``, as
+            None has no parameters.
+        """
+        values, owner = self.get_params(deep=False), type(self).__name__
+        check_nested(params, values, owner, classifier=is_classifier(self))
+        if isinstance(params.get("expert", self.expert), list | tuple):
+            nested = {key: params.pop(key) for key in list(params) if key.startswith("expert__")}
+            super().set_params(**params)
+            if nested:
+                inner = {key.partition("__")[2]: value for key, value in nested.items()}
+                self.expert = with_params(self.expert, inner, type(self).__name__)
+            return self
+        return super().set_params(**params)
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Put every attribute back where the block raises: a failed fit changes nothing."""
+        before = self.__dict__.copy()
+        try:
+            yield
+        except BaseException:
+            self.__dict__ = before
+            raise
+
+    def _fit(self, X: Any, y: np.ndarray, arguments: FitArguments, target: Any) -> None:
+        """Fit gate and experts on checked data and store the fitted attributes.
+
+        1. Make the search from data and parameters: rows, gate, banks, start.
+        2. Search: short runs from several starts, one long run from the best.
+        3. Store the model, with experts that are exchangeable in the canonical order.
+        """
+        if is_nested(self):
+            fit_nested(self, X, y, arguments, target)
+            return
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        with single_thread():
+            assembly = assemble(self, X, y, arguments, target, seed)
+            run, restarts = search(assembly.problem)
+            outcome.store(self, run, restarts, assembly, target)
+        self._mixexp_version = __version__
+
+    def _new_rows(
+        self, X: Any, y: Any = None, offset: Any = None, weight: np.ndarray | None = None
+    ) -> Rows:
+        """Return checked rows to answer for."""
+        check_is_fitted(self, "experts_")
+        owner, model, rules = type(self).__name__, self._model, self._rules
+        table = as_numbers(X)
+        X = validate_data(
+            self,
+            table.X,
+            reset=False,
+            accept_sparse="csr" if rules.sparse else False,
+            dtype=[np.float64, np.float32],
+            ensure_all_finite="allow-nan",
+        )
+        check_known_text(table, rules.text, owner)
+        missing = refuse_missing(X, rules.refusing, owner)
+        rows = Rows(
+            X,
+            None if y is None else model.target.encode_new(y, X, owner),
+            weight,
+            frame=table.frame if rules.frames else None,
+            offset=model.target.offset(offset, X, owner, rules.batch),
+            missing=missing,
+        )
+        rows.block_rows = PREDICTION_ROWS
+        return rows
+
+    def _grouped_rows(
+        self, X: Any, y: Any, weight: Any, offset: Any, groups: Any
+    ) -> tuple[Rows, np.ndarray]:
+        """Return rows sorted by group, and their order; weights are exponents of their rows."""
+        rows, owner = self._new_rows(X, y, offset, weight), type(self).__name__
+        codes = checked_groups(groups, rows.X, owner)
+        assert codes is not None
+        if not getattr(self.gate_, "featureless", False):
+            check_constant_in_groups(rows.X, codes, self._model.columns[1], owner)
+        order = np.argsort(codes, kind="stable")
+        return sorted_rows(rows, codes, order), order
+
+    def gate_proba(self, X: Any, *, level: int | None = None) -> np.ndarray:
+        """Return gate probabilities g_k(x) = P(z = k | x).
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to answer for.
+        level : int, default=None
+            Of a `HierarchicalGate`: 1 gives the probabilities of the root's children, 2 those of
+            their children, and so on. None is the experts.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_experts), or (n_samples, n_nodes) of a level
+            Nodes are in the order of their paths. With `noise_expert` there is one more column,
+            the last one, for the noise.
+
+        Raises
+        ------
+        ValueError
+            Where the gate has no such level.
+        """
+        proba = self._fitted_model().gate_proba(self._new_rows(X))
+        if level is None:
+            return proba
+        nodes = self._nodes_at(level)
+        summed = [proba[:, experts].sum(axis=1) for experts in nodes]
+        return np.minimum(np.column_stack([*summed, proba[:, self._model.n_experts :]]), 1.0)
+
+    def _fitted_model(self) -> Model:
+        check_is_fitted(self, "experts_")
+        return self._model
+
+    def _nodes_at(self, level: int) -> list[np.ndarray]:
+        """Return the experts below each node of a level of the gate."""
+        depth = self.gate_.depth if can(self.gate_, "leaves_at") else 1
+        whole = isinstance(level, Integral) and not isinstance(level, bool)
+        if not whole or level not in range(1, depth + 1):
+            have = "one level: give 1" if depth == 1 else f"levels 1 to {depth}: give one of them"
+            raise ValueError(
+                f"{type(self).__name__}: level={short(level)}, and this gate has {have}, or None "
+                "for the experts."
+            )
+        if depth == 1:
+            return list(np.arange(self._model.n_experts)[:, None])
+        found: list[np.ndarray] = self.gate_.leaves_at(level)
+        return found
+
+    def route(self, X: Any) -> np.ndarray:
+        """Return the weights with which the experts enter a prediction.
+
+        Without sparse routing these are the gate probabilities; with `noise_expert`, given that
+        the row is not noise.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to answer for.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_experts)
+            Rows sum to 1.
+        """
+        return self._fitted_model().route(self._new_rows(X))
+
+    def predict_experts(self, X: Any, *, offset: Any = None) -> np.ndarray:
+        """Return every expert's own prediction.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to answer for.
+        offset : array-like of shape (n_samples,), default=None
+            Added to the linear predictor, as in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_experts), with n_outputs or n_classes as a last axis where
+        there are several outputs, or classes
+        """
+        return self._fitted_model().outputs(self._new_rows(X, offset=offset), type(self).__name__)
+
+    def responsibilities(
+        self, X: Any, y: Any, *, offset: Any = None, groups: Any = None
+    ) -> np.ndarray:
+        """Return responsibilities P(z = k | x, y), which know the target.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to answer for.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Their targets: numbers, or class labels.
+        offset : array-like of shape (n_samples,), default=None
+            Added to the linear predictor, as in `fit`.
+        groups : array-like of shape (n_samples,), default=None
+            Rows of a group share one responsibility.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_experts)
+            With `noise_expert` there is one more column, the last one: how likely a row is an
+            outlier. Where y is so far off that no expert has a density for it in doubles, they
+            are the gate's probabilities.
+
+        Raises
+        ------
+        ValueError
+            Where y is outside of the family's support, as `fit` would raise.
+        """
+        return self._resp(X, y, None, offset, groups)
+
+    def _resp(self, X: Any, y: Any, weight: Any, offset: Any, groups: Any) -> np.ndarray:
+        """Return responsibilities; where rows are grouped weights are exponents of their rows."""
+        model, order, owner = self._fitted_model(), None, type(self).__name__
+        if groups is None:
+            rows = self._new_rows(X, y, offset)
+        else:
+            rows, order = self._grouped_rows(X, y, weight, offset, groups)
+        model.target.refuse_impossible(rows.y, owner)  # it comes from no expert
+        found = model.responsibilities(rows)
+        if order is None:
+            return found
+        resp = np.empty_like(found)
+        resp[order] = found
+        return resp
+
+    def log_density(self, X: Any, y: Any, *, offset: Any = None, groups: Any = None) -> np.ndarray:
+        """Return log p(y | x) of every row, or group; for classes log P(y | x).
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to answer for.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Their targets: numbers, or class labels.
+        offset : array-like of shape (n_samples,), default=None
+            Added to the linear predictor, as in `fit`.
+        groups : array-like of shape (n_samples,), default=None
+            Rows of a group share one responsibility, and have one joint density.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), or (n_groups,) in the order of the groups' values
+            Natural logarithms, in units of 1 / y for a regression; −inf where y is outside of
+            the family's support.
+        """
+        return self._density(X, y, None, offset, groups)
+
+    def _density(self, X: Any, y: Any, weight: Any, offset: Any, groups: Any) -> np.ndarray:
+        """Return log-densities of rows; of groups, where weights are exponents of their rows."""
+        model = self._fitted_model()
+        if groups is None:
+            return model.log_density(self._new_rows(X, y, offset))
+        return model.log_density(self._grouped_rows(X, y, weight, offset, groups)[0])
+
+    def aic(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        offset: Any = None,
+        groups: Any = None,
+    ) -> float:
+        """Return Akaike's information criterion, −2 log L + 2 p; smaller is better.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to answer for.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Their targets: numbers, or class labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Frequencies of the rows; None is one each.
+        offset : array-like of shape (n_samples,), default=None
+            Added to the linear predictor, as in `fit`.
+        groups : array-like of shape (n_samples,), default=None
+            Rows of a group share one responsibility.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            Where gate or experts have no known number of parameters.
+
+        Notes
+        -----
+        Penalised coefficients count in full.
+        """
+        log_likelihood, _ = self._log_likelihood(X, y, sample_weight, offset, groups)
+        return -2 * log_likelihood + 2 * self._n_parameters()
+
+    def bic(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        offset: Any = None,
+        groups: Any = None,
+    ) -> float:
+        """Return the Bayesian information criterion, −2 log L + p log n.
+
+        n is the sum of weights, or the number of groups.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to answer for.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Their targets: numbers, or class labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Frequencies of the rows; None is one each.
+        offset : array-like of shape (n_samples,), default=None
+            Added to the linear predictor, as in `fit`.
+        groups : array-like of shape (n_samples,), default=None
+            Rows of a group share one responsibility.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            Where gate or experts have no known number of parameters.
+        """
+        log_likelihood, n = self._log_likelihood(X, y, sample_weight, offset, groups)
+        return -2 * log_likelihood + self._n_parameters() * float(np.log(n))
+
+    def icl(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        offset: Any = None,
+        groups: Any = None,
+    ) -> float:
+        """Return the integrated completed likelihood: `bic` plus twice the entropy of z.
+
+        The entropy is that of the responsibilities, so that experts that cannot be told apart
+        count against a mixture (Biernacki, Celeux & Govaert 2000, IEEE PAMI 22, as BIC).
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to answer for.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Their targets: numbers, or class labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Frequencies of the rows; None is one each.
+        offset : array-like of shape (n_samples,), default=None
+            Added to the linear predictor, as in `fit`.
+        groups : array-like of shape (n_samples,), default=None
+            Rows of a group share one responsibility.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            Where gate or experts have no known number of parameters.
+        """
+        X, y, weight, offset, groups = self._weighted(X, y, sample_weight, offset, groups)
+        entropy = entr(self._resp(X, y, weight, offset, groups)).sum(axis=1)
+        if groups is not None:
+            entropy = entropy[np.unique(np.asarray(groups), return_index=True)[1]]
+        elif weight is not None:
+            entropy = entropy * weight
+        bic = self.bic(X, y, weight, offset=offset, groups=groups)
+        return bic + 2 * float(entropy.sum())
+
+    def _weighted(self, X: Any, y: Any, sample_weight: Any, offset: Any, groups: Any) -> tuple:
+        """Return the rows of positive weight, with checked weights or None."""
+        if sample_weight is None:
+            return X, y, None, offset, groups
+        owner = type(self).__name__
+        weight = as_counts(check_weights(sample_weight, X, owner), self)
+        kept = np.flatnonzero(weight > 0)
+        if len(kept) == len(weight):
+            return X, y, weight, offset, groups
+        y, offset, groups = (
+            kept_rows(value, kept, len(weight), name, owner)
+            for name, value in {"y": y, "offset": offset, "groups": groups}.items()
+        )
+        return safe_indexing(X, kept), y, weight[kept], offset, groups
+
+    def _log_likelihood(
+        self, X: Any, y: Any, sample_weight: Any, offset: Any, groups: Any
+    ) -> tuple[float, float]:
+        """Return the weighted log-likelihood and the sum of weights, or number of groups."""
+        X, y, weight, offset, groups = self._weighted(X, y, sample_weight, offset, groups)
+        density = self._density(X, y, weight, offset, groups)
+        if weight is None or groups is not None:
+            return float(density.sum()), float(len(density))
+        return float(density @ weight), float(weight.sum())
+
+    def _n_parameters(self) -> int:
+        return self._fitted_model().n_parameters(type(self).__name__)
+
+    def _pooled(self, X: Any, offset: Any = None) -> np.ndarray:
+        """Return the pooled outputs of the experts."""
+        rows = self._new_rows(X, offset=offset)
+        return self._model.pooled(rows, type(self).__name__)
+
+    def align_experts(
+        self, reference: Any, X: Any, y: Any, *, offset: Any = None, groups: Any = None
+    ) -> Any:
+        """Give the experts the numbers of those of another fit that they are most like.
+
+        The order of experts carries no meaning where nothing gave it one: two fits, on two
+        samples of the same data say, may find the same experts in another order. Experts are
+        matched, one to one, so that their responsibilities for these rows agree as much as they
+        can (Stephens 2000 treats the problem at length, for draws of a sampler).
+
+        Parameters
+        ----------
+        reference : fitted mixture, or array-like of shape (n_samples,) or \
+                (n_samples, n_reference)
+            A mixture with any number of experts; or, for the rows of X, responsibilities, or the
+            number of the expert that each is to have, -1 where it is open.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows by which experts are compared.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Their targets: numbers, or class labels.
+        offset, groups : array-like of shape (n_samples,), default=None
+            As in `responsibilities`.
+
+        Returns
+        -------
+        self
+            With `gate_`, `experts_`, `usage_` and all else in the new order. Experts that have
+            no partner come last.
+
+        Raises
+        ------
+        ValueError
+            Where the order cannot change: the leaves of a hierarchical gate have their places.
+
+        References
+        ----------
+        Stephens (2000), Dealing with label switching in mixture models, JRSS B 62.
+
+        Examples
+        --------
+        >>> from mixexp import MixtureOfExpertsRegressor
+        >>> from mixexp.datasets import load_tone
+        >>> X, y = load_tone(return_X_y=True)
+        >>> one = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y)
+        >>> two = MixtureOfExpertsRegressor(n_experts=2, random_state=1).fit(X[::2], y[::2])
+        >>> two.align_experts(one, X, y).gate_proba(X).shape
+        (150, 2)
+        """
+        model, owner = self._fitted_model(), type(self).__name__
+        outcome.check_order(model, owner)
+        n_experts = model.n_experts
+        given = {"offset": offset, "groups": groups}
+        resp = self.responsibilities(X, y, **given)[:, :n_experts]
+        if hasattr(reference, "responsibilities"):
+            other = reference.responsibilities(X, y, **given)[:, : len(reference.experts_)]
+        else:
+            other = reference_of(reference, len(resp), n_experts, owner)
+        order = outcome.aligned_order(resp, other)
+        usage = outcome.reordered_usage(self.usage_, order)
+        outcome.publish(self, model.reordered(order), usage, self._rules)
+        return self
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Return how metadata are routed to the experts.
+
+        Returns
+        -------
+        MetadataRouter
+        """
+        return metadata_router(self)
+
+    def __setstate__(self, state: dict) -> None:
+        version = state.get("_mixexp_version", __version__)
+        if version != __version__:
+            warn(
+                f"This {type(self).__name__} was saved by mixexp {version} and is loaded by "
+                f"{__version__}; predictions may differ. Fit it again, or install that version."
+            )
+        super().__setstate__(state)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        try:
+            tags.input_tags.sparse = takes_all_sparse(self)
+            tags.input_tags.allow_nan = takes_all_missing(self)
+        except (AttributeError, TypeError):  # `fit` says what is wrong with the parameters
+            pass
+        return tags

@@ -1,0 +1,218 @@
+"""What a fit ends with: a model as a value, and what it says of rows.
+
+Each answer is written once here, as a function of `Rows`; estimators check input and call it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from mixexp._checks import named_error, short
+from mixexp._engine.sweep import State, log_joint
+from mixexp._estimators.checks import refuse_far
+from mixexp._numerics import softmax_in_place
+from mixexp._threads import single_thread
+from mixexp.protocols import Block, ExpertBank, Gate, Router, Rows, Target, can
+from mixexp.routing import POOLINGS
+
+__all__ = ["Model", "columns_of", "pool_of"]
+
+#: A target that every family can have, to compute with in the place of one that it cannot.
+POSSIBLE = 1.0
+
+#: Pools routing weights (n, K) and outputs (n, K[, q]) to (n[, q]).
+Pool = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A fitted mixture: all that is needed to answer for new rows.
+
+    Attributes
+    ----------
+    gate : Gate
+    bank : ExpertBank
+    router : Router
+        Says which experts enter a prediction, and with which weights.
+    target : Target
+    columns : tuple
+        Columns of the experts and of the gate: None for all, positions, or a list of positions.
+    pooling : str or callable
+        How predictions of experts become one: the parameter as it was in the fit.
+    flat : Model or None
+        Where experts are mixtures, the model of the innermost experts, which has the same density.
+    """
+
+    gate: Gate
+    bank: ExpertBank
+    router: Router
+    target: Target
+    columns: tuple[Any, Any]
+    pooling: Any
+    flat: Model | None = None
+
+    @property
+    def n_experts(self) -> int:
+        """Number of experts, without noise."""
+        return self.bank.n_experts
+
+    @property
+    def innermost(self) -> Model:
+        """The model of the innermost experts: the model itself where none is a mixture."""
+        return self if self.flat is None else self.flat
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether experts were fitted one by one."""
+        return not can(self.innermost.bank, "gram_weights")
+
+    def n_parameters(self, owner: str) -> int:
+        """Return the number of free parameters; raise where gate or experts have none known."""
+        parts = {
+            "gate of this mixture does": self.innermost.gate,
+            "experts of this mixture do": self.innermost.bank,
+        }
+        for name, part in parts.items():
+            if not can(part, "n_parameters"):
+                raise ValueError(
+                    f"{owner}: aic, bic and icl need the number of parameters, which "
+                    f"the {name} not have. Compare mixtures by cross-validation."
+                )
+        return sum(part.n_parameters for part in parts.values())  # type: ignore[attr-defined]
+
+    def reordered(self, order: np.ndarray) -> Model:
+        """Return the model with the experts in this order; noise stays last."""
+        n_noise = len(self.noise_columns)
+        everyone = np.append(order, len(order) + np.arange(n_noise)).astype(int)
+        state = State(self.gate, self.bank).select(everyone)
+        gate, bank = state.parts
+        return replace(self, gate=gate, bank=bank, columns=columns_of(self.columns, order))
+
+    @property
+    def noise_columns(self) -> list[int]:
+        """Positions of the columns of gate probabilities that are not of experts."""
+        return [self.n_experts] if can(self.gate, "without_noise") else []
+
+    def gate_proba(self, rows: Rows) -> np.ndarray:
+        """Return gate probabilities, (n, K or K + 1 with noise)."""
+        return self._map(rows, self._gate_block)
+
+    def _gate_block(self, block: Block) -> np.ndarray:
+        proba = self.gate.log_prob(block)
+        softmax_in_place(proba)
+        return proba.T
+
+    def route(self, rows: Rows) -> np.ndarray:
+        """Return the weights with which experts enter a prediction, (n, K)."""
+        return self._map(rows, self._route_block)
+
+    def _route_block(self, block: Block) -> np.ndarray:
+        return self.router.weights(self.gate.log_prob(block)[: self.n_experts]).T
+
+    def outputs(self, rows: Rows, owner: str) -> np.ndarray:
+        """Return every expert's own prediction, (n, K[, n_outputs or n_classes])."""
+        return self._map(rows, partial(self._outputs_block, owner=owner))
+
+    def _outputs_block(self, block: Block, owner: str) -> np.ndarray:
+        outputs = self.bank.predict(block)
+        refuse_far(outputs, block, owner)
+        return self.target.shaped(outputs.transpose(2, 0, 1))
+
+    def pooled(self, rows: Rows, owner: str) -> np.ndarray:
+        """Return the pooled outputs of the experts, (n[, n_outputs or n_classes])."""
+        return self._map(rows, partial(self.pooled_block, owner=owner))
+
+    def pooled_block(self, block: Block, owner: str) -> np.ndarray:
+        """Return the pooled outputs of a block."""
+        pool = pool_of(self.pooling, owner)
+        return pool(self._route_block(block), self._outputs_block(block, owner))
+
+    def responsibilities(self, rows: Rows) -> np.ndarray:
+        """Return P(z = k | x, y) of every row, (n, K or K + 1); the same within a group."""
+        if self.flat is not None:
+            return self.bank.merged(self.flat.responsibilities(rows))  # type: ignore[attr-defined]
+        return self._map(rows, self._responsibilities_block)
+
+    def _responsibilities_block(self, block: Block) -> np.ndarray:
+        resp, _ = self._posterior_block(block)
+        return block.reweighted(None).of_rows(resp).T
+
+    def log_density(self, rows: Rows) -> np.ndarray:
+        """Return log p(y | x) of every row or group, whose rows' weights are exponents."""
+        return self._map(rows, self.innermost._log_density_block)
+
+    def _log_density_block(self, block: Block) -> np.ndarray:
+        return self._posterior_block(block)[1]
+
+    def _posterior_block(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
+        """Return responsibilities (K, m) and log p(y | x) (m,) of the units of a block.
+
+        Where y is so far off that its density is 0 under all experts (a gaussian has no 1e160 in
+        doubles), or is impossible, y says nothing of the expert: they are the gate's.
+        """
+        joint = self._log_joint_block(block)
+        nowhere = np.isneginf(np.maximum.reduce(joint, axis=0))
+        if np.any(nowhere):
+            joint[:, nowhere] = self.gate.log_prob(block.unit)[:, nowhere]
+        log_density = softmax_in_place(joint)
+        log_density[nowhere] = -np.inf
+        if self.target.family is None:  # a probability, to which rounding may add
+            np.minimum(log_density, 0.0, out=log_density)
+        return joint, log_density
+
+    def _log_joint_block(self, block: Block) -> np.ndarray:
+        """Return the log-joint (K, m) of the units of a block, −inf where y is impossible."""
+        possible = self.target.possible(block.y)
+        if possible is None or np.all(possible):
+            return log_joint(self.gate, self.bank, block)
+        known = copy(block)
+        known.y = np.where(possible, block.y, POSSIBLE)
+        joint = log_joint(self.gate, self.bank, known)
+        if block.firsts is not None:
+            possible = np.logical_and.reduceat(possible, block.firsts)
+        joint[:, ~possible] = -np.inf
+        return joint
+
+    @staticmethod
+    def _map(rows: Rows, function: Callable[[Block], np.ndarray]) -> np.ndarray:
+        with single_thread():
+            return rows.map(function)
+
+
+def columns_of(columns: tuple[Any, Any], experts: np.ndarray) -> tuple[Any, Any]:
+    """Return the columns of some experts, in this order."""
+    of_experts, of_gate = (
+        [each[k] for k in experts] if isinstance(each, list) else each for each in columns
+    )
+    return of_experts, of_gate
+
+
+def pool_of(pooling: Any, owner: str) -> Pool:
+    """Return the function that `pooling` means; it checks what it gives."""
+    function = POOLINGS[pooling] if isinstance(pooling, str) else pooling
+
+    def pool(weights: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        pooled = function(weights, outputs)
+        name = f"pooling={short(pooling)}"
+        with named_error(owner, name, "It must return an array of numbers."):
+            pooled = np.asarray(pooled)
+        wanted = (len(weights), *outputs.shape[2:])
+        if pooled.shape != wanted:
+            raise ValueError(
+                f"{owner}: pooling={pooling!r} returned shape {pooled.shape} "
+                f"for weights {weights.shape} and outputs {outputs.shape}; it must return {wanted}."
+            )
+        if pooled.dtype.kind not in "fiub" or not np.all(np.isfinite(pooled)):
+            raise ValueError(
+                f"{owner}: {name} returned {pooled.dtype} with NaN, infinity or what is no number. "
+                "It must return finite numbers."
+            )
+        return pooled
+
+    return pool

@@ -1,0 +1,362 @@
+"""Mixtures of mixtures: trained together as one flat mixture of the innermost experts.
+
+A mixture whose experts are mixtures has the density Σ_k g_k(x) Σ_j g_kj(x) p_kj(y | x): that of a
+flat mixture of all p_kj under a tree of gates. So that is what is fitted, in one EM; an outer
+iteration is one step of every inner mixture at the outer responsibilities (Jordan & Jacobs 1994).
+What is stored are the mixtures that the user wrote, fitted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import softmax
+from sklearn.base import clone, is_classifier
+
+from mixexp._compat import validate_parameters
+from mixexp._estimators.assembly import FitArguments
+from mixexp._estimators.model import Model, columns_of
+from mixexp._estimators.outcome import InputRules, publish
+from mixexp._estimators.parts import check_parts
+from mixexp._fitting import name_of
+from mixexp._rows.inputs import one_each
+from mixexp.experts import named
+from mixexp.gates import ConstantGate, NestedGate
+from mixexp.protocols import Block, Target, can, evolve
+
+if TYPE_CHECKING:
+    from mixexp._estimators.base import BaseMixtureOfExperts
+
+__all__ = ["NestedBank", "fit_nested", "is_nested"]
+
+Path = tuple[int, ...]
+
+#: What an inner mixture must leave to the outer one, and the value that does.
+LEFT_TO_OUTER = {
+    "gate_features": None,
+    "noise_expert": False,
+    "class_weight": None,
+    "assignment": "soft",
+    "cross_fit": "auto",
+    "on_collapse": "reinit",
+}
+
+#: Of these, what may also be what the outer one has.
+MAY_BE_SAME = ("assignment", "cross_fit", "on_collapse")
+
+
+@dataclass
+class Leaves:
+    """The innermost experts: template, path and columns of each; the gate of every mixture."""
+
+    experts: list = field(default_factory=list)
+    paths: list[Path] = field(default_factory=list)
+    columns: list = field(default_factory=list)
+    gates: dict[Path, Any] = field(default_factory=dict)
+
+
+def is_mixture(estimator: Any) -> bool:
+    """Return whether an estimator is one of mixexp's mixtures."""
+    return bool(getattr(type(estimator), "_is_mixture", False))
+
+
+def outer_experts(mixture: BaseMixtureOfExperts) -> list:
+    """Return the template of every expert."""
+    if not isinstance(mixture.expert, list | tuple):
+        return [mixture.expert] * mixture.n_experts
+    return [expert for _, expert in named(mixture.expert)]
+
+
+def is_nested(mixture: BaseMixtureOfExperts) -> bool:
+    """Return whether an expert is a mixture."""
+    return any(map(is_mixture, outer_experts(mixture)))
+
+
+def fit_nested(
+    mixture: BaseMixtureOfExperts, X: Any, y: Any, arguments: FitArguments, target: Target
+) -> None:
+    """Fit the flat mixture and store its parts as fitted mixtures."""
+    owner = type(mixture).__name__
+    if arguments.labels is not None and np.any(np.asarray(arguments.labels) != -1):
+        raise ValueError(
+            f"{owner}: expert_labels, and an expert is a mixture. Labels fix the "
+            "responsibility of one expert; use HierarchicalGate, whose experts are the leaves."
+        )
+    if one_each(mixture.gate_features):
+        raise ValueError(
+            f"{owner}: gate_features gives columns to each expert, and an expert is a mixture: "
+            "the gates make a tree, whose nodes are not experts. Give one selection for all."
+        )
+    flat = flattened(mixture, collected(mixture, Leaves(), (), owner))
+    _check_start(mixture, flat.n_experts)
+    check_parts(flat, "numbers" if target.classes is None else "classes")
+    _share(mixture, flat)
+    start = _start_of_fitted(mixture, X, y, arguments, target)
+    flat.init = mixture.init if start is None else start
+    flat._fit(X, y, arguments, target)
+    flat.init = mixture.init
+    for name in RECORD:
+        setattr(mixture, name, getattr(flat, name))
+    adopt(mixture, flat._model, flat.usage_, flat._rules)
+
+
+def collected(mixture: BaseMixtureOfExperts, leaves: Leaves, path: Path, owner: str) -> Leaves:
+    """Add the innermost experts of a mixture."""
+    leaves.gates[path] = mixture.gate
+    experts = outer_experts(mixture)
+    if len(experts) != mixture.n_experts:
+        raise ValueError(
+            f"{owner}: expert is a list of {len(experts)} experts, and n_experts="
+            f"{mixture.n_experts}. Set n_experts={len(experts)}."
+        )
+    columns = mixture.expert_features
+    if is_nested(mixture) and columns is not None:
+        raise ValueError(
+            f"{owner}: expert_features={columns!r}, and an expert is a mixture, "
+            "which chooses columns itself. Set expert_features in the inner mixture."
+        )
+    if one_each(columns) and len(columns) != mixture.n_experts:
+        raise ValueError(
+            f"{owner}: expert_features of an inner mixture has {len(columns)} selections, and its "
+            f"n_experts={mixture.n_experts}. Give {mixture.n_experts}, or one for all."
+        )
+    for k, expert in enumerate(experts):
+        if is_mixture(expert):
+            _check_inner(mixture, expert, owner)
+            collected(expert, leaves, (*path, k), owner)
+            continue
+        leaves.experts.append(expert)
+        leaves.paths.append((*path, k))
+        leaves.columns.append(columns[k] if one_each(columns) else columns)
+    return leaves
+
+
+def _check_inner(outer: BaseMixtureOfExperts, inner: Any, owner: str) -> None:
+    """Raise where an inner mixture cannot be, or asks for what only the outer one can do."""
+    validate_parameters(inner)
+    check_parts(inner, "classes" if is_classifier(outer) else "numbers")
+    wanted = dict(LEFT_TO_OUTER)
+    if hasattr(outer, "family"):
+        wanted["family"] = outer.family
+    for name, value in wanted.items():
+        given = getattr(inner, name, value)
+        shared = name in MAY_BE_SAME and _same(given, getattr(outer, name))
+        if not (shared or _same(given, value)):
+            raise ValueError(
+                f"{owner}: the inner {type(inner).__name__} has {name}={given!r}. Mixtures of "
+                f"mixtures are trained as one: set it in the outer mixture, and leave {name}="
+                f"{value!r} in the inner one."
+            )
+    for gate in (outer.gate, inner.gate):
+        if (gate is not None and not hasattr(gate, "start")) or hasattr(gate, "estimator"):
+            raise ValueError(
+                f"{owner}: gate {name_of(gate)} in a mixture of mixtures. A classifier cannot "
+                "be one node of a tree of gates; use a gate of mixexp.gates."
+            )
+
+
+def flattened(mixture: BaseMixtureOfExperts, leaves: Leaves) -> Any:
+    """Return the unfitted flat mixture of all innermost experts."""
+    experts: Any = leaves.experts
+    first = experts[0]
+    if all(expert is first for expert in experts):
+        experts = first
+    elif any(expert is None for expert in experts):
+        raise ValueError(
+            f"{type(mixture).__name__}: some inner experts are None, the default linear model, "
+            "and others are not. Give those an expert of their own, such as Ridge() or "
+            "LogisticRegression()."
+        )
+    else:
+        names = ["-".join(map(str, path)) for path in leaves.paths]
+        experts = list(zip(names, experts, strict=True))
+    columns = None if all(each is None for each in leaves.columns) else leaves.columns
+    params: dict = {name: getattr(mixture, name) for name in mixture.get_params(deep=False)}
+    params |= {
+        "expert": experts,
+        "n_experts": len(leaves.paths),
+        "gate": NestedGate(leaves.paths, leaves.gates),
+        "expert_features": columns,
+    }
+    return type(mixture)(**params)
+
+
+def _check_start(mixture: BaseMixtureOfExperts, n_leaves: int) -> None:
+    """Raise where `init` is an array that is not for the innermost experts."""
+    if isinstance(mixture.init, str) or hasattr(mixture.init, "get_params"):
+        return
+    given = np.asarray(mixture.init)
+    wide = given.shape[1] if given.ndim == 2 else len(np.unique(given))
+    if given.dtype != object and wide != n_leaves:
+        raise ValueError(
+            f"{type(mixture).__name__}: init is for {wide} experts, and this mixture of mixtures "
+            f"has {n_leaves} innermost experts, which is where EM starts. Give labels or "
+            "responsibilities for these, in the order of the mixtures they are in."
+        )
+
+
+def _start_of_fitted(
+    mixture: BaseMixtureOfExperts, X: Any, y: Any, arguments: FitArguments, target: Target
+) -> Any:
+    """Return responsibilities (n, n_leaves) of experts that are all fitted mixtures, or None.
+
+    Copies of one fitted mixture are no start: they are all equal.
+    """
+    models = outer_experts(mixture)
+    listed = isinstance(mixture.expert, list | tuple) and isinstance(mixture.init, str)
+    if not listed or not all(is_mixture(m) and hasattr(m, "experts_") for m in models):
+        return None
+    X = X if arguments.frame is None else arguments.frame
+    y = y if target.classes is None else target.classes[y]
+    outer = softmax([m.log_density(X, y, offset=arguments.offset) for m in models], axis=0)
+    inner = [_innermost_resp(m, X, y, arguments.offset) for m in models]
+    return np.hstack([p[:, None] * r for p, r in zip(outer, inner, strict=True)])
+
+
+def _innermost_resp(mixture: BaseMixtureOfExperts, X: Any, y: Any, offset: Any) -> np.ndarray:
+    """Return responsibilities (n, n_leaves) of a fitted mixture's innermost experts."""
+    model = mixture._model.innermost
+    return model.responsibilities(mixture._new_rows(X, y, offset))[:, : model.n_experts]
+
+
+def adopt(mixture: BaseMixtureOfExperts, flat: Model, usage: np.ndarray, rules: InputRules) -> None:
+    """Set gate, experts and usage of a mixture of mixtures from the fitted flat model."""
+    gate: Any = flat.gate
+    bank: Any = flat.bank
+    noisy = can(gate, "without_noise")
+    tree, leaf_bank = (gate.inner, bank.inner) if noisy else (gate, bank)
+    groups = tree.leaves_at(1)
+    root = _root(tree)
+    templates = outer_experts(mixture)
+    flat_experts = bank.fitted(getattr(mixture, "feature_names_in_", None))
+    experts, children = [], []
+    for leaves in groups:
+        number = tree.paths_[leaves[0]][0]
+        below = leaf_bank.select(leaves)
+        if is_mixture(templates[number]):
+            inner = replace(
+                flat,
+                gate=tree.below((number,)),
+                bank=below,
+                columns=columns_of(flat.columns, leaves),
+            )
+            child = _fitted(templates[number], mixture, inner, usage[leaves], rules)
+            experts.append(child)
+            children.append(child)
+        else:
+            experts.append(flat_experts[leaves[0]])
+            children.append(below)
+    nested: Any = NestedBank(children, groups, len(usage), experts)
+    model = replace(
+        flat,
+        gate=evolve(gate, inner=root) if noisy else root,
+        bank=nested,
+        pooling=mixture.pooling,
+        flat=flat,
+    )
+    publish(mixture, model, nested.merged(usage), rules)
+
+
+#: What a mixture of mixtures takes over from the flat one: how the fit went.
+RECORD = (
+    "n_iter_",
+    "n_passes_",
+    "converged_",
+    "lower_bound_",
+    "lower_bounds_",
+    "cross_fitted_",
+    "restarts_",
+    "_mixexp_version",
+)
+
+#: What all mixtures of one fit share.
+SHARED = ("n_features_in_", "feature_names_in_", "classes_", "_mixexp_version")
+
+
+def _share(source: Any, target: Any) -> None:
+    """Give a mixture what it knows of the data from another one."""
+    for name in SHARED:
+        if hasattr(source, name):
+            setattr(target, name, getattr(source, name))
+
+
+def _fitted(
+    template: Any, outer: BaseMixtureOfExperts, model: Model, usage: np.ndarray, rules: InputRules
+) -> Any:
+    """Return an inner mixture as a fitted one; its model is that of its innermost experts."""
+    inner = clone(template)
+    _share(outer, inner)
+    inner.n_iter_, inner.converged_ = outer.n_iter_, outer.converged_
+    usage = usage / usage.sum()
+    if is_nested(inner):
+        adopt(inner, model, usage, rules)
+    else:
+        own = replace(model, gate=_root(model.gate), pooling=inner.pooling)
+        publish(inner, own, usage, rules)
+    return inner
+
+
+def _root(tree: Any) -> Any:
+    """Return the gate at the root; where experts were dropped it may have a single child."""
+    return tree.nodes_.get((), evolve(ConstantGate(), proba_=np.ones(1)))
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Return whether two values of a parameter mean the same; families may be copies."""
+    if hasattr(one, "get_params") and type(one) is type(other):
+        return bool(one.get_params() == other.get_params())
+    same = one is other or one == other
+    return same if isinstance(same, bool) else False
+
+
+class NestedBank:
+    """The experts of a mixture of mixtures, for prediction.
+
+    Parameters
+    ----------
+    children : list
+        Fitted mixtures, or banks of one expert.
+    groups : list of ndarray
+        The innermost experts of each.
+    n_columns : int
+        Innermost experts, and the noise where there is one.
+    experts : list
+        Every expert as a fitted estimator.
+    """
+
+    family = None
+
+    def __init__(self, children: list, groups: list[np.ndarray], n_columns: int, experts: list):
+        self.children = children
+        self.groups = groups
+        self.n_noise = n_columns - sum(map(len, groups))
+        self.experts = experts
+
+    @property
+    def n_experts(self) -> int:
+        """Number of experts."""
+        return len(self.children)
+
+    def predict(self, block: Block) -> np.ndarray:
+        """Return means (K, n_outputs, m) or class probabilities (K, n_classes, m)."""
+        return np.stack([_predicted(child, block) for child in self.children])
+
+    def fitted(self, feature_names: np.ndarray | None) -> list:
+        """Return the experts."""
+        return list(self.experts)
+
+    def merged(self, columns: np.ndarray) -> np.ndarray:
+        """Return numbers (..., leaves) summed over the innermost experts of each expert."""
+        summed = [columns[..., experts].sum(axis=-1) for experts in self.groups]
+        noise = columns[..., columns.shape[-1] - self.n_noise :]
+        return np.minimum(np.concatenate([np.stack(summed, axis=-1), noise], axis=-1), 1.0)
+
+
+def _predicted(child: Any, block: Block) -> np.ndarray:
+    """Return what a mixture, or a bank of one expert, predicts for a block, (q, m)."""
+    if not is_mixture(child):
+        return child.predict(block)[0]
+    pooled = child._model.pooled_block(block, type(child).__name__)
+    return pooled.reshape(block.n_rows, -1).T

@@ -1,0 +1,293 @@
+"""What a fit leaves behind: fitted attributes, the order of the experts, warnings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from sklearn.exceptions import ConvergenceWarning
+
+from mixexp._engine.em import Run
+from mixexp._engine.starts import Restart
+from mixexp._engine.sweep import State
+from mixexp._estimators import parts
+from mixexp._estimators.assembly import Assembly
+from mixexp._estimators.checks import refuse_sums
+from mixexp._estimators.model import Model
+from mixexp._rows.rows import Rows
+from mixexp._warn import warn
+from mixexp.protocols import Target, can
+from mixexp.routing import Dense
+
+if TYPE_CHECKING:
+    from mixexp._estimators.base import BaseMixtureOfExperts
+
+__all__ = ["InputRules", "aligned_order", "canonical_order", "check_order", "publish", "store"]
+
+#: Root mean square change of log g_k in the last iteration above which a gate has not settled.
+GATE_MOVES = 0.05
+
+#: An expert whose gate probability is within this of 0 or 1 for every row is separated.
+SATURATED = 1e-4
+
+#: Experts whose usage differs by less than this keep the order of the run: it may be rounding.
+SAME_USAGE = 1e-9
+
+#: What a calibration has of every expert.
+CALIBRATION = ("exponents", "smoothing")
+
+
+@dataclass(frozen=True)
+class InputRules:
+    """What a fitted mixture takes as input.
+
+    Attributes
+    ----------
+    sparse : bool
+        Whether X may be sparse.
+    frames : bool
+        Whether data frames are kept as they are, for estimators that ask for column names.
+    refusing : list
+        Names of the parts that take no NaN, with the columns they see.
+    batch : str or None
+        Name of the estimators that were fitted one by one.
+    text : tuple of int
+        Columns that were no numbers.
+    """
+
+    sparse: bool
+    frames: bool
+    refusing: list
+    batch: str | None
+    text: tuple[int, ...]
+
+
+def store(
+    mixture: BaseMixtureOfExperts,
+    run: Run,
+    restarts: list[Restart],
+    assembly: Assembly,
+    target: Target,
+) -> None:
+    """Set the fitted attributes of a mixture; warn where the run did not settle."""
+    rows, state, owner = assembly.problem.rows, run.state, parts.owner_of(mixture)
+    mixture.n_iter_ = len(run.bounds)
+    mixture.n_passes_ = run.n_passes
+    mixture.converged_ = run.converged
+    mixture.lower_bound_ = run.bound
+    mixture.lower_bounds_ = np.array(run.bounds)
+    mixture.cross_fitted_ = any(getattr(part, "cross_fitted", False) for part in state.parts)
+    mixture.restarts_ = restarts
+    usage, separated = _look_at_gate(run, rows.units, owner)
+    _warn_of_run(mixture, run, separated)
+    _warn_of_collapse(restarts, owner)
+    state = state.apply(
+        lambda part, view: part.finished(view) if can(part, "finished") else part,
+        state.views(rows.units, rows),
+    )
+    state = state.apply(lambda part: part.trimmed() if can(part, "trimmed") else part)
+    columns = _seen(state, assembly.columns)
+    gate, bank = state.parts
+    model = Model(gate, bank, Dense(), target, columns, mixture.pooling)
+    if _exchangeable(mixture, rows, columns) and all(can(part, "select") for part in state.parts):
+        order = canonical_order(usage[: model.n_experts])
+        model, usage = model.reordered(order), reordered_usage(usage, order)
+    publish(mixture, model, usage, _rules(mixture, model, assembly))
+
+
+def _seen(state: State, given: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Return the columns of experts and gate, without those of experts that were dropped."""
+    bank_and_gate: tuple[Any, Any] = (state.bank, state.gate)
+    of_experts, of_gate = (
+        part.expert_columns
+        if isinstance(columns, list) and can(part, "expert_columns")
+        else columns
+        for part, columns in zip(bank_and_gate, given, strict=True)
+    )
+    return of_experts, of_gate
+
+
+def _rules(mixture: BaseMixtureOfExperts, model: Model, assembly: Assembly) -> InputRules:
+    """Return what the fitted mixture takes as input."""
+    if assembly.batch:
+        bank: Any = model.bank
+        who = parts.refusing(bank.fitted(None), bank.trainer.columns)
+        who += parts.gate_refusing(model.gate, model.columns[1])
+    else:
+        who = parts.refusing_missing(mixture, False, model.columns)
+    return InputRules(
+        parts.takes_all_sparse(mixture),
+        assembly.frames,
+        who,
+        parts.batch_name(mixture, assembly.batch),
+        assembly.text,
+    )
+
+
+def publish(
+    mixture: BaseMixtureOfExperts, model: Model, usage: np.ndarray, rules: InputRules
+) -> None:
+    """Set the attributes that come from a model; those of a model before it are removed."""
+    attributes = mixture.__dict__
+    for name in attributes.pop("_parameter_names", ()):
+        attributes.pop(name, None)
+    bank: Any = model.bank
+    found: dict = {}
+    if getattr(bank, "calibration", None) is not None:
+        found |= {f"{name}_": getattr(bank.calibration, name) for name in CALIBRATION}
+    if bank.family is not None:
+        for name, values in zip(bank.family.parameter_names, bank.parameters, strict=True):
+            found[f"{name}_"] = values[:, 0] if values.shape[1] == 1 else values
+    attributes.update(found, _parameter_names=tuple(found))
+    mixture._model = model
+    mixture._rules = rules
+    mixture.usage_ = usage
+    mixture.gate_ = model.gate
+    mixture.experts_ = bank.fitted(getattr(mixture, "feature_names_in_", None))
+
+
+def reordered_usage(usage: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Return usage with the experts in this order; that of the noise stays last."""
+    return np.append(usage[order], usage[len(order) :])
+
+
+def _exchangeable(mixture: BaseMixtureOfExperts, rows: Rows, columns: tuple) -> bool:
+    """Return whether nothing but chance numbered the experts of a fit to these rows.
+
+    The user numbers them by giving a start, labels, a list of experts, or columns for each;
+    the leaves of a tree have an order of their own.
+    """
+    return (
+        isinstance(mixture.init, str)
+        and rows.labels is None
+        and not isinstance(mixture.expert, list | tuple)
+        and not any(isinstance(each, list) for each in columns)
+        and not getattr(mixture.gate, "ordered", False)
+    )
+
+
+def canonical_order(usage: np.ndarray) -> np.ndarray:
+    """Return the experts by falling usage."""
+    usage = np.round(usage / SAME_USAGE) * SAME_USAGE
+    return np.argsort(-usage, kind="stable")
+
+
+def aligned_order(resp: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Return the order of experts (n, K) that agrees best with a reference (n, K').
+
+    Experts without a partner come last.
+    """
+    mine, theirs = linear_sum_assignment(resp.T @ reference, maximize=True)
+    order = mine[np.argsort(theirs)]
+    return np.append(order, np.setdiff1d(np.arange(resp.shape[1]), order))
+
+
+def check_order(model: Model, owner: str) -> None:
+    """Raise where the order of the experts cannot change."""
+    why = ""
+    if model.flat is not None:
+        why = "are mixtures, under a tree of gates"
+    elif getattr(model.gate, "ordered", False):
+        why = f"have their places under {model.gate!r}"
+    elif not (can(model.gate, "select") and can(model.bank, "select")):
+        why = f"cannot be reordered: the gate {type(model.gate).__name__} has no `select`"
+    if why:
+        raise ValueError(
+            f"{owner}: align_experts, and the experts {why}. Compare "
+            "predictions, or fit with a flat gate of mixexp.gates."
+        )
+
+
+def _look_at_gate(run: Run, units: Rows, owner: str) -> tuple[np.ndarray, bool]:
+    """Return the usage of the experts, and whether the gate separates regions perfectly."""
+    state: State = run.state
+    gate_part: Any = state.gate
+    n_experts = state.bank.n_experts  # type: ignore[union-attr]
+    usage: Any = 0.0
+    moves, unsure = 0.0, np.zeros(1)
+    comparable = run.previous.gate is not gate_part
+    for block in units.blocks():
+        log_gate = gate_part.log_prob(block)
+        gate = np.exp(log_gate)
+        refuse_sums(gate_part, gate.sum(axis=0), owner)
+        usage += gate.sum(axis=1) if block.weight is None else gate @ block.weight
+        of_experts = gate[:n_experts]
+        unsure = np.maximum(unsure, np.minimum(of_experts, 1 - of_experts).max(axis=1))
+        if comparable:
+            change = log_gate - run.previous.gate.log_prob(block)  # type: ignore[union-attr]
+            moves += float(np.sum((change - change.mean(axis=0)) ** 2))
+    usage = usage / usage.sum()
+    bare = gate_part.trimmed() if can(gate_part, "trimmed") else gate_part
+    # a prior on usage, which `trimmed` takes off, holds no coefficient back
+    penalised = can(bare, "log_prior") and bare.log_prior() < 0
+    linear = can(gate_part, "coef_") and len(gate_part.coef_) > 0
+    judged = n_experts > 1 and linear and not penalised
+    moves = np.sqrt(moves / (units.n_rows * len(usage)))
+    return usage, bool(judged and (moves > GATE_MOVES or unsure.min() < SATURATED))
+
+
+def _warn_of_run(mixture: BaseMixtureOfExperts, run: Run, separated: bool) -> None:
+    """Warn where the run did not converge, or the gate did not settle."""
+    owner = parts.owner_of(mixture)
+    if run.stuck:
+        warn(
+            f"{owner}: EM stopped at iteration {len(run.bounds)}, from where every step lowers the "
+            f"bound, by {run.stuck:.2g} at least. The gate {type(run.state.gate).__name__} and the "
+            f"experts with family {_family_name(run)} say that their updates are M-steps "
+            "(monotone = True). Of a part of your own check `update`, `statistics` and "
+            "`log_prior`, or set monotone = False.",
+            ConvergenceWarning,
+        )
+    elif not mixture.converged_:
+        warn(
+            f"{owner} did not converge in max_iter={mixture.max_iter} EM iterations at "
+            f"tol={mixture.tol}{last_gain(mixture.lower_bounds_)}. Increase max_iter or tol.",
+            ConvergenceWarning,
+        )
+    elif separated:
+        warn(
+            f"{owner}: the gate separates the experts' regions perfectly, or nearly so: its "
+            "coefficients grow while the likelihood no longer does, and have no finite limit. "
+            "Predictions are sound; to get coefficients, penalise the gate: "
+            "gate=SoftmaxGate().",
+            ConvergenceWarning,
+        )
+
+
+def _family_name(run: Run) -> str:
+    """Return the class of the experts' family, None for classes."""
+    family = getattr(run.state.bank, "family", None)
+    return "None" if family is None else type(family).__name__
+
+
+def _warn_of_collapse(restarts: list[Restart], owner: str) -> None:
+    """Warn once of experts that collapsed, or were spurious, in the run that was chosen."""
+    long_runs = [record for record in restarts if "long run" in record.events]
+    chosen = min(long_runs, key=lambda record: (bool(record.flags), -record.bound))
+    text = told_events([event for event in chosen.events if event != "long run"])
+    if text:
+        warn(f"{owner}: {text}", ConvergenceWarning)
+
+
+def last_gain(bounds: np.ndarray) -> str:
+    """Return what a message says of the last gain of a run that did not converge."""
+    if len(bounds) < 2 or not bounds[-1] > bounds[-2]:
+        return ""
+    return f": the last one raised the lower bound by {bounds[-1] - bounds[-2]:.1e}"
+
+
+def told_events(events: list[str]) -> str:
+    """Return one message of all that was done about experts; empty where that is nothing."""
+    if not events:
+        return ""
+    text = events[0]
+    collapses = sum("collapsed" in event for event in events)
+    if "collapsed" in text and collapses > 1:
+        text += f". Experts collapsed {collapses} times in all, as the events in restarts_ tell"
+    others = [event for event in events[1:] if "collapsed" not in event]
+    return (
+        "; ".join([text, *others])
+        + ". Lower n_experts, penalise the gate more, or choose another on_collapse."
+    )

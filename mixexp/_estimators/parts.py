@@ -1,0 +1,313 @@
+"""How the parameters of a mixture become its parts: gate, bank of experts, noise.
+
+Functions of an unfitted mixture, whose parameters they read and never change.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn import get_config
+from sklearn.base import clone, is_classifier
+
+from mixexp._columns import Table, refuse_text
+from mixexp._estimators.checks import check_gate_part
+from mixexp._estimators.probes import probe_gate
+from mixexp._fitting import (
+    gate_takes_missing,
+    may_take_missing,
+    name_of,
+    takes_missing,
+    takes_sparse,
+    takes_weights,
+)
+from mixexp._warn import warn
+from mixexp.experts import (
+    EstimatorBank,
+    ExpertPool,
+    NoiseBank,
+    Trainer,
+    candidates_of,
+    check_expert,
+    check_single_output,
+    has_bank,
+    memorises,
+    named,
+)
+from mixexp.gates import EstimatorGate, NoiseGate, SoftmaxGate
+from mixexp.protocols import Rows, Target, can, check_part
+
+if TYPE_CHECKING:
+    from mixexp._estimators.base import BaseMixtureOfExperts
+
+__all__ = [
+    "batch_bank",
+    "batch_gate",
+    "batch_name",
+    "check_memory",
+    "check_parts",
+    "gate_is_classifier",
+    "is_batch",
+    "noise_of",
+    "owner_of",
+    "refuse_text_of",
+    "refusing_missing",
+    "start_gate",
+    "takes_all_missing",
+    "takes_all_sparse",
+    "templates_of",
+]
+
+#: Share of the noise expert at its start.
+NOISE_SHARE = 0.05
+
+#: Folds of a cross-fitted E-step where the user does not say.
+FOLDS = 5
+
+
+def owner_of(mixture: Any) -> str:
+    """Return the class that messages name."""
+    return type(mixture).__name__
+
+
+def check_parts(mixture: BaseMixtureOfExperts, target_kind: str) -> None:
+    """Raise where a part is a class or lacks what it needs, or the expert is for another target.
+
+    `target_kind` is "classes" or "numbers".
+    """
+    owner = owner_of(mixture)
+    for name in ("expert", "gate", "family", "init"):
+        value = getattr(mixture, name, None)
+        if isinstance(value, type):
+            raise TypeError(
+                f"{owner}: {name} must be an instance, got the class {value.__name__}. Write "
+                f"{name}={value.__name__}()."
+            )
+    if isinstance(mixture.n_experts, bool | np.bool_):
+        raise ValueError(
+            f"The 'n_experts' parameter of {owner} must be an int. "
+            f"Got {mixture.n_experts!r} instead."
+        )
+    if mixture.gate is not None and not gate_is_classifier(mixture):
+        check_part(mixture.gate, "gate", owner, "gate")
+    if not isinstance(getattr(mixture, "family", "none"), str):
+        check_part(mixture.family, "family", owner, "family")
+    if mixture.expert is not None:
+        check_expert(mixture.expert, owner, classifier=target_kind == "classes")
+
+
+def is_batch(mixture: BaseMixtureOfExperts, target: Target) -> bool:
+    """Return whether experts are fitted one by one."""
+    if mixture.expert is None:
+        if mixture.cross_fit not in ("auto", False):
+            raise ValueError(
+                f"{owner_of(mixture)}: cross_fit={mixture.cross_fit!r} needs experts that are "
+                "fitted one by one, and expert=None are linear models fitted all at once. Set "
+                "cross_fit='auto', or give an expert."
+            )
+        return False
+    return mixture.cross_fit not in ("auto", False) or not has_bank(mixture.expert, target.family)
+
+
+def batch_name(mixture: BaseMixtureOfExperts, batch: bool) -> str | None:
+    """Return the name of the estimators that are fitted one by one, None where a bank is."""
+    return name_of(mixture.expert) if batch else None
+
+
+def templates_of(mixture: BaseMixtureOfExperts) -> list:
+    """Return all estimators that may become experts."""
+    expert = mixture.expert
+    if expert is None:
+        return []
+    if not isinstance(expert, ExpertPool | list | tuple):
+        return [expert]
+    listed = expert.candidates if isinstance(expert, ExpertPool) else expert
+    found: list = []
+    for _, inner in named(listed):
+        pool = isinstance(inner, ExpertPool)
+        found += [e for _, e in named(inner.candidates)] if pool else [inner]
+    return found
+
+
+def _n_folds(mixture: BaseMixtureOfExperts, flexible: bool) -> int:
+    """Return the number of folds that `cross_fit` means; 0 for none."""
+    given = mixture.cross_fit
+    if given == "auto":
+        return FOLDS if flexible else 0
+    return FOLDS * given if isinstance(given, bool) else int(given)
+
+
+def batch_bank(
+    mixture: BaseMixtureOfExperts, target: Target, columns: Any, seed: int
+) -> EstimatorBank:
+    """Return the bank of experts that are fitted one by one."""
+    owner, templates = owner_of(mixture), templates_of(mixture)
+    candidates = candidates_of(mixture.expert, mixture.n_experts, owner)
+    pool = any(len(each) > 1 for each in candidates)
+    n_folds = _n_folds(mixture, pool or any(memorises(e) for e in templates))
+    if pool and not n_folds:
+        raise ValueError(
+            f"{owner}: cross_fit=False, and an ExpertPool chooses by out-of-fold predictions. "
+            "Set cross_fit='auto' or a number of folds."
+        )
+    if target.classes is not None or target.width == 1:
+        for expert in templates:
+            check_single_output(expert, owner)
+    plain = sorted({name_of(e) for e in templates if not takes_weights(e)})
+    if plain:
+        warn(
+            f"{owner}: expert {' and '.join(plain)} does not take sample_weight in fit. It is "
+            "fitted on rows that are drawn by responsibility; the draw depends on "
+            "random_state and the rows' content only."
+        )
+    trainer = Trainer(
+        candidates,
+        columns if isinstance(columns, list) else [columns] * mixture.n_experts,
+        classes=target.classes,
+        family=target.family,
+        n_outputs=target.width,
+        n_jobs=mixture.n_jobs,
+        seed=seed,
+        owner=owner,
+    )
+    return EstimatorBank(trainer, n_folds)
+
+
+def gate_is_classifier(mixture: BaseMixtureOfExperts) -> bool:
+    """Return whether the gate is a classifier, or an `EstimatorGate` around one."""
+    return hasattr(mixture.gate, "fit") or can(mixture.gate, "with_fitting")
+
+
+def start_gate(mixture: BaseMixtureOfExperts, rows: Rows, columns: Any) -> Any:
+    """Return the gate of starts: a softmax gate where the gate itself is a classifier."""
+    owner = owner_of(mixture)
+    usable = mixture.gate is not None and not gate_is_classifier(mixture)
+    gate = clone(mixture.gate) if usable else SoftmaxGate()
+    part = gate.start(rows.units, mixture.n_experts, columns)
+    check_gate_part(part, rows.units, mixture.n_experts, owner)
+    probe_gate(part, rows.units, mixture.n_experts, owner)
+    if mixture.on_collapse == "drop" and not can(part, "select"):
+        raise ValueError(
+            f"{owner}: on_collapse='drop' needs a gate that can leave experts "
+            f"out, and {type(part).__name__} has no `select`. Use on_collapse='reinit' or "
+            "'keep'."
+        )
+    return _with_noise(mixture, part)
+
+
+def batch_gate(mixture: BaseMixtureOfExperts, rows: Rows, columns: Any, seed: int) -> Any:
+    """Return the gate of the long run where it is a classifier, else None."""
+    if not gate_is_classifier(mixture):
+        return None
+    owner, gate = owner_of(mixture), mixture.gate
+    if not can(gate, "with_fitting"):
+        if not (is_classifier(gate) and hasattr(gate, "predict_proba")):
+            raise TypeError(
+                f"{owner}: gate must be a gate of mixexp.gates or a classifier with "
+                f"predict_proba, got {name_of(gate)}."
+            )
+        gate = EstimatorGate(gate)
+    part = clone(gate).start(rows.units, mixture.n_experts, columns)
+    n_folds = _n_folds(mixture, memorises(part.estimator))
+    return _with_noise(mixture, part.with_fitting(n_folds, seed, mixture.n_jobs, owner))
+
+
+def _with_noise(mixture: BaseMixtureOfExperts, gate: Any) -> Any:
+    return NoiseGate(gate, NOISE_SHARE) if mixture.noise_expert else gate
+
+
+def noise_of(mixture: BaseMixtureOfExperts, rows: Rows, target: Any) -> Any:
+    """Return what adds the noise expert to a bank, None where there is none."""
+    if not mixture.noise_expert:
+        return None
+    log_density, low, high = target.noise(rows.y, owner_of(mixture))
+    return partial(NoiseBank, log_density=log_density, low=low, high=high)
+
+
+def takes_all_sparse(mixture: BaseMixtureOfExperts) -> bool:
+    """Return whether all experts say that they take sparse input."""
+    return all(takes_sparse(expert) for expert in templates_of(mixture))
+
+
+def takes_all_missing(mixture: BaseMixtureOfExperts) -> bool:
+    """Return whether all experts and the gate say that they take NaN."""
+    experts = templates_of(mixture)
+    gate = getattr(mixture.gate, "estimator", mixture.gate)
+    takes = all(takes_missing(expert) for expert in experts)
+    takes = takes and gate_takes_missing(gate)
+    return bool(experts) and takes and (not hasattr(gate, "fit") or takes_missing(gate))
+
+
+def refuse_text_of(
+    mixture: BaseMixtureOfExperts, table: Table, batch: bool, columns: tuple
+) -> None:
+    """Raise where a part that needs numbers sees a column of X that is none."""
+    if not table.text:
+        return
+    owner, given = owner_of(mixture), (table.frame, table.text)
+    if not batch:
+        linear = mixture.expert is None
+        who = "the linear expert" if linear else f"expert {name_of(mixture.expert)}"
+        remedy = "leave it out by expert_features; or give an expert that is such a Pipeline"
+        refuse_text(*given, who, columns[0], owner, remedy)
+    if not (gate_is_classifier(mixture) or getattr(mixture.gate, "featureless", False)):
+        who = f"the gate {'SoftmaxGate()' if mixture.gate is None else repr(mixture.gate)}"
+        remedy = "leave it out by gate_features; or give a classifier that is such a Pipeline"
+        refuse_text(*given, who, columns[1], owner, remedy)
+
+
+def refusing_missing(mixture: BaseMixtureOfExperts, batch: bool, columns: tuple) -> list:
+    """Return the names of the parts that take no NaN, with the columns they see."""
+    expert_columns, gate_columns = columns
+    if not batch:
+        linear = mixture.expert is None
+        name = "linear experts" if linear else f"expert {name_of(mixture.expert)}"
+        who = [(name, expert_columns)]
+    elif isinstance(mixture.expert, list | tuple) and isinstance(expert_columns, list):
+        each = candidates_of(mixture.expert, mixture.n_experts, owner_of(mixture))
+        pairs = zip(each, expert_columns, strict=True)
+        seen = [(expert, columns) for candidates, columns in pairs for _, expert in candidates]
+        who = refusing(*zip(*seen, strict=True))
+    else:
+        templates = templates_of(mixture)
+        who = refusing(templates, [expert_columns] * len(templates))
+    return who + gate_refusing(mixture.gate, gate_columns)
+
+
+def refusing(experts: Any, columns: Any) -> list[tuple[str, Any]]:
+    """Return the names of experts that take no NaN, with the columns they see."""
+    pairs = zip(experts, columns, strict=True)
+    return [(f"expert {name_of(e)}", seen) for e, seen in pairs if not may_take_missing(e)]
+
+
+def gate_refusing(part: Any, columns: Any) -> list[tuple[str, Any]]:
+    """Return the name of a gate that takes no NaN, with the columns it sees."""
+    who: list[tuple[str, Any]] = []
+    gate = getattr(part, "estimator", part)
+    if hasattr(gate, "fit") and not may_take_missing(gate):
+        who.append((f"gate {name_of(gate)}", columns))
+    if not gate_takes_missing(part):
+        unsaid = "" if hasattr(part, "takes_missing") else ", which has no takes_missing = True,"
+        who.append((f"gate {part!r}{unsaid}", columns))
+    return who
+
+
+def check_memory(mixture: BaseMixtureOfExperts, gate: Any, bank: Any, n_features: int) -> None:
+    """Raise where an M-step's Gram matrices would not fit scikit-learn's working memory."""
+    parts = [(gate, 1), (bank, mixture.n_experts)]
+    doubles = sum(
+        copies * part.n_gram_weights * part.design.size**2
+        for part, copies in parts
+        if can(part, "gram_weights")
+    )
+    limit = get_config()["working_memory"]
+    if doubles * 8 > limit * 2**20:
+        raise ValueError(
+            f"{owner_of(mixture)}: X has {n_features} features, and the M-step of "
+            f"linear gates and experts would need {doubles * 8 / 2**20:.0f} MiB for Gram "
+            f"matrices, more than scikit-learn's working_memory of {limit} MiB. Reduce the "
+            "features first (TruncatedSVD or SelectKBest in a Pipeline, or expert_features and "
+            "gate_features), or raise it by sklearn.set_config(working_memory=...)."
+        )

@@ -1,0 +1,181 @@
+"""The kind of target: numbers with a family, or classes. Each says once what differs.
+
+Both check and encode y as `Rows` holds it, shape what experts predict as the caller expects it,
+and know the density of the noise expert.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.utils import column_or_1d
+from sklearn.utils.validation import check_array, check_consistent_length
+
+from mixexp._checks import as_numbers, named_error
+from mixexp._rows.inputs import check_log_offset, class_offset_rows, offset_rows
+from mixexp.protocols import Family
+
+__all__ = ["Classes", "Numbers"]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """One or several numbers, with a density around what an expert predicts.
+
+    Attributes
+    ----------
+    family : Family
+    shape : tuple of int
+        Of one row's target: (), or (n_outputs,).
+    """
+
+    family: Family
+    shape: tuple[int, ...]
+
+    #: Labels of classes: there are none.
+    classes = None
+
+    @property
+    def width(self) -> int:
+        """Number of outputs."""
+        return int(np.prod(self.shape))
+
+    def encode(self, y: np.ndarray, owner: str) -> np.ndarray:
+        """Return checked training targets (n_outputs, n); the family may refuse them."""
+        rows = self._as_rows(y)
+        self.family.check(rows, owner)
+        return rows
+
+    def encode_new(self, y: Any, X: Any, owner: str) -> np.ndarray:
+        """Return targets to score, (n_outputs, n)."""
+        y = as_numbers(y, "y", owner, f"Give a target for each of {X.shape[0]} rows.")
+        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        check_consistent_length(X, y)
+        flat = y.reshape(len(y), -1).shape[1:]
+        if y.shape[1:] != self.shape and flat != (self.shape or (1,)):
+            raise ValueError(
+                f"{owner}: y has shape {y.shape}, and the mixture was fitted on "
+                f"targets of shape (n_samples, {', '.join(map(str, self.shape))})."
+            )
+        return self._as_rows(y)
+
+    @staticmethod
+    def _as_rows(y: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(y.reshape(len(y), -1).T, dtype=np.float64)
+
+    def refuse_impossible(self, y: np.ndarray, owner: str) -> None:
+        """Raise where no expert can have given y (n_outputs, n), as the family does in a fit."""
+        self.family.check(y, owner)
+
+    def possible(self, y: np.ndarray) -> np.ndarray | None:
+        """Return where y (n_outputs, m) is in the family's support, (m,); None where it says none.
+
+        Families may rely on a y that `fit` would take: beyond, a formula may give NaN, or a number.
+        """
+        supports = getattr(self.family, "supports", None)
+        return None if supports is None else supports(y).all(axis=0)
+
+    def shaped(self, outputs: np.ndarray) -> np.ndarray:
+        """Return outputs (n, K, n_outputs) without the last axis where there is one target."""
+        return outputs if self.shape else outputs[..., 0]
+
+    def noise(self, y: np.ndarray, owner: str) -> tuple[float, np.ndarray, np.ndarray]:
+        """Return the log-density of the noise expert, and where it is not 0: low and high.
+
+        Uniform over the range of the training targets (n_outputs, n), for counts over the whole
+        numbers in it.
+        """
+        low, high = y.min(axis=1), y.max(axis=1)
+        width = high - low + (1.0 if self.family.discrete else 0.0)
+        if not np.all(width > 0):
+            raise ValueError(
+                f"{owner}: noise_expert=True needs a range of targets, and y is constant at "
+                f"{low[width <= 0][0]:.6g}. Set noise_expert=False."
+            )
+        return -float(np.log(width).sum()), low, high
+
+    def offset(self, offset: Any, X: Any, owner: str, batch: str | None) -> np.ndarray | None:
+        """Return a checked offset as `Rows` holds it, (n_outputs or 1, n).
+
+        For a log link it must be a logarithm.
+        `batch` names the estimators that are fitted one by one, None where a bank is.
+        """
+        rows = offset_rows(offset, X, self.width, owner)
+        if rows is not None and self.family.link == "log":
+            check_log_offset(rows, owner)
+        return rows
+
+
+@dataclass(frozen=True)
+class Classes:
+    """One of several classes.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_classes,)
+        Labels, in ascending order.
+    """
+
+    classes: np.ndarray
+
+    #: Classes need no family.
+    family = None
+
+    @property
+    def width(self) -> int:
+        """Number of classes."""
+        return len(self.classes)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of what is predicted for a row: a probability a class."""
+        return (self.width,)
+
+    def encode(self, y: np.ndarray, owner: str) -> np.ndarray:
+        """Return the codes of training labels: they are codes already."""
+        return y
+
+    def encode_new(self, y: Any, X: Any, owner: str) -> np.ndarray:
+        """Return the codes (n,) of labels to score."""
+        remedy = f"Give a label for each of {X.shape[0]} rows; known are {self.classes}."
+        with named_error(owner, "y", remedy):
+            y = column_or_1d(y, warn=True)
+            check_consistent_length(X, y)
+            codes = np.searchsorted(self.classes, y)
+        codes = np.minimum(codes, len(self.classes) - 1)
+        unknown = self.classes[codes] != y
+        if np.any(unknown):
+            raise ValueError(
+                f"{owner}: y has labels that were not seen in fit: "
+                f"{np.unique(np.asarray(y)[unknown])[:5]}. Known are {self.classes}."
+            )
+        return codes
+
+    def refuse_impossible(self, y: np.ndarray, owner: str) -> None:
+        """Do nothing: labels that are known are possible."""
+
+    def possible(self, y: np.ndarray) -> np.ndarray | None:
+        """Return None: labels that are known are possible."""
+        return None
+
+    def shaped(self, outputs: np.ndarray) -> np.ndarray:
+        """Return probabilities (n, K, n_classes), without what rounding adds to 1."""
+        return np.minimum(outputs, 1.0)
+
+    def noise(self, y: np.ndarray, owner: str) -> tuple[float, np.ndarray, np.ndarray]:
+        """Return the log-probability of a class under noise, which has no bounds."""
+        return -float(np.log(self.width)), np.array([-np.inf]), np.array([np.inf])
+
+    def offset(self, offset: Any, X: Any, owner: str, batch: str | None) -> np.ndarray | None:
+        """Return a checked offset as `Rows` holds it, centred (n_classes, n).
+
+        `batch` names the estimators that are fitted one by one, None where a bank is.
+        """
+        if offset is not None and batch is not None:
+            raise ValueError(
+                f"{owner}: offset is added to the linear predictor of logistic experts, and "
+                f"{batch} has none. Use expert=None or LogisticRegression()."
+            )
+        return class_offset_rows(offset, X, self.width, owner)

@@ -1,0 +1,1 @@
+"""Rows of data: how parts see them, and how input becomes them."""

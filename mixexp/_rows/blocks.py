@@ -1,0 +1,224 @@
+"""Row blocks: what the engine hands to every part of the model in turn."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from mixexp._compat import safe_indexing
+from mixexp._guests import owned
+from mixexp._numerics import PACKED_COLUMNS, column_products
+
+if TYPE_CHECKING:
+    from mixexp._rows.designs import Design
+
+__all__ = ["Block", "Budget", "PreparedDesigns", "with_extra"]
+
+
+def with_extra(X: Any, extra: np.ndarray | None) -> Any:
+    """Return rows with columns (m, q) behind those that were given."""
+    if extra is None:
+        return X
+    both = [X, extra]
+    return sp.hstack(both, format="csr") if sp.issparse(X) else np.hstack(both)
+
+
+class Budget:
+    """Doubles that may still be kept between passes, shared by the blocks of some rows."""
+
+    def __init__(self, n_doubles: float):
+        self.n_doubles = n_doubles
+
+    def spend(self, n_doubles: int) -> bool:
+        """Take this many where there is room; return whether there was."""
+        if n_doubles > self.n_doubles:
+            return False
+        self.n_doubles -= n_doubles
+        return True
+
+
+class PreparedDesigns:
+    """Design matrices and column products of one block that are kept between passes.
+
+    Parameters
+    ----------
+    budget : Budget
+    """
+
+    def __init__(self, budget: Budget):
+        self.budget = budget
+        self.kept: dict[Design, tuple[np.ndarray, np.ndarray | None]] = {}
+
+    def prepare(self, design: Design, block: Block) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return design matrix and column products; products are None where not kept."""
+        if design in self.kept:
+            return self.kept[design]
+        matrix = design.matrix(block.numbers, missing=block.missing)
+        products = None
+        packed = design.size * (design.size + 1) // 2
+        if design.size <= PACKED_COLUMNS and self.budget.spend(packed * block.n_rows):
+            products = column_products(matrix)
+            if design.intercept:
+                matrix = products[: design.size]
+        elif not self.budget.spend(matrix.size):
+            return matrix, None
+        self.kept[design] = (matrix, products)
+        return matrix, products
+
+
+class Block:
+    """A run of rows: arrays that can be sent, and nothing of the source they came from.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (m, n_features)
+        Features as numbers.
+    start : int
+        Position of the first row among all rows of the source.
+    y : ndarray of shape (n_outputs, m) or (m,), or None
+    weight : ndarray of shape (m,) or None
+        Row weights; None means ones. A wrapper may hand a block on with other weights
+        (`reweighted`); `row_weight` stays.
+    offset : ndarray of shape (n_outputs or n_classes or 1, m), or None
+    labels : ndarray of int of shape (m,), or None
+        Experts of the rows, −1 where not known.
+    extra : ndarray of shape (m, q), or None
+        Columns that designs see behind those of X (`Rows.attach`).
+    frame : data frame or None
+        The same rows as they were given, for estimators that ask for column names.
+    training : bool
+        Whether these are rows of the fit.
+    missing : bool
+        Whether X may hold NaN.
+    unit : Block or None
+        One row per group, where rows are grouped.
+    firsts : ndarray of int or None
+        Where each group starts in the block.
+    prepared : PreparedDesigns or None
+        What is kept of the block between passes; it is not sent.
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        start: int = 0,
+        *,
+        y: np.ndarray | None = None,
+        weight: np.ndarray | None = None,
+        offset: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
+        extra: np.ndarray | None = None,
+        frame: Any = None,
+        training: bool = False,
+        missing: bool = False,
+        unit: Block | None = None,
+        firsts: Any = None,
+        prepared: PreparedDesigns | None = None,
+    ):
+        self.X = X
+        self.start, self.stop = start, start + X.shape[0]
+        self.y: Any = y
+        self.weight = self.row_weight = weight
+        self.offset = offset
+        self.labels = labels
+        self.extra = extra
+        self.frame = frame
+        self.training = training
+        self.missing = missing
+        self.firsts = firsts
+        self._unit = unit
+        self._prepared = prepared
+        self._matrices: dict[Design, tuple[np.ndarray, np.ndarray | None]] = {}
+        self._scratch: dict[int, tuple[Any, Any]] = {}
+
+    def __getstate__(self) -> dict:
+        """Leave out what the receiver can compute: a sent block is its arrays."""
+        return vars(self) | {"_prepared": None, "_matrices": {}, "_scratch": {}}
+
+    def __copy__(self) -> Block:
+        """Return a shallow copy, with all that `__getstate__` leaves out of what is sent."""
+        block = object.__new__(Block)
+        vars(block).update(vars(self))
+        return block
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return self.stop - self.start
+
+    @property
+    def numbers(self) -> Any:
+        """The rows as designs see them: X, and the columns that were added."""
+        return with_extra(self.X, self.extra)
+
+    @property
+    def unit(self) -> Block:
+        """The rows that the gate sees: the block itself, or one row per group."""
+        return self if self._unit is None else self._unit
+
+    def fresh(self) -> Block:
+        """Return the block for another pass, without what parts kept in the last one."""
+        block = copy.copy(self)
+        block._scratch = {}
+        block._unit = None if self._unit is None else self._unit.fresh()
+        return block
+
+    def reweighted(self, weight: np.ndarray | None) -> Block:
+        """Return the block with other weights; what parts keep of it is shared."""
+        block = copy.copy(self)
+        block.weight = weight
+        return block
+
+    def of_units(self, log_prob: np.ndarray) -> np.ndarray:
+        """Return log-densities (K, m) summed over the rows of a group; weights are exponents."""
+        if self._unit is None:
+            return log_prob
+        if self.weight is not None:
+            log_prob = log_prob * self.weight
+        return np.add.reduceat(log_prob, self.firsts, axis=1)
+
+    def of_rows(self, resp: np.ndarray) -> np.ndarray:
+        """Return every row's responsibilities (K, m) from those of the units, times weights."""
+        if self._unit is not None:
+            resp = np.repeat(resp, np.diff(self.firsts, append=self.n_rows), axis=1)
+        if self.weight is not None:
+            resp *= self.weight
+        return resp
+
+    def take(self, columns: np.ndarray | None = None) -> Any:
+        """Return the rows as they were given, for estimators: an array, CSR or a frame.
+
+        They are the estimator's own, which may change them.
+        """
+        X = self.X if self.frame is None else self.frame
+        return owned(X) if columns is None else safe_indexing(X, columns, axis=1)
+
+    def matrix(self, design: Design) -> np.ndarray:
+        """Return the design matrix (p, m)."""
+        return self._prepare(design)[0]
+
+    def products(self, design: Design) -> np.ndarray | None:
+        """Return the products of the design's columns where they are kept."""
+        return self._prepare(design)[1]
+
+    def _prepare(self, design: Design) -> tuple[np.ndarray, np.ndarray | None]:
+        if design not in self._matrices:
+            self._matrices[design] = (
+                (design.matrix(self.numbers, missing=self.missing), None)
+                if self._prepared is None
+                else self._prepared.prepare(design, self)
+            )
+        return self._matrices[design]
+
+    def keep(self, part: Any, value: Any) -> None:
+        """Keep what `log_prob` of a part computed, for its `statistics` in the same pass."""
+        self._scratch[id(part)] = part, value  # the part too: its id must stay taken
+
+    def recall(self, part: Any) -> Any:
+        """Return what `log_prob` of a part kept; it is evaluated where it has not been."""
+        if id(part) not in self._scratch:
+            part.log_prob(self)
+        return self._scratch[id(part)][1]

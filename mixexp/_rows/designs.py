@@ -1,0 +1,176 @@
+"""Designs: the columns a part works on, centred and scaled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+if TYPE_CHECKING:
+    from mixexp._rows.blocks import Block
+
+__all__ = ["Design", "measured_design"]
+
+#: A column whose spread is below this share of its size is constant: the rest is rounding.
+CONSTANT_TOL = 1e-13
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """The columns a part works on, centred and scaled, below a row of ones.
+
+    A column with missing values is followed, after all others, by its indicator: 1 where the
+    value is missing. The value itself is then taken as the mean; with the indicator next to it
+    any other constant would give the same model.
+
+    Attributes
+    ----------
+    columns : ndarray of int
+        Of the data's features.
+    center, scale : ndarray of shape (n_columns + n_indicators,)
+        Weighted mean and standard deviation; a constant column has `scale` 0 and is left out.
+        Without an intercept nothing is centred, and `scale` is the root mean square.
+    intercept : bool
+    indicators : ndarray of int
+        Positions in `columns` of those with missing values in the training rows.
+    missing : bool
+        Whether rows may hold NaN at all.
+    """
+
+    columns: np.ndarray
+    center: np.ndarray
+    scale: np.ndarray
+    intercept: bool
+    indicators: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))
+    missing: bool = False
+
+    @property
+    def size(self) -> int:
+        """Number of rows of a block's design matrix."""
+        return len(self.scale) + self.intercept
+
+    @property
+    def inverse_scale(self) -> np.ndarray:
+        """1/scale, 0 for a constant column."""
+        return np.divide(1.0, self.scale, out=np.zeros_like(self.scale), where=self.scale > 0)
+
+    def seen_columns(self, mask: np.ndarray | None, n_experts: int) -> list[np.ndarray]:
+        """Return the columns that each expert sees, by a mask (n_experts, size); None is all."""
+        if mask is None:
+            return [self.columns] * n_experts
+        first = int(self.intercept)
+        return [self.columns[seen[first : first + len(self.columns)]] for seen in mask]
+
+    def penalty(self, alpha: float, *, input_units: bool = False) -> np.ndarray:
+        """Return the ridge penalty (size,) of scaled coefficients; none on the intercept.
+
+        With `input_units` the penalty is alpha times the squared coefficients of the columns as
+        they were given. Constant columns get 1, which holds their coefficient at zero.
+        """
+        weights = self.inverse_scale**2 if input_units else np.ones(len(self.scale))
+        slopes = np.where(self.scale > 0, alpha * weights, 1.0)
+        return np.concatenate([np.zeros(int(self.intercept)), slopes])
+
+    def matrix(self, X: Any, *, missing: bool = False) -> np.ndarray:
+        """Return the design matrix (size, m) of rows X (m, n_features), in float64.
+
+        With `missing`, NaN is possible also where the training rows had none.
+        """
+        if len(self.columns) != X.shape[1] or not np.array_equal(
+            self.columns, np.arange(X.shape[1])
+        ):
+            X = X[:, self.columns]
+        if sp.issparse(X):
+            X = X.toarray()
+        out = np.empty((self.size, X.shape[0]))
+        out[: int(self.intercept)] = 1.0
+        slopes = out[int(self.intercept) :]
+        n_columns = len(self.columns)
+        with np.errstate(over="ignore"):  # of new rows; `linear_scores` knows what to do
+            np.subtract(X.T, self.center[:n_columns, None], out=slopes[:n_columns])
+        if self.missing or missing:
+            unknown = np.isnan(slopes[:n_columns])
+            slopes[:n_columns][unknown] = 0.0
+            slopes[n_columns:] = unknown[self.indicators] - self.center[n_columns:, None]
+        with np.errstate(over="ignore"):
+            slopes *= self.inverse_scale[:, None]
+        return out
+
+    def to_input_units(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return slopes (..., n_columns + n_indicators) and intercepts (...) in input units."""
+        slopes = theta[..., int(self.intercept) :] * self.inverse_scale
+        if not self.intercept:
+            return slopes, np.zeros(theta.shape[:-1])
+        return slopes, theta[..., 0] - slopes @ self.center
+
+
+def measured_design(
+    blocks: Callable[[], Iterator[Block]],
+    columns: np.ndarray,
+    centred: bool,
+    total_weight: float,
+    missing: bool,
+) -> Design:
+    """Return the design of columns with their weighted moments, from three passes over blocks.
+
+    Columns are divided by their largest absolute value, so that no square overflows. A missing
+    value counts as the mean of its column.
+    """
+    n_columns = len(columns)
+    plain = Design(columns, np.zeros(n_columns), np.ones(n_columns), False)
+    size, present = np.zeros(n_columns), np.full(n_columns, total_weight)
+    for block in blocks():
+        part = np.abs(plain.matrix(block.numbers))
+        if missing:
+            present -= _weighted_sum(np.isnan(part), block.weight)
+        np.fmax(size, np.fmax.reduce(part, axis=1), out=size)
+    unit = np.where(size > 0, size, 1.0)
+    center = np.zeros(n_columns)
+    if centred:
+        for block in blocks():
+            center += _weighted_sum(_in_units(plain, block, unit, missing), block.weight)
+        center /= np.where(present > 0, present, 1.0)
+    second = np.zeros(n_columns)
+    for block in blocks():
+        part = _in_units(plain, block, unit, missing, center)
+        part *= part
+        second += _weighted_sum(part, block.weight)
+    spread = np.sqrt(second / total_weight)
+    scale = np.where(spread > CONSTANT_TOL, spread, 0.0) * unit
+    scale[scale < np.finfo(float).tiny] = 0.0  # its inverse would overflow
+    if not missing:
+        return Design(columns, center * unit, scale, centred)
+    absent = 1 - present / total_weight
+    indicators = np.flatnonzero(absent > CONSTANT_TOL)
+    share = absent[indicators]
+    return Design(
+        columns,
+        np.append(center * unit, share if centred else 0 * share),
+        np.append(scale, np.sqrt(share * (1 - share) if centred else share)),
+        centred,
+        indicators,
+        missing=True,
+    )
+
+
+def _in_units(
+    plain: Design,
+    block: Block,
+    unit: np.ndarray,
+    missing: bool,
+    center: np.ndarray | float = 0.0,
+) -> np.ndarray:
+    """Return the columns of a block in these units, centred; 0 for a missing value."""
+    part = plain.matrix(block.numbers) / unit[:, None]
+    part -= center[:, None] if isinstance(center, np.ndarray) else center
+    if missing:
+        part[np.isnan(part)] = 0.0
+    return part
+
+
+def _weighted_sum(values: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+    """Return the sums of rows (p, m) over m."""
+    return values.sum(axis=1) if weight is None else values @ weight

@@ -1,0 +1,251 @@
+"""Rows: the data of one fit or one prediction, held in memory.
+
+`Rows` cuts itself into `Block`s, hands a function over them (`map`) or sums what it gives
+(`reduce`), and gives batch parts rows by their position. Another source of rows (a memory map, a
+cluster) has to answer the same questions.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+from sklearn import get_config
+
+from mixexp._compat import rows_of, safe_indexing
+from mixexp._guests import owned, read_only
+from mixexp._rows.blocks import Block, Budget, PreparedDesigns, with_extra
+from mixexp._rows.designs import Design, measured_design
+
+__all__ = ["Rows"]
+
+S = TypeVar("S")
+
+#: Rows of a block: enough to hide the cost of a numpy call, few enough for the cache.
+BLOCK_ROWS = 1024
+
+#: Doubles of one block's design at most, so that wide data take fewer rows at a time.
+BLOCK_ITEMS = 1 << 20
+
+
+class Rows:
+    """The rows of one fit or one prediction.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n, n_features)
+        Numbers, in the precision the caller has; blocks are converted to float64.
+    y : ndarray, optional
+        Targets (n_outputs, n) or class codes (n,).
+    weight : ndarray of shape (n,), optional
+        None means ones.
+    frame : data frame, optional
+        The same rows as the caller gave them, for estimators that ask for column names.
+    training : bool, default=False
+        Whether parts may reuse what they know of these rows, and designs are kept.
+    offset : ndarray of shape (n_outputs or n_classes or 1, n), optional
+        What is added to every expert's linear predictor.
+    groups : ndarray of int of shape (n,), optional
+        Codes 0, 1, ... in ascending order; rows of one group share one responsibility.
+    metadata : dict of dict, optional
+        What the caller wants `fit` to get, of each expert by name.
+    missing : bool, default=False
+        Whether X may hold NaN.
+    labels : ndarray of int of shape (n,), optional
+        The expert of every row, −1 where it is not known; the same within a group.
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        y: Any = None,
+        weight: np.ndarray | None = None,
+        *,
+        frame: Any = None,
+        training: bool = False,
+        offset: np.ndarray | None = None,
+        groups: np.ndarray | None = None,
+        metadata: dict[str, dict[str, Any]] | None = None,
+        missing: bool = False,
+        labels: np.ndarray | None = None,
+    ):
+        self.X = read_only(X)
+        self.y = read_only(y)
+        self.weight = read_only(weight)
+        self.frame = frame
+        self.training = training
+        self.offset = read_only(offset)
+        self.groups = groups
+        self.metadata = metadata or {}
+        self.missing = missing
+        self.labels = labels
+        self.extra: np.ndarray | None = None
+        self.starts: np.ndarray | None = None
+        self.n_rows = X.shape[0]
+        self.total_weight = float(self.n_rows if weight is None else weight.sum())
+        self.block_rows = max(64, min(BLOCK_ROWS, BLOCK_ITEMS // max(1, X.shape[1])))
+        self._designs: dict[Hashable, Design] = {}
+        self._prepared: dict[tuple[int, int], PreparedDesigns] = {}
+        self._budget = Budget(get_config()["working_memory"] * 2**20 // 8)
+        self._units: Rows | None = None  # not itself: a cycle would keep blocks alive
+        self._starts = np.zeros(0, dtype=int)
+        if groups is not None:
+            self._starts = np.flatnonzero(np.diff(groups, prepend=-1))
+            self._units = Rows(
+                X[self._starts],
+                frame=None if frame is None else safe_indexing(frame, self._starts),
+                training=training,
+                missing=missing,
+                labels=None if labels is None else labels[self._starts],
+            )
+
+    def attach(self, extra: np.ndarray | None, starts: np.ndarray) -> None:
+        """Add columns (n, q) behind those of X, for designs alone; `starts` are what starts see.
+
+        `X` and `take` stay as they are: nothing but what stands in for an estimator needs them.
+        """
+        self.extra, self.starts = extra, starts
+        self.missing = self.missing or (extra is not None and bool(np.isnan(extra).any()))
+        if self._units is not None:
+            self._units.attach(None if extra is None else extra[self._starts], starts)
+
+    @property
+    def numbers(self) -> Any:
+        """The rows as designs see them: X, and the columns that were added."""
+        return with_extra(self.X, self.extra)
+
+    @property
+    def units(self) -> Rows:
+        """What has one responsibility each: the rows themselves, or one row per group."""
+        return self if self._units is None else self._units
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the blocks in order, each new; a group is never cut."""
+        if self.groups is None:
+            for start in range(0, self.n_rows, self.block_rows):
+                yield self._block(start, min(start + self.block_rows, self.n_rows))
+            return
+        ends = np.append(self._starts[1:], self.n_rows)
+        first = 0
+        while first < len(ends):
+            start = int(self._starts[first])
+            last = max(first + 1, int(np.searchsorted(ends, start + self.block_rows, "right")))
+            unit = self.units._block(first, last)
+            firsts = self._starts[first:last] - start
+            yield self._block(start, int(ends[last - 1]), unit=unit, firsts=firsts)
+            first = last
+
+    def _block(self, start: int, stop: int, **of_groups: Any) -> Block:
+        here = slice(start, stop)
+        prepared = frame = None
+        if self.training:
+            prepared = self._prepared.setdefault((start, stop), PreparedDesigns(self._budget))
+        elif self.frame is not None:
+            frame = safe_indexing(self.frame, here)
+        return Block(
+            self.X[here],
+            start,
+            y=None if self.y is None else self.y[..., here],
+            weight=None if self.weight is None else self.weight[here],
+            offset=None if self.offset is None else self.offset[:, here],
+            labels=None if self.labels is None else self.labels[here],
+            extra=None if self.extra is None else self.extra[here],
+            frame=frame,
+            training=self.training,
+            missing=self.missing,
+            prepared=prepared,
+            **of_groups,
+        )
+
+    def reduce(self, function: Callable[[Block], S]) -> S:
+        """Return the sum of `function(block)` over the blocks, added in their order.
+
+        The function must be pure and its results must add (`+=`); then a source may evaluate it
+        wherever it likes, as long as it adds in this order.
+        """
+        blocks = self.blocks()
+        total = function(next(blocks))
+        for block in blocks:
+            total += function(block)  # type: ignore[operator]
+        return total
+
+    def map(self, function: Callable[[Block], np.ndarray], axis: int = 0) -> np.ndarray:
+        """Return `function(block)` of all blocks, joined along an axis."""
+        return np.concatenate([function(block) for block in self.blocks()], axis=axis)
+
+    def take(self, ids: Any, columns: np.ndarray | None = None, own: bool = True) -> Any:
+        """Return rows in the form that was given, for estimators: an array, CSR or a frame.
+
+        They are the estimator's own, which may change them; without `own` they may be a view.
+        """
+        X = safe_indexing(self.X if self.frame is None else self.frame, ids)
+        if columns is not None:
+            return safe_indexing(X, columns, axis=1)
+        return owned(X) if own and isinstance(ids, slice) else X
+
+    def subset(
+        self, ids: np.ndarray, weight: np.ndarray | None, groups: np.ndarray | None = None
+    ) -> Rows:
+        """Return some of the rows as training rows with their own weights; designs are shared.
+
+        Of a group all rows must be taken, one after the other. With `groups` the rows are given
+        groups that they did not have.
+        """
+        designs_of_units = self.units._designs
+        if groups is not None:
+            designs_of_units = {}
+        elif self.groups is not None:
+            groups = np.cumsum(np.diff(self.groups[ids], prepend=self.groups[ids[0]]) != 0)
+        rows = Rows(
+            self.X[ids],
+            None if self.y is None else self.y[..., ids],
+            weight,
+            frame=None if self.frame is None else safe_indexing(self.frame, ids),
+            training=self.training,
+            offset=None if self.offset is None else self.offset[:, ids],
+            groups=groups,
+            metadata={
+                expert: {name: rows_of(value, ids, self.n_rows) for name, value in params.items()}
+                for expert, params in self.metadata.items()
+            },
+            missing=self.missing,
+            labels=None if self.labels is None else self.labels[ids],
+        )
+        if self.starts is not None:
+            rows.attach(None if self.extra is None else self.extra[ids], self.starts)
+        rows._designs = self._designs
+        rows.units._designs = designs_of_units if groups is not None else self._designs
+        return rows
+
+    def with_experts(self, experts: np.ndarray, n_experts: int) -> Rows:
+        """Return the rows as they are for some of the experts: labels are their new numbers.
+
+        Nothing is known any more of rows whose expert is not among them.
+        """
+        if self.labels is None:
+            return self
+        numbers = np.full(n_experts, -1)
+        numbers[experts] = np.arange(len(experts))
+        rows = copy.copy(self)
+        rows.labels = np.where(self.labels < 0, -1, numbers[self.labels])
+        rows._units = None if self._units is None else self._units.with_experts(experts, n_experts)
+        return rows
+
+    def shared(self, resp: np.ndarray) -> np.ndarray:
+        """Return responsibilities (K, n) that are the same, their mean, in every group."""
+        if self.groups is None:
+            return resp
+        sizes = np.bincount(self.groups)
+        return np.repeat(np.add.reduceat(resp, self._starts, axis=1) / sizes, sizes, axis=1)
+
+    def design(self, columns: np.ndarray | None, intercept: bool = True) -> Design:
+        """Return the design of these columns, the same object for the same question."""
+        columns = np.arange(self.X.shape[1]) if columns is None else columns
+        key = (tuple(columns.tolist()), intercept)
+        if key not in self._designs:
+            self._designs[key] = measured_design(
+                self.blocks, columns, intercept, self.total_weight, self.missing
+            )
+        return self._designs[key]

@@ -1,0 +1,125 @@
+"""Evaluate an estimator on a grid without leaving the domain of its transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+
+from mixexp.inspection._regions import MARGIN, axis_values
+
+__all__ = ["Grid", "evaluate_on_grid", "transformed", "where_defined"]
+
+#: Values of the features along the axes of a picture.
+Grid = tuple[np.ndarray, ...]
+
+
+def transformed(steps: Sequence[Any], rows: Any) -> Any:
+    """Return rows after all fitted transformers before the mixture."""
+    for step in steps:
+        rows = step.transform(rows)
+    return rows
+
+
+def evaluate_on_grid(
+    columns: Sequence[np.ndarray],
+    resolution: int,
+    evaluate: Callable[[Grid], dict[str, np.ndarray]],
+) -> tuple[Grid, dict[str, np.ndarray]]:
+    """Return a grid over some columns and the values of a function on it.
+
+    1. Add a margin at both ends of every axis.
+    2. If the function fails with ValueError or returns NaN there, as a logarithm does left of 0,
+       try a margin at each end alone and keep those that work.
+    3. If they do not work together either, use no margin at all.
+
+    Parameters
+    ----------
+    columns : sequence of ndarray of shape (n,)
+        Of the features that vary.
+    resolution : int
+        Points along each axis.
+    evaluate : callable
+        Takes a grid and returns a dict of arrays, with NaN where a point is outside the domain.
+    """
+    sides = range(2 * len(columns))
+    grid, values = _try_margins(columns, resolution, evaluate, sides)
+    if values is not None:
+        return grid, values
+    open_sides = [
+        s for s in sides if _try_margins(columns, resolution, evaluate, [s])[1] is not None
+    ]
+    grid, values = _try_margins(columns, resolution, evaluate, open_sides)
+    if values is not None:
+        return grid, values
+    grid = _grid(columns, resolution, [])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return grid, evaluate(grid)
+
+
+def _grid(columns: Sequence[np.ndarray], resolution: int, sides: Sequence[int]) -> Grid:
+    """Return a grid with margins at some sides; 0 and 1 are the two ends of the first axis."""
+    margins = [MARGIN if side in sides else 0.0 for side in range(2 * len(columns))]
+    return tuple(
+        axis_values(column, resolution, (margins[2 * j], margins[2 * j + 1]))
+        for j, column in enumerate(columns)
+    )
+
+
+def _try_margins(
+    columns: Sequence[np.ndarray],
+    resolution: int,
+    evaluate: Callable[[Grid], dict[str, np.ndarray]],
+    sides: Sequence[int],
+) -> tuple[Grid, dict[str, np.ndarray] | None]:
+    """Return a grid with a margin at some sides, and the values on it, or None if any is NaN."""
+    grid = _grid(columns, resolution, sides)
+    try:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            values = evaluate(grid)
+    except ValueError:
+        return grid, None
+    missing = any(np.isnan(array).any() for array in values.values())
+    return grid, None if missing else values
+
+
+def where_defined(
+    rows: Any, evaluate: Callable[[Any], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Return the values of a function of rows, with NaN for rows that are not finite.
+
+    If no row is finite, the function is called with all of them, so that its own error is raised.
+    """
+    defined = finite_rows(rows)
+    if defined.all() or not defined.any():
+        return evaluate(rows)
+    ids = np.flatnonzero(defined)
+    values = evaluate(rows.iloc[ids] if hasattr(rows, "iloc") else rows[ids])
+    filled = {}
+    for name, array in values.items():
+        filled[name] = np.full((len(defined), *array.shape[1:]), np.nan)
+        filled[name][ids] = array
+    return filled
+
+
+def finite_rows(rows: Any) -> np.ndarray:
+    """Return a mask (n,) of the rows of an array, matrix or frame that are finite.
+
+    Non-numeric columns of a frame count as finite.
+    """
+    if issparse(rows):
+        finite = rows.copy()
+        finite.data = ~np.isfinite(finite.data)
+        return np.asarray(finite.sum(axis=1)).ravel() == 0
+    if not hasattr(rows, "columns"):
+        values = np.asarray(rows)
+        number = values.dtype.kind == "f"
+        return np.isfinite(values).all(axis=1) if number else np.ones(len(values), dtype=bool)
+    finite = np.ones(len(rows), dtype=bool)
+    for j in range(len(rows.columns)):  # names may occur twice
+        values = np.asarray(rows.iloc[:, j] if hasattr(rows, "iloc") else rows[:, j])
+        if values.dtype.kind == "f":
+            finite &= np.isfinite(values)
+    return finite

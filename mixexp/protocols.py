@@ -1,0 +1,509 @@
+"""The few shapes that hold the library together. Read this file first.
+
+Every EM iteration is a map over row blocks, a sum, and a small update. A *part* is a gate or a
+bank of K experts. A bank sees rows; a gate sees *units*, which are the rows or, where rows are
+grouped, one row per group. Parts are values: `update` returns a new part and leaves the old one as
+it was, so going back to an earlier state means keeping a reference.
+
+What a part must have is in the protocols below. What it may have is in `CAPABILITIES`: the library
+asks for each by name (`can`), in one place, and does without where it is missing. A part that
+wraps another answers every capability: it defines it, hands it on (`Forward`, `if_inner_can`), or
+hides it (`Hidden`).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from sklearn.utils.metaestimators import available_if
+
+from mixexp._rows.blocks import Block
+from mixexp._rows.designs import Design
+from mixexp._rows.rows import Rows
+
+__all__ = [
+    "CAPABILITIES",
+    "Block",
+    "Capability",
+    "Design",
+    "ExpertBank",
+    "Family",
+    "Forward",
+    "Gate",
+    "Hidden",
+    "Part",
+    "Partition",
+    "Router",
+    "Rows",
+    "ShortRun",
+    "StartContext",
+    "Sums",
+    "Target",
+    "can",
+    "check_part",
+    "evolve",
+    "if_inner_can",
+]
+
+P = TypeVar("P")
+
+
+class Sums(dict):
+    """Statistics that add: the sums of two blocks are those of their union."""
+
+    def __iadd__(self, other: Sums) -> Sums:
+        for name, value in other.items():
+            self[name] += value
+        return self
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums({name: value + other[name] for name, value in self.items()})
+
+
+@runtime_checkable
+class Part(Protocol):
+    """A gate or a bank of experts."""
+
+    #: Whether `update` is (a safeguarded step of) the M-step of a likelihood, so that the
+    #: lower bound climbs.
+    monotone: bool
+
+    def log_prob(self, block: Block) -> np.ndarray:
+        """Return log g_k(x), or log p_k(y | x), for the rows of a block: (K, m)."""
+
+    def statistics(self, block: Block, resp: np.ndarray) -> Any:
+        """Return what the M-step needs of these rows; `resp` (K, m) carries the row weights.
+
+        `block.recall(self)` is what `log_prob` passed to `block.keep(self, ...)`.
+        """
+
+    def update(self: P, statistics: Any, rows: Rows) -> P:
+        """Return the part after the M-step, given the sum over blocks and access to rows."""
+
+
+class Gate(Part, Protocol):
+    """The model of which expert is responsible, from x alone."""
+
+    def start(self, rows: Rows, n_experts: int, columns: Any) -> Gate:
+        """Return a part for these rows in which all experts are equally likely.
+
+        `columns` is None for all features, positions, or a list of positions for each expert.
+        """
+
+
+class ExpertBank(Part, Protocol):
+    """K models of y given x."""
+
+    n_experts: int
+
+    def predict(self, block: Block) -> np.ndarray:
+        """Return means (K, n_outputs, m) or class probabilities (K, n_classes, m)."""
+
+    def fitted(self, feature_names: np.ndarray | None) -> list:
+        """Return the experts as fitted scikit-learn estimators; names are those of X."""
+
+
+class Family(Protocol):
+    """Turns an expert's prediction into a density of y.
+
+    Derive from `mixexp.families.IdentityLink` or `LogLink`: they have all but `name`, `evaluate`,
+    `statistics` and `update`. Shapes: y is (n_outputs, m); the linear predictor eta, score and
+    curvature are (K, n_outputs, m); parameters are (P, K, n_outputs), one row for each of
+    `parameter_names`.
+
+    With a method ``supports(y)``, where y is a value that it can have, densities are 0 elsewhere
+    whatever `evaluate` says; y = 1 is a value that every family has.
+    """
+
+    name: str
+
+    #: "identity" or "log".
+    link: str
+
+    #: "dispersions" comes first where there is one.
+    parameter_names: tuple[str, ...]
+
+    #: Whether `evaluate` gives a curvature.
+    curved: bool
+
+    #: Whether y is a count, and the density a probability.
+    discrete: bool
+
+    #: Whether an estimator's weights are responsibility times curvature.
+    reweights: bool
+
+    def check(self, y: np.ndarray, owner: str) -> None:
+        """Raise a ValueError where y (n_outputs, n) is not for this family."""
+
+    def initial(self, n_experts: int, n_outputs: int) -> np.ndarray:
+        """Return parameters to start from."""
+
+    def n_parameters(self, n_experts: int, n_outputs: int) -> int:
+        """Return the number of free parameters."""
+
+    def within(self, parameters: np.ndarray, floor: np.ndarray) -> np.ndarray:
+        """Return parameters moved to where `update` would keep them, given a floor."""
+
+    def mean(self, eta: np.ndarray) -> np.ndarray:
+        """Return the mean, or location, of a linear predictor."""
+
+    def eta(self, mean: np.ndarray) -> np.ndarray:
+        """Return the linear predictor of a mean."""
+
+    def without_offset(self, y: np.ndarray, offset: np.ndarray) -> tuple:
+        """Return targets and weight factor (or None) for an estimator without an offset."""
+
+    def evaluate(self, y: np.ndarray, eta: np.ndarray, parameters: np.ndarray) -> tuple:
+        """Return log p(y) (K, m), score, and curvature or None where it is 1.
+
+        Score and curvature are the first and minus the second derivative of log p by eta, both
+        times the squared dispersion; the curvature may be an expected or a majorising one.
+        """
+
+    def statistics(
+        self, score: np.ndarray, curvature: Any, resp: np.ndarray, weighted: np.ndarray
+    ) -> np.ndarray:
+        """Return the additive statistics of the parameters, (S, K, n_outputs).
+
+        `weighted` is the score times the responsibilities. The first one is twice the deviance in
+        units of the squared dispersion: a bank adds to it what its step and its penalty change.
+        """
+
+    def update(
+        self, statistics: np.ndarray, mass: np.ndarray, parameters: np.ndarray, floor: np.ndarray
+    ) -> np.ndarray:
+        """Return parameters from statistics and the experts' weight (K,)."""
+
+
+class Target(Protocol):
+    """The kind of target: numbers with a family, or classes."""
+
+    @property
+    def width(self) -> int:
+        """Number of outputs, or of classes."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of what is predicted for a row."""
+
+    @property
+    def classes(self) -> Any:
+        """Labels (n_classes,), None for numbers."""
+
+    @property
+    def family(self) -> Any:
+        """Density of numbers around an expert's prediction, None for classes."""
+
+    def encode(self, y: np.ndarray, owner: str) -> np.ndarray:
+        """Return checked training targets as `Rows` holds them."""
+
+    def encode_new(self, y: Any, X: Any, owner: str) -> np.ndarray:
+        """Return targets to score, as `Rows` holds them."""
+
+    def refuse_impossible(self, y: np.ndarray, owner: str) -> None:
+        """Raise where no expert can have given y."""
+
+    def possible(self, y: np.ndarray) -> np.ndarray | None:
+        """Return where y is a value that it can have, (m,); None where it cannot be another."""
+
+    def shaped(self, outputs: np.ndarray) -> np.ndarray:
+        """Return outputs (n, K, width) as (n, K, *shape)."""
+
+    def noise(self, y: np.ndarray, owner: str) -> tuple[float, np.ndarray, np.ndarray]:
+        """Return the log-density of the noise expert, and where it is not 0: low and high."""
+
+    def offset(self, offset: Any, X: Any, owner: str, batch: str | None) -> np.ndarray | None:
+        """Return a checked offset as `Rows` holds it."""
+
+
+class Router(Protocol):
+    """Says which experts a row reaches in a prediction, and with which weights."""
+
+    def weights(self, log_gate: np.ndarray) -> np.ndarray:
+        """Return routing weights (K, m) from log g_k(x) (K, m); columns sum to 1.
+
+        `log_gate` may be overwritten. Its columns need not be normalised.
+        """
+
+
+class ShortRun(NamedTuple):
+    """What a start learns from a few EM iterations.
+
+    `resp` (k, n) are responsibilities, `bound` the lower bound, `log_density` (n,) is
+    log p(y | x), a group's divided among its rows; `flagged` says whether an expert goes through a
+    few rows, so that the bound means little.
+    """
+
+    resp: np.ndarray
+    bound: float
+    log_density: np.ndarray
+    flagged: bool
+
+
+class StartContext(Protocol):
+    """What a start may ask for.
+
+    `turn` counts the starts of a fit: the first one, 0, may do what is best, the others may differ
+    from it.
+    """
+
+    rows: Rows
+    n_experts: int
+    turn: int
+
+    @property
+    def features(self) -> np.ndarray:
+        """Scaled features of the rows, (n, n_features)."""
+
+    @property
+    def targets(self) -> np.ndarray:
+        """Scaled targets or class indicators of the rows, (n, n_targets)."""
+
+    def fit_experts(self, resp: np.ndarray) -> Any:
+        """Return a bank fitted on weighted rows; `resp` is (K, n)."""
+
+    def deviance(self, bank: Any) -> np.ndarray:
+        """Return every expert's misfit of every row, (K, n)."""
+
+    def short_run(self, resp: np.ndarray, n_iter: int) -> ShortRun:
+        """Return the end of a short EM run of the first k experts, from responsibilities (k, n)."""
+
+
+class Partition(Protocol):
+    """A start: responsibilities from which EM sets out.
+
+    A start that is made of others may have ``bound(resolve)``, which returns it ready for a fit:
+    `resolve` turns whatever `init` may be into a start.
+
+    With an attribute ``numbered`` that is true, it numbers the experts as the user did; labels of
+    some rows (`expert_labels`) then do not renumber its regions.
+    """
+
+    #: Whether another seed gives another start; False where it is missing.
+    random: bool
+
+    def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
+        """Return responsibilities (K, n) of the context's rows."""
+
+
+class Capability(NamedTuple):
+    """An optional method or attribute of a part.
+
+    `of` says which parts may have it: "part" (gates and banks), "gate" or "bank".
+    """
+
+    of: str
+    purpose: str
+
+
+#: All that the library asks of a part by name. A wrapper answers every line that concerns it.
+CAPABILITIES: dict[str, Capability] = {
+    "gram_weights": Capability(
+        "part",
+        "(block, resp, out): write the weight rows (q, m) whose Gram matrices Σ_i w_qi x_i x_iᵀ "
+        "the part needs on its `design`. The engine stacks the requests of all parts with that "
+        "design into one matrix product and adds the packed result to the statistics as 'gram'.",
+    ),
+    "n_gram_weights": Capability("part", "The number q of those rows; it may be 0."),
+    "design": Capability("part", "The columns the part works on; see `Rows.design`."),
+    "log_prior": Capability("part", "(): log-prior of the parameters; it enters the lower bound."),
+    "n_parameters": Capability("part", "Number of free parameters, for aic, bic and icl."),
+    "get_parameters": Capability("part", "(): the parameters as one unconstrained vector."),
+    "set_parameters": Capability("part", "(vector): the part with these parameters."),
+    "toward": Capability(
+        "part",
+        "(new, t): the part a share t of the way to `new` where its step was a Newton step, and "
+        "all of the way where it was in closed form: what the safeguard goes back to where there "
+        "is no `damped`.",
+    ),
+    "damped": Capability(
+        "part",
+        "(new): the same part with a shorter next step than that to `new`, turned towards the "
+        "gradient, which `update` then takes from the same statistics; the part itself where the "
+        "step was in closed form. It is what the safeguard tries first. Parts remember how much "
+        "damping helped.",
+    ),
+    "bounded": Capability(
+        "part",
+        "(): the same part with its next step under a bound of the curvature that cannot lower the "
+        "objective.",
+    ),
+    "expert_columns": Capability(
+        "part",
+        "The columns that each expert sees, a list: what is left where experts are dropped.",
+    ),
+    "select": Capability(
+        "part", "(experts): the part of some experts, in this order: to drop and to reorder them."
+    ),
+    "measured": Capability(
+        "part",
+        "(rows): the part with what it needs to know of the rows before a pass over them, such as "
+        "the usage under a prior on it.",
+    ),
+    "finished": Capability(
+        "part", "(rows): the part as it predicts for new rows; called once, for the final state."
+    ),
+    "trimmed": Capability("part", "(): the part without what it only knew of the training rows."),
+    "cross_fitted": Capability("part", "Whether its densities of training rows are out of fold."),
+    "log_marginal": Capability(
+        "gate",
+        "(block): of a generative gate, log p(x) (m,) of the rows of a block that `log_prob` has "
+        "seen. The E-step adds it to the objective, which is then the joint log p(x, y), and the "
+        "gate's M-step climbs Σ r (log g + log p(x)). It changes no responsibility.",
+    ),
+    "coef_": Capability(
+        "gate", "Slopes of a linear gate, whose likelihood has no maximum where it separates."
+    ),
+    "depth": Capability("gate", "Levels of a tree; a gate without it has one."),
+    "leaves_at": Capability("gate", "(level): the experts below each node of a level of the tree."),
+    "flat": Capability("gate", "(rows): of a tree, a gate between its experts that is none."),
+    "arrangements": Capability(
+        "gate", "(resp, rows): of a tree, orders (n_orders, K) of regions (K, n) that suit it."
+    ),
+    "without_noise": Capability("gate", "(): the gate without the share of the noise expert."),
+    "with_fitting": Capability(
+        "gate",
+        "(n_folds, seed, n_jobs, owner): of a gate that is a classifier, the gate with what its "
+        "fits need. Starts run with a softmax gate in its place.",
+    ),
+    "estimator": Capability("gate", "The classifier of such a gate."),
+    "takes_missing": Capability(
+        "gate", "Whether NaN is taken; a gate from outside mixexp without it takes none."
+    ),
+    "featureless": Capability("gate", "True where features may differ within groups."),
+    "ordered": Capability("gate", "True where the experts have places that may not change."),
+    "nested": Capability("gate", "True where the user's mixtures of mixtures made the tree."),
+    "family": Capability("bank", "The family of numbers; None for classes."),
+    "parameters": Capability("bank", "The family's parameters (P, K, n_outputs)."),
+    "replicate": Capability("bank", "(n_experts): of one expert, K copies; it sets the floor."),
+    "deviance": Capability(
+        "bank",
+        "(block): misfit of each expert (K, m) in a unit that all experts share, for starts.",
+    ),
+    "floor": Capability("bank", "Smallest dispersions (n_outputs,)."),
+    "with_floor": Capability(
+        "bank",
+        "(floor): the bank with smallest dispersions, (n_outputs,) or for each expert "
+        "(K, n_outputs): the resolution of y, and experts that would go through few rows.",
+    ),
+    "n_coefficients": Capability("bank", "Coefficients of an output of each expert, (K,)."),
+    "on_floor": Capability("bank", "Whether an expert's dispersion sits on its floor, (K,)."),
+    "matching": Capability(
+        "bank",
+        "(statistics, rows): the region that each expert fits best, where experts differ in kind.",
+    ),
+    "calibration": Capability("bank", "Calibration of cross-fitted class probabilities, or None."),
+    "trainer": Capability("bank", "How the estimators of a batch bank are fitted."),
+    "merged": Capability(
+        "bank", "(columns): of a mixture of mixtures, columns of leaves summed by expert."
+    ),
+}
+
+#: What an object of each kind must have.
+REQUIRED: dict[str, tuple[str, ...]] = {
+    "gate": ("get_params", "start"),
+    "part": ("log_prob", "statistics", "update", "monotone"),
+    "family": (
+        *("name", "link", "parameter_names", "curved", "discrete", "reweights", "check", "initial"),
+        *("n_parameters", "mean", "eta", "without_offset", "evaluate", "statistics", "update"),
+    ),
+    "start": ("responsibilities",),
+    "router": ("weights",),
+}
+
+#: Required attributes that are not methods.
+ATTRIBUTES = ("monotone", "name", "link", "parameter_names", "curved", "discrete", "reweights")
+
+#: The page that says how to write one.
+PAGES = {"family": "docs/own_family.md", "start": "docs/own_start.md"}
+
+#: How to have most of it.
+REMEDIES = {
+    "family": " Derive from IdentityLink or LogLink of mixexp.families: they have all but `name`, "
+    "`evaluate`, `statistics` and `update`."
+}
+
+
+def check_part(value: Any, kind: str, owner: str, what: str) -> None:
+    """Raise where an object lacks what its kind must have.
+
+    Parameters
+    ----------
+    value : object
+    kind : {"gate", "part", "family", "start", "router"}
+    owner : str
+        The class that messages name.
+    what : str
+        What the object is to the user: "family", "`start` of the gate".
+
+    Raises
+    ------
+    TypeError
+        With the names that are missing and the page that explains them.
+    """
+    if isinstance(value, type):
+        raise TypeError(
+            f"{owner}: {what} must be an instance, got the class {value.__name__}. Write "
+            f"{value.__name__}()."
+        )
+    missing = [
+        name
+        for name in REQUIRED[kind]
+        if not (
+            hasattr(value, name) if name in ATTRIBUTES else callable(getattr(value, name, None))
+        )
+    ]
+    if missing:
+        page = PAGES.get(kind, "docs/own_gate.md")
+        raise TypeError(
+            f"{owner}: {what} {type(value).__name__} has no {' and no '.join(missing)}; {page} "
+            f"says what each is for.{REMEDIES.get(kind, '')}"
+        )
+
+
+def can(part: object, *names: str) -> bool:
+    """Return whether a part has these optional capabilities."""
+    return all(hasattr(part, name) for name in names)
+
+
+def evolve(part: P, **attributes: Any) -> P:
+    """Return a shallow copy of a part with some attributes replaced."""
+    new = copy.copy(part)
+    vars(new).update(attributes)
+    return new
+
+
+class Forward:
+    """A capability that a wrapper hands on from its `inner` part, as far as that has it."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, wrapper: Any, owner: type | None = None) -> Any:
+        """Return the inner part's attribute; an AttributeError says that it has none."""
+        return self if wrapper is None else getattr(wrapper.inner, self.name)
+
+
+class Hidden:
+    """A capability that a wrapper does not have, whether or not what it wraps has it."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, wrapper: Any, owner: type | None = None) -> Any:
+        """Raise an AttributeError, so that `can` says no."""
+        if wrapper is None:
+            return self
+        raise AttributeError(f"{type(wrapper).__name__} has no {self.name}")
+
+
+def if_inner_can(name: str) -> Callable[[Callable], Any]:
+    """Return a decorator for a wrapper's method that is there where the inner part has `name`."""
+    return available_if(lambda wrapper: hasattr(wrapper.inner, name))
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,145 @@
+"""The best state that a fit has found is the one it returns, and it says so once."""
+
+import warnings
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LinearRegression, Ridge
+
+from mixexp import MixtureOfExpertsRegressor
+from mixexp._engine import collapse as _collapse
+from mixexp._estimators.outcome import told_events
+from mixexp.gates import ConstantGate
+from mixexp.partitions import Split
+
+
+def told_fit(model, X, y, **options):
+    """Return the fitted model and the messages of its warnings."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(X, y, **options)
+    return model, [str(w.message) for w in caught]
+
+
+@pytest.fixture(scope="module")
+def two_regimes():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 4))
+    y = np.where(X[:, 0] > 0, 3 * X[:, 1], -2 * X[:, 1]) + 0.1 * rng.standard_normal(300)
+    return X, y
+
+
+def test_too_many_experts_end_no_lower_than_their_starts(two_regimes):
+    """Of ten experts for two regimes many collapse, and begin anew; that is told once."""
+    model, messages = told_fit(
+        MixtureOfExpertsRegressor(n_experts=10, n_init=3, random_state=0), *two_regimes
+    )
+    best = max(record.bound for record in model.restarts_ if not record.flags)
+    assert model.lower_bound_ >= best - 1e-9
+    assert model.n_iter_ == len(model.lower_bounds_)
+    assert model.lower_bound_ == model.lower_bounds_[-1]
+    assert np.all(np.diff(model.lower_bounds_) >= -1e-9)
+    collapses = [text for text in messages if "collapsed" in text]
+    events = [event for record in model.restarts_ for event in record.events]
+    assert len(collapses) == any("collapsed" in event for event in events)
+    assert sum("did not converge" in text for text in messages) == (not model.converged_)
+
+
+@pytest.mark.parametrize("max_iter, kept_at", [(3, 1), (12, 9)])
+def test_what_was_before_a_collapse_is_returned_where_what_follows_is_lower(max_iter, kept_at):
+    """The iterations end just after an expert has begun anew, which lowers the bound at first."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 2))
+    y = np.where(X[:, 0] > 0, 2 * X[:, 0], -3 * X[:, 1] + 1) + 0.5 * rng.standard_normal(300)
+    labels = (X[:, 0] > 0).astype(int)
+    labels[0] = 2
+    model = MixtureOfExpertsRegressor(Ridge(), 3, init=labels, max_iter=max_iter)
+    with monkeypatched_segments() as segments:
+        _, messages = told_fit(model, X, y)
+    assert model.lower_bound_ == max(max(bounds) for bounds in segments)
+    assert max(segments[-1]) < model.lower_bound_
+    assert model.lower_bounds_.tolist() == max(segments, key=max)
+    assert model.n_iter_ == len(model.lower_bounds_)
+    (record,) = model.restarts_
+    assert record.n_iter == max_iter and record.bound == model.lower_bound_
+    assert not model.converged_
+    (message,) = [text for text in messages if "collapsed" in text]
+    assert f"the fit as it was at EM iteration {kept_at} is returned" in message
+
+
+@contextmanager
+def monkeypatched_segments():
+    """Collect the bounds of every segment of long runs."""
+    found, plain = [], _collapse.run_em
+
+    def run_em(problem, state):
+        run = plain(problem, state)
+        found.append(list(run.bounds))
+        return run
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_collapse, "run_em", run_em)
+        yield found
+
+
+def test_dropped_experts_do_not_come_back(two_regimes):
+    model, messages = told_fit(
+        MixtureOfExpertsRegressor(n_experts=10, n_init=1, on_collapse="drop", random_state=0),
+        *two_regimes,
+    )
+    (message,) = [text for text in messages if "collapsed" in text]
+    assert "it was dropped" in message and "is returned" not in message
+    assert len(model.experts_) < 10
+    assert model.n_iter_ == len(model.lower_bounds_)
+
+
+def test_what_does_not_converge_says_what_it_gained(two_regimes):
+    model, messages = told_fit(
+        MixtureOfExpertsRegressor(LinearRegression(), 3, max_iter=3, random_state=0), *two_regimes
+    )
+    (message,) = [text for text in messages if "did not converge" in text]
+    gain = model.lower_bounds_[-1] - model.lower_bounds_[-2]
+    assert f"raised the lower bound by {gain:.1e}" in message
+    assert "Increase max_iter or tol" in message
+    assert "fewer experts" not in message and "penalty" not in message
+
+
+def test_events_make_one_message():
+    assert told_events([]) == ""
+    one = "expert 1 collapsed; it was started again"
+    assert told_events([one]).startswith(one + ". Lower n_experts")
+    many = told_events([one, one, one, "the fit as it was at EM iteration 7 is returned"])
+    assert many.count("expert 1") == 1
+    assert "collapsed 3 times in all" in many and "iteration 7 is returned" in many
+
+
+def test_too_few_rows_for_the_experts_are_told_before_the_fit(two_regimes):
+    X, y = two_regimes
+    model = MixtureOfExpertsRegressor(n_experts=30, n_init=1, max_iter=1, random_state=0)
+    _, messages = told_fit(model, X[:40], y[:40])
+    (message,) = [text for text in messages if "distinct rows" in text]
+    assert "n_experts=30 for 40 distinct rows" in message and "up to 5" in message
+    assert messages[0] == message
+    _, messages = told_fit(model.set_params(n_experts=5), X[:40], y[:40])
+    assert not [text for text in messages if "distinct rows" in text]
+    model.set_params(gate=ConstantGate())
+
+
+def test_many_experts_grow_many_at_a_time(two_regimes, monkeypatch):
+    from mixexp.partitions import _split
+
+    looked_at = []
+    plain = _split.halves
+    monkeypatch.setattr(_split, "halves", lambda *args: looked_at.append(1) or plain(*args))
+    X, y = two_regimes
+    model = MixtureOfExpertsRegressor(
+        n_experts=8, init=Split(), n_init=1, max_iter=1, random_state=0
+    )
+    told_fit(model, X, y)
+    one_by_one = len(looked_at)
+    monkeypatch.setattr(_split, "MOST_SINGLY", 2)
+    looked_at.clear()
+    told_fit(model, X, y)
+    assert len(looked_at) < one_by_one / 2  # each of 1, 2, 3, 4 and 6 experts once or twice
+    assert model.gate_proba(X).shape == (300, 8)

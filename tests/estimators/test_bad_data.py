@@ -1,0 +1,173 @@
+"""Bad X, y and weights: a clear error, or a sound result where scikit-learn gives one too."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from _bad_input import (
+    CLASSIFIER,
+    REGRESSOR,
+    Case,
+    N,
+    at,
+    check,
+    every,
+    with_target,
+    with_value,
+    with_weight,
+)
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import LinearRegression
+
+from mixexp.gates import SoftmaxGate
+
+CASES = [
+    # ------------------------------ X
+    Case("NaN in X", "Input X contains NaN.*{name}", data=with_value(np.nan)),
+    Case("inf in X", "Input X contains infinity", data=with_value(np.inf)),
+    Case("no rows", "Found array with 0 sample", data=lambda X, y: (X[:0], y[:0], None)),
+    Case("no columns", "0 feature", data=lambda X, y: (X[:, :0], y, None)),
+    Case(
+        "one row",
+        "{name}: n_samples=1 .*fewer than n_experts=2",
+        REGRESSOR,
+        data=lambda X, y: (X[:1], y[:1], None),
+    ),
+    Case(
+        "one row of a class",
+        "{name}: the data contain one class only",
+        CLASSIFIER,
+        data=lambda X, y: (X[:1], y[:1], None),
+    ),
+    Case(
+        "more experts than rows",
+        "{name}: n_samples=5 .*fewer than n_experts=7.*Lower n_experts",
+        data=lambda X, y: (X[:5], y[:5], None),
+        parameters={"n_experts": 7},
+    ),
+    Case("one dimension", "Expected 2D array, got 1D", data=lambda X, y: (X[:, 0], y, None)),
+    Case("three dimensions", "dim 3|3 dim", data=lambda X, y: (X[:, :, None], y, None)),
+    Case(
+        "words in X",
+        "{name}: columns 0, 1, 2 of X are not numbers .*takes numbers only. Encode in front",
+        data=lambda X, y: (np.char.add(X.astype(str), "a"), y, None),
+    ),
+    Case("numbers as words in X", None, data=lambda X, y: (X.astype(str).astype(object), y, None)),
+    Case("complex X", "Complex data not supported", data=lambda X, y: (X + 1j, y, None)),
+    Case(
+        "sparse X for a dense expert",
+        "Sparse data was passed",
+        REGRESSOR,
+        error=TypeError,
+        data=lambda X, y: (sp.csr_array(X), y, None),
+        parameters={"expert": HistGradientBoostingRegressor()},
+    ),
+    Case("a constant column", None, data=lambda X, y: (np.c_[X, np.full(N, 7.0)], y, None)),
+    Case("a column of zeros", None, data=lambda X, y: (np.c_[X, np.zeros(N)], y, None)),
+    Case("a column twice", None, data=lambda X, y: (np.c_[X, X[:, 0]], y, None)),
+    Case("all columns constant", None, data=lambda X, y: (np.full((N, 3), 5.0), y, None)),
+    Case("all columns zero", None, data=lambda X, y: (np.zeros((N, 2)), y, None)),
+    Case(
+        "all columns constant, unpenalised",
+        None,
+        REGRESSOR,
+        data=lambda X, y: (np.full((N, 3), 5.0), y, None),
+        parameters={"expert": LinearRegression(), "gate": SoftmaxGate(alpha=0)},
+    ),
+    # ------------------------------ y
+    Case("no y", "requires y to be passed", data=lambda X, y: (X, None, None)),
+    Case("NaN in y", "y contains NaN", data=with_target(np.nan)),
+    Case("inf in y", "y contains infinity", data=with_target(np.inf)),
+    Case("y too short", "inconsistent numbers of samples", data=lambda X, y: (X, y[:-1], None)),
+    Case(
+        "words in y",
+        "could not convert string|dtype='numeric'",
+        REGRESSOR,
+        data=lambda X, y: (X, np.where(y > 0, "a", "b"), None),
+    ),
+    Case("y of no columns", "0 feature", REGRESSOR, data=lambda X, y: (X, y[:, None][:, :0], None)),
+    Case(
+        "y of three dimensions", "dim 3", REGRESSOR, data=lambda X, y: (X, y[:, None, None], None)
+    ),
+    Case(
+        "huge y",
+        "Rescale X and y|too large",
+        REGRESSOR,
+        data=lambda X, y: (X, 1e200 * y, None),
+    ),
+    Case("large y", None, REGRESSOR, data=lambda X, y: (X, 1e100 * y, None)),
+    Case("small y", None, REGRESSOR, data=lambda X, y: (X, 1e-100 * y, None)),
+    Case("constant y", None, REGRESSOR, data=lambda X, y: (X, np.full(N, 3.0), None)),
+    Case("y of zeros", None, REGRESSOR, data=lambda X, y: (X, np.zeros(N), None)),
+    Case("a perfect line", None, REGRESSOR, data=lambda X, y: (X, 1 + X @ [1.0, 2.0, 3.0], None)),
+    Case(
+        "one class",
+        "{name}: the data contain one class only, .*at least 2",
+        CLASSIFIER,
+        data=lambda X, y: (X, np.ones(N, dtype=int), None),
+    ),
+    Case(
+        "one class by weight",
+        "{name}: the data contain one class only",
+        CLASSIFIER,
+        data=lambda X, y: (X, y, (y == 1).astype(float)),
+    ),
+    Case(
+        "continuous y",
+        "Unknown label type: continuous",
+        CLASSIFIER,
+        data=lambda X, y: (X, y + 0.5 * X[:, 0], None),
+    ),
+    Case(
+        "y of two columns",
+        r"y should be a 1d array|Multioutput target|shape \(60, 2\)",
+        CLASSIFIER,
+        data=lambda X, y: (X, np.c_[y, 1 - y], None),
+    ),
+    Case(
+        "classes of several types",
+        "uniformly strings or numbers|mix of label|not supported between|Unknown label type",
+        CLASSIFIER,
+        error=(ValueError, TypeError),
+        data=lambda X, y: (X, np.where(y == 1, "one", y.astype(object)), None),
+    ),
+    # ------------------------------ weights
+    Case(
+        "all weights zero",
+        "{name}: sample_weight is zero for all 60 rows|weights must contain at least one non-zero",
+        data=with_weight(np.zeros_like),
+    ),
+    Case(
+        "negative weights",
+        "Negative values in data passed to `?sample_weight",
+        data=with_weight(at(2, -1.0)),
+    ),
+    Case("NaN weights", "Input sample_weight contains NaN", data=with_weight(at(2, np.nan))),
+    Case("inf weights", "Input sample_weight contains infinity", data=with_weight(at(2, np.inf))),
+    Case(
+        "too few weights",
+        r"sample_weight.shape == \(59,\), expected \(60,\)",
+        data=with_weight(lambda w: w[1:]),
+    ),
+    Case(
+        "weights of two dimensions",
+        "[Ss]ample.?weights? must be 1D",
+        data=with_weight(lambda w: w[:, None]),
+    ),
+    Case(
+        "words as weights", "could not convert string", data=with_weight(lambda w: np.full(N, "a"))
+    ),
+    Case("one number as weight", None, data=lambda X, y: (X, y, 2.0)),
+    Case(
+        "weights leave too few rows",
+        "{name}: n_samples=1 rows with positive weight are fewer",
+        REGRESSOR,
+        data=with_weight(lambda w: np.eye(N)[0]),
+    ),
+    Case("boolean weights", None, data=with_weight(lambda w: np.arange(N) % 3 > 0)),
+]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@every(CASES)
+def test_bad_data(kind, case):
+    check(kind, case)
