@@ -11,6 +11,7 @@ from _problems import (
     statistics_of,
 )
 from numpy.testing import assert_allclose
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
 from sklearn.tree import DecisionTreeRegressor
 
@@ -159,9 +160,32 @@ def test_safeguard_keeps_the_old_state_if_nothing_helps(rng):
     y = rng.standard_normal(50) + 3.0
     run = run_fake(Overshooting(0.0, 3.0), y, max_iter=4)
     assert run.state.bank.theta == 0.0
-    assert run.bounds == [run.bound] * 4
-    # and such a run has come to its end
-    assert run_fake(Overshooting(0.0, 3.0), y, max_iter=50, tol=1e-6).converged
+    # such a run is at its end, and has not converged: no step of a likelihood falls everywhere
+    assert run.bounds == [run.bound]
+    assert run.stuck > 1e-3 and not run.converged
+
+
+def test_an_update_that_is_no_m_step_is_told(rng):
+    class Reversed(SoftmaxGate):
+        def update(self, statistics, rows):
+            new = super().update(statistics, rows)
+            return evolve(new, theta=new.theta[::-1])
+
+        def damped(self, new):
+            return self
+
+        def toward(self, new, t):
+            return new
+
+        def bounded(self):
+            return self
+
+    X = rng.standard_normal((200, 1))
+    y = np.where(X[:, 0] > 0, 2.0, -1.0) * X[:, 0] + 0.1 * rng.standard_normal(200)
+    model = MixtureOfExpertsRegressor(n_experts=2, gate=Reversed(), init=(X[:, 0] > 0).astype(int))
+    with pytest.warns(ConvergenceWarning, match=r"every step lowers the bound.*The gate Reversed"):
+        model.fit(X, y)
+    assert not model.converged_
 
 
 def test_a_closed_form_keeps_its_step_when_another_part_goes_back(rng):
