@@ -49,7 +49,7 @@ def in_threads(
             failed.append(i)
             return _Failed(error)
 
-    with filters_kept(n_jobs), silenced(*silent):
+    with filters_kept(), silenced(*silent):
         done: list = Parallel(n_jobs=n_jobs, prefer="threads")(
             delayed(run)(i, call) for i, call in enumerate(calls)
         )

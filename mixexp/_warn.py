@@ -16,7 +16,6 @@ from typing import Any
 
 import joblib
 import sklearn
-from joblib import effective_n_jobs
 
 __all__ = ["filters_kept", "silence", "silenced", "warn"]
 
@@ -92,31 +91,34 @@ def silenced(*filters: Filter) -> Iterator[None]:
                         entries.remove(own)
 
 
+#: What `warnings.catch_warnings` sets and restores.
+STATE = ("filters", "showwarning", "_showwarnmsg_impl")
+
+
 class _Guard:
-    """The warning filters of the process, put back by the last one out."""
+    """The state of `warnings`, put back by the last one out."""
 
     def __init__(self) -> None:
         self.n_users = 0
-        self.before: Any = None
+        self.before: dict[str, Any] = {}
 
 
 _guard = _Guard()
 
 
 @contextmanager
-def filters_kept(n_jobs: int | None) -> Iterator[None]:
-    """Put the warning filters back after a block that runs estimators in `n_jobs` threads.
+def filters_kept() -> Iterator[None]:
+    """Put the warning filters back after a block that runs estimators, ours or theirs in threads.
 
     Many of scikit-learn's use `warnings.catch_warnings` in their `fit`; in threads that come and
-    go in any order what they restore is not what there was.
+    go in any order what they restore is not what there was. They work on a copy of the filters.
+    (`catch_warnings` itself would make Python forget, here, which warnings were shown before.)
     """
-    if effective_n_jobs(n_jobs) == 1:
-        yield
-        return
     with _lock:
         if _guard.n_users == 0:
-            _guard.before = warnings.catch_warnings()
-            _guard.before.__enter__()
+            own = vars(warnings)
+            _guard.before = {name: own[name] for name in STATE if name in own}
+            vars(warnings)["filters"] = list(warnings.filters)
         _guard.n_users += 1
     try:
         yield
@@ -124,4 +126,4 @@ def filters_kept(n_jobs: int | None) -> Iterator[None]:
         with _lock:
             _guard.n_users -= 1
             if _guard.n_users == 0:
-                _guard.before.__exit__(None, None, None)
+                vars(warnings).update(_guard.before)

@@ -199,7 +199,7 @@ def test_a_pooling_that_gives_no_numbers(wrong, rng):
         return np.full(len(weights), wrong)
 
     model = MixtureOfExpertsRegressor(n_experts=2, n_init=1, max_iter=5, random_state=0)
-    model.fit(X, y).set_params(pooling=pooling)
+    model.set_params(pooling=pooling).fit(X, y)
     with pytest.raises(ValueError, match=r"MixtureOfExpertsRegressor: pooling=.*must return"):
         model.predict(X)
 

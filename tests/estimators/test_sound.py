@@ -89,7 +89,7 @@ def lines(rng):
             "Probabilities gives .* that add up to 3.29",
         ),
         (Unknown(), ValueError, "Unknown gives a row probabilities that add up to nan"),
-        (Later(), ValueError, "Later gives a row probabilities that add up to 1.5"),
+        (Later(), ValueError, "Later returned logarithms of probabilities that add up to 1.5"),
     ],
     ids=lambda gate: type(gate).__name__,
 )
