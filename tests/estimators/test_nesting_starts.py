@@ -54,13 +54,13 @@ def test_fitted_mixtures_as_a_start_know_the_offset(data, monkeypatch):
     density = [pair.log_density(X, y, offset=offset) for pair in pairs]
     outer = np.exp(density - np.logaddexp(*density)).T
     starts = []
-    plain = assembly._start
+    plain = assembly.start_of
 
-    def spy(mixture, X):
-        starts.append(mixture.init)
-        return plain(mixture, X)
+    def spy(init, *others):
+        starts.append(init)
+        return plain(init, *others)
 
-    monkeypatch.setattr(assembly, "_start", spy)
+    monkeypatch.setattr(assembly, "start_of", spy)
     nested([("a", pairs[0]), ("b", pairs[1])], family="poisson").fit(X, y, offset=offset)
     (start,) = starts
     assert_allclose(start.reshape(300, 2, 2).sum(axis=2), outer, rtol=1e-9)

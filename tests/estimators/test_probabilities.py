@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp._estimators.nesting import NestedBank
 from mixexp._probabilities import sound_proba
 from mixexp.experts import ExpertPool
 from mixexp.gates import HierarchicalGate
@@ -253,3 +254,9 @@ def test_what_does_not_learn_y_is_no_expert(kind, estimator, rng):
     for expert in (estimator, [("a", estimator), ("b", estimator)], ExpertPool([estimator] * 2)):
         with pytest.raises(TypeError, match=r"expert .* is a .*does not learn y.*init="):
             kind(expert, n_experts=2).fit(X, y)
+
+
+def test_sums_over_inner_experts_are_at_most_one():
+    bank = NestedBank([None, None], [np.array([0, 1]), np.array([2])], 4, [None, None])
+    found = bank.merged(np.array([[1.0, 2.3e-16, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25]]))
+    assert_array_equal(found, [[1.0, 0.0, 0.0], [0.5, 0.25, 0.25]])

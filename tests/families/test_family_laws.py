@@ -1,5 +1,7 @@
 """Density, distribution function, quantiles, moments and draws of every family are of one law."""
 
+import warnings
+
 import numpy as np
 import pytest
 from _family_cases import VARIANTS, frozen, parameters_of
@@ -113,3 +115,22 @@ def test_poisson_between_counts_and_at_wild_means():
 def test_laplace_quantiles_in_both_tails():
     found = Laplace().quantile(np.array([1e-12, 0.5, 0.75]), np.ones(3), np.full((1, 3), 2.0))
     assert_allclose(found, stats.laplace(1, 2).ppf([1e-12, 0.5, 0.75]))
+
+
+def test_pdf_and_evaluate_are_one_density(family, rng):
+    # at and around the mean, and so far out that squares overflow
+    mean = np.full((1, 1, 1), 3.0)
+    parameters = parameters_of(family, rng, (1, 1))
+    near = 3.0 + np.array([0.0, 1e-9, -3e-7, 1e-6, 2e-6, -0.1, 5.0])
+    far = np.array([1e3, 1e140, 1e160, 1e300, -1e160])
+    y = np.concatenate([np.floor(near) if family.discrete else near, far, [0.0, 0.5, 1e-300]])
+    y = y[family.supports(y)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        eta = np.repeat(family.eta(mean), len(y), axis=2)
+        log_prob = family.evaluate(y[None], eta, parameters)[0][0]
+        pdf = family.pdf(y[:, None], np.full((len(y), 1), 3.0), parameters[..., 0])[:, 0]
+    seen = log_prob > -600
+    assert np.sum(seen) >= 5
+    assert_allclose(np.log(pdf[seen]), log_prob[seen], rtol=1e-12, atol=1e-12)
+    assert_array_equal(pdf[log_prob < -800], 0.0)
