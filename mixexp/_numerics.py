@@ -107,12 +107,12 @@ def linear_scores(theta: np.ndarray, design: np.ndarray) -> np.ndarray:
     """
     with np.errstate(over="ignore", invalid="ignore"):
         scores: np.ndarray = theta @ design
-    if not scores.size or (
-        np.maximum.reduce(scores, axis=None) < FARTHEST_SCORE
-        and np.minimum.reduce(scores, axis=None) > -FARTHEST_SCORE
-    ):
-        return scores
+        flat = scores.reshape(-1)
+        if flat @ flat < FARTHEST_SCORE:  # the squares tell at once that none is far, or NaN
+            return scores
     far = ~np.all(np.abs(scores) < FARTHEST_SCORE, axis=0)
+    if not np.any(far):
+        return scores
     largest_double = np.finfo(float).max
     rows = np.clip(design[:, far], -largest_double, largest_double)
     size = np.abs(rows).max(axis=0)
