@@ -1,4 +1,4 @@
-"""What a user gave, as numbers: errors name the owner, the parameter and the remedy."""
+"""Conversion of parameters to arrays: errors name the owner, the parameter and the remedy."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import scipy.sparse as sp
 
 __all__ = ["as_numbers", "kept_rows", "named_error", "short"]
 
-#: Characters of a value that a message shows.
+#: Most characters of a value that a message shows.
 SHOWN = 60
 
-#: Kinds of arrays that convert to numbers in silence, and are none: complex, dates, spans of time.
+#: Kinds of dtypes that convert silently to float but are rejected: complex, dates, timedeltas.
 NO_NUMBERS = "cmM"
 
 
 def short(value: Any) -> str:
-    """Return a value as a message shows it: its shape where it is an array."""
+    """Return a short description of a value for messages: the shape of an array."""
     if hasattr(value, "shape") and getattr(value, "ndim", 0) > 0:
         return f"an array of shape {value.shape}"
     text = repr(value)
@@ -28,7 +28,7 @@ def short(value: Any) -> str:
 
 @contextmanager
 def named_error(owner: str, name: str, remedy: str) -> Iterator[None]:
-    """Let errors of numpy, scipy and scikit-learn say which parameter they are about."""
+    """Reraise errors of numpy, scipy and scikit-learn with the name of the parameter."""
     try:
         yield
     except (TypeError, ValueError, IndexError, AttributeError) as error:
@@ -36,14 +36,14 @@ def named_error(owner: str, name: str, remedy: str) -> Iterator[None]:
 
 
 def as_numbers(value: Any, name: str, owner: str, remedy: str) -> np.ndarray:
-    """Return a value as an array of float64; raise where it is none."""
+    """Return a value as a float64 array; raise if it is not numeric."""
     if sp.issparse(value):
         raise ValueError(f"{owner}: {name} is a sparse matrix. {remedy}")
     try:
-        given = np.asarray(value)
-        if given.dtype.kind in NO_NUMBERS:
-            raise TypeError(f"it is of dtype {given.dtype}")
-        return given.astype(np.float64)
+        array = np.asarray(value)
+        if array.dtype.kind in NO_NUMBERS:
+            raise TypeError(f"it is of dtype {array.dtype}")
+        return array.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{owner}: {name}={short(value)} cannot be read as numbers ({error}). {remedy}"
@@ -51,18 +51,18 @@ def as_numbers(value: Any, name: str, owner: str, remedy: str) -> np.ndarray:
 
 
 def kept_rows(value: Any, kept: np.ndarray, n_rows: int, name: str, owner: str) -> Any:
-    """Return some of the rows of a parameter with one entry a row; one number is for all rows."""
+    """Return some rows of a parameter with one entry per row; a scalar applies to all rows."""
     if value is None:
         return None
     if sp.issparse(value):
         raise ValueError(f"{owner}: {name} is a sparse matrix. Give an array.")
     with named_error(owner, name, f"Give one entry for each of {n_rows} rows."):
-        given = np.asarray(value)
-    if given.ndim == 0:
+        array = np.asarray(value)
+    if array.ndim == 0:
         return value
-    if len(given) != n_rows:
+    if len(array) != n_rows:
         raise ValueError(
-            f"{owner}: {name} has {len(given)} entries and there are {n_rows} rows. Give one for "
+            f"{owner}: {name} has {len(array)} entries and there are {n_rows} rows. Give one for "
             "each row."
         )
-    return given[kept]
+    return array[kept]

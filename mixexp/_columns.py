@@ -1,7 +1,7 @@
-"""Tables with columns that are not numbers: text, categories, dates.
+"""Tables with non-numeric columns: text, categories, dates.
 
-An expert or a gate that encodes such columns itself gets them as they are. The engine has a code
-in their place, by which rows can be told apart and nothing else.
+Experts and gates that encode such columns themselves get them unchanged. The engine replaces them
+by codes, which only tell rows apart.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import numpy as np
 
 __all__ = ["Table", "as_numbers", "check_known_text", "nominal", "refuse_text", "text_hint"]
 
-#: Kinds of numpy dtypes that are numbers; scikit-learn refuses the complex ones itself.
+#: Kinds of numeric numpy dtypes; scikit-learn itself rejects complex ones.
 NUMERIC = "biufc"
 
-#: Names of the dtypes of pandas and polars whose values have no order that counts.
+#: Names of pandas and polars dtypes with nominal values.
 CATEGORIES = ("category", "Categorical", "Enum")
 
-#: Classes of what stands for a missing value beside None and NaN.
+#: Class names of missing values other than None and NaN.
 ABSENT = ("NAType", "NaTType")
 
-#: Names of columns that a message lists.
+#: Most column names that a message lists.
 MOST_NAMES = 5
 
 
@@ -33,11 +33,11 @@ class Table(NamedTuple):
     Attributes
     ----------
     X : object
-        What was given where all columns are numbers; else the same with codes.
+        The input, with non-numeric columns replaced by codes.
     frame : data frame, ndarray of objects, or None
-        What estimators get that ask for column names, or encode columns; None if that is X.
+        The input for estimators that need column names or encode columns; None if that is X.
     text : tuple of int
-        Positions of the columns that are no numbers.
+        Indices of the non-numeric columns.
     """
 
     X: Any
@@ -46,26 +46,26 @@ class Table(NamedTuple):
 
 
 def as_numbers(X: Any) -> Table:
-    """Return a table as numbers; `X` itself if it is none, or needs no change."""
+    """Return a table as numbers; `X` itself if it is not a table or needs no change."""
     if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "OUS":
         columns: list = list(X.T)
     elif hasattr(X, "columns") and hasattr(X, "dtypes") and hasattr(X, "shape"):
         dtypes = list(X.dtypes)
-        columns = [None if _numeric(own) else _column(X, j) for j, own in enumerate(dtypes)]
+        columns = [None if _numeric(dtype) else _column(X, j) for j, dtype in enumerate(dtypes)]
     else:
         return Table(X, None, ())
-    found = {j: _codes(own) for j, own in enumerate(columns) if own is not None}
-    codes = {j: own for j, own in found.items() if own is not None}
+    coded = {j: _codes(values) for j, values in enumerate(columns) if values is not None}
+    codes = {j: values for j, values in coded.items() if values is not None}
     is_frame = hasattr(X, "columns")
     if not codes:
         return Table(X, X if is_frame else None, ())
     if not is_frame and not all(_texts(columns[j]) for j in codes):
-        return Table(X, None, ())  # scikit-learn says what is wrong with it
+        return Table(X, None, ())  # left to the checks of scikit-learn
     return Table(_replaced(X, codes), X, tuple(codes))
 
 
 def _numeric(dtype: Any) -> bool:
-    """Return whether all values of a dtype of numpy, pandas or polars are numbers."""
+    """Return whether a numpy, pandas or polars dtype is numeric."""
     if hasattr(dtype, "is_numeric"):
         return bool(dtype.is_numeric()) or str(dtype) == "Boolean"
     return getattr(dtype, "kind", "O") in NUMERIC
@@ -86,10 +86,10 @@ def _texts(values: np.ndarray) -> bool:
 
 
 def _codes(values: np.ndarray) -> np.ndarray | None:
-    """Return a number in [1, 2) for each value, NaN where it is missing; None if they are numbers.
+    """Return a code in [1, 2) per value, NaN for missing ones; None if they are numbers.
 
-    The code is a hash of the value, so that it does not depend on which others there are: a row
-    of weight 0 changes nothing. Text that can be read as numbers is numbers, as in scikit-learn.
+    The code is a hash of the value, independent of the other values: a row of weight 0 changes
+    nothing. Text that parses as numbers counts as numbers, as in scikit-learn.
     """
     if values.dtype.kind in NUMERIC:
         return None
@@ -102,14 +102,14 @@ def _codes(values: np.ndarray) -> np.ndarray | None:
             pass
         else:
             return None
-    known: dict[tuple, float] = {}
+    code_of: dict[tuple, float] = {}
     codes = np.full(len(objects), np.nan)
     for i in np.flatnonzero(~absent):
         key = isinstance(objects[i], str), str(objects[i])
-        if key not in known:
+        if key not in code_of:
             digest = blake2b(repr(key).encode("utf-8", "backslashreplace"), digest_size=6)
-            known[key] = 1.0 + int.from_bytes(digest.digest(), "big") * 2.0**-48
-        codes[i] = known[key]
+            code_of[key] = 1.0 + int.from_bytes(digest.digest(), "big") * 2.0**-48
+        codes[i] = code_of[key]
     return codes
 
 
@@ -117,44 +117,44 @@ def _replaced(X: Any, codes: dict[int, np.ndarray]) -> Any:
     """Return a table of the same kind with some columns replaced."""
     if isinstance(X, np.ndarray):
         new: Any = X.astype(object)
-        for j, own in codes.items():
-            new[:, j] = own
+        for j, values in codes.items():
+            new[:, j] = values
     elif hasattr(X, "iloc"):
         new = X.copy(deep=False)
-        for j, own in codes.items():
-            new.isetitem(j, own)
+        for j, values in codes.items():
+            new.isetitem(j, values)
     else:
         new = X.clone()
-        for j, own in codes.items():
+        for j, values in codes.items():
             column = X.to_series(j)
-            new.replace_column(j, type(column)(column.name, own))
+            new.replace_column(j, type(column)(column.name, values))
     return new
 
 
 def nominal(frame: Any) -> tuple[int, ...]:
-    """Return the columns of a frame whose numbers, if they are numbers, only name something."""
+    """Return the columns of a frame that are nominal, even if they hold numbers."""
     if frame is None:
         return ()
     text = as_numbers(frame).text
-    dtypes = [str(one).partition("(")[0] for one in getattr(frame, "dtypes", ())]
-    return tuple(sorted({*text, *(j for j, own in enumerate(dtypes) if own in CATEGORIES)}))
+    dtypes = [str(dtype).partition("(")[0] for dtype in getattr(frame, "dtypes", ())]
+    return tuple(sorted({*text, *(j for j, dtype in enumerate(dtypes) if dtype in CATEGORIES)}))
 
 
 def _described(frame: Any, columns: Iterable[int]) -> str:
-    """Return what a message says of columns that are no numbers, with the first one's value."""
+    """Return a message's description of non-numeric columns, with a sample value."""
     columns = sorted(columns)
     labels = [str(name) for name in getattr(frame, "columns", ())]
     names = [repr(labels[j]) if labels else str(j) for j in columns]
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     first = frame[:, columns[0]] if isinstance(frame, np.ndarray) else _column(frame, columns[0])
     value = next((v for v in first.astype(object) if not _absent(v)), None)
-    what = "column" if len(names) == 1 else "columns"
+    noun = "column" if len(names) == 1 else "columns"
     verb = "is not a number" if len(names) == 1 else "are not numbers"
-    return f"{what} {', '.join(names[:MOST_NAMES])}{more} of X {verb} (such as {value!r})"
+    return f"{noun} {', '.join(names[:MOST_NAMES])}{more} of X {verb} (such as {value!r})"
 
 
 def _seen(text: Iterable[int], columns: Any) -> list[int]:
-    """Return those of the columns that a part sees: None for all, positions, or a list of them."""
+    """Return the text columns among `columns`: None for all, indices, or a list of indices."""
     if columns is None:
         return sorted(text)
     if isinstance(columns, list):
@@ -165,7 +165,7 @@ def _seen(text: Iterable[int], columns: Any) -> list[int]:
 def refuse_text(
     frame: Any, text: Iterable[int], who: str, columns: Any, owner: str, remedy: str
 ) -> None:
-    """Raise where a part that needs numbers sees a column that is none."""
+    """Raise if a part that needs numbers sees a non-numeric column."""
     seen = _seen(text, columns)
     if seen:
         raise ValueError(
@@ -175,7 +175,7 @@ def refuse_text(
 
 
 def text_hint(frame: Any, columns: Any) -> str:
-    """Return what to add to an estimator's error where it sees columns that are no numbers."""
+    """Return a hint for an estimator's error message if it sees non-numeric columns."""
     seen = _seen(as_numbers(frame).text, columns) if frame is not None else []
     if not seen:
         return ""
@@ -186,7 +186,7 @@ def text_hint(frame: Any, columns: Any) -> str:
 
 
 def check_known_text(now: Table, before: tuple[int, ...], owner: str) -> None:
-    """Raise where a column that held numbers in `fit` does no longer."""
+    """Raise if a column that was numeric in `fit` no longer is."""
     new = [j for j in now.text if j not in before]
     if new:
         raise ValueError(

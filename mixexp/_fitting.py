@@ -1,8 +1,7 @@
-"""Fitting any scikit-learn estimator on weighted rows, whatever its `fit` takes.
+"""Fitting any scikit-learn estimator on weighted rows, with or without `sample_weight`.
 
-Experts and gates that are scikit-learn estimators share what is here: how weights reach the
-steps of a Pipeline, what stands in for weights, seeds, folds, and going on from the last weights
-of a neural network.
+Shared by experts and gates that are scikit-learn estimators: routing weights to the steps of a
+Pipeline, resampling as a fallback for weights, seeds, folds, and warm starts of neural networks.
 """
 
 from __future__ import annotations
@@ -44,24 +43,24 @@ __all__ = [
     "takes_weights",
 ]
 
-#: Classifiers of sklearn.naive_bayes, by name: to import them takes time.
+#: Classifiers of sklearn.naive_bayes, by name: importing them is slow.
 ADDS_BY_CLASS = ("BernoulliNB", "ComplementNB", "GaussianNB", "MultinomialNB")
 
-#: Rows with less than this share of the largest weight are not handed to an estimator.
+#: Rows with less than this share of the largest weight are not passed to an estimator.
 NEGLIGIBLE = 1e-10
 
-#: Passes over its rows that a neural network makes in an M-step, after the first one.
+#: Epochs of a neural network per M-step, after the first one.
 EPOCHS = 10
 
-#: Copies of a row that are drawn, on average, at most: weights may be in thousands.
+#: Limit on the mean number of copies drawn per row: weights may be in the thousands.
 MOST_COPIES = 10.0
 
-#: Rows at least that an estimator without `sample_weight` is given.
+#: Smallest number of rows for an estimator without `sample_weight`.
 FEWEST_DRAWN = 5
 
 
 def innermost(estimator: Any) -> Any:
-    """Return the estimator that learns the target: without Pipeline, target transform, search."""
+    """Return the estimator inside any Pipeline, target transform or search."""
     if isinstance(estimator, Pipeline):
         return innermost(estimator.steps[-1][1])
     if isinstance(estimator, TransformedTargetRegressor) and estimator.regressor is not None:
@@ -72,14 +71,14 @@ def innermost(estimator: Any) -> Any:
 
 
 def name_of(estimator: Any) -> str:
-    """Return an estimator's class, with what it wraps in brackets."""
+    """Return an estimator's class name, with the wrapped class in brackets."""
     inner = innermost(estimator)
     outer = type(estimator).__name__
     return outer if inner is estimator else f"{outer}({type(inner).__name__})"
 
 
 def adds_by_class(estimator: Any) -> bool:
-    """Return whether `partial_fit` adds weighted sums by class, so that any order gives the fit."""
+    """Return whether `partial_fit` adds weighted sums per class, in any order of the rows."""
     kind = type(estimator)
     return kind.__module__ == "sklearn.naive_bayes" and kind.__name__ in ADDS_BY_CLASS
 
@@ -90,7 +89,7 @@ def takes_weights(estimator: Any) -> bool:
 
 
 def _weight_names(estimator: Any, prefix: str = "") -> Iterator[tuple[bool, str]]:
-    """Yield whether it reaches the learner, and the name, of each weight argument of `fit`."""
+    """Yield, per weight argument of `fit`, whether it reaches the learner, and its name."""
     if isinstance(estimator, Pipeline):
         for name, step in estimator.steps[:-1]:
             if step not in (None, "passthrough"):
@@ -104,14 +103,14 @@ def _weight_names(estimator: Any, prefix: str = "") -> Iterator[tuple[bool, str]
         yield from _weight_names(inner, prefix)
     elif isinstance(estimator, BaseSearchCV):
         yield from _weight_names(estimator.estimator, prefix)
-    elif has_fit_parameter(estimator, "sample_weight") and _hands_on_weights(estimator):
+    elif has_fit_parameter(estimator, "sample_weight") and _passes_weights_on(estimator):
         yield True, f"{prefix}sample_weight"
 
 
-def _hands_on_weights(estimator: Any) -> bool:
-    """Return whether weights have an effect on the estimator inside of another, if there is one.
+def _passes_weights_on(estimator: Any) -> bool:
+    """Return whether weights affect the inner estimator of a meta-estimator, if there is one.
 
-    Bagging draws its samples by them where the inner one does not take them.
+    Bagging samples in proportion to them if the inner estimator does not take them.
     """
     inner = getattr(estimator, "estimator", None)
     if not hasattr(inner, "fit") or isinstance(estimator, BaggingRegressor | BaggingClassifier):
@@ -120,18 +119,18 @@ def _hands_on_weights(estimator: Any) -> bool:
 
 
 def takes_sparse(estimator: Any) -> bool:
-    """Return whether an estimator says that it takes sparse input."""
+    """Return whether an estimator declares support for sparse input."""
     return bool(get_tags(estimator).input_tags.sparse)
 
 
 def may_take_missing(estimator: Any) -> bool:
-    """Return whether an estimator may take NaN; what is made of several is asked in `fit`."""
+    """Return whether an estimator may take NaN; composite ones are checked in `fit`."""
     composed = isinstance(estimator, Pipeline) or innermost(estimator) is not estimator
     return composed or bool(get_tags(estimator).input_tags.allow_nan)
 
 
 def takes_missing(estimator: Any) -> bool:
-    """Return whether an estimator, and what it is made of, says that it takes NaN."""
+    """Return whether an estimator and its components declare support for NaN."""
     if not isinstance(estimator, Pipeline):
         return bool(get_tags(innermost(estimator)).input_tags.allow_nan)
     for _, step in estimator.steps:
@@ -145,18 +144,18 @@ def takes_missing(estimator: Any) -> bool:
 
 
 def gate_takes_missing(gate: Any) -> bool:
-    """Return whether a gate takes NaN, which one of a user's own has to say.
+    """Return whether a gate takes NaN; custom gates must declare it.
 
-    None is a softmax gate; a gate that is a classifier is asked by its tags (`takes_missing`).
+    None is a softmax gate; a classifier as gate declares it in its tags (see `takes_missing`).
     """
     if gate is None or hasattr(gate, "fit") or hasattr(gate, "with_fitting"):
         return True
-    unsaid = type(gate).__module__.startswith("mixexp.") or getattr(gate, "featureless", False)
-    return bool(getattr(gate, "takes_missing", unsaid))
+    default = type(gate).__module__.startswith("mixexp.") or getattr(gate, "featureless", False)
+    return bool(getattr(gate, "takes_missing", default))
 
 
 def seeded(template: Any, *seed: int) -> Any:
-    """Return a clone whose random states are set where they were None."""
+    """Return a clone with random states of None replaced by seeds."""
     estimator = clone(template)
     unset = sorted(
         name
@@ -177,14 +176,14 @@ def fit_estimator(
     previous: Any = None,
     metadata: dict[str, Any] | None = None,
 ) -> Any:
-    """Fit an estimator with row weights where it takes them; return it fitted.
+    """Fit an estimator, with row weights unless None, and return it.
 
-    An estimator that learns by gradient steps, as neural networks do, goes on from `previous`.
+    An estimator that learns by gradient steps, such as a neural network, resumes from `previous`.
     """
     metadata = metadata or {}
     with silenced(*silent_about_steps([fresh])):
         if learns_by_steps(fresh) and previous is not None and not metadata:
-            estimator = _continued(previous, X, y, weight)
+            estimator = _resumed(previous, X, y, weight)
             if estimator is not None:
                 return estimator
         if weight is None:
@@ -197,15 +196,15 @@ def fit_estimator(
 
 
 def silent_about_steps(estimators: Iterable[Any]) -> list[Filter]:
-    """Return filters for what networks and the like say about a fit that did not converge.
+    """Return filters for convergence warnings of networks and similar estimators.
 
-    EM goes on where one M-step stops. Other estimators' warnings pass. Whoever runs fits in threads
-    sets them around all of these: a fit that restores the filters it found takes out what another
-    has put in.
+    EM continues after an M-step that stopped early. Other estimators' warnings pass. Callers that
+    fit in threads set the filters around all fits: a fit that restores the filters on exit would
+    remove those another fit has added.
     """
-    learners = {type(_learner(one)) for one in estimators if learns_by_steps(one)}
+    learners = {type(_learner(e)) for e in estimators if learns_by_steps(e)}
     modules = {base.__module__ for learner in learners for base in learner.__mro__[:-1]}
-    # what is raised at the caller's line is raised here, or in a decorator of scikit-learn
+    # warnings attributed to the caller come from here, or from a decorator of scikit-learn
     where = sorted(modules | {__name__, "sklearn.base"})
     return [silence(ConvergenceWarning, modules=where)] if modules else []
 
@@ -220,23 +219,23 @@ def _learner(estimator: Any) -> Any:
 def learns_by_steps(estimator: Any) -> bool:
     """Return whether an estimator has both `warm_start` and `partial_fit`.
 
-    Asked of the class: a network has no `partial_fit` with every solver.
+    Looked up on the class: instances lack `partial_fit` with some solvers.
     """
     learner = _learner(estimator)
     return hasattr(type(learner), "partial_fit") and "warm_start" in learner.get_params(deep=False)
 
 
-def _continued(previous: Any, X: Any, y: np.ndarray, weight: np.ndarray | None) -> Any:
-    """Return a copy of a fitted estimator that has gone on; None where it must start over.
+def _resumed(previous: Any, X: Any, y: np.ndarray, weight: np.ndarray | None) -> Any:
+    """Return a copy of a fitted estimator trained further, None if it must start over.
 
-    By `partial_fit`, which keeps the state of the optimiser: with `warm_start` alone Adam would
-    begin anew each time, and its first steps are long. The other steps of a Pipeline stay as they
-    were fitted, so that the network sees the same inputs. Solvers without `partial_fit`, and
-    early stopping, go on by `warm_start`.
+    Uses `partial_fit`, which keeps the state of the optimiser: `warm_start` alone would restart
+    Adam every time, and its first steps are long. The other steps of a Pipeline are not refitted:
+    the network keeps seeing the same inputs. Solvers without `partial_fit`, and early stopping,
+    use `warm_start`.
     """
     learner = _learner(previous)
-    known = getattr(learner, "classes_", None)
-    if known is not None and not np.all(np.isin(y, known)):
+    classes = getattr(learner, "classes_", None)
+    if classes is not None and not np.all(np.isin(y, classes)):
         return None
     estimator = copy.deepcopy(previous)
     learner = _learner(estimator)
@@ -245,7 +244,7 @@ def _continued(previous: Any, X: Any, y: np.ndarray, weight: np.ndarray | None) 
         estimator = estimator.steps[-1][1]
     weights = {} if weight is None else {"sample_weight": weight}
     if getattr(learner, "early_stopping", False) or getattr(learner, "solver", "") == "lbfgs":
-        if known is not None and not np.array_equal(known, np.unique(y)):
+        if classes is not None and not np.array_equal(classes, np.unique(y)):
             return None
         learner.set_params(warm_start=True).fit(X, y, **weights)
     else:
@@ -275,11 +274,11 @@ def effective_size(weight: np.ndarray) -> float:
 
 
 def drawn_rows(resp: np.ndarray, rows: Rows, seed: int) -> list[np.ndarray]:
-    """Return for each of K models the ids of the rows it is fitted on where it takes no weights.
+    """Return, per model, the ids of the rows to fit it on if it takes no weights.
 
-    Every row goes to one model, drawn with the probabilities `resp` (K, n), which carry the row
-    weights; what they lack of 1 is the chance that it goes to none. A row of weight 2 goes there
-    twice. Where weights are below 1, or above ten on average, they count in proportion. The draw
+    Every row goes to one of K models, drawn with the probabilities `resp` (K, n), which include
+    the row weights; if they sum to less than 1, the remainder is the chance of no model. A row of
+    weight 2 is included twice. Weights below 1, or above ten on average, are scaled. The draw
     depends on the row's content only, and is the same in all iterations.
     """
     hashes = row_hashes(rows.X, rows.y, seed)
@@ -292,20 +291,20 @@ def drawn_rows(resp: np.ndarray, rows: Rows, seed: int) -> list[np.ndarray]:
     below /= np.maximum(below[-1], 1.0)
     chosen = (below <= hashed_uniform(hashes, seed, 2)).sum(axis=0)
     drawn = []
-    for k, own in enumerate(resp):
+    for k, share in enumerate(resp):
         ids = np.repeat(np.arange(rows.n_rows), np.where(chosen == k, counts, 0))
         if len(ids) < FEWEST_DRAWN:
             fewest = min(FEWEST_DRAWN, rows.n_rows)
-            ids = np.sort(np.argpartition(-own, fewest - 1)[:fewest])
+            ids = np.sort(np.argpartition(-share, fewest - 1)[:fewest])
         drawn.append(ids)
     return drawn
 
 
 def folds_of(rows: Rows, n_folds: int, seed: int) -> np.ndarray | None:
-    """Return the fold (n,) of every row, None where there is one row or group only.
+    """Return the fold (n,) of every row, None if there is only one row or group.
 
-    Rows are dealt out in the order of a hash of their content, class by class; equal rows and
-    rows of one group are in one fold.
+    Rows are dealt in the order of a hash of their content, class by class; equal rows, and rows
+    of the same group, share a fold.
     """
     hashes = row_hashes(rows.X, rows.y, seed)
     if rows.groups is not None:
@@ -317,8 +316,8 @@ def folds_of(rows: Rows, n_folds: int, seed: int) -> np.ndarray | None:
     fold = np.empty(rows.n_rows, dtype=int)
     dealt = 0
     for stratum in np.unique(strata):
-        here = np.flatnonzero(strata == stratum)
-        found, ranks = np.unique(hashes[here], return_inverse=True)
-        fold[here] = (ranks.ravel() + dealt) % n_folds
-        dealt += len(found)
+        ids = np.flatnonzero(strata == stratum)
+        distinct, ranks = np.unique(hashes[ids], return_inverse=True)
+        fold[ids] = (ranks.ravel() + dealt) % n_folds
+        dealt += len(distinct)
     return fold if dealt > 1 else None

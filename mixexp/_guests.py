@@ -1,6 +1,6 @@
-"""What keeps estimators that are not mixexp's apart from each other, and from the process.
+"""Isolation of third-party estimators from each other and from the process.
 
-They run in threads, may change the rows they are given, warn, and fail.
+They run in threads, and may modify their input in place, warn or fail.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["failures_named", "in_threads", "owned", "read_only"]
 
 @dataclass(frozen=True)
 class _Failed:
-    """What a call raised."""
+    """The exception of a failed call."""
 
     error: BaseException
 
@@ -31,10 +31,10 @@ def in_threads(
 ) -> list:
     """Return `function(*call)` of all calls, run in `n_jobs` threads.
 
-    Warning filters are as before when it returns; in the meantime those in `silent` hold.
-    Workers have the caller's scikit-learn configuration, which is a thread's own: metadata routing
-    would be off in them otherwise. What the first failing call raised is raised here as it was;
-    joblib would put a traceback in the place of its cause.
+    The filters in `silent` apply during the calls; warning filters are restored on return.
+    Workers inherit the caller's scikit-learn configuration, which is thread-local: metadata routing
+    would otherwise be off. The first failing call's exception is raised unchanged; joblib would
+    replace its cause by a traceback.
     """
     config = get_config()
     failed: list[int] = []
@@ -61,12 +61,12 @@ def in_threads(
 
 @contextmanager
 def failures_named(describe: Callable[[], str], hint: Callable[[], str] = str) -> Iterator[None]:
-    """Have what an estimator raises in the block name it: a ValueError from the original error.
+    """Reraise errors in the block as a ValueError that names the estimator, with their cause.
 
-    `hint` is what to add where something may be done about it.
+    `hint` returns a possible remedy to append.
 
-    What the caller may be waiting for passes as it is, with a note: no memory, an interrupt, a
-    warning that the user's filters made an error.
+    Exceptions that callers may handle are reraised with a note: MemoryError, interrupts, and
+    warnings turned into errors by the user's filters.
     """
     try:
         yield
@@ -74,16 +74,16 @@ def failures_named(describe: Callable[[], str], hint: Callable[[], str] = str) -
         if isinstance(error, MemoryError | Warning) or not isinstance(error, Exception):
             error.add_note(describe())
             raise
-        what = str(error) or type(error).__name__
-        raise ValueError(f"{describe()}: {what}{hint()}") from error
+        message = str(error) or type(error).__name__
+        raise ValueError(f"{describe()}: {message}{hint()}") from error
 
 
 def owned(values: Any) -> Any:
-    """Return a slice of rows as an estimator may change it: a copy.
+    """Return a copy of a slice of rows, which an estimator may modify in place.
 
-    A transformer with ``copy=False`` would otherwise change the rows of the next expert, and the
-    caller's. A copy is right for all; what is read-only makes some fail and others warn. Slices
-    of sparse matrices and of polars frames are copies already.
+    A transformer with ``copy=False`` would otherwise modify the rows of the next expert and of the
+    caller. A copy works for all; read-only arrays make some fail and others warn. Slices of
+    sparse matrices and polars frames are already copies.
     """
     if isinstance(values, np.ndarray):
         return values.copy(order="K")
@@ -91,9 +91,9 @@ def owned(values: Any) -> Any:
 
 
 def read_only(values: Any) -> Any:
-    """Return a view of an array that cannot be changed; anything else as it is.
+    """Return a read-only view of an array; anything else unchanged.
 
-    For gates, starts and families of a user's own, which see the rows themselves.
+    For custom gates, starts and families, which get the rows without a copy.
     """
     if not isinstance(values, np.ndarray):
         return values

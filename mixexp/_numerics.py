@@ -1,8 +1,8 @@
 """Functions of plain arrays: log space, weighted Gram matrices, Newton steps.
 
-Layout: *component-major*. A block of m rows is held as a design matrix (p, m), one row a
-column of X, and everything per expert as (K, m), so that sums over experts and products with
-coefficients run along contiguous memory.
+Layout: *component-major*. A block of m rows is a design matrix (p, m), with one row per column
+of X, and quantities per expert are (K, m): sums over experts and products with coefficients then
+run along contiguous memory.
 """
 
 from __future__ import annotations
@@ -37,52 +37,52 @@ __all__ = [
     "weighted_gram",
 ]
 
-#: Above this many design columns the packed products of columns no longer fit the cache and a
-#: matrix product for each weight row is faster.
+#: Above this many design columns the packed column products no longer fit in the cache, and one
+#: matrix product per weight row is faster.
 PACKED_COLUMNS = 48
 
 #: Doubles of column products formed at once: about the size of a second-level cache.
 TILE_ITEMS = 1 << 16
 
-#: Sums of exponentials of numbers below this do not overflow.
+#: Sums of exponentials of numbers below this cannot overflow.
 SAFE_EXPONENT = 600.0
 
-#: Scores are held within this: their differences and sums over a tree then do not overflow.
+#: Bound on scores: their differences, and sums over a tree, then cannot overflow.
 FARTHEST_SCORE = 1e300
 
-#: Share of Böhning's bound that is added to a Hessian: in a saturated model curvature vanishes
-#: before rounding does, and a Newton step would be noise. It bounds logits at about 20.
+#: Share of Böhning's bound added to a Hessian: in a saturated model the curvature falls below
+#: rounding error, and a Newton step would be noise. It bounds logits at about 20.
 CURVATURE_FLOOR = 1e-9
 
-#: Numbers in the blocks of a Hessian that a part keeps: 32 MB.
+#: Most numbers in the diagonal blocks of a Hessian: 32 MB.
 LARGEST_BLOCKS = 1 << 22
 
-#: How damping, a share as above, grows while steps go down and falls after one that did not.
+#: Factors by which damping, a share as above, grows while steps fail and falls after a success.
 DAMPING_GROWTH, DAMPING_FALL = 4.0, 4.0
 
-#: A step that promises a larger gain, in nats a row, is damped at once. Measured on gates of 8 to
-#: 32 experts, no longer step was the best one. The limit grows by the factor after steps that
-#: reached it and did not go too far.
+#: A step with a larger predicted gain, in nats per row, is damped at once: on gates of 8 to 32
+#: experts no longer step was the best one. The limit grows by the factor after steps that reached
+#: it without overshooting.
 LARGEST_PROMISE, LIMIT_GROWTH = 2.0, 8.0
 
-#: Beyond this damping only shortens.
+#: Beyond this, damping only shortens the step.
 LARGEST_DAMPING = 1e3
 
-#: A step went too far where the slope at its end is minus this share of that at its beginning.
+#: A step overshot if the slope at its end is minus this share of the slope at its start.
 OVERSHOT = 0.5
 
-#: Slopes below this, in nats a row, are rounding.
+#: Slopes below this, in nats per row, are rounding error.
 SMALLEST_SLOPE = 1e-10
 
-#: Relative size under which an eigenvalue of a scaled Gram matrix counts as zero.
+#: Relative size below which an eigenvalue of a scaled Gram matrix counts as zero.
 RANK_TOL = 1e-13
 
 
 def softmax_in_place(scores: np.ndarray, *, centred: bool = False) -> np.ndarray:
     """Turn log-scores (..., K, m) into probabilities over axis -2; return log-sum-exp (..., m).
 
-    Scores that are `centred`, with sums over K of zero, have a largest one of at least zero, so
-    that only an overflow has to be looked for.
+    If scores are `centred`, with zero sums over K, their maximum is at least zero, and only
+    overflow needs a check.
     """
     if centred and scores.size and np.maximum.reduce(scores, axis=None) < SAFE_EXPONENT:
         np.exp(scores, out=scores)
@@ -102,13 +102,13 @@ def softmax_in_place(scores: np.ndarray, *, centred: bool = False) -> np.ndarray
 def linear_scores(theta: np.ndarray, design: np.ndarray) -> np.ndarray:
     """Return theta (K, p) times a design (p, m), finite however far out a row is.
 
-    Where a score would be larger than `FARTHEST_SCORE`, or is NaN as a difference of such, the row
-    is moved back along its ray from the centre: which score is the largest stays the same.
+    If a score would exceed `FARTHEST_SCORE`, or is NaN as a difference of such, the row is moved
+    back along its ray from the centre, which does not change which score is largest.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         scores: np.ndarray = theta @ design
         flat = scores.reshape(-1)
-        if flat @ flat < FARTHEST_SCORE:  # the squares tell at once that none is far, or NaN
+        if flat @ flat < FARTHEST_SCORE:  # one product rules out large scores and NaN
             return scores
     far = ~np.all(np.abs(scores) < FARTHEST_SCORE, axis=0)
     if not np.any(far):
@@ -124,7 +124,7 @@ def linear_scores(theta: np.ndarray, design: np.ndarray) -> np.ndarray:
 
 
 def n_pairs(k: int) -> int:
-    """Return the number of unordered pairs of k things."""
+    """Return the number of unordered pairs of k items."""
     return k * (k - 1) // 2
 
 
@@ -142,7 +142,7 @@ def pair_products(proba: np.ndarray, out: np.ndarray) -> np.ndarray:
 def column_products(design: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Return the products x_i x_j, i <= j, of the rows of a design (p, m): (p(p+1)/2, m).
 
-    Where the first row is the intercept, the first p rows of the result are the design itself.
+    If the first row is the intercept, the first p rows of the result are the design itself.
     """
     p, m = design.shape
     if out is None:
@@ -158,17 +158,17 @@ def column_products(design: np.ndarray, out: np.ndarray | None = None) -> np.nda
 def weighted_gram(
     weights: np.ndarray, design: np.ndarray, products: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return Σ_i w_qi x_i x_iᵀ for every weight row, as `unpack_symmetric` reads it.
+    """Return Σ_i w_qi x_i x_iᵀ per weight row, in the format of `unpack_symmetric`.
 
-    Packed by upper triangle where the design is narrow enough for products of columns, else as
-    full matrices.
+    The packed upper triangle if the design is narrow enough for column products, else full
+    matrices.
 
     Parameters
     ----------
     weights : (q, m)
     design : (p, m)
     products : (p(p+1)/2, m), optional
-        What `column_products` gives, where it was kept.
+        The cached result of `column_products`.
 
     Returns
     -------
@@ -197,7 +197,7 @@ def weighted_gram(
 
 
 def unpack_symmetric(packed: np.ndarray, p: int) -> np.ndarray:
-    """Return the symmetric matrices (q, p, p) that `weighted_gram` gave."""
+    """Return the result of `weighted_gram` as symmetric matrices (q, p, p)."""
     if packed.shape[1] == p * p:
         return packed.reshape(-1, p, p)
     rows, cols = np.triu_indices(p)
@@ -208,10 +208,10 @@ def unpack_symmetric(packed: np.ndarray, p: int) -> np.ndarray:
 
 
 def solve_psd(matrix: np.ndarray, rhs: np.ndarray) -> np.ndarray:
-    """Solve A x = b for positive semidefinite A; directions that A does not see stay at zero.
+    """Solve A x = b for positive semidefinite A; x is zero in the null space of A.
 
-    A is scaled to a unit diagonal first, so that columns of different size do not look like a
-    missing rank. Cholesky where it holds, else the eigenvalues above `RANK_TOL`.
+    A is scaled to a unit diagonal first: columns of different scale would look rank-deficient.
+    Uses Cholesky if possible, else the eigenvalues above `RANK_TOL`.
     """
     diagonal = np.diagonal(matrix)
     scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
@@ -223,13 +223,13 @@ def solve_psd(matrix: np.ndarray, rhs: np.ndarray) -> np.ndarray:
     else:
         values, vectors = eigh(scaled)
         keep = values > len(matrix) * RANK_TOL * max(values[-1], 0.0)
-        seen = vectors[:, keep]
-        x = seen @ ((seen.T @ b).T / values[keep]).T
+        basis = vectors[:, keep]
+        x = basis @ ((basis.T @ b).T / values[keep]).T
     return (x.T / scale).T
 
 
 def usual_curvature(k: int, p: int, newton_coefficients: int) -> str:
-    """Return which curvature K classes with p coefficients each take their steps with."""
+    """Return the kind of curvature for steps of K classes with p coefficients each."""
     if k * p <= newton_coefficients:
         return "newton"
     return "blocks" if n_block_rows(k) * p * p <= LARGEST_BLOCKS else "bound"
@@ -250,7 +250,7 @@ def multinomial_newton_step(
     blocks are H_kl = −G_kl and H_kk = Σ_{l≠k} G_kl, G_kl = Σ w g_k g_l x xᵀ, because
     g_k(1 − g_k) = Σ_{l≠k} g_k g_l; a block-diagonal Hessian diverges (Chen, Xu & Chi 1999).
     Adding the same vector to all classes changes nothing: the term (11ᵀ/K) ⊗ D makes the matrix
-    definite there, and as the gradient has no part in that direction the step stays centred.
+    definite in that direction, and as the gradient is orthogonal to it the step stays centred.
 
     Parameters
     ----------
@@ -262,12 +262,12 @@ def multinomial_newton_step(
         Centred.
     penalty : (p,)
     mass : float
-        Weight of the rows; columns are scaled, so it is the size of Σ w x².
+        Total weight of the rows; as columns are scaled, the size of Σ w x².
     seen : ndarray of bool (K, p), optional
-        Coefficients that there are, the others stay at zero. Only columns that all classes see
-        are centred.
+        Mask of free coefficients; the others stay at zero. Only columns that all classes see are
+        centred.
     damping : float
-        What is added to the Hessian's diagonal, as a share of `mass` (Levenberg).
+        Term added to the Hessian's diagonal, as a share of `mass` (Levenberg).
 
     Returns
     -------
@@ -299,24 +299,24 @@ def centred_where_shared(step: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 
 def damped(damping: Any, first: Any) -> Any:
-    """Return the damping, numbers or arrays, of the next try after a step that went too far.
+    """Return the damping, a number or an array, of the next attempt after a step that overshot.
 
-    `first` is what shortens a step without damping by about a half: the curvature along it.
+    `first` about halves an undamped step: the curvature along it.
     """
     return np.maximum(DAMPING_GROWTH * damping, first)
 
 
 def relaxed(damping: Any) -> Any:
-    """Return the damping, a number or an array, of the step after one that was taken."""
+    """Return the damping, a number or an array, of the step after an accepted one."""
     return np.maximum(damping / DAMPING_FALL, CURVATURE_FLOOR)
 
 
 class NewtonStep(NamedTuple):
-    """A Newton step and what it says of the one that follows.
+    """A Newton step, with the diagnostics that control the next one.
 
-    `slope` is its product with the gradient where it begins, `damping` what it was taken with, and
-    `curvature` what the model has along it, the damping included; both as shares of the mass.
-    `limit` is what it could promise at most, `limited` whether it would have promised more.
+    `slope` is its product with the gradient at its start, `damping` the damping used, and
+    `curvature` the model's along it, including damping; both as shares of the mass. `limit` is
+    the largest predicted gain allowed, and `limited` whether the undamped step exceeded it.
     """
 
     step: np.ndarray
@@ -334,26 +334,27 @@ def trusted_step(
     damping: float,
     last: NewtonStep | None = None,
 ) -> NewtonStep:
-    """Return a Newton step `solve(damping)`, with more damping where it would go too far.
+    """Return a Newton step `solve(damping)`, with more damping if it would overshoot.
 
-    1. The slope of the last step should be 0 where it has led. If it is as steep the other way,
-       the curvature grew on the way, and the next step would go too far as well: more damping.
-    2. Half the slope is what the second-order model says that the step gains. Where that is more
-       than `LARGEST_PROMISE` per unit of weight, the curvature is not known that far away: more
-       damping, until it is less. While steps of that length do not go too far, the limit grows,
-       so that the way back from a state gone astray is short.
+    1. The slope along the last step should be 0 at its end. If it is steep in the other
+       direction, the curvature grew on the way, and the next step would overshoot too: more
+       damping.
+    2. Half the slope is the gain predicted by the second-order model. Above `LARGEST_PROMISE` per
+       unit of weight the model cannot be trusted: more damping, until the gain is smaller. The
+       limit grows as long as steps of that length do not overshoot, which shortens the way back
+       from a poor state.
 
     Parameters
     ----------
     solve : callable
-        Gives a step for a damping.
+        Function from damping to step.
     residual : ndarray
         The gradient of the penalised log-likelihood, of the shape of a step.
     mass : float
-        Weight of the rows.
+        Total weight of the rows.
     damping : float
     last : NewtonStep, optional
-        The step that has led here.
+        The previous step.
 
     Returns
     -------
@@ -385,8 +386,8 @@ def block_products(proba: np.ndarray, out: np.ndarray) -> np.ndarray:
     """Write the weights u of a block-diagonal bound of the Hessian: (..., K, m), or (..., 1, m).
 
     The curvature along v is the variance Var_g(v), at most Σ g_k v_k² and, as
-    (v_k − v_l)² ≤ 2 v_k² + 2 v_l², at most 2 Σ g_k (1 − g_k) v_k². The first is smaller as long
-    as no probability is above a half. For two classes both u are 2 g_1 g_2, and in the centred
+    (v_k − v_l)² ≤ 2 v_k² + 2 v_l², at most 2 Σ g_k (1 − g_k) v_k². The first is smaller if no
+    probability exceeds a half. For two classes both u are 2 g_1 g_2, and in the centred
     direction this is the Hessian itself.
     """
     if proba.shape[-2] == 2:
@@ -411,10 +412,9 @@ def multinomial_block_step(
 ) -> np.ndarray:
     """Return the step under a block-diagonal bound of the Hessian, centred over its classes.
 
-    Each class is a system of p equations, where the full Hessian is one of K p. The bound holds
-    for the Hessian here, as `block_products` says, not everywhere: the step is as long as a
-    Newton step where two classes meet, and up to half as long where more do, and it can overshoot
-    as one does.
+    It solves K systems of p equations, not one of K p. The bound (see `block_products`) holds for
+    the Hessian at this point only: the step is as long as a Newton step where two classes meet,
+    down to half as long where more do, and can overshoot like one.
 
     Parameters
     ----------
@@ -440,8 +440,8 @@ def multinomial_block_step(
         return step - step.mean(axis=0)
     step = np.zeros_like(theta)
     free = np.ones_like(theta, dtype=bool) if seen is None else seen
-    for own, matrix, out, rhs in zip(free, matrices, step, residual, strict=True):
-        ids = np.flatnonzero(own)
+    for mask, matrix, out, rhs in zip(free, matrices, step, residual, strict=True):
+        ids = np.flatnonzero(mask)
         out[ids] = solve_psd(matrix[np.ix_(ids, ids)], rhs[ids])
     return centred_where_shared(step, free)
 
@@ -459,11 +459,11 @@ def multinomial_step(
 ) -> NewtonStep:
     """Return the step of a multinomial model, damped as needed.
 
-    `curvature` is "newton" or "blocks", and `gram` what that takes; `last` is as in `trusted_step`.
+    `curvature` is "newton" or "blocks", with the matching `gram`; `last` is as in `trusted_step`.
     """
     solve = multinomial_block_step if curvature == "blocks" else multinomial_newton_step
     return trusted_step(
-        lambda own: solve(gram, gradient, theta, penalty, mass, seen, own),
+        lambda trial: solve(gram, gradient, theta, penalty, mass, seen, trial),
         gradient - penalty * theta,
         mass,
         damping,
@@ -481,8 +481,8 @@ def multinomial_bound_step(
     """Return the step under Böhning's bound of the Hessian, which cannot lower the objective.
 
     −∇² ≤ ½ (I − 11ᵀ/K) ⊗ Σ w x xᵀ (Böhning 1992); with a centred gradient the classes separate,
-    and with classes that see different columns (`seen`, as for the Newton step) they do so under
-    the larger bound ½ I ⊗ Σ w x xᵀ.
+    and if classes see different columns (`seen`, as for the Newton step) they separate under the
+    larger bound ½ I ⊗ Σ w x xᵀ.
 
     Parameters
     ----------
@@ -501,7 +501,7 @@ def multinomial_bound_step(
         step = solve_psd(matrix, residual.T).T
         return step - step.mean(axis=0)
     step = np.zeros_like(theta)
-    for own, out, rhs in zip(seen, step, residual, strict=True):
-        free = np.flatnonzero(own)
+    for mask, out, rhs in zip(seen, step, residual, strict=True):
+        free = np.flatnonzero(mask)
         out[free] = solve_psd(matrix[np.ix_(free, free)], rhs[free])
     return centred_where_shared(step, seen)

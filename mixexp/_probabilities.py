@@ -1,4 +1,4 @@
-"""Class probabilities of any estimator, checked before anything is computed with them."""
+"""Class probabilities of any estimator, validated."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import numpy as np
 
 __all__ = ["TOLERANCE", "sound_proba"]
 
-#: By how much probabilities may miss 0 and a sum of 1: what float32 leaves of many classes.
+#: Tolerance on nonnegativity and on the sum: float32 rounding with many classes.
 TOLERANCE = 1e-4
 
-#: A sum that misses 1 by less is left as it is: it is rounding in float64.
+#: Sums within this of 1 are not renormalised: float64 rounding.
 ROUNDING = 1e-12
 
 
 def sound_proba(estimator: Any, X: Any) -> np.ndarray:
     """Return an estimator's class probabilities (m, n_classes), whose rows sum to 1.
 
-    Raises a ValueError that says what is wrong with them; whose they are the caller adds.
+    Raises ValueError if they are invalid; the caller adds the name of the estimator.
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at below
-        given = np.asarray(estimator.predict_proba(X))
-    wanted = (X.shape[0], len(estimator.classes_))
-    if given.shape != wanted:
+    with np.errstate(over="ignore", invalid="ignore"):  # non-finite values are reported below
+        raw = np.asarray(estimator.predict_proba(X))
+    expected = (X.shape[0], len(estimator.classes_))
+    if raw.shape != expected:
         raise ValueError(
-            f"its predict_proba gives shape {given.shape}. It must give {wanted}: a row for each "
-            "row of X, a column for each of its classes_."
+            f"its predict_proba gives shape {raw.shape}. It must give {expected}: one row per "
+            "row of X and one column per class in classes_."
         )
-    proba = given.astype(np.float64)
+    proba = raw.astype(np.float64)
     bad = int(np.sum(~np.isfinite(proba)))
     if bad:
         raise ValueError(

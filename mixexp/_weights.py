@@ -1,4 +1,4 @@
-"""Sample weights as frequencies: what counts rows, and what only says how they compare."""
+"""Sample weights: frequencies, which count rows, and relative weights."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from mixexp.protocols import can
 
 __all__ = ["as_counts", "check_total", "responsibilities_as_weights"]
 
-#: Weights that add up to less than this share of the number of rows are small on purpose, or by
-#: mistake; with more it is the rows that are few.
+#: Weights that sum to less than this share of the number of rows are small, by intent or mistake;
+#: otherwise it is the rows that are few.
 SMALL_SHARE = 0.5
 
-#: Weights that were rescaled to a mean of 1 have a largest one of 1, up to rounding.
+#: Weights with mean 1 have a maximum of at least 1; this leaves room for rounding.
 ONE = 1 - 1e-12
 
-#: Whether the weights of a fit are responsibilities: the mixture is inside of another's expert.
+#: Whether the weights of a fit are responsibilities: the mixture is part of another's expert.
 _of_an_expert: ContextVar[bool] = ContextVar("_of_an_expert", default=False)
 
 
 @contextmanager
 def responsibilities_as_weights() -> Iterator[None]:
-    """Fit an expert in the block: its weights are shares of rows, and none need reach 1."""
+    """Context in which weights are responsibilities, which may all be below 1."""
     token = _of_an_expert.set(True)
     try:
         yield
@@ -36,33 +36,32 @@ def responsibilities_as_weights() -> Iterator[None]:
 
 
 def as_counts(weight: np.ndarray, model: Any) -> np.ndarray:
-    """Return weights as they are, or with mean 1 where they cannot be counts of rows.
+    """Return weights unchanged, or rescaled to mean 1 if they cannot be counts of rows.
 
-    A row that is there counts at least once, so where every positive weight is below 1 they are
-    shares (survey weights, boosting): only their ratios mean something. Taken as counts, weights
-    that sum to 1 would be a single row, and the penalties would be all there is. Rows of weight 0
-    are not there, and do not enter the mean.
+    A row counts at least once, so if all positive weights are below 1 they are relative (survey
+    weights, boosting) and only their ratios matter. Taken as counts, weights that sum to 1 would
+    be a single row, dominated by the penalties. Rows of weight 0 are ignored.
     """
     positive = weight[weight > 0]
     largest = float(positive.max())
     if largest >= ONE or _of_an_expert.get():
         return weight
-    # divided by the largest first: weights may be so small that they have no inverse
+    # divided by the largest first: the inverse of tiny weights would overflow
     scaled = weight / largest
     times = "" if getattr(model, "class_weight", None) is None else ", times class_weight,"
     warn(
         f"{type(model).__name__}: all {len(positive)} positive sample weights{times} are below 1 "
         f"(their sum is {positive.sum():.6g}), so they cannot count rows. They were rescaled to a "
-        "mean of 1. Weights are frequencies: multiply them so that their sum is the number of rows "
-        "that they stand for."
+        "mean of 1. Weights are frequencies: scale them to sum to the number of rows they "
+        "represent."
     )
     return scaled / (scaled.sum() / len(positive))
 
 
 def check_total(rows: Any, gate: Any, bank: Any, n_experts: int, owner: str) -> None:
-    """Warn where weights add up to less than there are parameters.
+    """Warn if weights add up to less than the number of parameters.
 
-    `bank` is of one expert. With few rows of weight 1 nothing is said: they are what there is.
+    `bank` has one expert. There is no warning for few rows of weight 1.
     """
     if _of_an_expert.get() or not (can(gate, "n_parameters") and can(bank, "n_parameters")):
         return
@@ -72,6 +71,6 @@ def check_total(rows: Any, gate: Any, bank: Any, n_experts: int, owner: str) -> 
         warn(
             f"{owner}: sample_weight adds up to {total:.6g} over {n_rows} rows, and {n_experts} "
             f"experts with their gate have about {n_parameters} parameters, so penalties may "
-            "outweigh the data. Weights are frequencies: multiply them so that they add up to the "
-            "number of rows that they stand for, or lower n_experts."
+            "outweigh the data. Weights are frequencies: scale them to sum to the number of rows "
+            "they represent, or lower n_experts."
         )

@@ -33,7 +33,7 @@ __all__ = [
 #: Penalty of the default expert, on columns scaled by their standard deviation.
 DEFAULT_ALPHA = 0.3
 
-#: What stands for the default expert, as a fitted estimator, where the link is not the identity.
+#: Estimators that represent the default expert after fitting, by family, for a log link.
 DEFAULT_EXPERT = {"poisson": PoissonRegressor, "gamma": GammaRegressor}
 
 
@@ -48,8 +48,8 @@ def has_bank(expert: Any, family: Any) -> bool:
 def linear_bank(expert: Any, rows: Rows, columns: Any, target: Target) -> Any:
     """Return a one-expert bank of linear or logistic models for a template that has one.
 
-    Templates without a bank get that of the default expert: what starts use in their place.
-    `columns` is None, the columns of all experts, or a list of the columns of each.
+    Templates without a bank get the default expert's, which starts use as a substitute.
+    `columns` is None, one set of columns for all experts, or a list of columns per expert.
     """
     classes, family = target.classes, target.family
     terms = None if expert is None else linear_terms(expert, family)
@@ -93,8 +93,8 @@ def linear_bank(expert: Any, rows: Rows, columns: Any, target: Target) -> Any:
 
 def _mask(design: Any, columns: list) -> np.ndarray:
     """Return which rows of the design each expert sees, (K, n_design)."""
-    slopes = [np.isin(design.columns, own) for own in columns]
-    seen = np.array([np.append(own, own[design.indicators]) for own in slopes])
+    slopes = [np.isin(design.columns, visible) for visible in columns]
+    seen = np.array([np.append(slope, slope[design.indicators]) for slope in slopes])
     return np.hstack([np.ones((len(seen), int(design.intercept)), dtype=bool), seen])
 
 

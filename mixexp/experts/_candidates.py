@@ -1,4 +1,4 @@
-"""What a mixture may be given as `expert`: a template, a list of named ones, a pool."""
+"""Values of `expert`: a template, a list of (named) templates, or a pool of candidates."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = [
 
 
 class ExpertPool(BaseEstimator):
-    """Candidates of which every expert takes the one that fits its region best.
+    """Candidates from which each expert takes the best fit for its region.
 
-    In each EM iteration all candidates are fitted on each region, out of fold, and the one with
-    the highest responsibility-weighted log-density of held-out rows is that region's expert.
-    When the choice has been the same for all experts twice running it is kept, and the others
-    are no longer fitted.
+    In each EM iteration every candidate is cross-fitted on every region, and the one with the
+    highest responsibility-weighted log-density on held-out rows becomes that region's expert.
+    Once the choice for all experts has stayed the same twice in a row it is final, and the other
+    candidates are no longer fitted.
 
     Parameters
     ----------
@@ -34,9 +34,8 @@ class ExpertPool(BaseEstimator):
 
     Notes
     -----
-    The idea of a kind of expert per region is that of the mixture of experts in SMT (Bouhlel et
-    al. 2019, Advances in Engineering Software 135), where the kinds are compared by the error on
-    a test set.
+    Choosing the kind of expert per region follows the mixture of experts in SMT (Bouhlel et al.
+    2019, Advances in Engineering Software 135), which compares the kinds by their test error.
 
     Examples
     --------
@@ -57,7 +56,7 @@ class ExpertPool(BaseEstimator):
         self.candidates = candidates
 
     def get_params(self, deep: bool = True) -> dict:
-        """Return parameters; with `deep` those of the candidates too, as ``name__parameter``."""
+        """Return parameters; `deep` includes the candidates', as ``name__parameter``."""
         params = super().get_params(deep=False)
         if deep and isinstance(self.candidates, list | tuple):
             for name, estimator in named(self.candidates):
@@ -76,7 +75,7 @@ class ExpertPool(BaseEstimator):
 
 
 def named(candidates: Any) -> list[tuple[str, Any]]:
-    """Return (name, estimator) pairs; estimators without a name get their class's, numbered."""
+    """Return (name, estimator) pairs; unnamed estimators get a numbered class name."""
     pairs: list[tuple[str, Any]] = []
     for candidate in candidates:
         if isinstance(candidate, tuple) and len(candidate) == 2:
@@ -131,7 +130,7 @@ def candidates_of(expert: Any, n_experts: int, owner: str) -> list[list[tuple[st
 
 
 def check_expert(expert: Any, owner: str, *, classifier: bool) -> None:
-    """Raise where something cannot be the expert, or experts, of this kind of mixture."""
+    """Raise if `expert` is not valid for this kind of mixture."""
     if isinstance(expert, ExpertPool):
         pairs = _checked_pairs(expert.candidates, "ExpertPool.candidates", owner)
         if len(pairs) < 2:
@@ -147,13 +146,13 @@ def check_expert(expert: Any, owner: str, *, classifier: bool) -> None:
         if isinstance(inner, ExpertPool):
             check_expert(inner, owner, classifier=classifier)
         else:
-            _check_one(inner, owner, classifier=classifier)
+            _check_template(inner, owner, classifier=classifier)
 
 
-def _checked_pairs(candidates: Any, what: str, owner: str) -> list[tuple[str, Any]]:
+def _checked_pairs(candidates: Any, parameter: str, owner: str) -> list[tuple[str, Any]]:
     if not isinstance(candidates, list | tuple) or len(candidates) == 0:
         raise TypeError(
-            f"{owner}: {what} must be a list of estimators or of (name, estimator), got "
+            f"{owner}: {parameter} must be a list of estimators or of (name, estimator), got "
             f"{candidates!r}."
         )
     pairs = named(candidates)
@@ -161,13 +160,13 @@ def _checked_pairs(candidates: Any, what: str, owner: str) -> list[tuple[str, An
     for name in names:
         if not isinstance(name, str) or "__" in name or not name or names.count(name) > 1:
             raise ValueError(
-                f"{owner}: {what} has the name {name!r}. Names must be different strings "
+                f"{owner}: {parameter} has the name {name!r}. Names must be different strings "
                 "without a double underscore."
             )
     return pairs
 
 
-def _check_one(expert: Any, owner: str, *, classifier: bool) -> None:
+def _check_template(expert: Any, owner: str, *, classifier: bool) -> None:
     name = type(expert).__name__
     if isinstance(expert, type) or not (hasattr(expert, "fit") and hasattr(expert, "get_params")):
         raise TypeError(
@@ -199,7 +198,7 @@ def _check_one(expert: Any, owner: str, *, classifier: bool) -> None:
 def _has(expert: Any, method: str) -> bool:
     """Return whether an unfitted estimator will have a method.
 
-    Stacking asks its last estimator, and knows of none before `fit` where it is left at None.
+    Stacking delegates to its final estimator, which does not exist before `fit` if left at None.
     """
     if hasattr(expert, "final_estimator") and hasattr(type(expert), method):
         return expert.final_estimator is None or hasattr(expert.final_estimator, method)
@@ -207,7 +206,7 @@ def _has(expert: Any, method: str) -> bool:
 
 
 def check_single_output(expert: Any, owner: str) -> None:
-    """Raise where an estimator is for several outputs only, and y has one."""
+    """Raise if an estimator does not support a single output."""
     if not get_tags(expert).target_tags.single_output:
         raise TypeError(
             f"{owner}: expert {name_of(expert)} is made for several outputs, and y has one. Use "

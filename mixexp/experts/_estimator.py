@@ -10,56 +10,54 @@ from scipy.special import logsumexp
 
 from mixexp._fitting import folds_of, learns_by_steps
 from mixexp.experts._templates import log_penalty
-from mixexp.experts._training import Fit, Task, Trainer
+from mixexp.experts._training import Fit, Refit, Trainer
 from mixexp.families import Calibration
 from mixexp.protocols import Block, Rows, evolve
 
 __all__ = ["EstimatorBank"]
 
-#: An expert with less than this share of all weight stays as it is.
+#: An expert with less than this share of the total weight is left unchanged.
 EMPTY_SHARE = 1e-12
 
-#: Class probabilities enter the density no smaller than this, times 1/C: a leaf's 0 is not a proof.
-#: Out-of-fold probabilities are calibrated, which does more.
+#: Class probabilities are at least this times 1/C in the density: a 0 from a leaf proves nothing.
+#: Out-of-fold probabilities are calibrated as well, which does more.
 SMALLEST_PROBA = 1e-6
 
-#: Means under a log link are no smaller than this, times the mean of y (per exposure, where rows
-#: have one): a leaf's 0 is not a proof, and least squares may predict less than 0.
+#: Means under a log link are at least this times the mean of y (per exposure, if given): a 0 from
+#: a leaf proves nothing, and least squares may predict negative values.
 SMALLEST_MEAN = 1e-3
 
-#: Where no y is above 0.
+#: The smallest mean if no y is positive.
 TINY_MEAN = 1e-300
 
-#: Times running that the same choice from a pool is made before it is kept.
+#: Iterations with the same choice from a pool after which it is final.
 SETTLED_CHOICE = 2
 
-#: Updates of a family's parameters when candidates are compared: more than one for student_t.
+#: Updates of the family's parameters when comparing candidates; student_t needs more than one.
 SCORE_STEPS = 3
 
 
 class EstimatorBank:
     """K experts that are scikit-learn estimators.
 
-    A batch part: its statistic is the responsibilities themselves, and `update` calls `fit`.
-    What each expert predicts for the training rows is computed once an iteration and kept. With
-    folds it is predicted out of fold: an estimator that memorises its rows would otherwise
-    vouch for whatever it was given (cross-fitting); estimators fitted on all rows are then made
-    only once, by `finished`.
+    A batch part: its statistics are the responsibilities themselves, and `update` calls `fit`.
+    Predictions for the training rows are computed once per iteration and cached. With folds they
+    are out of fold (cross-fitting): an estimator that memorises its rows would otherwise confirm
+    any responsibilities. `finished` then fits the estimators on all rows, once.
 
-    The M-step is that of a likelihood where the estimator is a penalised likelihood fit (exact
+    The M-step maximises a likelihood if the estimator is a penalised likelihood fit (exact
     classes and their subclasses in `_templates`), is fitted on all rows and takes weights. An
-    expert whose inexact solver ends below its previous fit is then left as it was, so the lower
+    expert whose inexact solver ends below its previous fit then keeps that fit, so the lower
     bound cannot fall.
 
     Parameters
     ----------
     trainer : Trainer
-        Candidates, columns and task. Where an expert has more than one candidate, the best is
-        chosen in every iteration until the choice settles. Random states that are left at None
-        are set, to the same in all iterations, so that the M-step is one fixed function of the
-        responsibilities.
+        Candidates, columns and targets. For experts with several candidates the best is chosen
+        in every iteration until the choice settles. Random states left at None are seeded
+        identically in all iterations: the M-step is a fixed function of the responsibilities.
     n_folds : int
-        0 for predictions of the rows an expert was fitted on.
+        0 predicts training rows in sample.
     """
 
     def __init__(self, trainer: Trainer, n_folds: int):
@@ -81,7 +79,7 @@ class EstimatorBank:
         self._folds: Any = None
         self._models: dict[Fit, Any] = {}
         self._weights: Any = None
-        self._known: Any = None
+        self._outputs: Any = None
         self._penalties: Any = None
 
     @property
@@ -118,23 +116,23 @@ class EstimatorBank:
     def predict(self, block: Block) -> np.ndarray:
         """Return means (K, n_outputs, m) or class probabilities (K, n_classes, m).
 
-        Means are those of the density, held above their floor where the link is a logarithm.
+        Means are the density's; under a log link they are floored.
         """
-        if block.training and self._known is not None:
-            outputs = self._known[..., block.start : block.stop]
+        if block.training and self._outputs is not None:
+            outputs = self._outputs[..., block.start : block.stop]
         else:
             pairs = zip(self.experts, self.trainer.columns, strict=True)
             outputs = np.stack(
                 [
-                    self.trainer.predicted(k, expert, block.take(own), block.offset)
-                    for k, (expert, own) in enumerate(pairs)
+                    self.trainer.predicted(k, expert, block.take(columns), block.offset)
+                    for k, (expert, columns) in enumerate(pairs)
                 ]
             )
             outputs = self._floored(outputs, block.offset)
         return outputs if self.calibration is None else self.calibration.apply(outputs)
 
     def _floored(self, outputs: np.ndarray, offset: np.ndarray | None) -> np.ndarray:
-        """Return means (..., n_outputs, m) none below the smallest that a log link takes here."""
+        """Return means (..., n_outputs, m), floored under a log link."""
         if self.family is None or self.family.link != "log":
             return outputs
         smallest = self._smallest_mean[:, None]
@@ -155,7 +153,7 @@ class EstimatorBank:
         return self._density(block.y, self.predict(block), self.parameters)[0]
 
     def log_prior(self) -> float:
-        """Return minus the experts' penalties, 0 where they have none that is known."""
+        """Return minus the experts' penalties, 0 if they are not known."""
         if self._penalties is None:
             return 0.0
         return -sum(self._penalty(p, k) for k, p in enumerate(self._penalties))
@@ -167,16 +165,16 @@ class EstimatorBank:
         return 0.5 * float(np.sum(penalty / self.parameters[0, k] ** 2))
 
     def statistics(self, block: Block, resp: np.ndarray) -> list[np.ndarray]:
-        """Return the responsibilities; lists add by joining."""
+        """Return the responsibilities as a list; adding lists concatenates blocks."""
         return [resp.copy()]
 
     def update(self, statistics: list[np.ndarray], rows: Rows) -> EstimatorBank:
-        """Return the bank with every expert fitted again.
+        """Return the bank with every expert refitted.
 
-        1. Weights: responsibilities, and the family's own weights of outlying rows.
-        2. Fit every candidate of every expert, once or without each fold; predict.
+        1. Weights: responsibilities times the family's row weights, which downweight outliers.
+        2. Fit every candidate of every expert, on all rows or once per fold; predict.
         3. Choose each expert's candidate by the weighted log-density of its predictions.
-        4. The family's parameters from the residuals of what was chosen.
+        4. Update the family's parameters from the residuals of the chosen candidates.
         """
         resp = np.concatenate(statistics, axis=1)
         new = evolve(self, _iteration=self._iteration + 1, _weights=self._row_weights(resp, rows))
@@ -192,48 +190,48 @@ class EstimatorBank:
         if new.family is not None:
             new.parameters = new._fit_parameters(resp, rows)
         elif new.cross_fitted:
-            new.calibration = Calibration.fitted(new._known, rows.y, resp)
+            new.calibration = Calibration.fitted(new._outputs, rows.y, resp)
         return new
 
     def _row_weights(self, resp: np.ndarray, rows: Rows) -> np.ndarray:
         """Return the weights (K, n) of the M-step."""
-        if self._known is None or self.family is None or not self.family.reweights:
+        if self._outputs is None or self.family is None or not self.family.reweights:
             return resp
-        curvature = self._density(rows.y, self._known, self.parameters)[2]
+        curvature = self._density(rows.y, self._outputs, self.parameters)[2]
         return resp * curvature.mean(axis=1)
 
     def _fit_all(self, rows: Rows, resp: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
-        """Fit into `_models`; return predictions (n_outputs, n) of (expert, candidate)."""
+        """Fit into `_models`; return predictions (n_outputs, n) by (expert, candidate)."""
         mass = resp.sum(axis=1)
         settled = self._same_choice >= SETTLED_CHOICE
         fits = [
             Fit(k, int(c), fold)
-            for k, own in enumerate(self.trainer.candidates)
-            if mass[k] > EMPTY_SHARE * mass.sum() or self._known is None
-            for c in (self.chosen[[k]] if settled else range(len(own)))
+            for k, candidates in enumerate(self.trainer.candidates)
+            if mass[k] > EMPTY_SHARE * mass.sum() or self._outputs is None
+            for c in (self.chosen[[k]] if settled else range(len(candidates)))
             for fold in ([None] if self._folds is None else np.unique(self._folds).tolist())
         ]
-        task = Task(rows, self._weights, self._folds, self._models, self._iteration)
-        done = self.trainer.fit(fits, task)
+        refit = Refit(rows, self._weights, self._folds, self._models, self._iteration)
+        done = self.trainer.fit(fits, refit)
         self._models = {**self._models, **{fit: model for fit, (model, _, _) in done.items()}}
         outputs: dict[tuple[int, int], np.ndarray] = {}
-        for fit, (_, ids, found) in done.items():
+        for fit, (_, ids, predicted) in done.items():
             empty = np.empty((self.trainer.width, rows.n_rows))
             offset = None if rows.offset is None else rows.offset[:, ids]
-            outputs.setdefault((fit.k, fit.c), empty)[:, ids] = self._floored(found, offset)
+            outputs.setdefault((fit.k, fit.c), empty)[:, ids] = self._floored(predicted, offset)
         return outputs
 
     def _choose(self, outputs: dict, resp: np.ndarray, rows: Rows) -> None:
-        """Choose each expert's candidate, and keep what it predicts."""
+        """Choose each expert's candidate and cache its predictions."""
         before, self.chosen = self.chosen, self.chosen.copy()
-        old = self._known
-        self._known = np.empty((self.n_experts, self.trainer.width, rows.n_rows))
+        old = self._outputs
+        self._outputs = np.empty((self.n_experts, self.trainer.width, rows.n_rows))
         for k in range(self.n_experts):
-            here = [c for kk, c in outputs if kk == k]
-            if len(here) > 1:
-                scores = [self._score(outputs[k, c], resp[k], rows, k) for c in here]
-                self.chosen[k] = here[int(np.argmax(scores))]
-            self._known[k] = outputs[k, self.chosen[k]] if here else old[k]
+            fitted = [c for kk, c in outputs if kk == k]
+            if len(fitted) > 1:
+                scores = [self._score(outputs[k, c], resp[k], rows, k) for c in fitted]
+                self.chosen[k] = fitted[int(np.argmax(scores))]
+            self._outputs[k] = outputs[k, self.chosen[k]] if fitted else old[k]
         same = np.array_equal(before, self.chosen)
         self._same_choice = self._same_choice + 1 if same else 0
 
@@ -241,8 +239,8 @@ class EstimatorBank:
         """Return Σ r log p of predictions (n_outputs, n), at the family's best parameters."""
         parameters = None if self.family is None else self.parameters[:, [k]]
         for _ in range(0 if self.family is None else SCORE_STEPS):
-            own = self.select(np.array([k])) if self.floor.ndim == 2 else self
-            parameters = own._family_step(outputs[None], resp[None], rows, parameters, 0.0)
+            bank = self.select(np.array([k])) if self.floor.ndim == 2 else self
+            parameters = bank._family_step(outputs[None], resp[None], rows, parameters, 0.0)
         outputs = outputs[None]
         if self.family is None:
             outputs = Calibration.fitted(outputs, rows.y, resp[None]).apply(outputs)
@@ -251,7 +249,7 @@ class EstimatorBank:
     def _family_step(
         self, outputs: np.ndarray, resp: np.ndarray, rows: Rows, parameters: Any, penalty: Any
     ) -> np.ndarray:
-        """Return the family's parameters after an M-step; `penalty` adds to the squares."""
+        """Return the family's parameters after an M-step; `penalty` is added to the squares."""
         _, score, curvature = self._density(rows.y, outputs, parameters)
         sums = self.family.statistics(score, curvature, resp, resp[:, None] * score)
         if len(sums):
@@ -267,10 +265,10 @@ class EstimatorBank:
         penalty: Any = 0.0
         if self._penalties is not None:
             penalty = np.stack(np.broadcast_arrays(*self._penalties))
-        return self._family_step(self._known, resp, rows, self.parameters, penalty)
+        return self._family_step(self._outputs, resp, rows, self.parameters, penalty)
 
     def _known_penalties(self) -> list | None:
-        """Return the experts' penalties where all are likelihood fits on all rows, else None."""
+        """Return the experts' penalties if all are likelihood fits on all rows, else None."""
         if self._folds is not None:
             return None
         penalties = [
@@ -280,35 +278,35 @@ class EstimatorBank:
         return None if any(penalty is None for penalty in penalties) else penalties
 
     def _keep_better(self, new: EstimatorBank, resp: np.ndarray, rows: Rows) -> None:
-        """Give back to `new` the experts whose fit ended below that of the iteration before."""
+        """Restore, in `new`, experts whose fit got worse than in the previous iteration."""
         before, after = (
-            np.sum(resp * self._density(rows.y, bank._known, self.parameters)[0], axis=1)
+            np.sum(resp * self._density(rows.y, bank._outputs, self.parameters)[0], axis=1)
             - [self._penalty(p, k) for k, p in enumerate(bank._penalties)]
             for bank in (self, new)
         )
         for k in np.flatnonzero(after < before):
             fit = Fit(int(k), int(new.chosen[k]), None)
             new._models[fit] = self._models[fit]
-            new._known[k] = self._known[k]
+            new._outputs[k] = self._outputs[k]
             new._penalties[k] = self._penalties[k]
 
     def matching(self, statistics: list[np.ndarray], rows: Rows) -> np.ndarray:
-        """Return for each expert the region (row of the responsibilities) that it fits best.
+        """Return, per expert, the region (row of the responsibilities) that it fits best.
 
-        Experts of different kinds are not exchangeable: each is fitted on every region, and the
-        assignment with the highest total log-density is taken.
+        Experts of different kinds are not exchangeable: every expert is fitted on every region,
+        and the assignment with the highest total log-density wins.
         """
         resp = np.concatenate(statistics, axis=1)
         kinds = self.trainer.candidates
-        if all(own is kinds[0] for own in kinds):
+        if all(kind is kinds[0] for kind in kinds):
             return np.arange(self.n_experts)
         score = np.empty((self.n_experts, self.n_experts))
         for region in range(self.n_experts):
             everyone = np.repeat(resp[[region]], self.n_experts, axis=0)
             bank = self.update([everyone], rows)
-            known = bank._known
-            known = known if bank.calibration is None else bank.calibration.apply(known)
-            score[:, region] = bank._density(rows.y, known, bank.parameters)[0] @ resp[region]
+            outputs = bank._outputs
+            outputs = outputs if bank.calibration is None else bank.calibration.apply(outputs)
+            score[:, region] = bank._density(rows.y, outputs, bank.parameters)[0] @ resp[region]
         return linear_sum_assignment(score, maximize=True)[1]
 
     def select(self, experts: np.ndarray) -> EstimatorBank:
@@ -330,12 +328,12 @@ class EstimatorBank:
             calibration=self.calibration and self.calibration.select(experts),
             _models=models,
             _weights=None if self._weights is None else self._weights[experts],
-            _known=None if self._known is None else self._known[experts],
+            _outputs=None if self._outputs is None else self._outputs[experts],
             _penalties=self._penalties and [self._penalties[k] for k in experts],
         )
 
     def with_floor(self, floor: np.ndarray) -> EstimatorBank:
-        """Return the bank with smallest dispersions (n_outputs,), or (K, n_outputs) for each."""
+        """Return the bank with smallest dispersions (n_outputs,), or (K, n_outputs) per expert."""
         parameters = self.parameters
         if self._dispersed:
             parameters = parameters.copy()
@@ -345,14 +343,14 @@ class EstimatorBank:
     def finished(self, rows: Rows) -> EstimatorBank:
         """Return the bank with its experts fitted on all rows.
 
-        Networks have as many rounds as those had that were fitted without a fold.
+        Networks get as many rounds as they would have had without folds.
         """
         fits = [Fit(k, int(c), None) for k, c in enumerate(self.chosen)]
         models = dict(self._models)
         missing = [fit for fit in fits if fit not in models]
         for _ in range(self._iteration + 1):
             done = self.trainer.fit(
-                missing, Task(rows, self._weights, None, models, self._iteration)
+                missing, Refit(rows, self._weights, None, models, self._iteration)
             )
             models.update({fit: model for fit, (model, _, _) in done.items()})
             missing = [fit for fit in missing if learns_by_steps(models[fit])]
@@ -361,8 +359,8 @@ class EstimatorBank:
         return evolve(self, experts=[models[fit] for fit in fits])
 
     def trimmed(self) -> EstimatorBank:
-        """Return the bank without what it knows of the training rows."""
-        return evolve(self, _known=None, _weights=None, _models={})
+        """Return the bank without its caches of the training rows."""
+        return evolve(self, _outputs=None, _weights=None, _models={})
 
     def fitted(self, feature_names: np.ndarray | None) -> list:
         """Return the experts."""
@@ -370,7 +368,7 @@ class EstimatorBank:
 
 
 def _mean_per_exposure(rows: Rows) -> np.ndarray:
-    """Return Σ w y / Σ w exp(offset), (n_outputs,): the mean of y where there is no offset."""
+    """Return Σ w y / Σ w exp(offset), (n_outputs,): the mean of y without an offset."""
     weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
     total = rows.y @ weight
     if rows.offset is None:

@@ -22,27 +22,27 @@ from mixexp.protocols import Block, Design, Family, Rows, Sums, can, evolve
 
 __all__ = ["LinearBank"]
 
-#: The floor of a dispersion, as a share of that of the one-expert fit.
+#: The floor of a dispersion, as a share of the one-expert fit's.
 FLOOR_SHARE = 1e-3
 
-#: An expert with less than this share of all weight keeps its parameters.
+#: An expert with less than this share of the total weight keeps its parameters.
 EMPTY_SHARE = 1e-14
 
-#: A Newton step changes an expert's linear predictor by no more than this, as a root mean square:
-#: on a log scale it is a factor of e, and beyond it the curvature says nothing.
+#: Largest root mean square change of an expert's linear predictor in a Newton step: a factor of e
+#: on a log scale. Beyond it the local curvature is no guide.
 LONGEST_STEP = 1.0
 
 #: Keeps a quotient of numbers that may both be 0 finite.
 TINY = np.finfo(float).tiny
 
-#: What is added to the curvature of each coefficient when a Newton step went down, at first, as a
-#: share of that of the intercept.
+#: First damping after a Newton step that lowered the objective: added to every coefficient's
+#: curvature, as a share of the intercept's.
 FIRST_DAMPING = 0.25
 
-#: Logarithms of parameters beyond this are not taken: the square would be no number.
+#: Logarithms of parameters are clipped here: the squares would overflow.
 LARGEST_LOG = 300.0
 
-#: Share of a Newton step that is taken when damped ones went down.
+#: Share of a Newton step that is taken once damped steps have failed.
 CAUTIOUS = 1.0 / 64.0
 
 
@@ -51,7 +51,7 @@ class LinearBank:
 
     The M-step of expert k is a weighted ridge regression, written as a step from the present
     coefficients: (Σ r κ x xᵀ + Λ) d = Σ r s x − Λ θ. Score s and curvature κ come from the
-    family; for the gaussian they are the residual and 1. So sums of squares are never
+    family; for the gaussian they are the residual and 1. Thus sums of squares are never
     differences of large numbers. It is exact for the gaussian, a step under a bound that cannot
     lower the objective for student_t and laplace (identity link), and a Newton or scoring step
     for families with a log link.
@@ -62,16 +62,16 @@ class LinearBank:
     Parameters
     ----------
     template : estimator
-        What `fitted` returns copies of.
+        Template of the estimators that `fitted` returns.
     design : Design
     terms : LinearTerms
         Penalty and intercept.
     family : Family
     floor : ndarray of shape (n_outputs,)
-        Smallest dispersions of a one-expert fit: what rounding of y leaves.
+        Smallest dispersions of a one-expert fit: the rounding error of y.
     mask : ndarray of bool of shape (n_experts, n_design), optional
-        The columns that each expert of a replicated bank sees, the intercept counted; None is
-        all.
+        The columns that each expert of a replicated bank sees, including the intercept; None
+        means all.
     """
 
     monotone = True
@@ -107,7 +107,7 @@ class LinearBank:
 
     @property
     def n_parameters(self) -> int:
-        """Number of free parameters: coefficients of columns that vary, and the family's own."""
+        """Number of free parameters: coefficients of varying columns, and the family's."""
         k, q, _ = self.theta.shape
         varies = np.append(np.ones(int(self.design.intercept)), self.design.scale > 0)
         seen: Any = np.ones((k, 1)) if self.mask is None else self.mask
@@ -126,7 +126,7 @@ class LinearBank:
 
     @property
     def n_coefficients(self) -> np.ndarray:
-        """Number of coefficients of an output that each expert has, (K,)."""
+        """Number of coefficients per output of each expert, (K,)."""
         k, _, p = self.theta.shape
         varies = np.append(np.ones(int(self.design.intercept)), self.design.scale > 0)
         seen: Any = np.ones((k, p)) if self.mask is None else self.mask
@@ -134,7 +134,7 @@ class LinearBank:
         return counts
 
     def with_floor(self, floor: np.ndarray) -> LinearBank:
-        """Return the bank with smallest dispersions (n_outputs,), or (K, n_outputs) for each."""
+        """Return the bank with smallest dispersions (n_outputs,), or (K, n_outputs) per expert."""
         parameters = self.parameters.copy()
         if self._dispersed:
             np.maximum(parameters[0], floor, out=parameters[0])
@@ -164,7 +164,7 @@ class LinearBank:
         )
 
     def from_mean(self, rows: Rows) -> LinearBank:
-        """Return a one-expert bank whose intercepts give the mean of y: where a log link starts."""
+        """Return a one-expert bank with intercepts at the mean of y: the start for a log link."""
         weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
         theta = self.theta.copy()
         theta[0, :, 0] = self.family.eta((rows.y @ weight) / rows.total_weight)
@@ -194,7 +194,7 @@ class LinearBank:
         return eta
 
     def predict(self, block: Block) -> np.ndarray:
-        """Return means (K, n_outputs, m), infinite where x is too far away for a number."""
+        """Return means (K, n_outputs, m), infinite where they would overflow."""
         eta = self._eta(block)
         if self.family.link == "identity":
             eta[~(np.abs(eta) < FARTHEST_SCORE)] = np.inf
@@ -209,7 +209,7 @@ class LinearBank:
         return log_prob
 
     def deviance(self, block: Block) -> np.ndarray:
-        """Return −log p_k(y | x) with the dispersion of the one-expert fit for all, (K, m)."""
+        """Return −log p_k(y | x) at the dispersion of the one-expert fit, (K, m)."""
         return -self.family.evaluate(block.y, self._eta(block), self._unit)[0]
 
     def log_prior(self) -> float:
@@ -221,12 +221,12 @@ class LinearBank:
 
     @property
     def n_gram_weights(self) -> int:
-        """Number of weight rows: one an expert, and one an output where curvatures differ."""
+        """Number of weight rows: one per expert, times outputs if their curvatures differ."""
         k, q, _ = self.theta.shape
         return k * q if self.family.curved else k
 
     def gram_weights(self, block: Block, resp: np.ndarray, out: np.ndarray) -> None:
-        """Write the weight rows: the responsibilities, times the curvature where it is not 1."""
+        """Write the weight rows: the responsibilities, times the curvature unless it is 1."""
         _, curvature = block.recall(self)
         if curvature is None:
             out[:] = resp
@@ -234,7 +234,7 @@ class LinearBank:
             np.multiply(resp[:, None], curvature, out=out.reshape(curvature.shape))
 
     def statistics(self, block: Block, resp: np.ndarray) -> Sums:
-        """Return Σ r s x, the family's sums and, where no Gram matrix has it, Σ r."""
+        """Return Σ r s x, the family's sums and, unless the Gram matrix holds it, Σ r."""
         k, q, p = self.theta.shape
         score, curvature = block.recall(self)
         weighted = resp[:, None] * score
@@ -302,25 +302,25 @@ class LinearBank:
 
     @staticmethod
     def _solved(matrices: np.ndarray, rhs: np.ndarray) -> np.ndarray:
-        """Return steps (n_outputs, p) from one matrix for all outputs, or one each."""
+        """Return steps (n_outputs, p) from one matrix for all outputs, or one per output."""
         if len(matrices) == 1:
             return solve_psd(matrices[0], rhs.T).T
         return np.stack([solve_psd(*pair) for pair in zip(matrices, rhs, strict=True)])
 
     def toward(self, new: LinearBank, t: float) -> LinearBank:
-        """Return the bank a share t of the way to `new`; a closed form keeps its step."""
+        """Return the bank a share t of the way to `new`; closed forms take the full step."""
         if self.family.link == "identity":
             return new
         return evolve(new, theta=self.theta + t * (new.theta - self.theta))
 
     def damped(self, new: LinearBank) -> LinearBank:
-        """Return this bank with a shorter step than that to `new`, itself for a closed form."""
+        """Return this bank with a shorter step than the one to `new`; itself for closed forms."""
         if self.family.link == "identity":
             return self
         return evolve(self, damping=float(damped(self.damping, FIRST_DAMPING)))
 
     def bounded(self) -> LinearBank:
-        """Return this bank with a short next step where there is no closed form."""
+        """Return this bank with a short next step, except for closed forms."""
         return evolve(self, _step_share=CAUTIOUS)
 
     def get_parameters(self) -> np.ndarray:
@@ -328,7 +328,7 @@ class LinearBank:
         return np.concatenate([self.theta.ravel(), np.log(self.parameters).ravel()])
 
     def set_parameters(self, vector: np.ndarray) -> LinearBank:
-        """Return the bank with these parameters, those of the family within its bounds."""
+        """Return the bank with these parameters, the family's clipped to its bounds."""
         theta, logs = np.split(vector, [self.theta.size])
         theta = theta.reshape(self.theta.shape)
         if self.mask is not None:
@@ -364,6 +364,6 @@ class LinearBank:
 
 
 def _quadratic(step: np.ndarray, gram: np.ndarray) -> np.ndarray:
-    """Return dᵀ G d for every output's step d, (n_outputs,); G may be one for all of them."""
+    """Return dᵀ G d per output, (n_outputs,); G may be shared by all outputs."""
     product = step @ gram[0] if len(gram) == 1 else np.matmul(step[:, None], gram)[:, 0]
     return np.add.reduce(product * step, axis=1)

@@ -27,31 +27,30 @@ from mixexp.protocols import Block, Design, Rows, Sums, evolve
 
 __all__ = ["LogisticBank"]
 
-#: Above this many coefficients an expert the Hessians cost more than the rest of a pass.
+#: Above this many coefficients per expert the Hessians cost more than the rest of a pass.
 NEWTON_COEFFICIENTS = 256
 
 
 class LogisticBank:
     """K logistic models of a class, each with its own coefficients.
 
-    The classes' coefficients are centred. For two classes the penalty is doubled, so that it is
-    that of the one coefficient vector of a binary model, as in
-    `sklearn.linear_model.LogisticRegression`.
+    Coefficients are centred over the classes. For two classes the penalty is doubled, to match
+    that on the single coefficient vector of a binary `sklearn.linear_model.LogisticRegression`.
 
     Parameters
     ----------
     template : estimator
-        What `fitted` returns copies of.
+        Template of the estimators that `fitted` returns.
     design : Design
     classes : ndarray
-        Labels; `y` holds their positions.
+        Labels; `y` holds indices into them.
     alpha : float
         Strength of the ridge penalty, 1/C.
     input_units : bool
-        Whether the penalty is on coefficients in input units, else on those of scaled columns.
+        Whether the penalty is on coefficients in input units or of scaled columns.
     mask : ndarray of bool of shape (n_experts, n_design), optional
-        The columns that each expert of a replicated bank sees, the intercept counted; None is
-        all.
+        The columns that each expert of a replicated bank sees, including the intercept; None
+        means all.
     """
 
     monotone = True
@@ -149,7 +148,7 @@ class LogisticBank:
     def n_gram_weights(self) -> int:
         """Number of weight rows."""
         k, c, _ = self.theta.shape
-        return k * {"newton": n_pairs, "blocks": n_block_rows}.get(self.curvature, _one)(c)
+        return k * {"newton": n_pairs, "blocks": n_block_rows}.get(self.curvature, _bound_rows)(c)
 
     def gram_weights(self, block: Block, resp: np.ndarray, out: np.ndarray) -> None:
         """Write r p_c p_d for every expert and c < d, or r for the bound."""
@@ -173,37 +172,39 @@ class LogisticBank:
         """Return the bank after one step per expert."""
         k, c, p = self.theta.shape
         gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
-        theta, taken = self.theta.copy(), []
-        for expert, own in enumerate(gram):
+        theta, steps = self.theta.copy(), []
+        for expert, matrices in enumerate(gram):
             gradient, penalty = statistics["gradient"][expert], self.penalty
             seen: Any = slice(None)
             if self.mask is not None:
                 seen = np.flatnonzero(self.mask[expert])
-                own = own[:, seen[:, None], seen]
+                matrices = matrices[:, seen[:, None], seen]
                 gradient, penalty = gradient[:, seen], penalty[seen]
-            here = self.theta[expert][:, seen]
+            start = self.theta[expert][:, seen]
             if self.curvature == "bound":
-                theta[expert][:, seen] += multinomial_bound_step(own[0], gradient, here, penalty)
+                theta[expert][:, seen] += multinomial_bound_step(
+                    matrices[0], gradient, start, penalty
+                )
                 continue
-            found = multinomial_step(
+            step = multinomial_step(
                 self.curvature,
-                own,
+                matrices,
                 gradient,
-                here,
+                start,
                 penalty,
                 float(statistics["mass"][expert]),
                 self.damping[expert],
                 self._last[expert] if self._last else None,
             )
-            theta[expert][:, seen] += found.step
-            taken.append(found)
-        damping = np.array([found.damping for found in taken]) if taken else self.damping
+            theta[expert][:, seen] += step.step
+            steps.append(step)
+        damping = np.array([step.damping for step in steps]) if steps else self.damping
         return evolve(
             self,
             theta=theta,
             curvature=self._usual_curvature,
             damping=relaxed(damping),
-            _last=taken,
+            _last=steps,
         )
 
     def toward(self, new: LogisticBank, t: float) -> LogisticBank:
@@ -211,9 +212,9 @@ class LogisticBank:
         return evolve(new, theta=self.theta + t * (new.theta - self.theta), _last=[])
 
     def damped(self, new: LogisticBank) -> LogisticBank:
-        """Return this bank with a shorter next step than that to `new`."""
-        tried = [damped(taken.damping, taken.curvature) for taken in new._last]
-        return evolve(self, damping=np.array(tried) if tried else self.damping, _last=[])
+        """Return this bank with a shorter next step than the one to `new`."""
+        damping = [damped(step.damping, step.curvature) for step in new._last]
+        return evolve(self, damping=np.array(damping) if damping else self.damping, _last=[])
 
     def bounded(self) -> LogisticBank:
         """Return this bank with its next step under Böhning's bound."""
@@ -254,6 +255,6 @@ class LogisticBank:
         return experts
 
 
-def _one(k: int) -> int:
-    """Return the number of weight rows of Böhning's bound."""
+def _bound_rows(k: int) -> int:
+    """Return the number of weight rows per expert under Böhning's bound."""
     return 1

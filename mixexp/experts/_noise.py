@@ -1,4 +1,4 @@
-"""A bank with one more expert, a uniform density that takes the outliers."""
+"""A bank with one extra expert, a uniform density that absorbs outliers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class NoiseBank:
     inner : ExpertBank
     log_density : float
     low, high : ndarray of shape (n_outputs,)
-        Outside of them the density is 0.
+        The density is 0 outside this range.
     """
 
     def __init__(self, inner: Any, log_density: float, low: np.ndarray, high: np.ndarray):
@@ -47,7 +47,7 @@ class NoiseBank:
     calibration = Forward()
     trainer = Forward()
 
-    # put around a bank of K experts that are alone: these come before and after it
+    # only used on the inner bank, before it is wrapped or after it is unwrapped
     replicate = Hidden()
     merged = Hidden()
 
@@ -76,7 +76,7 @@ class NoiseBank:
 
     @if_inner_can("damped")
     def damped(self, new: NoiseBank) -> NoiseBank:
-        """Return the bank with a shorter next step of the experts than that to `new`."""
+        """Return the bank with a shorter next step of the experts than the one to `new`."""
         inner = self.inner.damped(new.inner)
         return self if inner is self.inner else self._with(inner)
 
@@ -102,7 +102,7 @@ class NoiseBank:
 
     @if_inner_can("trimmed")
     def trimmed(self) -> NoiseBank:
-        """Return the bank without what it only knew of the training rows."""
+        """Return the bank without its caches of the training rows."""
         return self._with(self.inner.trimmed())
 
     @if_inner_can("with_floor")
@@ -116,7 +116,7 @@ class NoiseBank:
         return bool(self.inner.monotone)
 
     def log_prob(self, block: Block) -> np.ndarray:
-        """Return log-densities with those of the noise last, (K + 1, m)."""
+        """Return log-densities, the noise last, (K + 1, m)."""
         noise = np.full((1, block.n_rows), self.log_density)
         if block.y.ndim == 2:
             y = block.y

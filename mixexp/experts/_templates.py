@@ -1,4 +1,4 @@
-"""Which scikit-learn templates have a bank, and which are penalised likelihood fits."""
+"""Scikit-learn templates that have a bank or are penalised likelihood fits."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from mixexp._fitting import innermost
 __all__ = ["LinearTerms", "linear_terms", "log_penalty", "memorises"]
 
 
-#: Where linear models live: they are fitted by (penalised) likelihood or a loss like it, with few
-#: parameters, and do not memorise their rows.
+#: Modules of linear models: fitted by (penalised) likelihood or a similar loss, with few
+#: parameters, they do not memorise their rows.
 LINEAR_MODULES = ("sklearn.linear_model.", "sklearn.dummy")
 ALSO_LINEAR = (LinearDiscriminantAnalysis, LinearSVR)
 
 
 @dataclass(frozen=True)
 class LinearTerms:
-    """What a bank must know of a linear template.
+    """Parameters of a linear template that its bank needs.
 
-    With `per_weight` the penalty is alpha times the weight of an expert's rows, as it is for
-    `PoissonRegressor`; a bank takes W / K for it, so that the objective stays one and the same.
+    With `per_weight` the penalty is alpha times the weight of an expert's rows, as in
+    `PoissonRegressor`; banks use W / K for that weight, which keeps the objective fixed.
     """
 
     alpha: float
@@ -47,7 +47,7 @@ class LinearTerms:
 
 
 def memorises(template: BaseEstimator) -> bool:
-    """Return whether predictions for an estimator's own training rows may flatter it."""
+    """Return whether an estimator's in-sample predictions may be too optimistic."""
     learner = innermost(template)
     if isinstance(learner, RANSACRegressor):
         return learner.estimator is not None and memorises(learner.estimator)
@@ -71,9 +71,9 @@ def _logistic_alpha(estimator: LogisticRegression) -> float | None:
 
 
 def linear_terms(template: Any, family: Any) -> LinearTerms | None:
-    """Return the terms of a template that has a bank for this family, None for any other.
+    """Return the terms of a template that has a bank for this family, else None.
 
-    Subclasses may do anything, so only the exact classes count. `family` is None for classes.
+    Only exact classes count: a subclass may behave differently. `family` is None for classes.
     """
     kind = type(template)
     if family is None:
@@ -107,25 +107,25 @@ def _glm_family(template: BaseEstimator) -> str | None:
 
 
 def log_penalty(estimator: Any, family: Any) -> np.ndarray | None:
-    """Return a fitted estimator's penalty as it enters its likelihood, None where it has none.
+    """Return the penalty in a fitted estimator's likelihood, None if there is none.
 
-    None also where `fit` is not an M-step of the family (None for classes). That of a Pipeline is
-    its last step's. For Ridge the sum over features of α b² an output, in units of twice the
-    squared dispersion; for logistic regression |b|² / (2C).
+    None also if `fit` is not an M-step of the family (None for classes). A Pipeline has its last
+    step's penalty. For Ridge it is Σ α b² over features, per output, in units of twice the squared
+    dispersion; for logistic regression |b|² / (2C).
     """
     if isinstance(estimator, Pipeline):
         return log_penalty(estimator.steps[-1][1], family)
     if family is not None:
         if family.link == "log":
-            own = _glm_family(estimator) == family.name and estimator.alpha == 0
-            return np.zeros(1) if own else None
+            unpenalised = _glm_family(estimator) == family.name and estimator.alpha == 0
+            return np.zeros(1) if unpenalised else None
         if isinstance(estimator, LinearRegression) and not estimator.positive:
             return np.zeros(1)
         if isinstance(estimator, Ridge):
             return np.asarray(estimator.alpha) * np.sum(np.atleast_2d(estimator.coef_) ** 2, axis=1)
         return None
-    chosen = isinstance(getattr(estimator, "C", None), Real)  # not so in LogisticRegressionCV
-    if isinstance(estimator, LogisticRegression) and chosen and estimator.solver != "liblinear":
+    fixed = isinstance(getattr(estimator, "C", None), Real)  # LogisticRegressionCV has no C
+    if isinstance(estimator, LogisticRegression) and fixed and estimator.solver != "liblinear":
         alpha = _logistic_alpha(estimator)
         return None if alpha is None else np.array([0.5 * alpha * np.sum(estimator.coef_**2)])
     return None

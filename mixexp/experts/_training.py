@@ -1,4 +1,4 @@
-"""Fitting the estimators of a bank: one expert, one candidate, one fold at a time."""
+"""Fitting the estimators of a bank, per expert, candidate and fold."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from mixexp.protocols import Rows
 
 __all__ = ["Fit", "Trainer"]
 
-#: Pseudo-rows with the classes' overall shares, added to a region that has only one class.
+#: Pseudo-rows with the overall class shares, added to a region with a single class.
 PRIOR_ROWS = 1.0
 
 
 @dataclass(frozen=True)
 class Fit:
-    """One estimator to fit: candidate `c` of expert `k`, without the rows of `fold`."""
+    """Key of one fit: candidate `c` of expert `k`, trained without the rows of `fold`."""
 
     k: int
     c: int
@@ -44,7 +44,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Trainer:
-    """What stays the same from one M-step to the next; `EstimatorBank` says what it all is."""
+    """The part of an `EstimatorBank` that does not change between M-steps."""
 
     candidates: list
     columns: list
@@ -68,54 +68,54 @@ class Trainer:
             columns=[self.columns[k] for k in experts],
         )
 
-    def fit(self, fits: list[Fit], task: Task) -> dict[Fit, tuple]:
-        """Fit; return for each the estimator, the ids of the rows it predicts, and predictions."""
-        plain = any(not takes_weights(e) for own in self.candidates for _, e in own)
-        drawn = drawn_rows(task.weights, task.rows, self.seed) if plain else None
-        calls = [(fit, task, drawn) for fit in fits]
-        silent = silent_about_steps(e for own in self.candidates for _, e in own)
+    def fit(self, fits: list[Fit], refit: Refit) -> dict[Fit, tuple]:
+        """Return, per fit, the estimator, the ids of the rows it predicts and its predictions."""
+        draws = any(not takes_weights(e) for pairs in self.candidates for _, e in pairs)
+        drawn = drawn_rows(refit.weights, refit.rows, self.seed) if draws else None
+        calls = [(fit, refit, drawn) for fit in fits]
+        silent = silent_about_steps(e for pairs in self.candidates for _, e in pairs)
         done = in_threads(self._guarded, calls, self.n_jobs, silent)
         return dict(zip(fits, done, strict=True))
 
-    def _guarded(self, fit: Fit, task: Task, drawn: Any) -> tuple:
-        """Fit and predict; an error names the expert, the iteration and the effective sample."""
+    def _guarded(self, fit: Fit, refit: Refit, drawn: Any) -> tuple:
+        """Fit and predict; errors name the expert, the iteration and the effective sample size."""
 
-        def what() -> str:
+        def failure() -> str:
             name, estimator = self.candidates[fit.k][fit.c]
             return (
                 f"{self.owner}: expert {fit.k} ({name}: {name_of(estimator)}) failed at EM "
-                f"iteration {task.iteration}, on an effective sample of "
-                f"{effective_size(task.weights[fit.k]):.1f} of {task.rows.n_rows} rows"
+                f"iteration {refit.iteration}, on an effective sample of "
+                f"{effective_size(refit.weights[fit.k]):.1f} of {refit.rows.n_rows} rows"
             )
 
-        hint = partial(text_hint, task.rows.frame, self.columns[fit.k])
-        with failures_named(what, hint), single_thread(), responsibilities_as_weights():
-            return self._fit_one(fit, task, drawn)
+        hint = partial(text_hint, refit.rows.frame, self.columns[fit.k])
+        with failures_named(failure, hint), single_thread(), responsibilities_as_weights():
+            return self._fit_one(fit, refit, drawn)
 
-    def _fit_one(self, fit: Fit, task: Task, drawn: Any) -> tuple:
+    def _fit_one(self, fit: Fit, refit: Refit, drawn: Any) -> tuple:
         """Return a fitted estimator, the rows it predicts and its predictions for them."""
-        rows = task.rows
-        expert = self._fitted(fit, task, drawn)
+        rows = refit.rows
+        expert = self._fitted(fit, refit, drawn)
         ids = np.arange(rows.n_rows)
         if fit.fold is not None:
-            ids = np.flatnonzero(task.folds == fit.fold)
+            ids = np.flatnonzero(refit.folds == fit.fold)
         X = rows.take(slice(None) if fit.fold is None else ids, self.columns[fit.k])
-        found = self.outputs(expert, X, None if rows.offset is None else rows.offset[:, ids])
-        return expert, ids, found
+        offset = None if rows.offset is None else rows.offset[:, ids]
+        return expert, ids, self.outputs(expert, X, offset)
 
-    def _fitted(self, fit: Fit, task: Task, drawn: Any) -> Any:
-        """Return an estimator fitted on its rows; a constant where they have one class only."""
-        rows, weight = task.rows, task.weights[fit.k]
+    def _fitted(self, fit: Fit, refit: Refit, drawn: Any) -> Any:
+        """Return an estimator fitted on its rows, or a constant if they have a single class."""
+        rows, weight = refit.rows, refit.weights[fit.k]
         name, template = self.candidates[fit.k][fit.c]
         trained = np.ones(rows.n_rows, dtype=bool)
         if fit.fold is not None:
-            trained &= task.folds != fit.fold
-        if weight[trained].max() == 0:  # nobody's rows: all, until the collapse is dealt with
+            trained &= refit.folds != fit.fold
+        if weight[trained].max() == 0:  # no rows: use all of them until the collapse is handled
             weight = np.full(rows.n_rows, 1.0 / len(self.candidates))
         ids = np.flatnonzero(trained & (weight > NEGLIGIBLE * weight[trained].max()))
         if not takes_weights(template):
-            own = drawn[fit.k][trained[drawn[fit.k]]]
-            ids = self._in_company(own, ids, rows.y, weight) if len(own) else ids
+            sample = drawn[fit.k][trained[drawn[fit.k]]]
+            ids = self._pair_singletons(sample, ids, rows.y, weight) if len(sample) else ids
         y, weight = rows.y[..., ids], weight[ids]
         X = rows.take(ids, self.columns[fit.k])
         if self.classes is not None:
@@ -132,20 +132,20 @@ class Trainer:
             X,
             target,
             weight if takes_weights(template) else None,
-            previous=task.models.get(fit),
+            previous=refit.models.get(fit),
             metadata={
                 key: rows_of(value, ids, rows.n_rows)
                 for key, value in rows.metadata.get(name, {}).items()
             },
         )
 
-    def _in_company(
+    def _pair_singletons(
         self, drawn: np.ndarray, ids: np.ndarray, y: np.ndarray, weight: np.ndarray
     ) -> np.ndarray:
-        """Return drawn rows with a second one of each class that was drawn once.
+        """Return the drawn rows plus a second row for each class drawn only once.
 
-        A class of one row has no covariance, and no fold of its own. It is the most responsible
-        of the rows `ids`.
+        A single row has no covariance and cannot be split into folds. The added row is the one
+        in `ids` with the largest weight.
         """
         if self.classes is None:
             return drawn
@@ -156,7 +156,7 @@ class Trainer:
         return drawn
 
     def _constant(self, X: Any, code: int, mass: float, rows: Rows) -> DummyClassifier:
-        """Return a constant expert for a region with one class, smoothed by all classes' shares."""
+        """Return a constant expert for a single-class region, smoothed by the class shares."""
         counts = PRIOR_ROWS * np.bincount(rows.y, weights=rows.weight, minlength=len(self.classes))
         counts /= counts.sum()
         counts[code] += mass
@@ -164,24 +164,28 @@ class Trainer:
         return DummyClassifier(strategy="prior").fit(X, self.classes, sample_weight=counts)
 
     def predicted(self, k: int, expert: Any, X: Any, offset: np.ndarray | None) -> np.ndarray:
-        """Return an expert's outputs for new rows; an error names the expert."""
-        who = f"{self.owner}: expert {k} ({name_of(expert)}) failed to predict {X.shape[0]} rows"
-        with failures_named(lambda: who):
+        """Return an expert's outputs for new rows; errors name the expert."""
+        failure = (
+            f"{self.owner}: expert {k} ({name_of(expert)}) failed to predict {X.shape[0]} rows"
+        )
+        with failures_named(lambda: failure):
             return self.outputs(expert, X, offset)
 
     def outputs(self, expert: Any, X: Any, offset: np.ndarray | None) -> np.ndarray:
         """Return one expert's means (n_outputs, m) or aligned class probabilities.
 
-        Raises a ValueError where they are not what the density needs.
+        Raises ValueError if the density cannot use them.
         """
         if self.classes is not None:
             return self._aligned(expert, X)
-        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at below
+        with np.errstate(over="ignore", invalid="ignore"):  # non-finite values are reported below
             mean = np.asarray(expert.predict(X), dtype=np.float64)
         mean = mean.reshape(len(mean), -1).T
-        wanted = (self.width, X.shape[0])
-        if mean.shape != wanted:
-            raise ValueError(f"it predicts shape {mean.T.shape} and should predict {wanted[::-1]}.")
+        expected = (self.width, X.shape[0])
+        if mean.shape != expected:
+            raise ValueError(
+                f"it predicts shape {mean.T.shape} and should predict {expected[::-1]}."
+            )
         if offset is not None:
             with np.errstate(over="ignore"):
                 identity = self.family.link == "identity"
@@ -192,7 +196,7 @@ class Trainer:
         return mean
 
     def _aligned(self, expert: Any, X: Any) -> np.ndarray:
-        """Return class probabilities (n_classes, m), 0 for a class that the expert never saw."""
+        """Return class probabilities (n_classes, m), 0 for classes the expert never saw."""
         proba = np.zeros((len(self.classes), X.shape[0]))
         unknown = ~np.isin(expert.classes_, self.classes)
         if np.any(unknown):
@@ -205,8 +209,8 @@ class Trainer:
 
 
 @dataclass(frozen=True)
-class Task:
-    """What one M-step brings: weights (K, n), folds (n,) or None, the models of the last one."""
+class Refit:
+    """Inputs of one M-step: weights (K, n), folds (n,) or None, and the previous models."""
 
     rows: Rows
     weights: np.ndarray

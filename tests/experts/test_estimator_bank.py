@@ -122,7 +122,7 @@ def test_new_rows_are_predicted_training_rows_remembered(rng):
     assert_allclose(all_predict(bank, new)[..., ::-1], all_predict(bank, rows), rtol=1e-12)
     assert_allclose(all_log_prob(bank, new)[:, ::-1], all_log_prob(bank, rows), rtol=1e-12)
     trimmed = bank.trimmed()
-    assert trimmed._known is None and bank._known is not None
+    assert trimmed._outputs is None and bank._outputs is not None
     assert_allclose(all_predict(trimmed, rows), all_predict(bank, rows), rtol=1e-12)
     assert not bank.monotone
     assert bank.log_prior() == 0.0
@@ -132,10 +132,10 @@ def test_update_of_estimators_leaves_the_old_bank_alone(rng):
     rows = make_rows(rng.standard_normal((60, 2)), rng.standard_normal(60))
     resp = random_resp(rng, 2, 60)
     bank = fit_bank(estimator_bank(MyRidge(), rows, 2), rows, resp)
-    coef, known = [e.coef_.copy() for e in bank.experts], bank._known.copy()
+    coef, outputs = [e.coef_.copy() for e in bank.experts], bank._outputs.copy()
     fit_bank(bank, rows, resp[::-1])
     assert_array_equal([e.coef_ for e in bank.experts], coef)
-    assert_array_equal(bank._known, known)
+    assert_array_equal(bank._outputs, outputs)
 
 
 def test_estimator_statistics_join(rng):
