@@ -40,19 +40,19 @@ safe_indexing = _safe_indexing
 
 
 def rows_of(value: Any, ids: Any, n_rows: int) -> Any:
-    """Return the rows of what has one entry a row, and anything else as it is."""
+    """Return the rows of values with one entry per row, and other values unchanged."""
     if value is None or isinstance(value, str) or not hasattr(value, "__len__"):
         return value
     return _safe_indexing(value, ids) if len(value) == n_rows else value
 
 
 def column_indices(X: Any, key: Any) -> np.ndarray:
-    """Return positions of the columns that ColumnTransformer would select by `key`."""
+    """Return positions of the columns selected by `key`, as in ColumnTransformer."""
     return np.asarray(_get_column_indices(X, key), dtype=int)
 
 
 def validate_parameters(estimator: BaseEstimator) -> None:
-    """Check an estimator's parameters as its own `fit` would."""
+    """Check an estimator's parameters as in its `fit`."""
     estimator._validate_params()
 
 
@@ -62,15 +62,17 @@ def routing_enabled() -> bool:
 
 
 def request_weights(estimator: Any) -> None:
-    """Have every estimator inside of one that names `sample_weight` in `fit` ask for it."""
+    """Make all nested estimators that take `sample_weight` in `fit` request it."""
     inside = [estimator, *estimator.get_params(deep=True).values()]
-    for one in inside:
-        if hasattr(one, "set_fit_request") and has_fit_parameter(one, "sample_weight"):
-            one.set_fit_request(sample_weight=True)
-            if hasattr(one, "set_fit_transform_request"):
-                one.set_fit_transform_request(sample_weight=True)
-            if hasattr(one, "set_score_request") and has_parameter(one.score, "sample_weight"):
-                one.set_score_request(sample_weight=True)
+    for nested in inside:
+        if hasattr(nested, "set_fit_request") and has_fit_parameter(nested, "sample_weight"):
+            nested.set_fit_request(sample_weight=True)
+            if hasattr(nested, "set_fit_transform_request"):
+                nested.set_fit_transform_request(sample_weight=True)
+            if hasattr(nested, "set_score_request") and has_parameter(
+                nested.score, "sample_weight"
+            ):
+                nested.set_score_request(sample_weight=True)
 
 
 def has_parameter(method: Any, name: str) -> bool:
@@ -79,7 +81,7 @@ def has_parameter(method: Any, name: str) -> bool:
 
 
 def finish_glm(estimator: Any) -> None:
-    """Set what `predict` of a generalised linear model needs beside its coefficients."""
+    """Set the attributes that `predict` of a GLM needs besides its coefficients."""
     estimator._base_loss = estimator._get_loss()
 
 

@@ -1,4 +1,4 @@
-"""BLAS and OpenMP threads: one inside the library, whatever the caller uses elsewhere."""
+"""Limits BLAS and OpenMP to one thread inside the library."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def _libraries(user_api: str) -> ThreadpoolController:
 class _Limit:
     """A limit of one thread that lasts while it has users.
 
-    The first one in sets it and the last one out takes it back, in whatever order they come and
-    go: limits that each restore what they found leave the process at one thread as soon as two
-    overlap, since the second one finds the first one's. Only what was changed is taken back, and
-    only where nobody has changed it since.
+    The first user sets it and the last one lifts it, in any order of entry and exit. If each user
+    restored the state at entry, two that overlap could leave the process at one thread, since
+    the second would find the first one's limit. Only libraries that were changed, and not changed
+    again since, are restored.
     """
 
     def __init__(self, user_api: str):
@@ -37,12 +37,16 @@ class _Limit:
         self.n_users += 1
         if self.n_users > 1:
             return
-        before = [(own, own.num_threads) for own in _libraries(self._user_api).lib_controllers]
+        before = [
+            (library, library.num_threads) for library in _libraries(self._user_api).lib_controllers
+        ]
         for library, n_threads in before:
             if n_threads != 1:
                 library.set_num_threads(1)
-        # threadpoolctl may refuse, where a limit of the caller's in another thread holds
-        self._changed = [(own, n) for own, n in before if n != 1 and own.num_threads == 1]
+        # threadpoolctl may refuse if the caller holds a limit in another thread
+        self._changed = [
+            (library, n) for library, n in before if n != 1 and library.num_threads == 1
+        ]
 
     def leave(self) -> None:
         self.n_users -= 1
@@ -55,15 +59,15 @@ class _Limit:
     def release(self) -> None:
         """Let other threads set limits again.
 
-        From threadpoolctl 3.7 on the thread that sets a limit of OpenBLAS keeps all others from
-        it, until it leaves such a block: this one changes nothing.
+        Since threadpoolctl 3.7, the thread that limits OpenBLAS locks out all others until it
+        leaves a `limit` block; this block changes nothing.
         """
         with _libraries(self._user_api).limit(limits=None):
             pass
 
 
 class _OfThread(threading.local):
-    """OpenMP's limit: it counts threads for each thread that calls it."""
+    """OpenMP's limit, which is per calling thread."""
 
     def __init__(self) -> None:
         self.openmp = _Limit("openmp")
@@ -71,11 +75,11 @@ class _OfThread(threading.local):
 
 _lock = threading.Lock()
 _blas = _Limit("blas")
-_own = _OfThread()
+_local = _OfThread()
 
 
 def _unlocked() -> None:
-    """Make a new lock: a forked process may have got one that nobody there would release."""
+    """Replace the lock: a forked process may inherit one held by a thread it lacks."""
     global _lock
     _lock = threading.Lock()
 
@@ -88,12 +92,12 @@ if hasattr(os, "register_at_fork"):
 def single_thread() -> Iterator[None]:
     """Have BLAS and OpenMP use one thread in the block.
 
-    Blocks are too small to gain from more, and on a busy machine more threads cost many times
-    the work; sums also come out the same whatever the number of cores. BLAS has one setting for
-    the process, which ends when nobody is in such a block any more; OpenMP has one for each
-    calling thread, so tasks that run in threads of their own ask again.
+    Blocks of rows are too small to gain from more, and oversubscription is many times slower; sums
+    also become independent of the number of cores. The BLAS limit is per process and lasts until
+    the last user leaves; the OpenMP limit is per calling thread, and tasks in other threads must
+    ask again.
     """
-    openmp = _own.openmp
+    openmp = _local.openmp
     with _lock:
         openmp.enter()
         _blas.enter()

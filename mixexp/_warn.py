@@ -1,4 +1,4 @@
-"""Warnings that name the user's line, and quiet ones that leave no filter behind."""
+"""Warnings attributed to the user's line, and filters that are thread-safe."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = ["filters_kept", "silence", "silenced", "warn"]
 
 @cache
 def _libraries() -> tuple[str, ...]:
-    """Return the folders whose code calls `fit` on a user's behalf."""
-    own = sys.modules[__name__.partition(".")[0]]
-    return tuple(str(Path(m.__file__ or "").parent) + os.sep for m in (own, sklearn, joblib))
+    """Return the folders of libraries that call `fit` on a user's behalf."""
+    this = sys.modules[__name__.partition(".")[0]]
+    return tuple(str(Path(m.__file__ or "").parent) + os.sep for m in (this, sklearn, joblib))
 
 
 def _users_frame() -> FrameType:
@@ -38,7 +38,7 @@ def _users_frame() -> FrameType:
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the user's line, however many calls lie between: a search, a Pipeline, a nested fit.
 
-    A fixed `stacklevel` points into scikit-learn as soon as one of them is there. (Python 3.12 has
+    A fixed `stacklevel` would point into scikit-learn in these cases. (Python 3.12 has
     `skip_file_prefixes` for this.)
     """
     frame = _users_frame()
@@ -58,9 +58,9 @@ Filter = tuple[str, Any, type[Warning], Any, int]
 
 
 def silence(category: type[Warning], message: str = "", modules: Sequence[str] = ()) -> Filter:
-    """Return the filter that ignores warnings of a category, from these modules if any are given.
+    """Return a filter that ignores warnings of a category, optionally only from some modules.
 
-    `message` is a regular expression for how they begin.
+    `message` is a regular expression that matches the start of the text.
     """
     where = re.compile("|".join(rf"{re.escape(name)}\Z" for name in modules)) if modules else None
     return "ignore", re.compile(message, re.IGNORECASE) if message else None, category, where, 0
@@ -71,11 +71,11 @@ _lock = threading.Lock()
 
 @contextmanager
 def silenced(*filters: Filter) -> Iterator[None]:
-    """Ignore some warnings in the block, whichever thread gives them.
+    """Ignore some warnings in the block, in all threads.
 
-    `warnings.catch_warnings` restores what it found, so of two that overlap in different threads
-    the second one leaves the first one's filters in the process for good. Here every block takes
-    out what it put in, and nothing else.
+    `warnings.catch_warnings` restores the state at entry: if two overlap in different threads, the
+    filters of the first may stay in the process for good. Here every block removes exactly the
+    filters it added.
     """
     here: Any = warnings.filters
     with _lock:
@@ -86,17 +86,17 @@ def silenced(*filters: Filter) -> Iterator[None]:
         with _lock:
             now: Any = warnings.filters
             for entries in [here] if now is here else [here, now]:
-                for own in filters:
-                    if own in entries:
-                        entries.remove(own)
+                for entry in filters:
+                    if entry in entries:
+                        entries.remove(entry)
 
 
-#: What `warnings.catch_warnings` sets and restores.
+#: Attributes of `warnings` that `catch_warnings` sets and restores.
 STATE = ("filters", "showwarning", "_showwarnmsg_impl")
 
 
 class _Guard:
-    """The state of `warnings`, put back by the last one out."""
+    """The state of `warnings`, restored by its last user."""
 
     def __init__(self) -> None:
         self.n_users = 0
@@ -108,16 +108,16 @@ _guard = _Guard()
 
 @contextmanager
 def filters_kept() -> Iterator[None]:
-    """Put the warning filters back after a block that runs estimators, ours or theirs in threads.
+    """Restore the warning filters after a block that runs estimators, possibly in threads.
 
-    Many of scikit-learn's use `warnings.catch_warnings` in their `fit`; in threads that come and
-    go in any order what they restore is not what there was. They work on a copy of the filters.
-    (`catch_warnings` itself would make Python forget, here, which warnings were shown before.)
+    Many scikit-learn estimators use `warnings.catch_warnings` in `fit`; in overlapping threads it
+    restores the wrong filters. Here they work on a copy. (`catch_warnings` itself would reset
+    Python's record of warnings already shown.)
     """
     with _lock:
         if _guard.n_users == 0:
-            own = vars(warnings)
-            _guard.before = {name: own[name] for name in STATE if name in own}
+            module = vars(warnings)
+            _guard.before = {name: module[name] for name in STATE if name in module}
             vars(warnings)["filters"] = list(warnings.filters)
         _guard.n_users += 1
     try:

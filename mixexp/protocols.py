@@ -1,14 +1,13 @@
-"""The few shapes that hold the library together. Read this file first.
+"""The protocols that hold the library together. Read this file first.
 
 Every EM iteration is a map over row blocks, a sum, and a small update. A *part* is a gate or a
 bank of K experts. A bank sees rows; a gate sees *units*, which are the rows or, where rows are
-grouped, one row per group. Parts are values: `update` returns a new part and leaves the old one as
-it was, so going back to an earlier state means keeping a reference.
+grouped, one row per group. Parts are values: `update` returns a new part and leaves the old one
+unchanged, and keeping a reference is enough to go back to an earlier state.
 
-What a part must have is in the protocols below. What it may have is in `CAPABILITIES`: the library
-asks for each by name (`can`), in one place, and does without where it is missing. A part that
-wraps another answers every capability: it defines it, hands it on (`Forward`, `if_inner_can`), or
-hides it (`Hidden`).
+The protocols below list required methods. `CAPABILITIES` lists optional ones: the library asks for
+each by name (`can`), in one place, and falls back if it is missing. A part that wraps another must
+handle every capability: define it, forward it (`Forward`, `if_inner_can`), or hide it (`Hidden`).
 """
 
 from __future__ import annotations
@@ -67,17 +66,17 @@ class Sums(dict):
 class Part(Protocol):
     """A gate or a bank of experts."""
 
-    #: Whether `update` is (a safeguarded step of) the M-step of a likelihood, so that the
-    #: lower bound climbs.
+    #: Whether `update` is (a safeguarded step of) the M-step of a likelihood, which never lowers
+    #: the bound.
     monotone: bool
 
     def log_prob(self, block: Block) -> np.ndarray:
         """Return log g_k(x), or log p_k(y | x), for the rows of a block: (K, m)."""
 
     def statistics(self, block: Block, resp: np.ndarray) -> Any:
-        """Return what the M-step needs of these rows; `resp` (K, m) carries the row weights.
+        """Return statistics for the M-step; `resp` (K, m) carries the row weights.
 
-        `block.recall(self)` is what `log_prob` passed to `block.keep(self, ...)`.
+        `block.recall(self)` returns the value that `log_prob` passed to `block.keep(self, ...)`.
         """
 
     def update(self: P, statistics: Any, rows: Rows) -> P:
@@ -114,8 +113,8 @@ class Family(Protocol):
     curvature are (K, n_outputs, m); parameters are (P, K, n_outputs), one row for each of
     `parameter_names`.
 
-    With a method ``supports(y)``, where y is a value that it can have, densities are 0 elsewhere
-    whatever `evaluate` says; y = 1 is a value that every family has.
+    With an optional method ``supports(y)``, a mask of possible values, densities are 0 elsewhere
+    whatever `evaluate` returns; y = 1 must be possible for every family.
     """
 
     name: str
@@ -136,7 +135,7 @@ class Family(Protocol):
     reweights: bool
 
     def check(self, y: np.ndarray, owner: str) -> None:
-        """Raise a ValueError where y (n_outputs, n) is not for this family."""
+        """Raise a ValueError if y (n_outputs, n) is invalid for this family."""
 
     def initial(self, n_experts: int, n_outputs: int) -> np.ndarray:
         """Return parameters to start from."""
@@ -145,7 +144,7 @@ class Family(Protocol):
         """Return the number of free parameters."""
 
     def within(self, parameters: np.ndarray, floor: np.ndarray) -> np.ndarray:
-        """Return parameters moved to where `update` would keep them, given a floor."""
+        """Return parameters clipped to the range that `update` keeps, given a floor."""
 
     def mean(self, eta: np.ndarray) -> np.ndarray:
         """Return the mean, or location, of a linear predictor."""
@@ -157,7 +156,7 @@ class Family(Protocol):
         """Return targets and weight factor (or None) for an estimator without an offset."""
 
     def evaluate(self, y: np.ndarray, eta: np.ndarray, parameters: np.ndarray) -> tuple:
-        """Return log p(y) (K, m), score, and curvature or None where it is 1.
+        """Return log p(y) (K, m), score, and curvature, None if it is 1.
 
         Score and curvature are the first and minus the second derivative of log p by eta, both
         times the squared dispersion; the curvature may be an expected or a majorising one.
@@ -168,8 +167,9 @@ class Family(Protocol):
     ) -> np.ndarray:
         """Return the additive statistics of the parameters, (S, K, n_outputs).
 
-        `weighted` is the score times the responsibilities. The first one is twice the deviance in
-        units of the squared dispersion: a bank adds to it what its step and its penalty change.
+        `weighted` is the score times the responsibilities. The first statistic is twice the
+        deviance in units of the squared dispersion; a bank adds the changes by its step and its
+        penalty.
         """
 
     def update(
@@ -187,7 +187,7 @@ class Target(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of what is predicted for a row."""
+        """Shape of one row's prediction."""
 
     @property
     def classes(self) -> Any:
@@ -204,23 +204,23 @@ class Target(Protocol):
         """Return targets to score, as `Rows` holds them."""
 
     def refuse_impossible(self, y: np.ndarray, owner: str) -> None:
-        """Raise where no expert can have given y."""
+        """Raise if no expert can have produced y."""
 
     def possible(self, y: np.ndarray) -> np.ndarray | None:
-        """Return where y is a value that it can have, (m,); None where it cannot be another."""
+        """Return a mask (m,) of possible y; None if all are."""
 
     def shaped(self, outputs: np.ndarray) -> np.ndarray:
         """Return outputs (n, K, width) as (n, K, *shape)."""
 
     def noise(self, y: np.ndarray, owner: str) -> tuple[float, np.ndarray, np.ndarray]:
-        """Return the log-density of the noise expert, and where it is not 0: low and high."""
+        """Return the log-density of the noise expert and its support: low and high."""
 
     def offset(self, offset: Any, X: Any, owner: str, batch: str | None) -> np.ndarray | None:
         """Return a checked offset as `Rows` holds it."""
 
 
 class Router(Protocol):
-    """Says which experts a row reaches in a prediction, and with which weights."""
+    """Determines the experts that a row reaches in a prediction, and their weights."""
 
     def weights(self, log_gate: np.ndarray) -> np.ndarray:
         """Return routing weights (K, m) from log g_k(x) (K, m); columns sum to 1.
@@ -230,11 +230,11 @@ class Router(Protocol):
 
 
 class ShortRun(NamedTuple):
-    """What a start learns from a few EM iterations.
+    """Result of a few EM iterations, for a start.
 
     `resp` (k, n) are responsibilities, `bound` the lower bound, `log_density` (n,) is
-    log p(y | x), a group's divided among its rows; `flagged` says whether an expert goes through a
-    few rows, so that the bound means little.
+    log p(y | x), a group's divided among its rows; `flagged` says whether an expert interpolates a
+    few rows, which makes the bound meaningless.
     """
 
     resp: np.ndarray
@@ -244,10 +244,9 @@ class ShortRun(NamedTuple):
 
 
 class StartContext(Protocol):
-    """What a start may ask for.
+    """Data and services available to a start.
 
-    `turn` counts the starts of a fit: the first one, 0, may do what is best, the others may differ
-    from it.
+    `turn` counts the starts of a fit: the first, 0, may use the best guess, later ones may vary.
     """
 
     rows: Rows
@@ -273,16 +272,16 @@ class StartContext(Protocol):
 
 
 class Partition(Protocol):
-    """A start: responsibilities from which EM sets out.
+    """A start: initial responsibilities for EM.
 
-    A start that is made of others may have ``bound(resolve)``, which returns it ready for a fit:
-    `resolve` turns whatever `init` may be into a start.
+    A compound start may have ``bound(resolve)``, which returns it ready for a fit: `resolve` turns
+    any valid `init` into a start.
 
-    With an attribute ``numbered`` that is true, it numbers the experts as the user did; labels of
-    some rows (`expert_labels`) then do not renumber its regions.
+    If an attribute ``numbered`` is true, regions already follow the user's numbering of experts;
+    labels of some rows (`expert_labels`) then do not renumber them.
     """
 
-    #: Whether another seed gives another start; False where it is missing.
+    #: Whether the start depends on the seed; False if missing.
     random: bool
 
     def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
@@ -299,7 +298,7 @@ class Capability(NamedTuple):
     purpose: str
 
 
-#: All that the library asks of a part by name. A wrapper answers every line that concerns it.
+#: All optional members of parts. A wrapper must handle every entry that concerns it.
 CAPABILITIES: dict[str, Capability] = {
     "gram_weights": Capability(
         "part",
@@ -402,7 +401,7 @@ CAPABILITIES: dict[str, Capability] = {
     ),
 }
 
-#: What an object of each kind must have.
+#: Required members of each kind of object.
 REQUIRED: dict[str, tuple[str, ...]] = {
     "gate": ("get_params", "start"),
     "part": ("log_prob", "statistics", "update", "monotone"),
@@ -417,10 +416,10 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 #: Required attributes that are not methods.
 ATTRIBUTES = ("monotone", "name", "link", "parameter_names", "curved", "discrete", "reweights")
 
-#: The page that says how to write one.
+#: Documentation pages on writing one.
 PAGES = {"family": "docs/own_family.md", "start": "docs/own_start.md"}
 
-#: How to have most of it.
+#: Remedies for missing members.
 REMEDIES = {
     "family": " Derive from IdentityLink or LogLink of mixexp.families: they have all but `name`, "
     "`evaluate`, `statistics` and `update`."
@@ -428,7 +427,7 @@ REMEDIES = {
 
 
 def check_part(value: Any, kind: str, owner: str, what: str) -> None:
-    """Raise where an object lacks what its kind must have.
+    """Raise if an object lacks required members of its kind.
 
     Parameters
     ----------
@@ -437,12 +436,12 @@ def check_part(value: Any, kind: str, owner: str, what: str) -> None:
     owner : str
         The class that messages name.
     what : str
-        What the object is to the user: "family", "`start` of the gate".
+        The object's name for the user: "family", "`start` of the gate".
 
     Raises
     ------
     TypeError
-        With the names that are missing and the page that explains them.
+        With the missing names and the page that explains them.
     """
     if isinstance(value, type):
         raise TypeError(
@@ -477,18 +476,18 @@ def evolve(part: P, **attributes: Any) -> P:
 
 
 class Forward:
-    """A capability that a wrapper hands on from its `inner` part, as far as that has it."""
+    """A capability that a wrapper forwards to its `inner` part, if that has it."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
     def __get__(self, wrapper: Any, owner: type | None = None) -> Any:
-        """Return the inner part's attribute; an AttributeError says that it has none."""
+        """Return the inner part's attribute; raise AttributeError if it has none."""
         return self if wrapper is None else getattr(wrapper.inner, self.name)
 
 
 class Hidden:
-    """A capability that a wrapper does not have, whether or not what it wraps has it."""
+    """A capability that a wrapper lacks, even if its inner part has it."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -501,7 +500,7 @@ class Hidden:
 
 
 def if_inner_can(name: str) -> Callable[[Callable], Any]:
-    """Return a decorator for a wrapper's method that is there where the inner part has `name`."""
+    """Return a decorator for wrapper methods that exist if the inner part has `name`."""
     return available_if(lambda wrapper: hasattr(wrapper.inner, name))
 
 

@@ -1,4 +1,4 @@
-"""From checked data and parameters to the search that a fit runs."""
+"""Assembles the search of a fit from checked data and parameters."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = ["Assembly", "FitArguments", "assemble", "metadata_router"]
 
 @dataclass(frozen=True)
 class FitArguments:
-    """What `fit` was given besides X and y, as it was given; `table` is X before it was checked."""
+    """Arguments of `fit` besides X and y, unchecked; `table` is X before validation."""
 
     weight: Any
     groups: Any
@@ -48,16 +48,16 @@ class FitArguments:
 
     @property
     def frame(self) -> Any:
-        """X as it was given, where estimators may need it so."""
+        """The original data frame, if estimators may need it."""
         return self.table.frame
 
 
 @dataclass(frozen=True)
 class Assembly:
-    """A search that is ready to run, and what the model will need of the input.
+    """A search ready to run, and the properties of the input that the model needs.
 
-    `frames` says whether estimators are fitted, which may ask for column names; `text` are the
-    columns that are no numbers.
+    `frames` says whether estimators, which may ask for column names, are fitted; `text` are the
+    non-numeric columns.
     """
 
     problem: SearchProblem
@@ -78,14 +78,14 @@ def assemble(
     """Return the search of a fit to checked X and y.
 
     1. Select columns.
-    2. Check all that belongs to rows, drop rows without weight, merge equal rows or sort by group.
-    3. Find what starts see of text and of experts that make columns of their own.
+    2. Check per-row arguments, drop rows without weight, merge equal rows or sort by group.
+    3. Find the columns that starts see in place of text and of experts' own transformers.
     4. Make gate and banks.
     """
     batch = parts.is_batch(mixture, target)
     columns = _selected(mixture, X if arguments.frame is None else arguments.frame)
-    own_start = hasattr(mixture.init, "fit_predict") or hasattr(mixture.init, "responsibilities")
-    frames = batch or parts.gate_is_classifier(mixture) or own_start
+    custom_start = hasattr(mixture.init, "fit_predict") or hasattr(mixture.init, "responsibilities")
+    frames = batch or parts.gate_is_classifier(mixture) or custom_start
     training = _training(mixture, X, y, arguments, target, columns, batch, frames, seed)
     text = arguments.table.text
     seen = _stand_in(mixture, training, target, columns, text, batch, seed)
@@ -113,7 +113,7 @@ def _training(
     frames: bool,
     seed: int,
 ) -> Any:
-    """Return the rows of the fit and of its starts, after checking them."""
+    """Return the checked rows of the fit and of its starts."""
     owner, k = parts.owner_of(mixture), mixture.n_experts
     parts.refuse_text_of(mixture, arguments.table, batch, columns)
     missing = refuse_missing(X, parts.refusing_missing(mixture, batch, columns), owner)
@@ -150,11 +150,11 @@ def _stand_in(
     batch: bool,
     seed: int,
 ) -> Seen:
-    """Return the columns that stand-ins of estimators see in starts; add them to the rows."""
+    """Return the columns that stand-ins see in starts; add new ones to the rows."""
     experts = gate = None
     if batch:
-        each = candidates_of(mixture.expert, mixture.n_experts, parts.owner_of(mixture))
-        experts = [[expert for _, expert in candidates] for candidates in each]
+        per_expert = candidates_of(mixture.expert, mixture.n_experts, parts.owner_of(mixture))
+        experts = [[expert for _, expert in candidates] for candidates in per_expert]
     if parts.gate_is_classifier(mixture):
         gate = getattr(mixture.gate, "estimator", mixture.gate)
     rows, sketch = training.rows, training.sketch
@@ -170,13 +170,13 @@ def _problem(
     batch: bool,
     seed: int,
 ) -> SearchProblem:
-    """Return the search: parts at their start, and how to go on."""
+    """Return the search: initial parts and settings."""
     rows, (expert_columns, gate_columns) = training.rows, columns
     gate = parts.start_gate(mixture, rows, seen.gate)
     bank = linear_bank(None if batch else mixture.expert, rows, seen.experts, target)
     parts.check_memory(mixture, gate, bank, rows.X.shape[1])
     check_total(rows, gate, bank, mixture.n_experts, parts.owner_of(mixture))
-    by_expert = any(isinstance(each, list) for each in columns)
+    by_expert = any(isinstance(selection, list) for selection in columns)
     return SearchProblem(
         rows=rows,
         sketch=training.sketch,
@@ -201,23 +201,23 @@ def _problem(
 
 
 def _routed(mixture: BaseMixtureOfExperts, params: dict) -> dict:
-    """Return what metadata routing has for the `fit` of each expert."""
+    """Return the routed metadata for the `fit` of each expert."""
     if not routing_enabled():
         raise_for_params(params, mixture, "fit")
         return {}
-    if not params:  # there is nothing to route, and no names to go through
+    if not params:  # nothing to route, and names need no check
         return {}
     routed = process_routing(mixture, "fit", **params)
     return {name: dict(routed[name].fit) for name in routed if name != parts.owner_of(mixture)}
 
 
 def metadata_router(mixture: BaseMixtureOfExperts) -> MetadataRouter:
-    """Return how metadata are routed to the experts."""
+    """Return the routing of metadata to the experts."""
     router = MetadataRouter(owner=parts.owner_of(mixture)).add_self_request(mixture)
     if mixture.expert is None:
         return router
     n_experts = len(mixture.expert) if isinstance(mixture.expert, list | tuple) else 1
     candidates = candidates_of(mixture.expert, n_experts, parts.owner_of(mixture))
-    experts = {name: e for each in candidates for name, e in each}
+    experts = {name: expert for pool in candidates for name, expert in pool}
     mapping = MethodMapping().add(caller="fit", callee="fit")
     return router.add(method_mapping=mapping, **experts)

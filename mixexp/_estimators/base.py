@@ -1,4 +1,4 @@
-"""What classifier and regressor share: parameters, the steps of a fit, answers for rows."""
+"""Base of classifier and regressor: parameters, the steps of a fit, answers for rows."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from mixexp.routing import POOLINGS
 
 __all__ = ["BaseMixtureOfExperts"]
 
-#: Rows of a block at prediction, where nothing has to stay in the cache between passes.
+#: Rows per block at prediction: a single pass, so blocks need not fit the cache.
 PREDICTION_ROWS = 1 << 14
 
 
@@ -124,8 +124,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         deep : bool, default=True
-            Whether with those of nested estimators. Those of a list of experts are named
-            ``expert__name__parameter``.
+            Whether to include parameters of nested estimators; in a list of experts they are
+            named ``expert__name__parameter``.
 
         Returns
         -------
@@ -141,12 +141,12 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         return params
 
     def set_params(self, **params: Any) -> BaseMixtureOfExperts:
-        """Set parameters, also nested ones.
+        """Set parameters, including nested ones.
 
         Parameters
         ----------
         **params : dict
-            As `get_params` names them.
+            Named as in `get_params`.
 
         Returns
         -------
@@ -155,8 +155,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         Raises
         ------
         ValueError
-            Where there is no such parameter: ``gate__alpha`` needs ``gate=SoftmaxGate()``, as
-            None has no parameters.
+            If a parameter does not exist: ``gate__alpha`` needs ``gate=SoftmaxGate()``, as None
+            has no parameters.
         """
         values, owner = self.get_params(deep=False), type(self).__name__
         check_nested(params, values, owner, classifier=is_classifier(self))
@@ -171,7 +171,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
-        """Put every attribute back where the block raises: a failed fit changes nothing."""
+        """Restore all attributes if the block raises: a failed fit changes nothing."""
         before = self.__dict__.copy()
         try:
             yield
@@ -182,9 +182,9 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
     def _fit(self, X: Any, y: np.ndarray, arguments: FitArguments, target: Any) -> None:
         """Fit gate and experts on checked data and store the fitted attributes.
 
-        1. Make the search from data and parameters: rows, gate, banks, start.
+        1. Assemble the search from data and parameters: rows, gate, banks, start.
         2. Search: short runs from several starts, one long run from the best.
-        3. Store the model, with experts that are exchangeable in the canonical order.
+        3. Store the model, with exchangeable experts in canonical order.
         """
         if is_nested(self):
             fit_nested(self, X, y, arguments, target)
@@ -199,7 +199,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
     def _new_rows(
         self, X: Any, y: Any = None, offset: Any = None, weight: np.ndarray | None = None
     ) -> Rows:
-        """Return checked rows to answer for."""
+        """Return new data as checked rows."""
         check_is_fitted(self, "experts_")
         owner, model, rules = type(self).__name__, self._model, self._rules
         table = as_numbers(X)
@@ -227,7 +227,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
     def _grouped_rows(
         self, X: Any, y: Any, weight: Any, offset: Any, groups: Any
     ) -> tuple[Rows, np.ndarray]:
-        """Return rows sorted by group, and their order; weights are exponents of their rows."""
+        """Return rows sorted by group, and their order; weights are exponents of densities."""
         rows, owner = self._new_rows(X, y, offset, weight), type(self).__name__
         codes = checked_groups(groups, rows.X, owner)
         assert codes is not None
@@ -242,10 +242,10 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to answer for.
+            Input data.
         level : int, default=None
-            Of a `HierarchicalGate`: 1 gives the probabilities of the root's children, 2 those of
-            their children, and so on. None is the experts.
+            Level of a `HierarchicalGate`: 1 gives the probabilities of the root's children, 2 of
+            their children, and so on. None gives the experts'.
 
         Returns
         -------
@@ -281,19 +281,19 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
             )
         if depth == 1:
             return list(np.arange(self._model.n_experts)[:, None])
-        found: list[np.ndarray] = self.gate_.leaves_at(level)
-        return found
+        leaves: list[np.ndarray] = self.gate_.leaves_at(level)
+        return leaves
 
     def route(self, X: Any) -> np.ndarray:
-        """Return the weights with which the experts enter a prediction.
+        """Return the weights of the experts in a prediction.
 
-        Without sparse routing these are the gate probabilities; with `noise_expert`, given that
-        the row is not noise.
+        Without sparse routing these are the gate probabilities; with `noise_expert`, conditional
+        on the row not being noise.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to answer for.
+            Input data.
 
         Returns
         -------
@@ -303,33 +303,33 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         return self._fitted_model().route(self._new_rows(X))
 
     def predict_experts(self, X: Any, *, offset: Any = None) -> np.ndarray:
-        """Return every expert's own prediction.
+        """Return every expert's prediction.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to answer for.
+            Input data.
         offset : array-like of shape (n_samples,), default=None
             Added to the linear predictor, as in `fit`.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_experts), with n_outputs or n_classes as a last axis where
-        there are several outputs, or classes
+        ndarray of shape (n_samples, n_experts), with n_outputs or n_classes as a last axis for
+        several outputs, or classes
         """
         return self._fitted_model().outputs(self._new_rows(X, offset=offset), type(self).__name__)
 
     def responsibilities(
         self, X: Any, y: Any, *, offset: Any = None, groups: Any = None
     ) -> np.ndarray:
-        """Return responsibilities P(z = k | x, y), which know the target.
+        """Return responsibilities P(z = k | x, y), given the target.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to answer for.
+            Input data.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Their targets: numbers, or class labels.
+            Targets: numbers, or class labels.
         offset : array-like of shape (n_samples,), default=None
             Added to the linear predictor, as in `fit`.
         groups : array-like of shape (n_samples,), default=None
@@ -338,56 +338,56 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         ndarray of shape (n_samples, n_experts)
-            With `noise_expert` there is one more column, the last one: how likely a row is an
-            outlier. Where y is so far off that no expert has a density for it in doubles, they
-            are the gate's probabilities.
+            With `noise_expert` an extra last column holds the probability that a row is an
+            outlier. If y is so far off that every expert's density underflows, the row gets its
+            gate probabilities.
 
         Raises
         ------
         ValueError
-            Where y is outside of the family's support, as `fit` would raise.
+            If y is outside the family's support, as in `fit`.
         """
         return self._resp(X, y, None, offset, groups)
 
     def _resp(self, X: Any, y: Any, weight: Any, offset: Any, groups: Any) -> np.ndarray:
-        """Return responsibilities; where rows are grouped weights are exponents of their rows."""
+        """Return responsibilities; with groups, weights are exponents of the rows' densities."""
         model, order, owner = self._fitted_model(), None, type(self).__name__
         if groups is None:
             rows = self._new_rows(X, y, offset)
         else:
             rows, order = self._grouped_rows(X, y, weight, offset, groups)
-        model.target.refuse_impossible(rows.y, owner)  # it comes from no expert
-        found = model.responsibilities(rows)
+        model.target.refuse_impossible(rows.y, owner)  # no expert can have produced it
+        resp = model.responsibilities(rows)
         if order is None:
-            return found
-        resp = np.empty_like(found)
-        resp[order] = found
-        return resp
+            return resp
+        unsorted = np.empty_like(resp)
+        unsorted[order] = resp
+        return unsorted
 
     def log_density(self, X: Any, y: Any, *, offset: Any = None, groups: Any = None) -> np.ndarray:
-        """Return log p(y | x) of every row, or group; for classes log P(y | x).
+        """Return log p(y | x) per row, or per group; for classes log P(y | x).
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to answer for.
+            Input data.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Their targets: numbers, or class labels.
+            Targets: numbers, or class labels.
         offset : array-like of shape (n_samples,), default=None
             Added to the linear predictor, as in `fit`.
         groups : array-like of shape (n_samples,), default=None
-            Rows of a group share one responsibility, and have one joint density.
+            Rows of a group share one responsibility and have one joint density.
 
         Returns
         -------
         ndarray of shape (n_samples,), or (n_groups,) in the order of the groups' values
-            Natural logarithms, in units of 1 / y for a regression; −inf where y is outside of
-            the family's support.
+            Natural logarithms, of densities in units of 1 / y for regression; −inf if y is
+            outside the family's support.
         """
         return self._density(X, y, None, offset, groups)
 
     def _density(self, X: Any, y: Any, weight: Any, offset: Any, groups: Any) -> np.ndarray:
-        """Return log-densities of rows; of groups, where weights are exponents of their rows."""
+        """Return log-densities per row, or per group, with weights as exponents."""
         model = self._fitted_model()
         if groups is None:
             return model.log_density(self._new_rows(X, y, offset))
@@ -407,11 +407,11 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to answer for.
+            Input data.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Their targets: numbers, or class labels.
+            Targets: numbers, or class labels.
         sample_weight : array-like of shape (n_samples,), default=None
-            Frequencies of the rows; None is one each.
+            Frequencies of the rows; None means 1 for every row.
         offset : array-like of shape (n_samples,), default=None
             Added to the linear predictor, as in `fit`.
         groups : array-like of shape (n_samples,), default=None
@@ -424,7 +424,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         Raises
         ------
         ValueError
-            Where gate or experts have no known number of parameters.
+            If the number of parameters of the gate or the experts is unknown.
 
         Notes
         -----
@@ -449,11 +449,11 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to answer for.
+            Input data.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Their targets: numbers, or class labels.
+            Targets: numbers, or class labels.
         sample_weight : array-like of shape (n_samples,), default=None
-            Frequencies of the rows; None is one each.
+            Frequencies of the rows; None means 1 for every row.
         offset : array-like of shape (n_samples,), default=None
             Added to the linear predictor, as in `fit`.
         groups : array-like of shape (n_samples,), default=None
@@ -466,7 +466,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         Raises
         ------
         ValueError
-            Where gate or experts have no known number of parameters.
+            If the number of parameters of the gate or the experts is unknown.
         """
         log_likelihood, n = self._log_likelihood(X, y, sample_weight, offset, groups)
         return -2 * log_likelihood + self._n_parameters() * float(np.log(n))
@@ -482,17 +482,17 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
     ) -> float:
         """Return the integrated completed likelihood: `bic` plus twice the entropy of z.
 
-        The entropy is that of the responsibilities, so that experts that cannot be told apart
-        count against a mixture (Biernacki, Celeux & Govaert 2000, IEEE PAMI 22, as BIC).
+        The entropy is computed from the responsibilities and penalises overlapping experts
+        (Biernacki, Celeux & Govaert 2000, IEEE PAMI 22, on the scale of BIC).
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to answer for.
+            Input data.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Their targets: numbers, or class labels.
+            Targets: numbers, or class labels.
         sample_weight : array-like of shape (n_samples,), default=None
-            Frequencies of the rows; None is one each.
+            Frequencies of the rows; None means 1 for every row.
         offset : array-like of shape (n_samples,), default=None
             Added to the linear predictor, as in `fit`.
         groups : array-like of shape (n_samples,), default=None
@@ -505,7 +505,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         Raises
         ------
         ValueError
-            Where gate or experts have no known number of parameters.
+            If the number of parameters of the gate or the experts is unknown.
         """
         X, y, weight, offset, groups = self._weighted(X, y, sample_weight, offset, groups)
         entropy = entr(self._resp(X, y, weight, offset, groups)).sum(axis=1)
@@ -517,7 +517,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         return bic + 2 * float(entropy.sum())
 
     def _weighted(self, X: Any, y: Any, sample_weight: Any, offset: Any, groups: Any) -> tuple:
-        """Return the rows of positive weight, with checked weights or None."""
+        """Return the rows with positive weight, with checked weights or None."""
         if sample_weight is None:
             return X, y, None, offset, groups
         owner = type(self).__name__
@@ -534,7 +534,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
     def _log_likelihood(
         self, X: Any, y: Any, sample_weight: Any, offset: Any, groups: Any
     ) -> tuple[float, float]:
-        """Return the weighted log-likelihood and the sum of weights, or number of groups."""
+        """Return the weighted log-likelihood, and the sum of weights or number of groups."""
         X, y, weight, offset, groups = self._weighted(X, y, sample_weight, offset, groups)
         density = self._density(X, y, weight, offset, groups)
         if weight is None or groups is not None:
@@ -552,36 +552,36 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
     def align_experts(
         self, reference: Any, X: Any, y: Any, *, offset: Any = None, groups: Any = None
     ) -> Any:
-        """Give the experts the numbers of those of another fit that they are most like.
+        """Renumber the experts to match those of another fit.
 
-        The order of experts carries no meaning where nothing gave it one: two fits, on two
-        samples of the same data say, may find the same experts in another order. Experts are
-        matched, one to one, so that their responsibilities for these rows agree as much as they
-        can (Stephens 2000 treats the problem at length, for draws of a sampler).
+        The order of experts is usually arbitrary: fits to two samples of the same data may find
+        the same experts in a different order. Experts are matched one to one, maximising the
+        agreement of their responsibilities for these rows (Stephens 2000 treats this label
+        switching problem for draws of a sampler).
 
         Parameters
         ----------
         reference : fitted mixture, or array-like of shape (n_samples,) or \
                 (n_samples, n_reference)
-            A mixture with any number of experts; or, for the rows of X, responsibilities, or the
-            number of the expert that each is to have, -1 where it is open.
+            A mixture with any number of experts; or, for the rows of X, responsibilities or the
+            indices of their experts, -1 if undecided.
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows by which experts are compared.
+            Rows on which experts are compared.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Their targets: numbers, or class labels.
+            Targets: numbers, or class labels.
         offset, groups : array-like of shape (n_samples,), default=None
             As in `responsibilities`.
 
         Returns
         -------
         self
-            With `gate_`, `experts_`, `usage_` and all else in the new order. Experts that have
-            no partner come last.
+            With `gate_`, `experts_`, `usage_` and everything else in the new order. Unmatched
+            experts come last.
 
         Raises
         ------
         ValueError
-            Where the order cannot change: the leaves of a hierarchical gate have their places.
+            If the order cannot change: the leaves of a hierarchical gate have fixed places.
 
         References
         ----------
@@ -600,10 +600,10 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         model, owner = self._fitted_model(), type(self).__name__
         outcome.check_order(model, owner)
         n_experts = model.n_experts
-        given = {"offset": offset, "groups": groups}
-        resp = self.responsibilities(X, y, **given)[:, :n_experts]
+        data = {"offset": offset, "groups": groups}
+        resp = self.responsibilities(X, y, **data)[:, :n_experts]
         if hasattr(reference, "responsibilities"):
-            other = reference.responsibilities(X, y, **given)[:, : len(reference.experts_)]
+            other = reference.responsibilities(X, y, **data)[:, : len(reference.experts_)]
         else:
             other = reference_of(reference, len(resp), n_experts, owner)
         order = outcome.aligned_order(resp, other)
@@ -612,7 +612,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         return self
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """Return how metadata are routed to the experts.
+        """Return the routing of metadata to the experts.
 
         Returns
         -------
@@ -634,6 +634,6 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         try:
             tags.input_tags.sparse = takes_all_sparse(self)
             tags.input_tags.allow_nan = takes_all_missing(self)
-        except (AttributeError, TypeError):  # `fit` says what is wrong with the parameters
+        except (AttributeError, TypeError):  # invalid parameters: `fit` reports them
             pass
         return tags

@@ -1,4 +1,4 @@
-"""Whether what parts give is sound: a gate, which may be a user's own, and predictions."""
+"""Checks of gates, which may be custom, and of predictions."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mixexp.protocols import Block, Rows, check_part
 
 __all__ = ["SUMS_TO_ONE", "check_gate_part", "refuse_far", "refuse_sums"]
 
-#: Gate probabilities may add up to a number that differs from 1 by this.
+#: Tolerance for the sum of gate probabilities.
 SUMS_TO_ONE = 1e-6
 
 
 def check_gate_part(part: Any, rows: Rows, n_experts: int, owner: str) -> None:
-    """Raise where what `start` of a gate returned is no part of these rows."""
+    """Raise if `start` of a gate did not return a valid part for these rows."""
     name = type(part).__name__
     if part is None:
         raise TypeError(
@@ -25,19 +25,19 @@ def check_gate_part(part: Any, rows: Rows, n_experts: int, owner: str) -> None:
         )
     check_part(part, "part", owner, "the gate")
     block = next(iter(rows.blocks()))
-    found = part.log_prob(block)
+    log_gate = part.log_prob(block)
     wanted = (n_experts, block.n_rows)
-    if not isinstance(found, np.ndarray) or found.shape != wanted:
-        shape = getattr(found, "shape", type(found).__name__)
+    if not isinstance(log_gate, np.ndarray) or log_gate.shape != wanted:
+        shape = getattr(log_gate, "shape", type(log_gate).__name__)
         raise ValueError(
             f"{owner}: log_prob of the gate {name} returned {shape}. It must return an array of "
             f"shape {wanted}: log g_k(x), one row per expert, one column per row of data."
         )
-    refuse_sums(part, np.exp(found).sum(axis=0), owner)
+    refuse_sums(part, np.exp(log_gate).sum(axis=0), owner)
 
 
 def refuse_sums(part: Any, sums: np.ndarray, owner: str) -> None:
-    """Raise where gate probabilities do not add up to 1."""
+    """Raise if gate probabilities do not add up to 1."""
     worst = float(sums[np.argmax(np.nan_to_num(np.abs(sums - 1), nan=np.inf))])
     if not abs(worst - 1) <= SUMS_TO_ONE:
         raise ValueError(
@@ -48,10 +48,10 @@ def refuse_sums(part: Any, sums: np.ndarray, owner: str) -> None:
 
 
 def refuse_far(outputs: np.ndarray, block: Block, owner: str) -> None:
-    """Raise where an expert's outputs (K, q, m) for a block are not finite."""
+    """Raise if an expert's outputs (K, q, m) for a block are not finite."""
     if np.all(np.isfinite(outputs)):
         return
-    expert, _, i = (int(found[0]) for found in np.nonzero(~np.isfinite(outputs)))
+    expert, _, i = (int(axis[0]) for axis in np.nonzero(~np.isfinite(outputs)))
     row = block.X[[i]]
     values = np.nan_to_num((row.toarray() if sp.issparse(row) else np.asarray(row))[0])
     column = int(np.abs(values).argmax())

@@ -1,4 +1,4 @@
-"""Class weights: factors of the rows' own weights."""
+"""Class weights: factors applied to row weights."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["present_classes", "with_class_weight"]
 def with_class_weight(
     class_weight: Any, classes: np.ndarray, codes: np.ndarray, weight: np.ndarray | None, owner: str
 ) -> np.ndarray | None:
-    """Return row weights times class weights; "balanced" goes by the rows that have weight.
+    """Return row weights times class weights; "balanced" counts rows by weight.
 
-    `codes` are the rows' positions in `classes`.
+    `codes` are the rows' indices into `classes`.
     """
     if class_weight is None:
         return weight
@@ -43,10 +43,9 @@ def with_class_weight(
 def present_classes(
     classes: np.ndarray, codes: np.ndarray, weight: np.ndarray | None, owner: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the classes that have rows of weight, and the rows' positions among them.
+    """Return the classes with positive weight, and the rows' indices into them.
 
-    A row of weight 0 is a row that is not there, so a class of such rows is no class; its rows get
-    the position 0.
+    Rows of weight 0 are ignored, so a class with no others is left out; its rows get index 0.
     """
     present = np.bincount(codes, weights=weight, minlength=len(classes)) > 0
     if present.sum() < 2:

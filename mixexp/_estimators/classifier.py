@@ -24,121 +24,119 @@ __all__ = ["MixtureOfExpertsClassifier"]
 class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
     """Mixture of classification experts with a gate, fitted by EM.
 
-    P(y | x) = Σ_k g_k(x) P_k(y | x): the gate g divides the input space, each expert is a
-    classifier that is right in its own region, and both are trained together by maximum
-    (penalised) likelihood.
+    P(y | x) = Σ_k g_k(x) P_k(y | x): the gate g divides the input space softly, each expert
+    classifies in its own region, and both are trained jointly by maximum (penalised) likelihood.
 
     Parameters
     ----------
     expert : estimator, list of (name, estimator), `ExpertPool` or None, default=None
-        Template of the experts: any classifier with `predict_proba`, also in a Pipeline or a
-        search; or a list of different ones, `n_experts` long; or an `mixexp.experts.ExpertPool`,
-        of which each region takes the best. None is logistic regression with a ridge penalty on
-        scaled columns. `LogisticRegression` is fitted by one Newton step per iteration. A
-        classifier without `sample_weight` is fitted on rows drawn by responsibility, with a
-        warning.
+        Template of the experts: any classifier with `predict_proba`, including a Pipeline or
+        search; a list of `n_experts` different ones; or an `mixexp.experts.ExpertPool`, from
+        which each region gets its best candidate. None is ridge-penalised logistic regression on
+        scaled columns. `LogisticRegression` takes one Newton step per iteration. A classifier
+        without `sample_weight` is fitted on rows drawn by responsibility, with a warning.
     n_experts : int, default=4
         Number of experts, K.
     gate : gate of `mixexp.gates`, classifier or None, default=None
-        None is `SoftmaxGate()`; a classifier stands for `EstimatorGate(classifier)`.
+        None means `SoftmaxGate()`; a classifier is wrapped in `EstimatorGate`.
     expert_features, gate_features : indices, names, slice, mask or callable, default=None
-        Columns that experts and gate see, chosen as in `ColumnTransformer`; None is all. Or a
-        list of such selections, one an expert (of the gate: what each expert's score sees).
+        Columns used by the experts and the gate, selected as in `ColumnTransformer`; None means
+        all. Or a list of such selections, one per expert (for the gate: per expert's score).
     noise_expert : bool, default=False
-        Whether one more, fixed expert, to which all classes are equally likely, takes the rows
-        that no other explains. It has a gate probability and responsibilities, in the last
-        column, and no part in predictions: `route` leaves it out.
+        Whether to add a fixed expert, with all classes equally likely, for rows that no other
+        expert explains. It has a gate probability and responsibilities, in the last column, but
+        no part in predictions: `route` leaves it out.
     pooling : {"weighted", "argmax"} or callable, default="weighted"
-        How the experts' class probabilities become one: their mean weighted by gate probability,
+        How the experts' class probabilities are combined: their mean weighted by gate probability,
         those of the most probable expert, or a function of routing weights (n, n_experts) and
-        probabilities (n, n_experts, n_classes) that returns (n, n_classes), called for runs of
+        probabilities (n, n_experts, n_classes) that returns (n, n_classes), called on batches of
         rows.
     init : str, array-like or object, default="mixed"
-        Where EM starts. A method: "mixed" (one after the other of the next five, each again and
-        again but "split"), "clusterwise", "split", "kmeans" (of X), "tree", "kmeans_xy" (of X and
-        y), or "random"; the classes of `mixexp.partitions` say what each does. Labels
-        (n_samples,), or responsibilities (n_samples, n_experts). Any object with `fit_predict`:
-        a clusterer, or for two experts an outlier detector, whose inliers and outliers they begin
-        with. A start of `mixexp.partitions`, such as `NearestCenter` or `FeatureGroups`; or an
-        object of your own with ``responsibilities(context, rng)``.
+        Starting point of EM. A method: "mixed" (cycles through the next five; "split" is used
+        once), "clusterwise", "split", "kmeans" (on X), "tree", "kmeans_xy" (on X and y), or
+        "random"; see the classes of `mixexp.partitions`. Labels (n_samples,), or responsibilities
+        (n_samples, n_experts). Any object with `fit_predict`: a clusterer or, for two experts, an
+        outlier detector, whose inliers and outliers they start from. A start of
+        `mixexp.partitions`, such as `NearestCenter` or `FeatureGroups`; or any object with
+        ``responsibilities(context, rng)``.
     n_init : int, default=10
-        Starts. Each is run for 8 iterations on at most 8192 rows, the best one to its end. With
-        1, or an `init` that gives the same start each time, only that one is run.
+        Number of starts. Each runs for 8 iterations on at most 8192 rows; the best one then runs
+        to convergence. With 1, or a deterministic `init`, only that start is run.
     assignment : {"soft", "hard", "stochastic"}, default="soft"
-        What the E-step hands to the experts: posterior probabilities, the most probable expert
-        (classification EM), or one drawn from the posterior.
+        How the E-step assigns rows to experts: by posterior probability, to the most probable
+        expert (classification EM), or to one drawn from the posterior.
     cross_fit : {"auto"}, bool or int, default="auto"
-        Whether the E-step uses out-of-fold predictions, from 5 folds or as many as given. "auto"
-        does for experts and gates that may memorise their rows: all but linear models.
+        Whether the E-step uses out-of-fold predictions, from 5 folds or the given number. "auto"
+        does so for experts and gates that may memorise their rows: all but linear models.
     on_collapse : {"reinit", "drop", "keep", "raise"}, default="reinit"
-        What becomes of an expert with less than 1 % of an equal share of the weight: it is
-        started again on the rows that are explained worst (twice at most), dropped, kept, or an
-        error. There is always a warning.
+        What to do with an expert left with less than 1 % of an equal share of the weight: restart
+        it on the worst explained rows (at most twice), drop it, keep it, or raise an error. All
+        but "raise" warn.
     class_weight : dict, "balanced" or None, default=None
-        Weights of classes, multiplied into the sample weights; "balanced" gives every class the
-        same total weight. A class of weight 0 is left out, as rows of weight 0 are.
+        Class weights, multiplied into the sample weights; "balanced" gives every class the same
+        total weight. A class of weight 0 is left out, like rows of weight 0.
     max_iter : int, default=200
-        Iterations of the long run at most, over all its segments.
+        Maximum number of iterations of the long run, restarts of collapsed experts included.
     tol : float, default=1e-6
-        The run ends when the last gain of the lower bound, and the gain that Aitken's rule says
-        is left, are below `tol` · max(1, abs(bound)). With 0 all `max_iter` iterations are run.
+        The run ends when both the last gain in the lower bound and the remaining gain estimated
+        by Aitken's rule are below `tol` · max(1, abs(bound)). With 0, EM runs for `max_iter`
+        iterations.
     random_state : int, RandomState instance or None, default=None
-        Seeds the starts, and estimators whose own random state is None.
+        Seeds the starts, and estimators whose `random_state` is None.
     n_jobs : int or None, default=None
-        For starts, and for experts that are fitted one by one; each takes one thread. The result
-        does not depend on it.
+        Number of parallel jobs for the starts and for experts that are fitted one by one, one
+        thread per job. The result does not depend on it.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         Labels, in ascending order.
     experts_ : list of fitted estimators
-        The experts, as scikit-learn estimators; a mixture where an expert is one.
+        The experts, as scikit-learn estimators; nested mixtures stay mixtures.
     gate_ : fitted gate
-        The gate, which has coefficients, centres or a tree, as its kind does.
+        The gate, with its coefficients, centres or tree.
     usage_ : ndarray of shape (n_experts,)
-        Weighted mean gate probability of each expert; with `noise_expert` the noise's is last.
+        Weighted mean gate probability of each expert; the noise expert's, if any, comes last.
     cross_fitted_ : bool
         Whether `lower_bound_` is an out-of-fold score.
     exponents_, smoothing_ : ndarray of shape (n_experts,)
-        Of cross-fitted experts, whose class probabilities are calibrated out of fold:
-        (1 − smoothing) p^exponent / Σ p^exponent + smoothing · the classes' overall shares. All
-        methods but those of `experts_` themselves use the calibrated ones.
+        Calibration of cross-fitted experts' class probabilities, fitted out of fold:
+        (1 − smoothing) p^exponent / Σ p^exponent + smoothing · overall class frequencies. All
+        methods except those of `experts_` themselves use the calibrated probabilities.
     lower_bound_ : float
-        Mean log-likelihood plus log-priors, per unit of sample weight, of the fitted parameters;
-        with hard assignment, that of the classification likelihood; with a generative gate
-        (`GaussianGate`), that of the joint density of x and y.
+        Log-likelihood plus log-priors at the fitted parameters, per unit of sample weight; the
+        classification likelihood with hard assignment, the joint likelihood of x and y with a
+        generative gate (`GaussianGate`).
     lower_bounds_ : ndarray of shape (n_iter_,)
-        The bound after every iteration that led to the state returned: where experts collapsed and
-        began anew, of that stretch.
+        The bound after each iteration of the segment returned; restarting a collapsed expert
+        begins a new segment.
     n_iter_, n_passes_ : int
-        Iterations of the long run, and passes over the data that it took.
+        Number of iterations of the long run, and of its passes over the data.
     converged_ : bool
-        Whether the long run ended before `max_iter`, by `tol`.
+        Whether the long run met `tol` within `max_iter` iterations.
     restarts_ : list
         One record per start: seed, bound, n_iter, events, flags.
     n_features_in_ : int
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, where X was a data frame with strings as column names.
+        Names of the features, if X was a data frame with string column names.
 
     See Also
     --------
-    MixtureOfExpertsRegressor : The same for numbers.
+    MixtureOfExpertsRegressor : Mixture of experts for numeric targets.
 
     Notes
     -----
-    Parameters that are set after a fit, `pooling` among them, take effect in the next one: until
-    then all methods answer for the mixture as it was fitted.
+    Parameters set after a fit, including `pooling`, take effect at the next fit; until then all
+    methods describe the mixture that was fitted.
 
-    Sample weights are frequencies: weight 2 is the row twice, weight 0 the row removed. Where all
-    positive ones are below 1 they cannot count rows; they are then rescaled to a mean of 1, with a
-    warning. So is a total warned of that is small beside the number of parameters.
+    Sample weights are frequencies: weight 2 counts a row twice, weight 0 removes it. Positive
+    weights that are all below 1 cannot be counts; they are rescaled to a mean of 1, with a
+    warning. A total weight that is small relative to the number of parameters also warns.
 
-    In the density, and so in responsibilities and `log_density`, a class probability of an
-    estimator counts for no less than 1e-6 / n_classes. Where experts are cross-fitted this does
-    not matter, as their probabilities are calibrated (Guo et al. 2017); elsewhere `predict_proba`
-    shows what the experts say.
+    In responsibilities and `log_density`, class probabilities of estimators are floored at
+    1e-6 / n_classes. This does not matter for cross-fitted experts, whose probabilities are
+    calibrated (Guo et al. 2017); otherwise `predict_proba` shows them unfloored.
 
     References
     ----------
@@ -220,24 +218,24 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            May hold NaN where all experts take it; a data frame also columns that are no numbers,
-            where the experts and the gate that see them encode them.
+            May contain NaN if all experts accept it. A data frame may have non-numeric columns if
+            every expert and gate that sees them encodes them.
         y : array-like of shape (n_samples,)
             Class labels.
         sample_weight : array-like of shape (n_samples,), default=None
             Frequencies of the rows; rescaled to a mean of 1 if all are below 1.
         groups : array-like of shape (n_samples,), default=None
-            Rows of one group (a patient, a shop) come from one expert: they share one
+            Rows of a group (a patient, a shop) come from the same expert and share one
             responsibility. The gate's features must be constant within groups.
         offset : array-like of shape (n_samples,) or (n_samples, n_classes), default=None
-            Added to the linear predictors of logistic experts; for two classes one number, which
-            is added to the log-odds of the second one.
+            Added to the linear predictors of logistic experts; with two classes it may be one
+            number per row, added to the log-odds of the second class.
         expert_labels : array-like of shape (n_samples,), default=None
-            The number of the expert that a row is known to come from, -1 where it is not known.
-            The responsibilities of such rows are fixed, and the bound has log g_k p_k of that
-            expert for them.
+            Index of the expert that each row is known to come from, -1 if unknown. The
+            responsibilities of labelled rows are fixed, and each contributes log g_k p_k of its
+            expert to the bound.
         **params : dict
-            For the experts' `fit`, where metadata routing is enabled and they request it.
+            Passed to the experts' `fit` if metadata routing is enabled and they request it.
 
         Returns
         -------
@@ -246,14 +244,14 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         Raises
         ------
         ValueError
-            Where data or parameters make no sense, or an expert fails; the message names them.
+            If data or parameters are invalid, or an expert fails; the message names the culprit.
         TypeError
-            Where `expert` cannot be an expert of a classification.
+            If `expert` is not a classifier.
 
         Warns
         -----
         ConvergenceWarning
-            Where EM did not converge, the gate separates perfectly, or an expert collapsed.
+            If EM did not converge, the gate separates perfectly, or an expert collapsed.
         """
         with self._all_or_nothing():
             check_parts(self, "classes")
@@ -272,7 +270,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         return self
 
     def _coded(self, X: Any, y: np.ndarray, sample_weight: Any) -> tuple[np.ndarray, Any]:
-        """Set `classes_`; return the classes' positions and the weights, class weights in them."""
+        """Set `classes_`; return class codes and row weights, class weights included."""
         check_classification_targets(y)
         weight = None
         if sample_weight is not None:
@@ -309,7 +307,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
                     f"{total.min():.4g} to {total.max():.4g}."
                 )
             proba = proba / total[:, None]
-        return np.minimum(proba, 1.0)  # a sum of weights may round to more
+        return np.minimum(proba, 1.0)  # rounding may push a sum of weights above 1
 
     def predict_log_proba(self, X: Any, *, offset: Any = None) -> np.ndarray:
         """Return the logarithm of `predict_proba`.
@@ -356,7 +354,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         y : array-like of shape (n_samples,)
             True labels.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows; None is one each.
+            Row weights; None means 1 for every row.
         offset : array-like of shape (n_samples,) or (n_samples, n_classes), default=None
             Added to the linear predictors, as in `fit`.
 

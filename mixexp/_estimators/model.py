@@ -1,6 +1,6 @@
-"""What a fit ends with: a model as a value, and what it says of rows.
+"""The fitted model, an immutable value, and its answers for rows.
 
-Each answer is written once here, as a function of `Rows`; estimators check input and call it.
+Each answer is a function of `Rows`; estimators check the input and call it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mixexp.routing import POOLINGS
 
 __all__ = ["Model", "columns_of", "pool_of"]
 
-#: A target that every family can have, to compute with in the place of one that it cannot.
+#: A target in the support of every family, substituted for impossible ones.
 POSSIBLE = 1.0
 
 #: Pools routing weights (n, K) and outputs (n, K[, q]) to (n[, q]).
@@ -32,21 +32,21 @@ Pool = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Model:
-    """A fitted mixture: all that is needed to answer for new rows.
+    """A fitted mixture: everything needed to answer for new rows.
 
     Attributes
     ----------
     gate : Gate
     bank : ExpertBank
     router : Router
-        Says which experts enter a prediction, and with which weights.
+        Weights of the experts in a prediction.
     target : Target
     columns : tuple
         Columns of the experts and of the gate: None for all, positions, or a list of positions.
     pooling : str or callable
-        How predictions of experts become one: the parameter as it was in the fit.
+        How predictions of experts are combined: the parameter at the time of the fit.
     flat : Model or None
-        Where experts are mixtures, the model of the innermost experts, which has the same density.
+        For nested mixtures, the model of the innermost experts, which has the same density.
     """
 
     gate: Gate
@@ -59,12 +59,12 @@ class Model:
 
     @property
     def n_experts(self) -> int:
-        """Number of experts, without noise."""
+        """Number of experts, excluding noise."""
         return self.bank.n_experts
 
     @property
     def innermost(self) -> Model:
-        """The model of the innermost experts: the model itself where none is a mixture."""
+        """The model of the innermost experts; the model itself if not nested."""
         return self if self.flat is None else self.flat
 
     @property
@@ -73,7 +73,7 @@ class Model:
         return not can(self.innermost.bank, "gram_weights")
 
     def n_parameters(self, owner: str) -> int:
-        """Return the number of free parameters; raise where gate or experts have none known."""
+        """Return the number of free parameters; raise if it is unknown."""
         parts = {
             "gate of this mixture does": self.innermost.gate,
             "experts of this mixture do": self.innermost.bank,
@@ -96,7 +96,7 @@ class Model:
 
     @property
     def noise_columns(self) -> list[int]:
-        """Positions of the columns of gate probabilities that are not of experts."""
+        """Columns of gate probabilities that belong to the noise expert."""
         return [self.n_experts] if can(self.gate, "without_noise") else []
 
     def gate_proba(self, rows: Rows) -> np.ndarray:
@@ -109,14 +109,14 @@ class Model:
         return proba.T
 
     def route(self, rows: Rows) -> np.ndarray:
-        """Return the weights with which experts enter a prediction, (n, K)."""
+        """Return the weights of the experts in a prediction, (n, K)."""
         return self._map(rows, self._route_block)
 
     def _route_block(self, block: Block) -> np.ndarray:
         return self.router.weights(self.gate.log_prob(block)[: self.n_experts]).T
 
     def outputs(self, rows: Rows, owner: str) -> np.ndarray:
-        """Return every expert's own prediction, (n, K[, n_outputs or n_classes])."""
+        """Return every expert's prediction, (n, K[, n_outputs or n_classes])."""
         return self._map(rows, partial(self._outputs_block, owner=owner))
 
     def _outputs_block(self, block: Block, owner: str) -> np.ndarray:
@@ -134,7 +134,7 @@ class Model:
         return pool(self._route_block(block), self._outputs_block(block, owner))
 
     def responsibilities(self, rows: Rows) -> np.ndarray:
-        """Return P(z = k | x, y) of every row, (n, K or K + 1); the same within a group."""
+        """Return P(z = k | x, y) per row, (n, K or K + 1); constant within a group."""
         if self.flat is not None:
             return self.bank.merged(self.flat.responsibilities(rows))  # type: ignore[attr-defined]
         return self._map(rows, self._responsibilities_block)
@@ -144,7 +144,7 @@ class Model:
         return block.reweighted(None).of_rows(resp).T
 
     def log_density(self, rows: Rows) -> np.ndarray:
-        """Return log p(y | x) of every row or group, whose rows' weights are exponents."""
+        """Return log p(y | x) per row, or per group with weights as exponents."""
         return self._map(rows, self.innermost._log_density_block)
 
     def _log_density_block(self, block: Block) -> np.ndarray:
@@ -153,8 +153,8 @@ class Model:
     def _posterior_block(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
         """Return responsibilities (K, m) and log p(y | x) (m,) of the units of a block.
 
-        Where y is so far off that its density is 0 under all experts (a gaussian has no 1e160 in
-        doubles), or is impossible, y says nothing of the expert: they are the gate's.
+        If y is impossible, or so far off that its density underflows under all experts, it does
+        not discriminate between them: responsibilities are the gate probabilities.
         """
         joint = self._log_joint_block(block)
         nowhere = np.isneginf(np.maximum.reduce(joint, axis=0))
@@ -162,7 +162,7 @@ class Model:
             joint[:, nowhere] = self.gate.log_prob(block.unit)[:, nowhere]
         log_density = softmax_in_place(joint)
         log_density[nowhere] = -np.inf
-        if self.target.family is None:  # a probability, to which rounding may add
+        if self.target.family is None:  # rounding may push a probability above 1
             np.minimum(log_density, 0.0, out=log_density)
         return joint, log_density
 
@@ -171,9 +171,9 @@ class Model:
         possible = self.target.possible(block.y)
         if possible is None or np.all(possible):
             return log_joint(self.gate, self.bank, block)
-        known = copy(block)
-        known.y = np.where(possible, block.y, POSSIBLE)
-        joint = log_joint(self.gate, self.bank, known)
+        substituted = copy(block)
+        substituted.y = np.where(possible, block.y, POSSIBLE)
+        joint = log_joint(self.gate, self.bank, substituted)
         if block.firsts is not None:
             possible = np.logical_and.reduceat(possible, block.firsts)
         joint[:, ~possible] = -np.inf
@@ -188,13 +188,14 @@ class Model:
 def columns_of(columns: tuple[Any, Any], experts: np.ndarray) -> tuple[Any, Any]:
     """Return the columns of some experts, in this order."""
     of_experts, of_gate = (
-        [each[k] for k in experts] if isinstance(each, list) else each for each in columns
+        [selection[k] for k in experts] if isinstance(selection, list) else selection
+        for selection in columns
     )
     return of_experts, of_gate
 
 
 def pool_of(pooling: Any, owner: str) -> Pool:
-    """Return the function that `pooling` means; it checks what it gives."""
+    """Return the function for `pooling`, with a check of its output."""
     function = POOLINGS[pooling] if isinstance(pooling, str) else pooling
 
     def pool(weights: np.ndarray, outputs: np.ndarray) -> np.ndarray:

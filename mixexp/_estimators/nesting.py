@@ -1,9 +1,9 @@
 """Mixtures of mixtures: trained together as one flat mixture of the innermost experts.
 
-A mixture whose experts are mixtures has the density Σ_k g_k(x) Σ_j g_kj(x) p_kj(y | x): that of a
-flat mixture of all p_kj under a tree of gates. So that is what is fitted, in one EM; an outer
-iteration is one step of every inner mixture at the outer responsibilities (Jordan & Jacobs 1994).
-What is stored are the mixtures that the user wrote, fitted.
+A mixture of mixtures has the density Σ_k g_k(x) Σ_j g_kj(x) p_kj(y | x), the same as a flat
+mixture of all p_kj under a tree of gates. The flat mixture is fitted, in one EM; an outer iteration
+is one step of every inner mixture at the outer responsibilities (Jordan & Jacobs 1994). The result
+is stored as fitted copies of the user's nested mixtures.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["NestedBank", "fit_nested", "is_nested"]
 
 Path = tuple[int, ...]
 
-#: What an inner mixture must leave to the outer one, and the value that does.
+#: Parameters reserved for the outer mixture, with the value an inner one must have.
 LEFT_TO_OUTER = {
     "gate_features": None,
     "noise_expert": False,
@@ -43,13 +43,13 @@ LEFT_TO_OUTER = {
     "on_collapse": "reinit",
 }
 
-#: Of these, what may also be what the outer one has.
+#: Of these, parameters that may also equal the outer mixture's.
 MAY_BE_SAME = ("assignment", "cross_fit", "on_collapse")
 
 
 @dataclass
 class Leaves:
-    """The innermost experts: template, path and columns of each; the gate of every mixture."""
+    """Templates, paths and columns of the innermost experts; the gate of every mixture."""
 
     experts: list = field(default_factory=list)
     paths: list[Path] = field(default_factory=list)
@@ -134,18 +134,18 @@ def collected(mixture: BaseMixtureOfExperts, leaves: Leaves, path: Path, owner: 
 
 
 def _check_inner(outer: BaseMixtureOfExperts, inner: Any, owner: str) -> None:
-    """Raise where an inner mixture cannot be, or asks for what only the outer one can do."""
+    """Raise if an inner mixture is invalid, or sets a parameter reserved for the outer one."""
     validate_parameters(inner)
     check_parts(inner, "classes" if is_classifier(outer) else "numbers")
     wanted = dict(LEFT_TO_OUTER)
     if hasattr(outer, "family"):
         wanted["family"] = outer.family
     for name, value in wanted.items():
-        given = getattr(inner, name, value)
-        shared = name in MAY_BE_SAME and _same(given, getattr(outer, name))
-        if not (shared or _same(given, value)):
+        actual = getattr(inner, name, value)
+        shared = name in MAY_BE_SAME and _same(actual, getattr(outer, name))
+        if not (shared or _same(actual, value)):
             raise ValueError(
-                f"{owner}: the inner {type(inner).__name__} has {name}={given!r}. Mixtures of "
+                f"{owner}: the inner {type(inner).__name__} has {name}={actual!r}. Mixtures of "
                 f"mixtures are trained as one: set it in the outer mixture, and leave {name}="
                 f"{value!r} in the inner one."
             )
@@ -172,7 +172,7 @@ def flattened(mixture: BaseMixtureOfExperts, leaves: Leaves) -> Any:
     else:
         names = ["-".join(map(str, path)) for path in leaves.paths]
         experts = list(zip(names, experts, strict=True))
-    columns = None if all(each is None for each in leaves.columns) else leaves.columns
+    columns = None if all(selection is None for selection in leaves.columns) else leaves.columns
     params: dict = {name: getattr(mixture, name) for name in mixture.get_params(deep=False)}
     params |= {
         "expert": experts,
@@ -184,12 +184,12 @@ def flattened(mixture: BaseMixtureOfExperts, leaves: Leaves) -> Any:
 
 
 def _check_start(mixture: BaseMixtureOfExperts, n_leaves: int) -> None:
-    """Raise where `init` is an array that is not for the innermost experts."""
+    """Raise if `init` is an array with the wrong number of experts."""
     if isinstance(mixture.init, str) or hasattr(mixture.init, "get_params"):
         return
-    given = np.asarray(mixture.init)
-    wide = given.shape[1] if given.ndim == 2 else len(np.unique(given))
-    if given.dtype != object and wide != n_leaves:
+    start = np.asarray(mixture.init)
+    wide = start.shape[1] if start.ndim == 2 else len(np.unique(start))
+    if start.dtype != object and wide != n_leaves:
         raise ValueError(
             f"{type(mixture).__name__}: init is for {wide} experts, and this mixture of mixtures "
             f"has {n_leaves} innermost experts, which is where EM starts. Give labels or "
@@ -200,9 +200,9 @@ def _check_start(mixture: BaseMixtureOfExperts, n_leaves: int) -> None:
 def _start_of_fitted(
     mixture: BaseMixtureOfExperts, X: Any, y: Any, arguments: FitArguments, target: Target
 ) -> Any:
-    """Return responsibilities (n, n_leaves) of experts that are all fitted mixtures, or None.
+    """Return responsibilities (n, n_leaves) if all experts are fitted mixtures, else None.
 
-    Copies of one fitted mixture are no start: they are all equal.
+    Copies of one fitted mixture are no start: they are identical.
     """
     models = outer_experts(mixture)
     listed = isinstance(mixture.expert, list | tuple) and isinstance(mixture.init, str)
@@ -259,7 +259,7 @@ def adopt(mixture: BaseMixtureOfExperts, flat: Model, usage: np.ndarray, rules: 
     publish(mixture, model, nested.merged(usage), rules)
 
 
-#: What a mixture of mixtures takes over from the flat one: how the fit went.
+#: Attributes copied from the flat mixture: the record of the fit.
 RECORD = (
     "n_iter_",
     "n_passes_",
@@ -271,12 +271,12 @@ RECORD = (
     "_mixexp_version",
 )
 
-#: What all mixtures of one fit share.
+#: Attributes shared by all mixtures of one fit.
 SHARED = ("n_features_in_", "feature_names_in_", "classes_", "_mixexp_version")
 
 
 def _share(source: Any, target: Any) -> None:
-    """Give a mixture what it knows of the data from another one."""
+    """Copy attributes that describe the data from another mixture."""
     for name in SHARED:
         if hasattr(source, name):
             setattr(target, name, getattr(source, name))
@@ -285,7 +285,7 @@ def _share(source: Any, target: Any) -> None:
 def _fitted(
     template: Any, outer: BaseMixtureOfExperts, model: Model, usage: np.ndarray, rules: InputRules
 ) -> Any:
-    """Return an inner mixture as a fitted one; its model is that of its innermost experts."""
+    """Return an inner mixture, fitted, from the model of its innermost experts."""
     inner = clone(template)
     _share(outer, inner)
     inner.n_iter_, inner.converged_ = outer.n_iter_, outer.converged_
@@ -293,21 +293,21 @@ def _fitted(
     if is_nested(inner):
         adopt(inner, model, usage, rules)
     else:
-        own = replace(model, gate=_root(model.gate), pooling=inner.pooling)
-        publish(inner, own, usage, rules)
+        inner_model = replace(model, gate=_root(model.gate), pooling=inner.pooling)
+        publish(inner, inner_model, usage, rules)
     return inner
 
 
 def _root(tree: Any) -> Any:
-    """Return the gate at the root; where experts were dropped it may have a single child."""
+    """Return the gate at the root; after experts were dropped it may have a single child."""
     return tree.nodes_.get((), evolve(ConstantGate(), proba_=np.ones(1)))
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Return whether two values of a parameter mean the same; families may be copies."""
-    if hasattr(one, "get_params") and type(one) is type(other):
-        return bool(one.get_params() == other.get_params())
-    same = one is other or one == other
+def _same(value: Any, other: Any) -> bool:
+    """Return whether two parameter values are equivalent; families may be copies."""
+    if hasattr(value, "get_params") and type(value) is type(other):
+        return bool(value.get_params() == other.get_params())
+    same = value is other or value == other
     return same if isinstance(same, bool) else False
 
 
@@ -319,9 +319,9 @@ class NestedBank:
     children : list
         Fitted mixtures, or banks of one expert.
     groups : list of ndarray
-        The innermost experts of each.
+        The innermost experts of each child.
     n_columns : int
-        Innermost experts, and the noise where there is one.
+        Number of innermost experts, plus one with noise.
     experts : list
         Every expert as a fitted estimator.
     """
@@ -355,7 +355,7 @@ class NestedBank:
 
 
 def _predicted(child: Any, block: Block) -> np.ndarray:
-    """Return what a mixture, or a bank of one expert, predicts for a block, (q, m)."""
+    """Return the prediction of a mixture, or a bank of one expert, for a block, (q, m)."""
     if not is_mixture(child):
         return child.predict(block)[0]
     pooled = child._model.pooled_block(block, type(child).__name__)

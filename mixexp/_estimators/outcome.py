@@ -1,4 +1,4 @@
-"""What a fit leaves behind: fitted attributes, the order of the experts, warnings."""
+"""Results of a fit: fitted attributes, the order of the experts, warnings."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ if TYPE_CHECKING:
 
 __all__ = ["InputRules", "aligned_order", "canonical_order", "check_order", "publish", "store"]
 
-#: Root mean square change of log g_k in the last iteration above which a gate has not settled.
+#: Largest root mean square change of log g_k in the last iteration of a settled gate.
 GATE_MOVES = 0.05
 
 #: An expert whose gate probability is within this of 0 or 1 for every row is separated.
 SATURATED = 1e-4
 
-#: Experts whose usage differs by less than this keep the order of the run: it may be rounding.
+#: Smaller differences in usage may be rounding and do not reorder experts.
 SAME_USAGE = 1e-9
 
-#: What a calibration has of every expert.
+#: Per-expert parameters of a calibration.
 CALIBRATION = ("exponents", "smoothing")
 
 
 @dataclass(frozen=True)
 class InputRules:
-    """What a fitted mixture takes as input.
+    """The input that a fitted mixture accepts.
 
     Attributes
     ----------
     sparse : bool
         Whether X may be sparse.
     frames : bool
-        Whether data frames are kept as they are, for estimators that ask for column names.
+        Whether data frames are passed on, for estimators that ask for column names.
     refusing : list
-        Names of the parts that take no NaN, with the columns they see.
+        Names of the parts that reject NaN, with the columns they see.
     batch : str or None
-        Name of the estimators that were fitted one by one.
+        Name of the estimators that were fitted one by one, if any.
     text : tuple of int
-        Columns that were no numbers.
+        Non-numeric columns of the training data.
     """
 
     sparse: bool
@@ -71,7 +71,7 @@ def store(
     assembly: Assembly,
     target: Target,
 ) -> None:
-    """Set the fitted attributes of a mixture; warn where the run did not settle."""
+    """Set the fitted attributes of a mixture; warn if the run did not settle."""
     rows, state, owner = assembly.problem.rows, run.state, parts.owner_of(mixture)
     mixture.n_iter_ = len(run.bounds)
     mixture.n_passes_ = run.n_passes
@@ -97,20 +97,20 @@ def store(
     publish(mixture, model, usage, _rules(mixture, model, assembly))
 
 
-def _seen(state: State, given: tuple[Any, Any]) -> tuple[Any, Any]:
-    """Return the columns of experts and gate, without those of experts that were dropped."""
+def _seen(state: State, selections: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Return the columns of experts and gate, excluding dropped experts."""
     bank_and_gate: tuple[Any, Any] = (state.bank, state.gate)
     of_experts, of_gate = (
         part.expert_columns
         if isinstance(columns, list) and can(part, "expert_columns")
         else columns
-        for part, columns in zip(bank_and_gate, given, strict=True)
+        for part, columns in zip(bank_and_gate, selections, strict=True)
     )
     return of_experts, of_gate
 
 
 def _rules(mixture: BaseMixtureOfExperts, model: Model, assembly: Assembly) -> InputRules:
-    """Return what the fitted mixture takes as input."""
+    """Return the input that the fitted mixture accepts."""
     if assembly.batch:
         bank: Any = model.bank
         who = parts.refusing(bank.fitted(None), bank.trainer.columns)
@@ -129,18 +129,18 @@ def _rules(mixture: BaseMixtureOfExperts, model: Model, assembly: Assembly) -> I
 def publish(
     mixture: BaseMixtureOfExperts, model: Model, usage: np.ndarray, rules: InputRules
 ) -> None:
-    """Set the attributes that come from a model; those of a model before it are removed."""
+    """Set the attributes that derive from a model; remove those of its predecessor."""
     attributes = mixture.__dict__
     for name in attributes.pop("_parameter_names", ()):
         attributes.pop(name, None)
     bank: Any = model.bank
-    found: dict = {}
+    values_by_name: dict = {}
     if getattr(bank, "calibration", None) is not None:
-        found |= {f"{name}_": getattr(bank.calibration, name) for name in CALIBRATION}
+        values_by_name |= {f"{name}_": getattr(bank.calibration, name) for name in CALIBRATION}
     if bank.family is not None:
         for name, values in zip(bank.family.parameter_names, bank.parameters, strict=True):
-            found[f"{name}_"] = values[:, 0] if values.shape[1] == 1 else values
-    attributes.update(found, _parameter_names=tuple(found))
+            values_by_name[f"{name}_"] = values[:, 0] if values.shape[1] == 1 else values
+    attributes.update(values_by_name, _parameter_names=tuple(values_by_name))
     mixture._model = model
     mixture._rules = rules
     mixture.usage_ = usage
@@ -149,27 +149,27 @@ def publish(
 
 
 def reordered_usage(usage: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Return usage with the experts in this order; that of the noise stays last."""
+    """Return usage with the experts in this order; noise stays last."""
     return np.append(usage[order], usage[len(order) :])
 
 
 def _exchangeable(mixture: BaseMixtureOfExperts, rows: Rows, columns: tuple) -> bool:
-    """Return whether nothing but chance numbered the experts of a fit to these rows.
+    """Return whether the numbering of the experts is arbitrary.
 
-    The user numbers them by giving a start, labels, a list of experts, or columns for each;
-    the leaves of a tree have an order of their own.
+    It is not if the user gave a start, labels, a list of experts, or columns per expert, nor
+    for the leaves of a tree.
     """
     return (
         isinstance(mixture.init, str)
         and rows.labels is None
         and not isinstance(mixture.expert, list | tuple)
-        and not any(isinstance(each, list) for each in columns)
+        and not any(isinstance(selection, list) for selection in columns)
         and not getattr(mixture.gate, "ordered", False)
     )
 
 
 def canonical_order(usage: np.ndarray) -> np.ndarray:
-    """Return the experts by falling usage."""
+    """Return the experts in order of decreasing usage."""
     usage = np.round(usage / SAME_USAGE) * SAME_USAGE
     return np.argsort(-usage, kind="stable")
 
@@ -177,7 +177,7 @@ def canonical_order(usage: np.ndarray) -> np.ndarray:
 def aligned_order(resp: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Return the order of experts (n, K) that agrees best with a reference (n, K').
 
-    Experts without a partner come last.
+    Unmatched experts come last.
     """
     mine, theirs = linear_sum_assignment(resp.T @ reference, maximize=True)
     order = mine[np.argsort(theirs)]
@@ -185,7 +185,7 @@ def aligned_order(resp: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def check_order(model: Model, owner: str) -> None:
-    """Raise where the order of the experts cannot change."""
+    """Raise if the order of the experts cannot change."""
     why = ""
     if model.flat is not None:
         why = "are mixtures, under a tree of gates"
@@ -220,7 +220,7 @@ def _look_at_gate(run: Run, units: Rows, owner: str) -> tuple[np.ndarray, bool]:
             moves += float(np.sum((change - change.mean(axis=0)) ** 2))
     usage = usage / usage.sum()
     bare = gate_part.trimmed() if can(gate_part, "trimmed") else gate_part
-    # a prior on usage, which `trimmed` takes off, holds no coefficient back
+    # a prior on usage, which `trimmed` removes, does not penalise coefficients
     penalised = can(bare, "log_prior") and bare.log_prior() < 0
     linear = can(gate_part, "coef_") and len(gate_part.coef_) > 0
     judged = n_experts > 1 and linear and not penalised
@@ -229,7 +229,7 @@ def _look_at_gate(run: Run, units: Rows, owner: str) -> tuple[np.ndarray, bool]:
 
 
 def _warn_of_run(mixture: BaseMixtureOfExperts, run: Run, separated: bool) -> None:
-    """Warn where the run did not converge, or the gate did not settle."""
+    """Warn if the run did not converge, or the gate did not settle."""
     owner = parts.owner_of(mixture)
     if run.stuck:
         warn(
@@ -272,14 +272,14 @@ def _warn_of_collapse(restarts: list[Restart], owner: str) -> None:
 
 
 def last_gain(bounds: np.ndarray) -> str:
-    """Return what a message says of the last gain of a run that did not converge."""
+    """Return the message fragment about the last gain of a run that did not converge."""
     if len(bounds) < 2 or not bounds[-1] > bounds[-2]:
         return ""
     return f": the last one raised the lower bound by {bounds[-1] - bounds[-2]:.1e}"
 
 
 def told_events(events: list[str]) -> str:
-    """Return one message of all that was done about experts; empty where that is nothing."""
+    """Return one message for all events about experts, empty if there were none."""
     if not events:
         return ""
     text = events[0]

@@ -1,4 +1,4 @@
-"""Nested parameters of what has none: a default that is None, or a name."""
+"""Checks of nested parameters set on None or on a name, which have none."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ __all__ = ["check_nested"]
 def check_nested(
     params: Mapping[str, Any], values: Mapping[str, Any], owner: str, *, classifier: bool
 ) -> None:
-    """Raise where ``name__parameter`` is to be set of a value that has no parameters.
+    """Raise if ``name__parameter`` refers to a value without parameters.
 
-    None and names stand for objects that a fit makes, so there is nothing to set a parameter of.
-    Putting such an object there would change what `get_params` and `clone` give back.
+    None and names stand for objects that a fit creates, so there is nothing to set yet. Creating
+    the object here would change the results of `get_params` and `clone`.
 
     Parameters
     ----------
     params : mapping
-        What `set_params` was given.
+        Arguments of `set_params`.
     values : mapping
-        The estimator's parameters, not nested.
+        The estimator's own parameters, not nested ones.
     owner : str
         The estimator's class.
     classifier : bool
@@ -35,7 +35,7 @@ def check_nested(
         if not nested or name not in values or hasattr(values[name], "set_params"):
             continue
         value = values[name]
-        if name == "expert" and isinstance(value, list | tuple):  # each has a name of its own
+        if name == "expert" and isinstance(value, list | tuple):  # listed experts are set by name
             continue
         raise ValueError(
             f"{owner}: {key} cannot be set, because {name}={value!r} has no parameter {inner!r}. "

@@ -1,6 +1,6 @@
-"""How the parameters of a mixture become its parts: gate, bank of experts, noise.
+"""Builds the parts of a mixture, gate, bank of experts and noise, from its parameters.
 
-Functions of an unfitted mixture, whose parameters they read and never change.
+Functions of an unfitted mixture, which they read and never change.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ __all__ = [
     "templates_of",
 ]
 
-#: Share of the noise expert at its start.
+#: Initial share of the noise expert.
 NOISE_SHARE = 0.05
 
-#: Folds of a cross-fitted E-step where the user does not say.
+#: Default number of folds of a cross-fitted E-step.
 FOLDS = 5
 
 
@@ -73,7 +73,7 @@ def owner_of(mixture: Any) -> str:
 
 
 def check_parts(mixture: BaseMixtureOfExperts, target_kind: str) -> None:
-    """Raise where a part is a class or lacks what it needs, or the expert is for another target.
+    """Raise if a part is a class or incomplete, or the expert is for another kind of target.
 
     `target_kind` is "classes" or "numbers".
     """
@@ -112,7 +112,7 @@ def is_batch(mixture: BaseMixtureOfExperts, target: Target) -> bool:
 
 
 def batch_name(mixture: BaseMixtureOfExperts, batch: bool) -> str | None:
-    """Return the name of the estimators that are fitted one by one, None where a bank is."""
+    """Return the name of the estimators if they are fitted one by one, else None."""
     return name_of(mixture.expert) if batch else None
 
 
@@ -124,19 +124,19 @@ def templates_of(mixture: BaseMixtureOfExperts) -> list:
     if not isinstance(expert, ExpertPool | list | tuple):
         return [expert]
     listed = expert.candidates if isinstance(expert, ExpertPool) else expert
-    found: list = []
+    templates: list = []
     for _, inner in named(listed):
         pool = isinstance(inner, ExpertPool)
-        found += [e for _, e in named(inner.candidates)] if pool else [inner]
-    return found
+        templates += [e for _, e in named(inner.candidates)] if pool else [inner]
+    return templates
 
 
 def _n_folds(mixture: BaseMixtureOfExperts, flexible: bool) -> int:
-    """Return the number of folds that `cross_fit` means; 0 for none."""
-    given = mixture.cross_fit
-    if given == "auto":
+    """Return the number of folds for `cross_fit`; 0 for none."""
+    cross_fit = mixture.cross_fit
+    if cross_fit == "auto":
         return FOLDS if flexible else 0
-    return FOLDS * given if isinstance(given, bool) else int(given)
+    return FOLDS * cross_fit if isinstance(cross_fit, bool) else int(cross_fit)
 
 
 def batch_bank(
@@ -145,7 +145,7 @@ def batch_bank(
     """Return the bank of experts that are fitted one by one."""
     owner, templates = owner_of(mixture), templates_of(mixture)
     candidates = candidates_of(mixture.expert, mixture.n_experts, owner)
-    pool = any(len(each) > 1 for each in candidates)
+    pool = any(len(of_expert) > 1 for of_expert in candidates)
     n_folds = _n_folds(mixture, pool or any(memorises(e) for e in templates))
     if pool and not n_folds:
         raise ValueError(
@@ -181,7 +181,7 @@ def gate_is_classifier(mixture: BaseMixtureOfExperts) -> bool:
 
 
 def start_gate(mixture: BaseMixtureOfExperts, rows: Rows, columns: Any) -> Any:
-    """Return the gate of starts: a softmax gate where the gate itself is a classifier."""
+    """Return the gate for starts: a softmax gate in place of a classifier."""
     owner = owner_of(mixture)
     usable = mixture.gate is not None and not gate_is_classifier(mixture)
     gate = clone(mixture.gate) if usable else SoftmaxGate()
@@ -198,7 +198,7 @@ def start_gate(mixture: BaseMixtureOfExperts, rows: Rows, columns: Any) -> Any:
 
 
 def batch_gate(mixture: BaseMixtureOfExperts, rows: Rows, columns: Any, seed: int) -> Any:
-    """Return the gate of the long run where it is a classifier, else None."""
+    """Return the gate of the long run if it is a classifier, else None."""
     if not gate_is_classifier(mixture):
         return None
     owner, gate = owner_of(mixture), mixture.gate
@@ -219,7 +219,7 @@ def _with_noise(mixture: BaseMixtureOfExperts, gate: Any) -> Any:
 
 
 def noise_of(mixture: BaseMixtureOfExperts, rows: Rows, target: Any) -> Any:
-    """Return what adds the noise expert to a bank, None where there is none."""
+    """Return a function that adds the noise expert to a bank, or None."""
     if not mixture.noise_expert:
         return None
     log_density, low, high = target.noise(rows.y, owner_of(mixture))
@@ -227,12 +227,12 @@ def noise_of(mixture: BaseMixtureOfExperts, rows: Rows, target: Any) -> Any:
 
 
 def takes_all_sparse(mixture: BaseMixtureOfExperts) -> bool:
-    """Return whether all experts say that they take sparse input."""
+    """Return whether all experts declare that they accept sparse input."""
     return all(takes_sparse(expert) for expert in templates_of(mixture))
 
 
 def takes_all_missing(mixture: BaseMixtureOfExperts) -> bool:
-    """Return whether all experts and the gate say that they take NaN."""
+    """Return whether all experts and the gate declare that they accept NaN."""
     experts = templates_of(mixture)
     gate = getattr(mixture.gate, "estimator", mixture.gate)
     takes = all(takes_missing(expert) for expert in experts)
@@ -243,31 +243,31 @@ def takes_all_missing(mixture: BaseMixtureOfExperts) -> bool:
 def refuse_text_of(
     mixture: BaseMixtureOfExperts, table: Table, batch: bool, columns: tuple
 ) -> None:
-    """Raise where a part that needs numbers sees a column of X that is none."""
+    """Raise if a part that needs numbers sees a non-numeric column of X."""
     if not table.text:
         return
-    owner, given = owner_of(mixture), (table.frame, table.text)
+    owner, text = owner_of(mixture), (table.frame, table.text)
     if not batch:
         linear = mixture.expert is None
         who = "the linear expert" if linear else f"expert {name_of(mixture.expert)}"
         remedy = "leave it out by expert_features; or give an expert that is such a Pipeline"
-        refuse_text(*given, who, columns[0], owner, remedy)
+        refuse_text(*text, who, columns[0], owner, remedy)
     if not (gate_is_classifier(mixture) or getattr(mixture.gate, "featureless", False)):
         who = f"the gate {'SoftmaxGate()' if mixture.gate is None else repr(mixture.gate)}"
         remedy = "leave it out by gate_features; or give a classifier that is such a Pipeline"
-        refuse_text(*given, who, columns[1], owner, remedy)
+        refuse_text(*text, who, columns[1], owner, remedy)
 
 
 def refusing_missing(mixture: BaseMixtureOfExperts, batch: bool, columns: tuple) -> list:
-    """Return the names of the parts that take no NaN, with the columns they see."""
+    """Return the names of the parts that reject NaN, with the columns they see."""
     expert_columns, gate_columns = columns
     if not batch:
         linear = mixture.expert is None
         name = "linear experts" if linear else f"expert {name_of(mixture.expert)}"
         who = [(name, expert_columns)]
     elif isinstance(mixture.expert, list | tuple) and isinstance(expert_columns, list):
-        each = candidates_of(mixture.expert, mixture.n_experts, owner_of(mixture))
-        pairs = zip(each, expert_columns, strict=True)
+        per_expert = candidates_of(mixture.expert, mixture.n_experts, owner_of(mixture))
+        pairs = zip(per_expert, expert_columns, strict=True)
         seen = [(expert, columns) for candidates, columns in pairs for _, expert in candidates]
         who = refusing(*zip(*seen, strict=True))
     else:
@@ -277,13 +277,13 @@ def refusing_missing(mixture: BaseMixtureOfExperts, batch: bool, columns: tuple)
 
 
 def refusing(experts: Any, columns: Any) -> list[tuple[str, Any]]:
-    """Return the names of experts that take no NaN, with the columns they see."""
+    """Return the names of experts that reject NaN, with the columns they see."""
     pairs = zip(experts, columns, strict=True)
     return [(f"expert {name_of(e)}", seen) for e, seen in pairs if not may_take_missing(e)]
 
 
 def gate_refusing(part: Any, columns: Any) -> list[tuple[str, Any]]:
-    """Return the name of a gate that takes no NaN, with the columns it sees."""
+    """Return the name of a gate that rejects NaN, with the columns it sees."""
     who: list[tuple[str, Any]] = []
     gate = getattr(part, "estimator", part)
     if hasattr(gate, "fit") and not may_take_missing(gate):
@@ -295,7 +295,7 @@ def gate_refusing(part: Any, columns: Any) -> list[tuple[str, Any]]:
 
 
 def check_memory(mixture: BaseMixtureOfExperts, gate: Any, bank: Any, n_features: int) -> None:
-    """Raise where an M-step's Gram matrices would not fit scikit-learn's working memory."""
+    """Raise if an M-step's Gram matrices would not fit scikit-learn's working memory."""
     parts = [(gate, 1), (bank, mixture.n_experts)]
     doubles = sum(
         copies * part.n_gram_weights * part.design.size**2

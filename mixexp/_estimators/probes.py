@@ -1,7 +1,7 @@
-"""Whether a gate or a family of a user's own keeps to the protocol, tried once on a few rows.
+"""Probes of custom gates and families: whether they follow the protocol on a few rows.
 
-A mistake in one would show later, deep in a fit, as an error that names neither class nor method.
-Parts of mixexp are held to the protocol by its tests and are not probed.
+Mistakes would otherwise surface deep in a fit, as errors that name neither class nor method.
+mixexp's own parts are covered by its tests and are not probed.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from mixexp.protocols import PAGES, REQUIRED, Family, Rows, Target, can
 
 __all__ = ["probe_family", "probe_gate"]
 
-#: Rows of the first block that a gate is tried on, and targets that a family is tried on.
+#: Rows that a gate is probed on, and targets that a family is probed on.
 GATE_ROWS = 256
 FAMILY_ROWS = 8
 
-#: Experts that a family is tried with.
+#: Number of experts that a family is probed with.
 K = 2
 
-#: What a part says of itself by an attribute that is true or false.
+#: Boolean attributes of parts.
 GATE_FLAGS = ("monotone", "takes_missing", "featureless", "ordered")
 FAMILY_FLAGS = ("curved", "discrete", "reweights")
 
 
 def is_foreign(part: Any) -> bool:
-    """Return whether a part is of a class that is not mixexp's."""
+    """Return whether a part's class is defined outside mixexp."""
     return not type(part).__module__.startswith("mixexp.")
 
 
 class _Subject:
-    """What is probed, and how a message speaks of it."""
+    """The part being probed, and its name in messages."""
 
     def __init__(self, part: Any, kind: str, owner: str):
         self.part = part
@@ -45,22 +45,22 @@ class _Subject:
         self.name = f"the {kind} {type(part).__name__}"
         self.page = PAGES.get(kind, "docs/own_gate.md")
 
-    def fault(self, method: str, found: Any, wanted: str, kind: Any = ValueError) -> Exception:
-        """Return the error for a method that returned what it must not."""
-        found = found if isinstance(found, str) else _described(found)
+    def fault(self, method: str, returned: Any, wanted: str, kind: Any = ValueError) -> Exception:
+        """Return the error for a method that returned something invalid."""
+        returned = returned if isinstance(returned, str) else _described(returned)
         return kind(
-            f"{self.owner}: {method} of {self.name} returned {found}. It must return {wanted} "
+            f"{self.owner}: {method} of {self.name} returned {returned}. It must return {wanted} "
             f"({self.page})."
         )
 
     def changed(self, method: str, what: str, remedy: str) -> Exception:
-        """Return the error for a method that changed what it must leave alone."""
+        """Return the error for a method that modified its input."""
         return ValueError(
             f"{self.owner}: {method} of {self.name} changed {what}. {remedy} ({self.page})."
         )
 
     def refuse_attribute(self, name: str, wanted: str, right: bool) -> None:
-        """Raise where an attribute is not right."""
+        """Raise if an attribute is not right."""
         if not right:
             value = getattr(self.part, name)
             more = " Make it a property or an attribute." if callable(value) else ""
@@ -70,22 +70,22 @@ class _Subject:
             )
 
     def refuse_flags(self, names: Iterable[str]) -> None:
-        """Raise where a flag is neither True nor False: a method would count as True."""
+        """Raise if a flag is neither True nor False: a method would count as True."""
         for name in names:
             flag = getattr(self.part, name, False)
             self.refuse_attribute(name, "True or False", isinstance(flag, bool | np.bool_))
 
-    def refuse_array(self, method: str, found: Any, shape: tuple, meaning: str) -> None:
-        """Raise where a method did not return a finite array of this shape."""
+    def refuse_array(self, method: str, returned: Any, shape: tuple, meaning: str) -> None:
+        """Raise if a method did not return a finite array of this shape."""
         wanted = f"an array of shape {shape}: {meaning}"
-        if not _is_array(found, shape):
-            raise self.fault(method, found, wanted)
-        if not np.all(np.isfinite(found)):
+        if not _is_array(returned, shape):
+            raise self.fault(method, returned, wanted)
+        if not np.all(np.isfinite(returned)):
             raise self.fault(method, "NaN or infinite numbers", f"finite ones, {meaning}")
 
 
 def _described(value: Any) -> str:
-    """Return what a value is, in a few words."""
+    """Return a short description of a value."""
     if isinstance(value, np.ndarray):
         kind = "" if value.dtype.kind in "fiu" else f" and dtype {value.dtype}"
         return f"an array of shape {value.shape}{kind}"
@@ -103,12 +103,12 @@ def _is_array(value: Any, shape: tuple) -> bool:
 
 
 def probe_gate(part: Any, rows: Rows, n_experts: int, owner: str) -> None:
-    """Raise where one M-step of a gate of a user's own on a few rows goes wrong.
+    """Raise if one M-step of a custom gate on a few rows goes wrong.
 
     Parameters
     ----------
     part : object
-        What `start` of the gate returned, with all methods that it must have.
+        The gate's part from `start`, with all required methods.
     rows : Rows
         The units of the fit.
     n_experts : int
@@ -126,7 +126,7 @@ def probe_gate(part: Any, rows: Rows, n_experts: int, owner: str) -> None:
     gate.refuse_flags(GATE_FLAGS)
     _refuse_numbers(gate)
     head = _first_rows(rows)
-    shares = np.arange(1.0, n_experts + 1)  # not all equal: there is something to learn
+    shares = np.arange(1.0, n_experts + 1)  # unequal, to give it something to learn
     resp = np.repeat((shares / shares.sum())[:, None], head.n_rows, axis=1)
     with np.errstate(all="ignore"):
         ready: Any = measured(State(part, None), head).gate
@@ -158,7 +158,7 @@ def _first_rows(rows: Rows) -> Rows:
 
 
 def _refuse_numbers(gate: _Subject) -> None:
-    """Raise where log-prior or number of parameters is no number."""
+    """Raise if the log-prior or the number of parameters is not a number."""
     if can(gate.part, "log_prior"):
         gate.refuse_attribute("log_prior", "a method", callable(gate.part.log_prior))
         prior = gate.part.log_prior()
@@ -172,15 +172,15 @@ def _statistics(gate: _Subject, part: Any, head: Rows, resp: np.ndarray) -> Any:
     """Return the sum of a part's statistics over two blocks; raise where they do not add."""
     step, state = FixedStep(resp), State(part, None)
     block = next(head.blocks())
-    found = part.statistics(block, step(block).unit_resp)
+    sums = part.statistics(block, step(block).unit_resp)
     wanted = "`Sums` of mixexp.protocols or an array, which add with +="
     if can(part, "gram_weights") and (
-        isinstance(found, np.ndarray) or not hasattr(found, "__setitem__")
+        isinstance(sums, np.ndarray) or not hasattr(sums, "__setitem__")
     ):
-        raise gate.fault("statistics", found, "`Sums`, to which 'gram' is added", TypeError)
-    if not _adds(found):
-        raise gate.fault("statistics", found, wanted, TypeError)
-    for name, value in found.items() if isinstance(found, dict) else ():
+        raise gate.fault("statistics", sums, "`Sums`, to which 'gram' is added", TypeError)
+    if not _adds(sums):
+        raise gate.fault("statistics", sums, wanted, TypeError)
+    for name, value in sums.items() if isinstance(sums, dict) else ():
         if not _adds(value):
             raise gate.fault(
                 "statistics", f"{_described(value)} as {name!r}", "numbers and arrays", TypeError
@@ -188,9 +188,9 @@ def _statistics(gate: _Subject, part: Any, head: Rows, resp: np.ndarray) -> Any:
     try:
         return sweep(head, state, step).sums[0]
     except Exception as error:
-        if any(found is None for found in _each(part, head, step)):
+        if any(of_block is None for of_block in _block_statistics(part, head, step)):
             raise gate.fault("statistics", None, wanted, TypeError) from error
-        if not _add_up(_each(part, head, step)):
+        if not _add_up(_block_statistics(part, head, step)):
             raise gate.fault(
                 "statistics",
                 "what does not add to that of another block",
@@ -200,22 +200,22 @@ def _statistics(gate: _Subject, part: Any, head: Rows, resp: np.ndarray) -> Any:
 
 
 def _adds(value: Any) -> bool:
-    """Return whether += of two such values is their sum; for lists it is another thing."""
+    """Return whether += adds two such values; for lists it concatenates."""
     if isinstance(value, str | tuple | list):
         return False
     return hasattr(value, "__iadd__") or hasattr(value, "__add__")
 
 
-def _each(part: Any, head: Rows, step: FixedStep) -> list:
+def _block_statistics(part: Any, head: Rows, step: FixedStep) -> list:
     """Return the statistics of each block."""
     return [part.statistics(block, step(block).unit_resp) for block in head.blocks()]
 
 
-def _add_up(found: list) -> bool:
+def _add_up(statistics: list) -> bool:
     """Return whether the statistics of two blocks can be added."""
     try:
-        total = found[0]
-        for more in found[1:]:
+        total = statistics[0]
+        for more in statistics[1:]:
             total += more
     except Exception:
         return False
@@ -223,24 +223,24 @@ def _add_up(found: list) -> bool:
 
 
 def _refuse_part(gate: _Subject, new: Any) -> None:
-    """Raise where what `update` returned is no part."""
+    """Raise if `update` did not return a part."""
     wanted = "the next part, an object with log_prob, statistics and update"
     if new is None or isinstance(new, np.ndarray):
         raise gate.fault("update", new, wanted, TypeError)
     missing = [name for name in REQUIRED["part"] if not hasattr(new, name)]
     if missing:
-        found = f"{_described(new)} without {' and '.join(missing)}"
-        raise gate.fault("update", found, wanted, TypeError)
+        returned = f"{_described(new)} without {' and '.join(missing)}"
+        raise gate.fault("update", returned, wanted, TypeError)
 
 
-def _refuse_log_prob(gate: _Subject, found: Any, shape: tuple) -> None:
-    """Raise where log-probabilities after an update are none."""
+def _refuse_log_prob(gate: _Subject, log_prob: Any, shape: tuple) -> None:
+    """Raise if log-probabilities are invalid after an update."""
     wanted = f"an array of shape {shape}: log g_k(x), one row per expert"
-    if not _is_array(found, shape):
-        raise gate.fault("log_prob after update", found, wanted)
-    if np.isnan(found).any():
+    if not _is_array(log_prob, shape):
+        raise gate.fault("log_prob after update", log_prob, wanted)
+    if np.isnan(log_prob).any():
         raise gate.fault("log_prob after update", "NaN", wanted)
-    sums = np.exp(found).sum(axis=0)
+    sums = np.exp(log_prob).sum(axis=0)
     worst = float(sums[np.argmax(np.abs(sums - 1))])
     if not abs(worst - 1) <= SUMS_TO_ONE:
         raise gate.fault(
@@ -251,7 +251,7 @@ def _refuse_log_prob(gate: _Subject, found: Any, shape: tuple) -> None:
 
 
 def probe_family(target: Target, y: np.ndarray, owner: str) -> None:
-    """Raise where a family of a user's own goes wrong on a few targets.
+    """Raise if a custom family goes wrong on a few targets.
 
     Parameters
     ----------
@@ -291,12 +291,12 @@ def probe_family(target: Target, y: np.ndarray, owner: str) -> None:
         parameters = _scaled(family, parameters, spread)
         score, curvature = _evaluated(subject, few, _eta(subject, y, few.shape[1]), parameters)
         resp = np.full((K, few.shape[1]), 1.0 / K)
-        found = family.statistics(score, curvature, resp, resp[:, None] * score)
-        n_sums = len(found) if isinstance(found, np.ndarray) and found.ndim else "S"
+        sums = family.statistics(score, curvature, resp, resp[:, None] * score)
+        n_sums = len(sums) if isinstance(sums, np.ndarray) and sums.ndim else "S"
         statistics = "sums over the rows, one array (experts, outputs) for each statistic"
-        subject.refuse_array("statistics", found, (n_sums, K, n_outputs), statistics)
+        subject.refuse_array("statistics", sums, (n_sums, K, n_outputs), statistics)
         kept = parameters.copy()
-        new = family.update(found, resp.sum(axis=1), parameters, 1e-8 * spread)
+        new = family.update(sums, resp.sum(axis=1), parameters, 1e-8 * spread)
         subject.refuse_array("update", new, shape, meaning)
         if not np.array_equal(kept, parameters):
             raise subject.changed(
@@ -305,7 +305,7 @@ def probe_family(target: Target, y: np.ndarray, owner: str) -> None:
 
 
 def _scaled(family: Family, parameters: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """Return parameters with dispersions in units of y, where the link says what those are."""
+    """Return parameters with dispersions in units of y, if the link determines these."""
     parameters = parameters.astype(float)
     if family.link == "identity" and family.parameter_names[:1] == ("dispersions",):
         parameters[0] = np.where(spread > 0, spread, 1.0)
@@ -317,21 +317,21 @@ def _eta(subject: _Subject, y: np.ndarray, n_rows: int) -> np.ndarray:
     mean = np.repeat(np.repeat(y.mean(axis=1)[None, :, None], K, axis=0), n_rows, axis=2)
     eta = subject.part.eta(mean.copy())
     subject.refuse_array("eta", eta, mean.shape, "linear predictors, in the shape of the means")
-    found = subject.part.mean(eta.copy())
-    subject.refuse_array("mean", found, mean.shape, "means, in the shape of linear predictors")
+    mean_again = subject.part.mean(eta.copy())
+    subject.refuse_array("mean", mean_again, mean.shape, "means, in the shape of linear predictors")
     return eta.astype(float)
 
 
 def _evaluated(subject: _Subject, y: np.ndarray, eta: np.ndarray, parameters: np.ndarray) -> tuple:
-    """Return score and curvature of a few targets, after checking all that `evaluate` returns."""
+    """Return score and curvature of a few targets, after checking the output of `evaluate`."""
     family, kept = subject.part, (y.copy(), parameters.copy())
-    found = family.evaluate(y, eta.copy(), parameters)
-    if not (isinstance(found, tuple | list) and len(found) == 3):
+    returned = family.evaluate(y, eta.copy(), parameters)
+    if not (isinstance(returned, tuple | list) and len(returned) == 3):
         wanted = "three things: log-density, score, and curvature or None"
-        raise subject.fault("evaluate", found, wanted, TypeError)
+        raise subject.fault("evaluate", returned, wanted, TypeError)
     if not (np.array_equal(kept[0], y) and np.array_equal(kept[1], parameters)):
         raise subject.changed("evaluate", "y or the parameters", "It must leave both as they are")
-    log_prob, score, curvature = found
+    log_prob, score, curvature = returned
     rows = (K, y.shape[1])
     subject.refuse_array("log-density by evaluate", log_prob, rows, "log p(y), summed over outputs")
     subject.refuse_array("score by evaluate", score, eta.shape, "one per expert, output and row")

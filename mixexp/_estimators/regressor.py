@@ -24,115 +24,114 @@ __all__ = ["MixtureOfExpertsRegressor"]
 class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     """Mixture of regression experts with a gate, fitted by EM.
 
-    p(y | x) = Σ_k g_k(x) p_k(y | x): the gate g divides the input space, each expert is a model
-    of y that is right in its own region, and both are trained together by maximum (penalised)
-    likelihood.
+    p(y | x) = Σ_k g_k(x) p_k(y | x): the gate g divides the input space softly, each expert models
+    y in its own region, and both are trained jointly by maximum (penalised) likelihood.
 
     Parameters
     ----------
     expert : estimator, list of (name, estimator), `ExpertPool` or None, default=None
         Template of the experts: any regressor, Pipeline, `TransformedTargetRegressor` or search;
-        or a list of different ones, `n_experts` long; or an `mixexp.experts.ExpertPool`, of which
-        each region takes the best. None is a linear model on scaled columns with a ridge penalty.
-        `LinearRegression`, `Ridge`, and for their families `PoissonRegressor`, `GammaRegressor`
-        and `TweedieRegressor` are fitted all at once. A regressor without `sample_weight` is
-        fitted on rows drawn by responsibility, with a warning.
+        a list of `n_experts` different ones; or an `mixexp.experts.ExpertPool`, from which each
+        region gets its best candidate. None is a ridge-penalised linear model on scaled columns.
+        `LinearRegression`, `Ridge`, and, with the matching family, `PoissonRegressor`,
+        `GammaRegressor` and `TweedieRegressor` are fitted all at once. A regressor without
+        `sample_weight` is fitted on rows drawn by responsibility, with a warning.
     n_experts : int, default=4
         Number of experts, K.
     gate : gate of `mixexp.gates`, classifier or None, default=None
-        None is `SoftmaxGate()`; a classifier stands for `EstimatorGate(classifier)`.
+        None means `SoftmaxGate()`; a classifier is wrapped in `EstimatorGate`.
     family : {"gaussian", "student_t", "laplace", "poisson", "gamma"} or family of \
             `mixexp.families`, default="gaussian"
-        Density of y around an expert's prediction. Poisson and gamma have a log link.
+        Distribution of y given an expert's prediction. Poisson and gamma use a log link.
     expert_features, gate_features : indices, names, slice, mask or callable, default=None
-        Columns that experts and gate see, chosen as in `ColumnTransformer`; None is all. Or a
-        list of such selections, one an expert (of the gate: what each expert's score sees).
+        Columns used by the experts and the gate, selected as in `ColumnTransformer`; None means
+        all. Or a list of such selections, one per expert (for the gate: per expert's score).
     noise_expert : bool, default=False
-        Whether one more, fixed expert takes outliers: a uniform density over the range of the
-        training targets (for counts, over the whole numbers in it). It has a gate probability and
-        responsibilities, in the last column, and no part in predictions: `route` leaves it out.
+        Whether to add a fixed expert for outliers: a uniform density over the range of the
+        training targets (for counts, over its integers). It has a gate probability and
+        responsibilities, in the last column, but no part in predictions: `route` leaves it out.
     pooling : {"weighted", "argmax"} or callable, default="weighted"
-        How the experts' outputs become one prediction: their mean weighted by gate probability,
-        the output of the most probable expert, or a function of routing weights
-        (n, n_experts) and outputs (n, n_experts[, n_outputs]), called for runs of rows.
+        How the experts' outputs are combined: their mean weighted by gate probability, the output
+        of the most probable expert, or a function of routing weights (n, n_experts) and outputs
+        (n, n_experts[, n_outputs]), called on batches of rows.
     init : str, array-like or object, default="mixed"
-        Where EM starts. A method: "mixed" (one after the other of the next five, each again and
-        again but "split"), "clusterwise", "split", "kmeans" (of X), "tree", "kmeans_xy" (of X and
-        y), or "random"; the classes of `mixexp.partitions` say what each does. Labels
-        (n_samples,), or responsibilities (n_samples, n_experts). Any object with `fit_predict`:
-        a clusterer, or for two experts an outlier detector, whose inliers and outliers they begin
-        with. A start of `mixexp.partitions`, such as `NearestCenter` or `FeatureGroups`; or an
-        object of your own with ``responsibilities(context, rng)``.
+        Starting point of EM. A method: "mixed" (cycles through the next five; "split" is used
+        once), "clusterwise", "split", "kmeans" (on X), "tree", "kmeans_xy" (on X and y), or
+        "random"; see the classes of `mixexp.partitions`. Labels (n_samples,), or responsibilities
+        (n_samples, n_experts). Any object with `fit_predict`: a clusterer or, for two experts, an
+        outlier detector, whose inliers and outliers they start from. A start of
+        `mixexp.partitions`, such as `NearestCenter` or `FeatureGroups`; or any object with
+        ``responsibilities(context, rng)``.
     n_init : int, default=10
-        Starts. Each is run for 8 iterations on at most 8192 rows, the best one to its end. With
-        1, or an `init` that gives the same start each time, only that one is run.
+        Number of starts. Each runs for 8 iterations on at most 8192 rows; the best one then runs
+        to convergence. With 1, or a deterministic `init`, only that start is run.
     assignment : {"soft", "hard", "stochastic"}, default="soft"
-        What the E-step hands to the experts: posterior probabilities, the most probable expert
-        (classification EM), or one drawn from the posterior.
+        How the E-step assigns rows to experts: by posterior probability, to the most probable
+        expert (classification EM), or to one drawn from the posterior.
     cross_fit : {"auto"}, bool or int, default="auto"
-        Whether the E-step uses out-of-fold predictions, from 5 folds or as many as given. "auto"
-        does for experts and gates that may memorise their rows: all but linear models.
+        Whether the E-step uses out-of-fold predictions, from 5 folds or the given number. "auto"
+        does so for experts and gates that may memorise their rows: all but linear models.
     on_collapse : {"reinit", "drop", "keep", "raise"}, default="reinit"
-        What becomes of an expert with less than 1 % of an equal share of the weight: it is
-        started again on the rows that are explained worst (twice at most), dropped, kept, or an
-        error. There is always a warning.
+        What to do with an expert left with less than 1 % of an equal share of the weight: restart
+        it on the worst explained rows (at most twice), drop it, keep it, or raise an error. All
+        but "raise" warn.
     max_iter : int, default=200
-        Iterations of the long run at most, over all its segments.
+        Maximum number of iterations of the long run, restarts of collapsed experts included.
     tol : float, default=1e-6
-        The run ends when the last gain of the lower bound, and the gain that Aitken's rule says
-        is left, are below `tol` · max(1, abs(bound)). With 0 all `max_iter` iterations are run.
+        The run ends when both the last gain in the lower bound and the remaining gain estimated
+        by Aitken's rule are below `tol` · max(1, abs(bound)). With 0, EM runs for `max_iter`
+        iterations.
     random_state : int, RandomState instance or None, default=None
-        Seeds the starts, and estimators whose own random state is None.
+        Seeds the starts, and estimators whose `random_state` is None.
     n_jobs : int or None, default=None
-        For starts, and for experts that are fitted one by one; each takes one thread. The result
-        does not depend on it.
+        Number of parallel jobs for the starts and for experts that are fitted one by one, one
+        thread per job. The result does not depend on it.
 
     Attributes
     ----------
     experts_ : list of fitted estimators
-        The experts, as scikit-learn estimators; a mixture where an expert is one.
+        The experts, as scikit-learn estimators; nested mixtures stay mixtures.
     gate_ : fitted gate
-        The gate, which has coefficients, centres or a tree, as its kind does.
+        The gate, with its coefficients, centres or tree.
     dispersions_ : ndarray of shape (n_experts,) or (n_experts, n_outputs)
-        The family's scale around the experts' predictions, in units of y: standard deviation
-        (gaussian), scale (student_t, laplace), or coefficient of variation (gamma). Poisson has
-        none.
+        Scale of the family: standard deviation (gaussian) or scale (student_t, laplace), in units
+        of y, or coefficient of variation (gamma). Poisson has none.
     degrees_of_freedom_ : ndarray of shape (n_experts,) or (n_experts, n_outputs)
-        Of student_t.
+        Degrees of freedom, for student_t only.
     usage_ : ndarray of shape (n_experts,)
-        Weighted mean gate probability of each expert; with `noise_expert` the noise's is last.
+        Weighted mean gate probability of each expert; the noise expert's, if any, comes last.
     cross_fitted_ : bool
         Whether `lower_bound_` is an out-of-fold score.
     lower_bound_ : float
-        Mean log-likelihood plus log-priors, per unit of sample weight, of the fitted parameters;
-        with hard assignment, that of the classification likelihood; with a generative gate
-        (`GaussianGate`), that of the joint density of x and y.
+        Log-likelihood plus log-priors at the fitted parameters, per unit of sample weight; the
+        classification likelihood with hard assignment, the joint likelihood of x and y with a
+        generative gate (`GaussianGate`).
     lower_bounds_ : ndarray of shape (n_iter_,)
-        The bound after every iteration that led to the state returned: where experts collapsed and
-        began anew, of that stretch.
+        The bound after each iteration of the segment returned; restarting a collapsed expert
+        begins a new segment.
     n_iter_, n_passes_ : int
-        Iterations of the long run, and passes over the data that it took.
+        Number of iterations of the long run, and of its passes over the data.
     converged_ : bool
-        Whether the long run ended before `max_iter`, by `tol`.
+        Whether the long run met `tol` within `max_iter` iterations.
     restarts_ : list
         One record per start: seed, bound, n_iter, events, flags.
     n_features_in_ : int
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, where X was a data frame with strings as column names.
+        Names of the features, if X was a data frame with string column names.
 
     See Also
     --------
-    MixtureOfExpertsClassifier : The same for classes.
+    MixtureOfExpertsClassifier : Mixture of experts for class labels.
 
     Notes
     -----
-    Parameters that are set after a fit, `pooling` among them, take effect in the next one: until
-    then all methods answer for the mixture as it was fitted.
+    Parameters set after a fit, including `pooling`, take effect at the next fit; until then all
+    methods describe the mixture that was fitted.
 
-    Sample weights are frequencies: weight 2 is the row twice, weight 0 the row removed. Where all
-    positive ones are below 1 they cannot count rows; they are then rescaled to a mean of 1, with a
-    warning. So is a total warned of that is small beside the number of parameters.
+    Sample weights are frequencies: weight 2 counts a row twice, weight 0 removes it. Positive
+    weights that are all below 1 cannot be counts; they are rescaled to a mean of 1, with a
+    warning. A total weight that is small relative to the number of parameters also warns.
 
     References
     ----------
@@ -213,24 +212,24 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            May hold NaN where all experts take it; a data frame also columns that are no numbers,
-            where the experts and the gate that see them encode them.
+            May contain NaN if all experts accept it. A data frame may have non-numeric columns if
+            every expert and gate that sees them encodes them.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            One or several numbers a row.
+            Numeric targets, one or several per row.
         sample_weight : array-like of shape (n_samples,), default=None
             Frequencies of the rows; rescaled to a mean of 1 if all are below 1.
         groups : array-like of shape (n_samples,), default=None
-            Rows of one group (a patient, a shop) come from one expert: they share one
+            Rows of a group (a patient, a shop) come from the same expert and share one
             responsibility. The gate's features must be constant within groups.
         offset : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
-            Added to the linear predictor of every expert, on the link's scale: for counts with
-            an exposure, the logarithm of the exposure.
+            Added to every expert's linear predictor, on the scale of the link: for counts with
+            an exposure, its logarithm.
         expert_labels : array-like of shape (n_samples,), default=None
-            The number of the expert that a row is known to come from, -1 where it is not known.
-            The responsibilities of such rows are fixed, and the bound has log g_k p_k of that
-            expert for them.
+            Index of the expert that each row is known to come from, -1 if unknown. The
+            responsibilities of labelled rows are fixed, and each contributes log g_k p_k of its
+            expert to the bound.
         **params : dict
-            For the experts' `fit`, where metadata routing is enabled and they request it.
+            Passed to the experts' `fit` if metadata routing is enabled and they request it.
 
         Returns
         -------
@@ -239,14 +238,14 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         Raises
         ------
         ValueError
-            Where data or parameters make no sense, or an expert fails; the message names them.
+            If data or parameters are invalid, or an expert fails; the message names the culprit.
         TypeError
-            Where `expert` cannot be an expert of a regression.
+            If `expert` is not a regressor.
 
         Warns
         -----
         ConvergenceWarning
-            Where EM did not converge, the gate separates perfectly, or an expert collapsed.
+            If EM did not converge, the gate separates perfectly, or an expert collapsed.
         """
         with self._all_or_nothing():
             check_parts(self, "numbers")
@@ -262,7 +261,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
                 y_numeric=True,
             )
             family: Any = FAMILIES[self.family]() if isinstance(self.family, str) else self.family
-            family = clone(family, safe=False)  # the fitted mixture's own
+            family = clone(family, safe=False)  # not shared with the user's
             arguments = FitArguments(sample_weight, groups, offset, expert_labels, params, table)
             self._fit(X, y, arguments, Numbers(family, y.shape[1:]))
         return self
@@ -291,9 +290,9 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows to predict for.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            One or several numbers a row.
+            True targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows; None is one each.
+            Row weights; None means 1 for every row.
         offset : array-like of shape (n_samples,), default=None
             Added to the linear predictor, as in `fit`.
 
@@ -318,8 +317,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         Returns
         -------
         MixtureDistribution
-            With mean, variance, pdf, cdf, quantile, interval and sample. Its mean is `predict`
-            of the weighted pooling. A noise expert has no part in it.
+            With mean, variance, pdf, cdf, quantile, interval and sample. Its mean equals `predict`
+            with weighted pooling. It excludes the noise expert.
         """
         model, rows = self._fitted_model().innermost, self._new_rows(X, offset=offset)
         bank: Any = model.bank
@@ -340,7 +339,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         X : {array-like, sparse matrix} of shape (n_samples_X, n_features)
             Rows to draw for.
         n_samples : int, default=1
-            Draws a row.
+            Number of draws per row.
         random_state : int, RandomState instance or None, default=None
             Seeds the draws.
         offset : array-like of shape (n_samples,), default=None

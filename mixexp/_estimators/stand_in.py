@@ -1,8 +1,8 @@
-"""What stands in for estimators in starts sees what they see: the output of their own steps.
+"""Stand-ins for estimators in starts, which see the output of the estimators' transformers.
 
-Starts are run with linear experts and a softmax gate. Where an expert is a Pipeline that encodes
-a column, or makes new ones, these are fitted once, to the rows of the starts, and their output is
-added to the rows for what stands in; the estimators themselves never see it.
+Starts run with linear experts and a softmax gate. If an expert is a Pipeline that encodes columns
+or makes new ones, its transformers are fitted once, to the rows of the starts, and their output is
+added to the rows for the stand-ins; the estimators themselves never see it.
 """
 
 from __future__ import annotations
@@ -25,38 +25,38 @@ from mixexp._warn import silence, silenced
 
 __all__ = ["Seen", "stand_in"]
 
-#: Columns at most that are added for one estimator; more are projected on as many.
+#: Maximum number of columns added per estimator; more are projected down to it.
 MOST_ADDED = 128
 
-#: Values of a nominal column at most that get an indicator, the most frequent ones.
+#: Maximum number of values of a nominal column with an indicator, the most frequent first.
 MOST_VALUES = 20
 
 #: A column is a scaled copy of another with a correlation this close to 1.
 COPY_TOL = 1e-9
 
-#: Rows by which copies are recognised, and columns of the data at most.
+#: Maximum rows and columns of the data used to recognise copies.
 COPY_ROWS, COPY_COLUMNS = 1024, 1024
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Columns of what stands in for experts and for a gate, as parts take them."""
+    """Columns of the stand-ins for experts and gate, in the form that parts take."""
 
     experts: Any
     gate: Any
 
 
 class _Added:
-    """Columns that are added to the rows, and where they are."""
+    """Columns added to the rows, and their positions."""
 
-    def __init__(self, n_given: int):
-        self.n_given = n_given
+    def __init__(self, n_original: int):
+        self.n_original = n_original
         self.blocks: list[np.ndarray] = []
-        self.known: dict[tuple, np.ndarray] = {}
+        self.cache: dict[tuple, np.ndarray] = {}
 
     def add(self, values: np.ndarray) -> np.ndarray:
         """Return the positions of new columns (n, q)."""
-        start = self.n_given + sum(block.shape[1] for block in self.blocks)
+        start = self.n_original + sum(block.shape[1] for block in self.blocks)
         self.blocks.append(values)
         return np.arange(start, start + values.shape[1])
 
@@ -71,49 +71,51 @@ def stand_in(
     seed: int,
     classes: Any,
 ) -> Seen:
-    """Add columns to the rows, and to the sketch, for what stands in; return which it sees.
+    """Add columns for the stand-ins to rows and sketch; return the columns they see.
 
     Parameters
     ----------
     rows, sketch : Rows
         Of the long run and of the starts; may be the same.
     experts : list of lists of estimators, or None
-        The candidates of each expert where they are fitted one by one.
+        The candidates of each expert, if fitted one by one.
     gate : estimator or None
-        Where it is a classifier.
+        The classifier of the gate, if it is one.
     columns : tuple
-        What experts and gate see: None, positions, or a list of positions for each expert.
+        Columns of experts and gate: None, positions, or a list of positions for each expert.
     text : tuple of int
-        Columns that are no numbers.
+        Non-numeric columns.
     """
     expert_columns, gate_columns = columns
     names = tuple(sorted({*text, *nominal(rows.frame)}))
     added = _Added(rows.X.shape[1])
-    task = _Task(rows, sketch, names, added, seed, classes)
+    augmented = _Augmented(rows, sketch, names, added, seed, classes)
     if gate is not None and not isinstance(gate_columns, list):
-        gate_columns = _plain(task.positions([gate], gate_columns), gate_columns, added.n_given)
+        gate_columns = _plain(
+            augmented.positions([gate], gate_columns), gate_columns, added.n_original
+        )
     if experts is not None:
         if isinstance(expert_columns, list):
             pairs = zip(experts, expert_columns, strict=True)
-            expert_columns = [task.positions(own, seen) for own, seen in pairs]
+            expert_columns = [augmented.positions(pool, seen) for pool, seen in pairs]
         else:
-            distinct = {id(one): one for own in experts for one in own}
-            found = task.positions(list(distinct.values()), expert_columns)
-            expert_columns = _plain(found, expert_columns, added.n_given)
+            distinct = {id(expert): expert for pool in experts for expert in pool}
+            seen = augmented.positions(list(distinct.values()), expert_columns)
+            expert_columns = _plain(seen, expert_columns, added.n_original)
     if added.blocks or names:
-        task.attach(expert_columns, gate_columns)
+        augmented.attach(expert_columns, gate_columns)
     return Seen(expert_columns, gate_columns)
 
 
-def _plain(found: np.ndarray, columns: Any, n_given: int) -> Any:
-    """Return the selection as it was given where it is the same."""
-    given = np.arange(n_given) if columns is None else columns
-    return columns if np.array_equal(found, np.sort(given)) else found
+def _plain(seen: np.ndarray, columns: Any, n_original: int) -> Any:
+    """Return the original selection if nothing changed."""
+    selected = np.arange(n_original) if columns is None else columns
+    return columns if np.array_equal(seen, np.sort(selected)) else seen
 
 
 @dataclass(frozen=True)
-class _Task:
-    """The rows, and what is added to them."""
+class _Augmented:
+    """The rows, and the columns added to them."""
 
     rows: Rows
     sketch: Rows
@@ -124,38 +126,38 @@ class _Task:
 
     @property
     def n_rows(self) -> int:
-        """Number of rows of what is added: those of the long run, then those of the starts."""
+        """Number of rows of added columns: those of the long run, then those of the starts."""
         return self.rows.n_rows + (self.sketch.n_rows if self.sketch is not self.rows else 0)
 
     def _joined(self, j: int) -> np.ndarray:
-        """Return a column of the data for all of these rows."""
-        both = [self.rows] if self.sketch is self.rows else [self.rows, self.sketch]
-        parts = [rows.X[:, [j]] for rows in both]
+        """Return a column of the data for all these rows."""
+        sources = [self.rows] if self.sketch is self.rows else [self.rows, self.sketch]
+        parts = [rows.X[:, [j]] for rows in sources]
         return np.concatenate([p.toarray() if sp.issparse(p) else p for p in parts])[:, 0]
 
     def positions(self, estimators: list, columns: Any) -> np.ndarray:
-        """Return the columns, of the data and added, that stand-ins of some estimators see."""
-        given = np.arange(self.added.n_given) if columns is None else np.asarray(columns)
-        own = [self._of_one(estimator, columns, given) for estimator in estimators]
-        found = np.unique(np.concatenate(own)) if own else given
-        if len(found) == 0:
+        """Return the columns, original and added, that the stand-ins of some estimators see."""
+        selected = np.arange(self.added.n_original) if columns is None else np.asarray(columns)
+        seen_by_each = [self._seen_by(estimator, columns, selected) for estimator in estimators]
+        seen = np.unique(np.concatenate(seen_by_each)) if seen_by_each else selected
+        if len(seen) == 0:
             return self.added.add(np.zeros((self.n_rows, 1)))
-        return found
+        return seen
 
-    def _of_one(self, estimator: Any, columns: Any, given: np.ndarray) -> np.ndarray:
+    def _seen_by(self, estimator: Any, columns: Any, selected: np.ndarray) -> np.ndarray:
         steps = _steps(estimator)
-        key = (id(estimator) if steps else None, tuple(given.tolist()))
-        if key not in self.added.known:
+        key = (id(estimator) if steps else None, tuple(selected.tolist()))
+        if key not in self.added.cache:
             values = self._output(steps, estimator, columns) if steps else None
-            self.added.known[key] = (
-                self._indicated(given) if values is None else self._transformed(values, given)
+            self.added.cache[key] = (
+                self._indicated(selected) if values is None else self._transformed(values, selected)
             )
-        return self.added.known[key]
+        return self.added.cache[key]
 
     def _output(self, steps: list, estimator: Any, columns: Any) -> Any:
-        """Return the output (n, q) of an estimator's own steps; None where there is none to use.
+        """Return the output (n, q) of an estimator's transformers; None if unusable.
 
-        What fails here fails again in the first M-step, where the error names the expert.
+        Failures recur in the first M-step, whose error names the expert.
         """
         sketch = self.sketch
         y = np.array(sketch.y)
@@ -174,14 +176,14 @@ class _Task:
             values = sp.csr_matrix(values) if sp.issparse(values) else np.asarray(values, float)
         except Exception:
             return None
-        sound = values.ndim == 2 and values.shape[0] == self.n_rows
-        return values if sound and not _infinite(values) else None
+        aligned = values.ndim == 2 and values.shape[0] == self.n_rows
+        return values if aligned and not _infinite(values) else None
 
-    def _transformed(self, values: Any, given: np.ndarray) -> np.ndarray:
-        """Return where the output of steps is: copies of given columns are these."""
+    def _transformed(self, values: Any, selected: np.ndarray) -> np.ndarray:
+        """Return the positions of the output; copies of selected columns are not added again."""
         if sp.issparse(self.rows.X) and values.shape[1] > MOST_ADDED:
-            return given  # a scaled copy of all that there is, or as wide
-        copies, rest = self._copies(values, given)
+            return selected  # scaled copies of all columns, or as many
+        copies, rest = self._copies(values, selected)
         limit = max(8, int(get_config()["working_memory"] * 2**17 / max(1, self.rows.n_rows)))
         width = min(MOST_ADDED, limit)
         values = values[:, rest]
@@ -193,10 +195,10 @@ class _Task:
         values = values.toarray() if sp.issparse(values) else np.ascontiguousarray(values)
         return np.concatenate([copies, self.added.add(values)])
 
-    def _copies(self, values: Any, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return which of the data's columns there is a scaled copy of, and the other outputs."""
+    def _copies(self, values: Any, selected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the columns with a scaled copy in the output, and the remaining outputs."""
         everything = np.arange(values.shape[1])
-        plain = np.setdiff1d(given, self.nominal)
+        plain = np.setdiff1d(selected, self.nominal)
         if not 0 < len(plain) <= COPY_COLUMNS:
             return np.zeros(0, dtype=int), everything
         some = slice(0, min(COPY_ROWS, self.rows.n_rows))
@@ -209,22 +211,22 @@ class _Task:
         same = np.abs(_standard(old[complete]).T @ _standard(new[complete])) > 1 - COPY_TOL
         return plain[same.any(axis=1)], np.flatnonzero(~same.any(axis=0))
 
-    def _indicated(self, given: np.ndarray) -> np.ndarray:
-        """Return the columns that are numbers, and indicators of the values of the others."""
-        found = [np.setdiff1d(given, self.nominal)]
-        for j in np.intersect1d(given, self.nominal).tolist():
-            if ("values", j) not in self.added.known:
+    def _indicated(self, selected: np.ndarray) -> np.ndarray:
+        """Return the numeric columns, and indicators for the values of the others."""
+        positions = [np.setdiff1d(selected, self.nominal)]
+        for j in np.intersect1d(selected, self.nominal).tolist():
+            if ("values", j) not in self.added.cache:
                 values = _indicators(self._joined(j), self.rows.weight)
-                self.added.known["values", j] = self.added.add(values)
-            found.append(self.added.known["values", j])
-        return np.concatenate(found)
+                self.added.cache["values", j] = self.added.add(values)
+            positions.append(self.added.cache["values", j])
+        return np.concatenate(positions)
 
     def attach(self, expert_columns: Any, gate_columns: Any) -> None:
-        """Add the columns to rows and sketch, and say which of them starts look at."""
-        n = self.added.n_given
-        own = [*expert_columns] if isinstance(expert_columns, list) else [expert_columns]
-        own += gate_columns if isinstance(gate_columns, list) else [gate_columns]
-        seen = np.unique(np.concatenate([np.arange(n) if c is None else c for c in own]))
+        """Add the columns to rows and sketch, and record which ones starts see."""
+        n = self.added.n_original
+        selections = [*expert_columns] if isinstance(expert_columns, list) else [expert_columns]
+        selections += gate_columns if isinstance(gate_columns, list) else [gate_columns]
+        seen = np.unique(np.concatenate([np.arange(n) if c is None else c for c in selections]))
         if not self.added.blocks:
             self.rows.attach(None, seen)
             self.sketch.attach(None, seen)
@@ -236,7 +238,7 @@ class _Task:
 
 
 def _steps(estimator: Any) -> list:
-    """Return the transformers that an estimator puts in front of the one that learns."""
+    """Return the transformers in front of an estimator's final step."""
     if isinstance(estimator, Pipeline):
         front = [(name, step) for name, step in estimator.steps[:-1] if step is not None]
         last = estimator.steps[-1][1]
@@ -262,9 +264,9 @@ def _standard(values: np.ndarray) -> np.ndarray:
 
 def _indicators(codes: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
     """Return indicators (n, q) of the most frequent values; missing ones have none."""
-    found, inverse = np.unique(codes, return_inverse=True)
+    values, inverse = np.unique(codes, return_inverse=True)
     weight = np.ones(len(codes)) if weight is None else weight
-    mass = np.bincount(inverse.ravel()[: len(weight)], weights=weight, minlength=len(found))
-    mass[np.isnan(found)] = -1.0
+    mass = np.bincount(inverse.ravel()[: len(weight)], weights=weight, minlength=len(values))
+    mass[np.isnan(values)] = -1.0
     kept = np.argsort(-mass, kind="stable")[: min(MOST_VALUES, int(np.sum(mass > 0)))]
-    return np.equal(codes[:, None], found[kept]).astype(float)
+    return np.equal(codes[:, None], values[kept]).astype(float)

@@ -1,4 +1,4 @@
-"""The start that a value of `init` means."""
+"""The start for a value of `init`."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["ByContent", "start_of"]
 
 
 class ByContent:
-    """A start that is given: each row has the responsibilities of the rows that are equal to it.
+    """A start from given responsibilities, looked up by row content.
 
-    Starts work on a sketch of the rows, in an order of their own and with equal rows merged. A row
-    is therefore looked up by a hash of its content; where equal rows were given different
-    responsibilities, it has their weighted mean, as merging gives it.
+    Starts work on a sketch of the rows, reordered and with equal rows merged, so rows are looked
+    up by a hash of their content. Equal rows with different responsibilities get the weighted
+    mean, as in merging.
 
     Parameters
     ----------
     rows : Rows
-        All training rows, as they were given.
+        All training rows, before merging.
     resp : ndarray of shape (n_experts, n)
     """
 
@@ -36,9 +36,9 @@ class ByContent:
     def __init__(self, rows: Rows, resp: np.ndarray):
         self._hashes, codes = np.unique(row_hashes(rows.X, rows.y, 0), return_inverse=True)
         weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
-        sums = np.array([np.bincount(codes.ravel(), weights=each * weight) for each in resp])
+        sums = np.array([np.bincount(codes.ravel(), weights=row * weight) for row in resp])
         total = sums.sum(axis=0)
-        # rows without weight do not come back
+        # rows without weight are never looked up
         self._resp = sums / np.where(total > 0, total, 1.0)
 
     def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
@@ -48,24 +48,26 @@ class ByContent:
 
 
 def start_of(init: Any, rows: Rows, n_experts: int, owner: str) -> Start:
-    """Return the start that `init` means for a fit to all these rows, as they were given."""
-    found = _partition(init, owner)
-    if found is None:
+    """Return the start for `init` and these rows, before merging."""
+    partition = _partition(init, owner)
+    if partition is None:
         return FromResponsibilities(responsibilities_of(init, rows.n_rows, n_experts, owner))
-    if can(found, "bound"):
-        found = found.bound(partial(_one_of_several, rows=rows, n_experts=n_experts, owner=owner))
-    return FromPartition(found)
+    if can(partition, "bound"):
+        partition = partition.bound(
+            partial(_one_of_several, rows=rows, n_experts=n_experts, owner=owner)
+        )
+    return FromPartition(partition)
 
 
 def _partition(init: Any, owner: str) -> Any:
-    """Return the partition that a value of `init` means; None where it is an array."""
+    """Return the partition for a value of `init`; None for an array."""
     if isinstance(init, str):
-        if init not in PARTITIONS:  # one of several: that of the mixture has been checked
+        if init not in PARTITIONS:  # nested in another start; a mixture's `init` has been checked
             raise ValueError(f"{owner}: {init!r} is no start. Names are {list(PARTITIONS)}.")
         return PARTITIONS[init]()
     if hasattr(init, "fit_predict"):
         return FromEstimator(init, owner)
-    if hasattr(init, "gate_proba"):  # its `responsibilities` are something else
+    if hasattr(init, "gate_proba"):  # a mixture's `responsibilities` need data
         raise TypeError(
             f"{owner}: init is a mixture, {type(init).__name__}. To set out from it, give "
             "init=mixture.responsibilities(X, y)."
@@ -77,8 +79,8 @@ def _partition(init: Any, owner: str) -> Any:
 
 
 def _one_of_several(init: Any, rows: Rows, n_experts: int, owner: str) -> Any:
-    """Return the partition that an entry of a start made of others means."""
-    found = _partition(init, owner)
-    if found is None:
+    """Return the partition for an entry of a compound start."""
+    partition = _partition(init, owner)
+    if partition is None:
         return ByContent(rows, responsibilities_of(init, rows.n_rows, n_experts, owner))
-    return found
+    return partition

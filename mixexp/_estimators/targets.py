@@ -1,7 +1,7 @@
-"""The kind of target: numbers with a family, or classes. Each says once what differs.
+"""Kinds of target: numbers with a family, or classes.
 
-Both check and encode y as `Rows` holds it, shape what experts predict as the caller expects it,
-and know the density of the noise expert.
+Both check and encode y for `Rows`, shape experts' predictions for the caller, and know the density
+of the noise expert.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ __all__ = ["Classes", "Numbers"]
 
 @dataclass(frozen=True)
 class Numbers:
-    """One or several numbers, with a density around what an expert predicts.
+    """One or several numbers, with a density given an expert's prediction.
 
     Attributes
     ----------
     family : Family
     shape : tuple of int
-        Of one row's target: (), or (n_outputs,).
+        Shape of one row's target: (), or (n_outputs,).
     """
 
     family: Family
     shape: tuple[int, ...]
 
-    #: Labels of classes: there are none.
+    #: There are no class labels.
     classes = None
 
     @property
@@ -66,26 +66,25 @@ class Numbers:
         return np.ascontiguousarray(y.reshape(len(y), -1).T, dtype=np.float64)
 
     def refuse_impossible(self, y: np.ndarray, owner: str) -> None:
-        """Raise where no expert can have given y (n_outputs, n), as the family does in a fit."""
+        """Raise if no expert can have given y (n_outputs, n), as the family does in a fit."""
         self.family.check(y, owner)
 
     def possible(self, y: np.ndarray) -> np.ndarray | None:
-        """Return where y (n_outputs, m) is in the family's support, (m,); None where it says none.
+        """Return a mask (m,) of y (n_outputs, m) in the family's support; None if undeclared.
 
-        Families may rely on a y that `fit` would take: beyond, a formula may give NaN, or a number.
+        Families may assume valid y; elsewhere a formula may give NaN or a meaningless number.
         """
         supports = getattr(self.family, "supports", None)
         return None if supports is None else supports(y).all(axis=0)
 
     def shaped(self, outputs: np.ndarray) -> np.ndarray:
-        """Return outputs (n, K, n_outputs) without the last axis where there is one target."""
+        """Return outputs (n, K, n_outputs), without the last axis for a single target."""
         return outputs if self.shape else outputs[..., 0]
 
     def noise(self, y: np.ndarray, owner: str) -> tuple[float, np.ndarray, np.ndarray]:
-        """Return the log-density of the noise expert, and where it is not 0: low and high.
+        """Return the log-density of the noise expert and its support: low and high.
 
-        Uniform over the range of the training targets (n_outputs, n), for counts over the whole
-        numbers in it.
+        Uniform over the range of the training targets (n_outputs, n), or its integers for counts.
         """
         low, high = y.min(axis=1), y.max(axis=1)
         width = high - low + (1.0 if self.family.discrete else 0.0)
@@ -99,8 +98,8 @@ class Numbers:
     def offset(self, offset: Any, X: Any, owner: str, batch: str | None) -> np.ndarray | None:
         """Return a checked offset as `Rows` holds it, (n_outputs or 1, n).
 
-        For a log link it must be a logarithm.
-        `batch` names the estimators that are fitted one by one, None where a bank is.
+        For a log link it must be a logarithm. `batch` names estimators that are fitted one by one,
+        None for a bank.
         """
         rows = offset_rows(offset, X, self.width, owner)
         if rows is not None and self.family.link == "log":
@@ -130,11 +129,11 @@ class Classes:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of what is predicted for a row: a probability a class."""
+        """Shape of one row's prediction: a probability per class."""
         return (self.width,)
 
     def encode(self, y: np.ndarray, owner: str) -> np.ndarray:
-        """Return the codes of training labels: they are codes already."""
+        """Return training labels, which are already codes."""
         return y
 
     def encode_new(self, y: Any, X: Any, owner: str) -> np.ndarray:
@@ -154,24 +153,24 @@ class Classes:
         return codes
 
     def refuse_impossible(self, y: np.ndarray, owner: str) -> None:
-        """Do nothing: labels that are known are possible."""
+        """Do nothing: all known labels are possible."""
 
     def possible(self, y: np.ndarray) -> np.ndarray | None:
-        """Return None: labels that are known are possible."""
+        """Return None: all known labels are possible."""
         return None
 
     def shaped(self, outputs: np.ndarray) -> np.ndarray:
-        """Return probabilities (n, K, n_classes), without what rounding adds to 1."""
+        """Return probabilities (n, K, n_classes), clipped at 1 against rounding."""
         return np.minimum(outputs, 1.0)
 
     def noise(self, y: np.ndarray, owner: str) -> tuple[float, np.ndarray, np.ndarray]:
-        """Return the log-probability of a class under noise, which has no bounds."""
+        """Return the log-probability of a class under noise, with no bounds."""
         return -float(np.log(self.width)), np.array([-np.inf]), np.array([np.inf])
 
     def offset(self, offset: Any, X: Any, owner: str, batch: str | None) -> np.ndarray | None:
         """Return a checked offset as `Rows` holds it, centred (n_classes, n).
 
-        `batch` names the estimators that are fitted one by one, None where a bank is.
+        `batch` names estimators that are fitted one by one, None for a bank.
         """
         if offset is not None and batch is not None:
             raise ValueError(

@@ -1,1 +1,1 @@
-"""Rows of data: how parts see them, and how input becomes them."""
+"""Rows of data: their view for parts, and their construction from input."""

@@ -1,4 +1,4 @@
-"""Row blocks: what the engine hands to every part of the model in turn."""
+"""Row blocks, which the engine passes to every part of the model in turn."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ __all__ = ["Block", "Budget", "PreparedDesigns", "with_extra"]
 
 
 def with_extra(X: Any, extra: np.ndarray | None) -> Any:
-    """Return rows with columns (m, q) behind those that were given."""
+    """Return rows with extra columns (m, q) appended."""
     if extra is None:
         return X
-    both = [X, extra]
-    return sp.hstack(both, format="csr") if sp.issparse(X) else np.hstack(both)
+    stacked = [X, extra]
+    return sp.hstack(stacked, format="csr") if sp.issparse(X) else np.hstack(stacked)
 
 
 class Budget:
-    """Doubles that may still be kept between passes, shared by the blocks of some rows."""
+    """Number of doubles that blocks of the same rows may still cache between passes."""
 
     def __init__(self, n_doubles: float):
         self.n_doubles = n_doubles
 
     def spend(self, n_doubles: int) -> bool:
-        """Take this many where there is room; return whether there was."""
+        """Reserve this many if available; return whether they were."""
         if n_doubles > self.n_doubles:
             return False
         self.n_doubles -= n_doubles
@@ -41,7 +41,7 @@ class Budget:
 
 
 class PreparedDesigns:
-    """Design matrices and column products of one block that are kept between passes.
+    """Design matrices and column products of one block, cached between passes.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class PreparedDesigns:
         self.kept: dict[Design, tuple[np.ndarray, np.ndarray | None]] = {}
 
     def prepare(self, design: Design, block: Block) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return design matrix and column products; products are None where not kept."""
+        """Return design matrix and column products, None if not cached."""
         if design in self.kept:
             return self.kept[design]
         matrix = design.matrix(block.numbers, missing=block.missing)
@@ -70,7 +70,7 @@ class PreparedDesigns:
 
 
 class Block:
-    """A run of rows: arrays that can be sent, and nothing of the source they came from.
+    """Consecutive rows: plain arrays that can be sent, without their source.
 
     Parameters
     ----------
@@ -80,15 +80,15 @@ class Block:
         Position of the first row among all rows of the source.
     y : ndarray of shape (n_outputs, m) or (m,), or None
     weight : ndarray of shape (m,) or None
-        Row weights; None means ones. A wrapper may hand a block on with other weights
-        (`reweighted`); `row_weight` stays.
+        Row weights; None means ones. A wrapper may pass a block on with other weights
+        (`reweighted`); `row_weight` keeps the original.
     offset : ndarray of shape (n_outputs or n_classes or 1, m), or None
     labels : ndarray of int of shape (m,), or None
-        Experts of the rows, −1 where not known.
+        Experts of the rows, −1 if unknown.
     extra : ndarray of shape (m, q), or None
-        Columns that designs see behind those of X (`Rows.attach`).
+        Columns that designs see after those of X (`Rows.attach`).
     frame : data frame or None
-        The same rows as they were given, for estimators that ask for column names.
+        The same rows as a data frame, for estimators that ask for column names.
     training : bool
         Whether these are rows of the fit.
     missing : bool
@@ -96,9 +96,9 @@ class Block:
     unit : Block or None
         One row per group, where rows are grouped.
     firsts : ndarray of int or None
-        Where each group starts in the block.
+        First row of each group in the block.
     prepared : PreparedDesigns or None
-        What is kept of the block between passes; it is not sent.
+        Cache of the block between passes; it is not sent.
     """
 
     def __init__(
@@ -135,11 +135,11 @@ class Block:
         self._scratch: dict[int, tuple[Any, Any]] = {}
 
     def __getstate__(self) -> dict:
-        """Leave out what the receiver can compute: a sent block is its arrays."""
+        """Drop caches, which the receiver can rebuild."""
         return vars(self) | {"_prepared": None, "_matrices": {}, "_scratch": {}}
 
     def __copy__(self) -> Block:
-        """Return a shallow copy, with all that `__getstate__` leaves out of what is sent."""
+        """Return a shallow copy, including the caches that `__getstate__` drops."""
         block = object.__new__(Block)
         vars(block).update(vars(self))
         return block
@@ -151,23 +151,23 @@ class Block:
 
     @property
     def numbers(self) -> Any:
-        """The rows as designs see them: X, and the columns that were added."""
+        """The rows as seen by designs: X and the extra columns."""
         return with_extra(self.X, self.extra)
 
     @property
     def unit(self) -> Block:
-        """The rows that the gate sees: the block itself, or one row per group."""
+        """The rows seen by the gate: the block itself, or one row per group."""
         return self if self._unit is None else self._unit
 
     def fresh(self) -> Block:
-        """Return the block for another pass, without what parts kept in the last one."""
+        """Return the block for another pass, without values kept in the last one."""
         block = copy.copy(self)
         block._scratch = {}
         block._unit = None if self._unit is None else self._unit.fresh()
         return block
 
     def reweighted(self, weight: np.ndarray | None) -> Block:
-        """Return the block with other weights; what parts keep of it is shared."""
+        """Return the block with other weights; caches are shared."""
         block = copy.copy(self)
         block.weight = weight
         return block
@@ -189,9 +189,9 @@ class Block:
         return resp
 
     def take(self, columns: np.ndarray | None = None) -> Any:
-        """Return the rows as they were given, for estimators: an array, CSR or a frame.
+        """Return the rows in their original form, for estimators: an array, CSR or a frame.
 
-        They are the estimator's own, which may change them.
+        The estimator may modify them in place.
         """
         X = self.X if self.frame is None else self.frame
         return owned(X) if columns is None else safe_indexing(X, columns, axis=1)
@@ -201,7 +201,7 @@ class Block:
         return self._prepare(design)[0]
 
     def products(self, design: Design) -> np.ndarray | None:
-        """Return the products of the design's columns where they are kept."""
+        """Return the products of the design's columns if cached."""
         return self._prepare(design)[1]
 
     def _prepare(self, design: Design) -> tuple[np.ndarray, np.ndarray | None]:
@@ -214,11 +214,11 @@ class Block:
         return self._matrices[design]
 
     def keep(self, part: Any, value: Any) -> None:
-        """Keep what `log_prob` of a part computed, for its `statistics` in the same pass."""
-        self._scratch[id(part)] = part, value  # the part too: its id must stay taken
+        """Keep a value from a part's `log_prob` for its `statistics` in the same pass."""
+        self._scratch[id(part)] = part, value  # keep the part as well, to reserve its id
 
     def recall(self, part: Any) -> Any:
-        """Return what `log_prob` of a part kept; it is evaluated where it has not been."""
+        """Return the value kept by a part's `log_prob`, evaluating that if needed."""
         if id(part) not in self._scratch:
             part.log_prob(self)
         return self._scratch[id(part)][1]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Design", "measured_design"]
 
-#: A column whose spread is below this share of its size is constant: the rest is rounding.
+#: A column with a smaller spread relative to its size is constant up to rounding.
 CONSTANT_TOL = 1e-13
 
 
@@ -23,19 +23,19 @@ class Design:
     """The columns a part works on, centred and scaled, below a row of ones.
 
     A column with missing values is followed, after all others, by its indicator: 1 where the
-    value is missing. The value itself is then taken as the mean; with the indicator next to it
-    any other constant would give the same model.
+    value is missing. The value itself is replaced by the mean; given the indicator, any constant
+    would give the same model.
 
     Attributes
     ----------
     columns : ndarray of int
-        Of the data's features.
+        Indices of the data's features.
     center, scale : ndarray of shape (n_columns + n_indicators,)
         Weighted mean and standard deviation; a constant column has `scale` 0 and is left out.
         Without an intercept nothing is centred, and `scale` is the root mean square.
     intercept : bool
     indicators : ndarray of int
-        Positions in `columns` of those with missing values in the training rows.
+        Positions in `columns` with missing values in the training rows.
     missing : bool
         Whether rows may hold NaN at all.
     """
@@ -67,8 +67,8 @@ class Design:
     def penalty(self, alpha: float, *, input_units: bool = False) -> np.ndarray:
         """Return the ridge penalty (size,) of scaled coefficients; none on the intercept.
 
-        With `input_units` the penalty is alpha times the squared coefficients of the columns as
-        they were given. Constant columns get 1, which holds their coefficient at zero.
+        With `input_units` the penalty is alpha times the squared coefficients of the unscaled
+        columns. Constant columns get 1, which holds their coefficient at zero.
         """
         weights = self.inverse_scale**2 if input_units else np.ones(len(self.scale))
         slopes = np.where(self.scale > 0, alpha * weights, 1.0)
@@ -77,7 +77,7 @@ class Design:
     def matrix(self, X: Any, *, missing: bool = False) -> np.ndarray:
         """Return the design matrix (size, m) of rows X (m, n_features), in float64.
 
-        With `missing`, NaN is possible also where the training rows had none.
+        With `missing`, NaN may occur even in columns without NaN in training.
         """
         if len(self.columns) != X.shape[1] or not np.array_equal(
             self.columns, np.arange(X.shape[1])
@@ -89,7 +89,7 @@ class Design:
         out[: int(self.intercept)] = 1.0
         slopes = out[int(self.intercept) :]
         n_columns = len(self.columns)
-        with np.errstate(over="ignore"):  # of new rows; `linear_scores` knows what to do
+        with np.errstate(over="ignore"):  # new rows may overflow; `linear_scores` handles it
             np.subtract(X.T, self.center[:n_columns, None], out=slopes[:n_columns])
         if self.missing or missing:
             unknown = np.isnan(slopes[:n_columns])
@@ -116,8 +116,8 @@ def measured_design(
 ) -> Design:
     """Return the design of columns with their weighted moments, from three passes over blocks.
 
-    Columns are divided by their largest absolute value, so that no square overflows. A missing
-    value counts as the mean of its column.
+    Columns are divided by their largest absolute value to prevent squares from overflowing.
+    Missing values count as the mean of their column.
     """
     n_columns = len(columns)
     plain = Design(columns, np.zeros(n_columns), np.ones(n_columns), False)

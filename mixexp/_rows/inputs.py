@@ -1,4 +1,4 @@
-"""What `fit` and the methods of a fitted mixture are given, checked and put into `Rows`."""
+"""Checks the arguments of `fit` and of fitted methods, and puts them into `Rows`."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ __all__ = [
     "training_rows",
 ]
 
-#: Rows that starts see at most. Data with no more distinct rows are merged and sorted as a
-#: whole, so that nothing depends on the order of their rows.
+#: Maximum number of rows in the sketch. Data with no more distinct rows are merged and sorted as
+#: a whole, which makes the fit independent of row order.
 SKETCH_ROWS = 8192
 
 
-#: Logarithms of exposures that differ by more than this are not logarithms.
+#: Offsets spread wider than this cannot be logarithms of exposures.
 WIDEST_LOG_OFFSET = 100.0
 
-#: Exponentials of larger ones leave the range of doubles, with a mean of y as a factor.
+#: Larger offsets overflow once exponentiated and multiplied by a mean of y.
 LARGEST_LOG_OFFSET = 600.0
 
 
 @dataclass(frozen=True)
 class Training:
-    """Rows of the long run, rows of starts, and the start that belongs to them."""
+    """Rows of the long run, rows of the starts, and the matching start."""
 
     rows: Rows
     sketch: Rows
@@ -52,7 +52,7 @@ class Training:
 
 
 def selected_columns(selection: Any, name: str, source: Any, n_experts: int, owner: str) -> Any:
-    """Return positions of the columns that a `*_features` parameter selects; None for all.
+    """Return positions of the columns selected by a `*_features` parameter; None for all.
 
     A list of one selection per expert gives a list of positions. `source` is X, or the data frame
     it came from.
@@ -75,7 +75,7 @@ def selected_columns(selection: Any, name: str, source: Any, n_experts: int, own
 
 
 def one_each(selection: Any) -> bool:
-    """Return whether this is a list of selections and not of columns."""
+    """Return whether this is a list of selections, rather than of columns."""
     if isinstance(selection, np.ndarray) and selection.ndim == 2:
         return True
     return isinstance(selection, list | tuple) and any(
@@ -110,9 +110,9 @@ def _positions(selection: Any, name: str, source: Any, owner: str) -> np.ndarray
 
 
 def refuse_missing(X: Any, refusing: list[tuple[str, Any]], owner: str) -> bool:
-    """Return whether X holds NaN; raise where parts that see it do not take it, by name.
+    """Return whether X contains NaN; raise if parts that see it reject it.
 
-    `refusing` are names of parts that take no NaN, with the columns that they see: None for all,
+    `refusing` are names of parts that reject NaN, with the columns that they see: None for all,
     positions, or a list of positions.
     """
     values = X.data if sp.issparse(X) else X
@@ -142,27 +142,27 @@ def responsibilities_of(init: Any, n_rows: int, n_experts: int, owner: str) -> n
     """Return responsibilities (K, n) from labels (n,) or responsibilities (n, K)."""
     remedy = f"Give a label for each of {n_rows} rows, or responsibilities ({n_rows}, {n_experts})."
     with named_error(owner, "init", remedy):
-        given = np.asarray(init)
-        if given.dtype.kind == "f":
+        start = np.asarray(init)
+        if start.dtype.kind == "f":
             check_array(
-                given, ensure_2d=False, input_name="init", ensure_min_samples=0, allow_nd=True
+                start, ensure_2d=False, input_name="init", ensure_min_samples=0, allow_nd=True
             )
     wanted = (n_rows, n_experts)
-    if given.shape == (n_rows,):
+    if start.shape == (n_rows,):
         with named_error(owner, "init", "Give labels of one kind, and every row one."):
-            labels, codes = np.unique(given, return_inverse=True)
+            labels, codes = np.unique(start, return_inverse=True)
         if len(labels) != n_experts:
             raise ValueError(
                 f"{owner}: init has {len(labels)} distinct labels and n_experts={n_experts}. Set "
                 f"n_experts={len(labels)}, or give every expert rows."
             )
         return np.equal(codes.ravel(), np.arange(n_experts)[:, None]).astype(float)
-    if given.shape != wanted:
+    if start.shape != wanted:
         raise ValueError(
-            f"{owner}: init has shape {given.shape}. Give labels of shape {wanted[:1]}, or "
+            f"{owner}: init has shape {start.shape}. Give labels of shape {wanted[:1]}, or "
             f"responsibilities of shape {wanted}, one column per expert."
         )
-    resp = as_numbers(given, "init", owner, remedy)
+    resp = as_numbers(start, "init", owner, remedy)
     if resp.min() < 0 or not np.allclose(resp.sum(axis=1), 1.0, atol=1e-6):
         raise ValueError(
             f"{owner}: init as responsibilities must be nonnegative with rows that sum to 1; "
@@ -174,61 +174,61 @@ def responsibilities_of(init: Any, n_rows: int, n_experts: int, owner: str) -> n
 
 def offset_rows(offset: Any, X: Any, width: int, owner: str) -> np.ndarray | None:
     """Return an offset of numbers as `Rows` holds it: (n_outputs or 1, n)."""
-    given = _checked_offset(offset, X, owner)
-    if given is None:
+    values = _checked_offset(offset, X, owner)
+    if values is None:
         return None
-    if given.ndim > 1:
-        _check_width(given, width, owner, "output")
-    return np.ascontiguousarray(given[None] if given.ndim == 1 else given.T)
+    if values.ndim > 1:
+        _check_width(values, width, owner, "output")
+    return np.ascontiguousarray(values[None] if values.ndim == 1 else values.T)
 
 
 def class_offset_rows(offset: Any, X: Any, width: int, owner: str) -> np.ndarray | None:
     """Return an offset of classes as `Rows` holds it, centred: (n_classes, n).
 
-    For two classes one number per row is enough, which is added to the log-odds of the second.
+    For two classes, one number per row is added to the log-odds of the second.
     """
-    given = _checked_offset(offset, X, owner)
-    if given is None:
+    values = _checked_offset(offset, X, owner)
+    if values is None:
         return None
-    if given.ndim == 1 and width == 2:
-        return np.ascontiguousarray(np.stack([-0.5 * given, 0.5 * given]))
-    _check_width(given, width, owner, "class")
-    return np.ascontiguousarray(given.T - given.mean(axis=1))
+    if values.ndim == 1 and width == 2:
+        return np.ascontiguousarray(np.stack([-0.5 * values, 0.5 * values]))
+    _check_width(values, width, owner, "class")
+    return np.ascontiguousarray(values.T - values.mean(axis=1))
 
 
 def _checked_offset(offset: Any, X: Any, owner: str) -> np.ndarray | None:
-    """Return an offset as numbers, one or several a row."""
+    """Return an offset as numbers, one or several per row."""
     if offset is None:
         return None
     n_rows = X.shape[0]
     wanted = f"Give one number for each of {n_rows} rows, or one for all."
-    given = as_numbers(offset, "offset", owner, wanted)
-    if given.ndim == 0:
-        given = np.full(n_rows, given)
-    if len(given) != n_rows or given.ndim > 2:
-        what = f"{len(given)} values for {n_rows} rows" if given.ndim <= 2 else "too many axes"
-        raise ValueError(f"{owner}: offset has shape {given.shape}, {what}. {wanted}")
-    bad = ~np.isfinite(given)
+    values = as_numbers(offset, "offset", owner, wanted)
+    if values.ndim == 0:
+        values = np.full(n_rows, values)
+    if len(values) != n_rows or values.ndim > 2:
+        what = f"{len(values)} values for {n_rows} rows" if values.ndim <= 2 else "too many axes"
+        raise ValueError(f"{owner}: offset has shape {values.shape}, {what}. {wanted}")
+    bad = ~np.isfinite(values)
     if np.any(bad):
         row = int(np.nonzero(bad)[0][0])
         raise ValueError(
-            f"{owner}: offset holds {float(given[bad][0])!r} in row {row}, and {int(np.sum(bad))} "
+            f"{owner}: offset holds {float(values[bad][0])!r} in row {row}, and {int(np.sum(bad))} "
             "values that are NaN or infinite in all. Give finite numbers; a row without exposure "
             "says nothing and is left out."
         )
-    return given
+    return values
 
 
-def _check_width(given: np.ndarray, width: int, owner: str, what: str) -> None:
-    if given.shape[1:] != (width,):
+def _check_width(values: np.ndarray, width: int, owner: str, what: str) -> None:
+    if values.shape[1:] != (width,):
         raise ValueError(
-            f"{owner}: offset has shape {given.shape}. Give one number per row, on the scale of "
+            f"{owner}: offset has shape {values.shape}. Give one number per row, on the scale of "
             f"the linear predictor, or {width} of them, one for each {what}."
         )
 
 
 def check_log_offset(offset: np.ndarray, owner: str) -> None:
-    """Raise where an offset cannot be the logarithm of an exposure."""
+    """Raise if an offset cannot be the logarithm of an exposure."""
     low, high = float(offset.min()), float(offset.max())
     if high - low > WIDEST_LOG_OFFSET:
         raise ValueError(
@@ -268,7 +268,7 @@ def checked_groups(groups: Any, X: Any, owner: str) -> np.ndarray | None:
 
 
 def check_constant_in_groups(X: Any, codes: np.ndarray, columns: Any, owner: str) -> None:
-    """Raise where the gate would see different features within a group.
+    """Raise if the gate's features differ within a group.
 
     `columns` are the gate's: None for all, an array, or a list of arrays.
     """
@@ -293,7 +293,7 @@ def check_constant_in_groups(X: Any, codes: np.ndarray, columns: Any, owner: str
 
 
 def group_order(codes: np.ndarray, hashes: np.ndarray) -> np.ndarray:
-    """Return an order of rows that depends on content only and keeps groups together."""
+    """Return an order of rows that depends only on content and keeps groups together."""
     sums = np.zeros(int(codes.max()) + 1, dtype=np.uint64)
     np.add.at(sums, codes, hashes)
     return np.lexsort((hashes, codes, sums[codes]))
@@ -304,7 +304,7 @@ def training_rows(
 ) -> Training:
     """Return rows of positive weight, merged or grouped, those of starts, and the start.
 
-    `start` is a `Start`, which goes along with its rows.
+    `start` is a `Start`, which is subset and merged along with its rows.
     """
     weight = rows.weight
     if weight is not None and not np.all(weight > 0):
@@ -380,7 +380,7 @@ def _merged(rows: Rows, hashes: np.ndarray, start: Any) -> Training:
     sketched = rows.subset(ids, merged)
     if int(codes.max()) >= len(ids):
         return Training(rows, sketched, start)
-    if rows.metadata:  # equal rows may differ in it
+    if rows.metadata:  # equal rows may differ in metadata
         order = np.argsort(codes, kind="stable")
         rows = rows.subset(order, _taken(rows.weight, order))
         return Training(rows, sketched, start.take(order))

@@ -1,8 +1,8 @@
 """Rows: the data of one fit or one prediction, held in memory.
 
-`Rows` cuts itself into `Block`s, hands a function over them (`map`) or sums what it gives
-(`reduce`), and gives batch parts rows by their position. Another source of rows (a memory map, a
-cluster) has to answer the same questions.
+`Rows` splits into `Block`s, maps a function over them (`map`) or sums its results (`reduce`), and
+gives batch parts rows by position. Another source of rows (a memory map, a cluster) must provide
+the same methods.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ __all__ = ["Rows"]
 
 S = TypeVar("S")
 
-#: Rows of a block: enough to hide the cost of a numpy call, few enough for the cache.
+#: Rows per block: enough to amortise numpy calls, few enough for the cache.
 BLOCK_ROWS = 1024
 
-#: Doubles of one block's design at most, so that wide data take fewer rows at a time.
+#: Maximum number of doubles in a block's design; wide data get fewer rows per block.
 BLOCK_ITEMS = 1 << 20
 
 
@@ -42,19 +42,19 @@ class Rows:
     weight : ndarray of shape (n,), optional
         None means ones.
     frame : data frame, optional
-        The same rows as the caller gave them, for estimators that ask for column names.
+        The same rows as a data frame, for estimators that ask for column names.
     training : bool, default=False
-        Whether parts may reuse what they know of these rows, and designs are kept.
+        Whether parts may reuse cached values for these rows, and designs are cached.
     offset : ndarray of shape (n_outputs or n_classes or 1, n), optional
-        What is added to every expert's linear predictor.
+        Added to every expert's linear predictor.
     groups : ndarray of int of shape (n,), optional
         Codes 0, 1, ... in ascending order; rows of one group share one responsibility.
     metadata : dict of dict, optional
-        What the caller wants `fit` to get, of each expert by name.
+        Arguments for `fit` of each expert, by name.
     missing : bool, default=False
         Whether X may hold NaN.
     labels : ndarray of int of shape (n,), optional
-        The expert of every row, −1 where it is not known; the same within a group.
+        The expert of every row, −1 if unknown; constant within a group.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Rows:
         self._designs: dict[Hashable, Design] = {}
         self._prepared: dict[tuple[int, int], PreparedDesigns] = {}
         self._budget = Budget(get_config()["working_memory"] * 2**20 // 8)
-        self._units: Rows | None = None  # not itself: a cycle would keep blocks alive
+        self._units: Rows | None = None  # never self: a cycle would keep blocks alive
         self._starts = np.zeros(0, dtype=int)
         if groups is not None:
             self._starts = np.flatnonzero(np.diff(groups, prepend=-1))
@@ -102,9 +102,9 @@ class Rows:
             )
 
     def attach(self, extra: np.ndarray | None, starts: np.ndarray) -> None:
-        """Add columns (n, q) behind those of X, for designs alone; `starts` are what starts see.
+        """Append columns (n, q) to X for designs only; `starts` are the columns that starts see.
 
-        `X` and `take` stay as they are: nothing but what stands in for an estimator needs them.
+        `X` and `take` do not change: only stand-ins for estimators need the new columns.
         """
         self.extra, self.starts = extra, starts
         self.missing = self.missing or (extra is not None and bool(np.isnan(extra).any()))
@@ -113,16 +113,16 @@ class Rows:
 
     @property
     def numbers(self) -> Any:
-        """The rows as designs see them: X, and the columns that were added."""
+        """The rows as seen by designs: X and the extra columns."""
         return with_extra(self.X, self.extra)
 
     @property
     def units(self) -> Rows:
-        """What has one responsibility each: the rows themselves, or one row per group."""
+        """The units of responsibility: the rows themselves, or one row per group."""
         return self if self._units is None else self._units
 
     def blocks(self) -> Iterator[Block]:
-        """Yield the blocks in order, each new; a group is never cut."""
+        """Yield new blocks in order; groups are never split."""
         if self.groups is None:
             for start in range(0, self.n_rows, self.block_rows):
                 yield self._block(start, min(start + self.block_rows, self.n_rows))
@@ -162,8 +162,8 @@ class Rows:
     def reduce(self, function: Callable[[Block], S]) -> S:
         """Return the sum of `function(block)` over the blocks, added in their order.
 
-        The function must be pure and its results must add (`+=`); then a source may evaluate it
-        wherever it likes, as long as it adds in this order.
+        The function must be pure and its results must add (`+=`). A source may evaluate it
+        anywhere, as long as results are added in this order.
         """
         blocks = self.blocks()
         total = function(next(blocks))
@@ -176,9 +176,9 @@ class Rows:
         return np.concatenate([function(block) for block in self.blocks()], axis=axis)
 
     def take(self, ids: Any, columns: np.ndarray | None = None, own: bool = True) -> Any:
-        """Return rows in the form that was given, for estimators: an array, CSR or a frame.
+        """Return rows in their original form, for estimators: an array, CSR or a frame.
 
-        They are the estimator's own, which may change them; without `own` they may be a view.
+        The estimator may modify them in place; without `own` they may be a view.
         """
         X = safe_indexing(self.X if self.frame is None else self.frame, ids)
         if columns is not None:
@@ -190,8 +190,7 @@ class Rows:
     ) -> Rows:
         """Return some of the rows as training rows with their own weights; designs are shared.
 
-        Of a group all rows must be taken, one after the other. With `groups` the rows are given
-        groups that they did not have.
+        Groups must be taken whole and contiguously. With `groups`, ungrouped rows become grouped.
         """
         designs_of_units = self.units._designs
         if groups is not None:
@@ -220,9 +219,9 @@ class Rows:
         return rows
 
     def with_experts(self, experts: np.ndarray, n_experts: int) -> Rows:
-        """Return the rows as they are for some of the experts: labels are their new numbers.
+        """Return the rows with labels renumbered for some of the experts.
 
-        Nothing is known any more of rows whose expert is not among them.
+        Rows of other experts become unlabelled.
         """
         if self.labels is None:
             return self
@@ -234,14 +233,14 @@ class Rows:
         return rows
 
     def shared(self, resp: np.ndarray) -> np.ndarray:
-        """Return responsibilities (K, n) that are the same, their mean, in every group."""
+        """Return responsibilities (K, n) averaged within groups."""
         if self.groups is None:
             return resp
         sizes = np.bincount(self.groups)
         return np.repeat(np.add.reduceat(resp, self._starts, axis=1) / sizes, sizes, axis=1)
 
     def design(self, columns: np.ndarray | None, intercept: bool = True) -> Design:
-        """Return the design of these columns, the same object for the same question."""
+        """Return the design of these columns, cached per argument."""
         columns = np.arange(self.X.shape[1]) if columns is None else columns
         key = (tuple(columns.tolist()), intercept)
         if key not in self._designs:

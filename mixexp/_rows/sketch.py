@@ -1,8 +1,8 @@
 """Hashes of row content, and the bounded sketch of the data that starts run on.
 
-The sketch holds the rows with the smallest hash of their content, equal rows merged with
-summed weight. So a start depends neither on the order of the rows, nor on how they are cut into
-blocks, nor on whether weight 2 or two rows were given.
+The sketch holds the rows with the smallest content hashes, equal rows merged with summed weights.
+Starts therefore depend neither on row order, nor on block boundaries, nor on whether a row has
+weight 2 or occurs twice.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _salt(*words: int) -> np.uint64:
 
 
 def _column(values: np.ndarray, salt: np.uint64) -> np.ndarray:
-    """Hash one column; zeros hash to 0, so that sparse and dense rows agree."""
+    """Hash one column; zeros hash to 0, which makes sparse and dense rows agree."""
     bits = np.ascontiguousarray(values, dtype=np.float64).view(np.uint64)
     return np.where(values != 0, _mix(bits ^ salt), np.uint64(0))
 
@@ -64,7 +64,7 @@ def row_hashes(X: Any, y: np.ndarray | None, seed: int) -> np.ndarray:
 
 
 def hashed_uniform(hashes: np.ndarray, *words: int) -> np.ndarray:
-    """Return uniform numbers in [0, 1), one a row, that depend on its content and the words."""
+    """Return a uniform number in [0, 1) per row, depending on its content and the words."""
     return (_mix(hashes ^ _salt(*words)) >> np.uint64(11)) * 2.0**-53
 
 
@@ -76,12 +76,12 @@ def sketch(
     Returns
     -------
     ids : ndarray of int
-        One representative a distinct row.
+        One representative per distinct row.
     merged : ndarray or None
-        Its summed weight; None where every weight is one.
+        Summed weights; None if all are 1.
     inverse : ndarray of shape (n,)
-        The distinct row that each row is, numbered in the order of hashes; rows with a number
-        of `size` or more are not in the sketch.
+        Index of each row's distinct row, in hash order; rows with an index of `size` or more are
+        not in the sketch.
     """
     _, ids, inverse = np.unique(hashes, return_index=True, return_inverse=True)
     inverse = inverse.ravel()
