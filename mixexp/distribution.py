@@ -12,7 +12,7 @@ from mixexp._checks import as_numbers, short
 
 __all__ = ["MixtureDistribution"]
 
-#: Up to here doubles tell counts apart; beyond, all doubles are whole numbers.
+#: Up to here doubles represent every count; beyond, all doubles are whole numbers.
 LAST_COUNT = 2.0**53
 
 
@@ -20,16 +20,16 @@ class MixtureDistribution:
     """Distribution of y for each of n rows: Σ_k w_k p_k(y).
 
     Made by `MixtureOfExpertsRegressor.predict_distribution`. With several outputs, which are
-    independent given the expert, `cdf`, `quantile` and `interval` are those of each output alone.
+    independent given the expert, `cdf`, `quantile` and `interval` refer to each output alone.
 
     Parameters
     ----------
     weights : ndarray of shape (n, n_experts)
         Rows sum to 1.
     means : ndarray of shape (n, n_experts) or (n, n_experts, n_outputs)
-        What the experts predict.
+        The experts' predictions.
     parameters : ndarray of shape (n_parameters, n_experts[, n_outputs])
-        One row for each of the family's `parameter_names`.
+        One row per entry of the family's `parameter_names`.
     family : family of `mixexp.families`
         For a discrete one, `pdf` is the probability of y.
 
@@ -56,32 +56,32 @@ class MixtureDistribution:
         self.family = family
 
     def _weights(self) -> np.ndarray:
-        """Return the weights with an axis of outputs where the means have one."""
+        """Return the weights, with an axis of outputs if the means have one."""
         return self.weights if self.means.ndim == 2 else self.weights[..., None]
 
     def _means(self) -> np.ndarray:
-        """Return the means; 1, which any family can have, where an expert has no weight.
+        """Return the means; 1, valid for any family, where an expert has no weight.
 
-        There it may predict inf, and inf − inf is NaN.
+        Such an expert may predict inf, and inf − inf is NaN.
         """
         return np.where(self._weights() > 0, self.means, 1.0)
 
     def _mixed(self, values: np.ndarray) -> np.ndarray:
-        """Return means over experts; one without weight adds nothing, even where it is inf."""
+        """Return means over experts; values without weight add nothing, even if infinite."""
         weights = np.broadcast_to(self._weights(), values.shape)
         return np.multiply(weights, values, out=np.zeros(values.shape), where=weights > 0).sum(1)
 
     def _checked(self, y: Any) -> np.ndarray:
         """Return values of y with an axis of experts: (n, 1[, n_outputs])."""
-        wanted = (len(self.means), *self.means.shape[2:])
-        y = as_numbers(y, "y", "MixtureDistribution", f"Give one number a row, shape {wanted}.")
+        shape = (len(self.means), *self.means.shape[2:])
+        y = as_numbers(y, "y", "MixtureDistribution", f"Give one number a row, shape {shape}.")
         if np.any(np.isnan(y)):
             raise ValueError("MixtureDistribution: y contains NaN. Leave these rows out.")
         try:
-            y = np.broadcast_to(y, wanted)
+            y = np.broadcast_to(y, shape)
         except ValueError as error:
             raise ValueError(
-                f"MixtureDistribution: y has shape {y.shape} and must fit {wanted}, one value a "
+                f"MixtureDistribution: y has shape {y.shape} and must fit {shape}, one value a "
                 "row; call once for each value of a grid."
             ) from error
         return y[:, None]
@@ -91,9 +91,9 @@ class MixtureDistribution:
         return self._mixed(self.means)
 
     def variance(self) -> np.ndarray:
-        """Return the variance: that within the experts plus that between them.
+        """Return the variance: the part within the experts plus the part between them.
 
-        It is infinite where an expert of weight has Student-t errors with up to two degrees of
+        It is infinite if an expert with weight has Student-t errors with at most two degrees of
         freedom.
         """
         means = self._means()
@@ -103,14 +103,14 @@ class MixtureDistribution:
             return self._mixed(within + between)
 
     def pdf(self, y: Any) -> np.ndarray:
-        """Return the density at y, (n,); of all outputs jointly.
+        """Return the joint density of all outputs at y, (n,).
 
-        It is the exponential of `log_density`, and 0 where y is outside of the family's support.
+        It is the exponential of `log_density`, and 0 outside the family's support.
         """
         density = self.family.pdf(self._checked(y), self._means(), self.parameters)
         if density.ndim == 2:
             joint = density
-        else:  # products of many may leave the range of doubles on the way
+        else:  # products of many densities may leave the range of doubles
             with np.errstate(divide="ignore", over="ignore"):
                 joint = np.exp(np.log(density).sum(axis=2))
         weighted = np.zeros(joint.shape)
@@ -122,11 +122,11 @@ class MixtureDistribution:
         return np.clip(self._mixed(below), 0.0, 1.0)
 
     def quantile(self, q: Any) -> np.ndarray:
-        """Return the value that y stays below with probability q.
+        """Return the q-quantiles of y.
 
-        For a discrete family it is the smallest count that y does not exceed with at least this
-        probability. Found by bisection between the smallest and the largest quantile of experts
-        that have weight.
+        For a discrete family this is the smallest count that y does not exceed with at least this
+        probability. Found by bisection between the smallest and the largest quantile of the experts
+        with weight.
 
         Parameters
         ----------
@@ -136,14 +136,14 @@ class MixtureDistribution:
         Returns
         -------
         ndarray of shape (n,) or (n, n_outputs)
-            Where q is an array its axes come first, as in `numpy.quantile`: three levels give
+            If q is an array, its axes come first, as in `numpy.quantile`: three levels give
             (3, n) or (3, n, n_outputs).
         """
         levels = _probabilities(q, "q")
-        found = np.empty((levels.size, len(self.means), *self.means.shape[2:]))
-        for level, out in zip(levels.ravel(), found, strict=True):
+        quantiles = np.empty((levels.size, len(self.means), *self.means.shape[2:]))
+        for level, out in zip(levels.ravel(), quantiles, strict=True):
             out[:] = self._quantile(float(level))
-        return found.reshape(*levels.shape, *found.shape[1:])
+        return quantiles.reshape(*levels.shape, *quantiles.shape[1:])
 
     def _quantile(self, q: float) -> np.ndarray:
         """Return the quantile of one level."""
@@ -170,7 +170,7 @@ class MixtureDistribution:
         Returns
         -------
         low, high : ndarray of shape (n,) or (n, n_outputs)
-            Where `level` is an array its axes come first, as in `quantile`.
+            If `level` is an array, its axes come first, as in `quantile`.
         """
         levels = _probabilities(level, "level")
         below_one = np.nextafter(1.0, 0.0)
@@ -185,7 +185,7 @@ class MixtureDistribution:
         if not whole or n_samples < 1:
             raise ValueError(
                 f"MixtureDistribution: n_samples={short(n_samples)} must be a whole number of at "
-                "least 1, the number of draws a row."
+                "least 1, the number of draws per row."
             )
         try:
             rng = check_random_state(random_state)
@@ -202,42 +202,42 @@ class MixtureDistribution:
 
 
 def _probabilities(values: Any, name: str) -> np.ndarray:
-    """Return levels as an array; raise where one is not between 0 and 1."""
+    """Return levels as an array; raise if one is not between 0 and 1."""
     wanted = "one number between 0 and 1, or an array of them"
     levels = as_numbers(values, name, "MixtureDistribution", f"Give {wanted}.")
-    sound = (levels > 0) & (levels < 1)
-    if not np.all(sound):
+    valid = (levels > 0) & (levels < 1)
+    if not np.all(valid):
         raise ValueError(
             f"MixtureDistribution: {name} must be {wanted}, both ends excluded; got "
-            f"{float(levels[~sound].flat[0])!r}. For the ends ask for 1e-9 or 1 - 1e-9."
+            f"{float(levels[~valid].flat[0])!r}. For the ends ask for 1e-9 or 1 - 1e-9."
         )
     return levels
 
 
 def _place(values: np.ndarray) -> np.ndarray:
-    """Return the place of doubles in the order of all doubles.
+    """Return the index of doubles in the order of all doubles.
 
-    Halving a range of places needs 64 steps however far its ends are apart: with a log link an
-    expert that hardly counts here can be many powers of ten off.
+    Bisection of indices takes at most 64 steps, however far apart the ends are: with a log link, an
+    expert with hardly any weight can be off by many powers of ten.
     """
     bits = np.ascontiguousarray(values + 0.0).view(np.int64)  # + 0.0 leaves one zero, the positive
     return np.where(bits < 0, bits ^ np.iinfo(np.int64).max, bits)
 
 
 def _value(places: np.ndarray) -> np.ndarray:
-    """Return the doubles at places that `_place` gave."""
+    """Return the doubles at these indices, the inverse of `_place`."""
     bits = np.where(places < 0, places ^ np.iinfo(np.int64).max, places)
     return np.ascontiguousarray(bits).view(float)
 
 
 def _count(values: np.ndarray) -> np.ndarray:
-    """Return counts as integers in the same order, without gaps between those that doubles have."""
+    """Return counts as integers in the same order, with no gaps between representable counts."""
     beyond = np.maximum(_place(values) - _place(np.full(1, LAST_COUNT)), 0)
     return np.minimum(values, LAST_COUNT).astype(np.int64) + beyond
 
 
 def _counted(counts: np.ndarray) -> np.ndarray:
-    """Return the counts that `_count` gave."""
+    """Return counts as doubles, the inverse of `_count`."""
     last = int(LAST_COUNT)
     beyond = _value(np.maximum(counts - last, 0) + _place(np.full(1, LAST_COUNT)))
     return np.where(counts > last, beyond, counts.astype(float))

@@ -1,4 +1,4 @@
-"""Which region goes to which leaf of a tree, before the tree's gate takes over."""
+"""Assignment of regions to the leaves of a tree, before the tree's gate takes over."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from mixexp.protocols import Block, Rows
 
 __all__ = ["arranged"]
 
-#: EM iterations with a flat gate before a gate whose experts are not exchangeable takes over.
+#: EM iterations with a flat gate, before a gate with non-exchangeable experts takes over.
 FLAT_ITER = 24
 
-#: Steps of a tree's gate in which orders of regions are told apart.
+#: Steps of a tree's gate after which orders of regions are compared.
 ARRANGE_STEPS = 5
 
 
 def arranged(gate: Any, plain: Any, context: Context, resp: np.ndarray) -> np.ndarray:
     """Return regions (K, n) in the order that suits a tree best, after a run with a flat gate.
 
-    Of the orders that the gate proposes, that in which it can say best which region is where.
+    Chooses the order, of those that the gate proposes, under which it predicts the regions best.
     `plain` is the gate without noise.
     """
     rows = context.rows

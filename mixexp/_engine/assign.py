@@ -1,4 +1,4 @@
-"""Assigners: what the E-step hands to the M-step.
+"""Assigners: from the log-joint of the E-step to the responsibilities of the M-step.
 
 An assigner takes the log-joint log g_k(x) + log p_k(y | x) of a block, (K, m), which it may
 overwrite, and returns responsibilities (K, m) and each row's share of the objective (m,).
@@ -40,10 +40,9 @@ class Soft:
 
 
 class Hard:
-    """Every row to its most probable expert (classification EM, Celeux & Govaert 1992).
+    """Each row to its most probable expert (classification EM, Celeux & Govaert 1992).
 
-    The objective is the classification log-likelihood, log g_k(x) + log p_k(y | x) at that
-    expert.
+    The objective is the classification log-likelihood: log g_k(x) + log p_k(y | x) of that expert.
     """
 
     monotone = True
@@ -61,7 +60,7 @@ class Hard:
 
 
 class Stochastic:
-    """Every row to one expert drawn from its posterior (stochastic EM, Celeux & Diebolt 1985).
+    """Each row to an expert drawn from its posterior (stochastic EM, Celeux & Diebolt 1985).
 
     The draw depends on the row's content, the seed and the iteration, not on its position.
     """

@@ -1,4 +1,4 @@
-"""The long run, and what happens when an expert is left with next to no rows."""
+"""The long run, and the handling of experts that are left with almost no rows."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from mixexp.protocols import Block, Rows
 
 __all__ = ["ON_COLLAPSE", "LongRun", "long_run"]
 
-#: What may be done about an expert that collapsed.
+#: The ways to handle an expert that collapsed.
 ON_COLLAPSE = ("reinit", "drop", "keep", "raise")
 
-#: An expert has collapsed with less than this share of what an equal share would be.
+#: An expert has collapsed with less weight than this share of an equal share.
 SMALLEST_SHARE = 0.01
 
-#: An expert is started again at most this often; then it is kept as it is.
+#: An expert is restarted at most this often; after that it is kept.
 MOST_RESTARTS = 2
 
-#: A new expert starts on the rows that are explained worst: this share of an equal share.
+#: A restarted expert gets the worst explained rows: this share of an equal share.
 WORST_SHARE = 0.5
 
-#: An earlier segment is returned if its bound is higher by this, relative to max(1, |bound|).
+#: An earlier segment is returned if its bound is higher by more than this, relative to
+#: max(1, |bound|).
 BETTER = 1e-9
 
 #: M-steps at fixed responsibilities after which EM goes on.
@@ -43,13 +44,13 @@ class LongRun:
     ----------
     problem : Problem
     gate : Gate
-        At its start: a gate that has given up an expert is begun anew.
+        The initial gate: after a collapse, the gate is fitted anew.
     on_collapse : {"reinit", "drop", "keep", "raise"}
     n_fixed : int
-        Experts that have no parameters (noise), the last ones.
+        Number of experts without parameters (noise); they come last.
     owner : str
     flags : callable
-        (state, rows) -> list of what is wrong with a state, which then is not to be chosen.
+        (state, rows) -> list of reasons not to choose a state; empty for a good one.
     """
 
     problem: Problem
@@ -61,12 +62,11 @@ class LongRun:
 
 
 def long_run(task: LongRun, state: State, events: list[str]) -> Run:
-    """Run EM to its end; where an expert collapses, deal with it and begin a new segment.
+    """Run EM to its end; if an expert collapses, handle it and begin a new segment.
 
-    The run that is returned is the best segment that is not flagged, with the passes of all of
-    them; dropping an expert makes another model, so what was before does not count. A segment that
-    ended in a collapse goes on from its end, the expert kept. What was done is appended to
-    `events`.
+    Returns the best segment that is not flagged, with the passes of all segments; dropping an
+    expert makes another model, so earlier segments no longer count. A segment that ended in a
+    collapse goes on from its end, with the expert kept. Every action is appended to `events`.
     """
     watch = task.on_collapse != "keep"
     problem = replace(
@@ -110,7 +110,7 @@ def long_run(task: LongRun, state: State, events: list[str]) -> Run:
 
 
 def _best(task: LongRun, problem: Problem, segments: list[Run], events: list[str]) -> Run:
-    """Return the best unflagged segment, run to its end; the last one where all are flagged."""
+    """Return the best unflagged segment, run to its end; the last one if all are flagged."""
     last = segments[-1]
     if len(segments) == 1:
         return last
@@ -124,14 +124,14 @@ def _best(task: LongRun, problem: Problem, segments: list[Run], events: list[str
             continue
         events.append(
             f"the fit as it was at EM iteration {run.n_earlier + len(run.bounds)} is returned, as "
-            "what began after it ended lower" + (", in a spurious maximum" if flagged else "")
+            "later iterations ended lower" + (", in a spurious maximum" if flagged else "")
         )
         return _continued(task, problem, run, last)
     return last
 
 
 def _continued(task: LongRun, problem: Problem, run: Run, last: Run) -> Run:
-    """Return a segment with what is left of the iterations; collapsed experts stay as they are."""
+    """Return a segment after the remaining iterations; collapsed experts are kept."""
     done = last.n_earlier + len(last.bounds)
     kept, n_passes = run, last.n_passes
     if done < problem.max_iter and not run.converged:
@@ -151,37 +151,37 @@ def _small(task: LongRun, run: Run) -> np.ndarray:
 
 
 def _report(task: LongRun, events: list[str], action: str, k: int, size: float, step: int) -> None:
-    """Record what is done about an expert, or raise."""
+    """Record how a collapsed expert is handled, or raise."""
     total = task.problem.rows.units.total_weight
-    what = (
+    event = (
         f"expert {k} collapsed at EM iteration {step}: its effective size is {size:.3g} of a total "
         f"weight of {total:.6g}"
     )
     if action == "raise":
         raise ValueError(
-            f"{task.owner}: {what}. Lower n_experts, penalise the gate more, or set "
+            f"{task.owner}: {event}. Lower n_experts, penalise the gate more, or set "
             "on_collapse='reinit' or 'drop'."
         )
     done = {
-        "reinit": "it was started again on the rows that are explained worst",
+        "reinit": "it was started again on the worst explained rows",
         "drop": "it was dropped, and the experts after it moved up",
         "keep": "it was kept as it is",
     }
-    events.append(f"{what}; {done[action]}")
+    events.append(f"{event}; {done[action]}")
 
 
 def _reinitialised(task: LongRun, state: State, collapsed: np.ndarray) -> State:
-    """Return a state in which the collapsed experts have the rows that are explained worst.
+    """Return a state in which the collapsed experts have the worst explained rows.
 
     Each gets its share of the rows (or groups) with the lowest log-density, in turn; the others
-    keep their responsibilities, and rows whose expert is known stay with it. The gate is fitted
-    anew, as its coefficients of a collapsed expert are at their limit. Needs the responsibilities
-    of all rows at once, (K, n).
+    keep their responsibilities, and labelled rows stay with their expert. The gate is fitted
+    anew, as its coefficients for a collapsed expert are at their limit. Needs the responsibilities
+    (K, n) of all rows at once.
     """
     rows = task.problem.rows
     e_step = EStep(state, task.problem.assigner, 0)
-    found = rows.map(partial(_explained, e_step=e_step), axis=1)
-    resp, worst = np.ascontiguousarray(found[:-1]), np.argsort(found[-1])
+    explained = rows.map(partial(_explained, e_step=e_step), axis=1)
+    resp, worst = np.ascontiguousarray(explained[:-1]), np.argsort(explained[-1])
     weight, labels = rows.units.weight, rows.units.labels
     if labels is not None:
         worst = worst[labels[worst] < 0]

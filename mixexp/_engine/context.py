@@ -1,4 +1,4 @@
-"""What a start may ask for, and short runs."""
+"""The context that starts are given, and short runs."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ from mixexp.protocols import Block, Rows, ShortRun, can
 
 __all__ = ["ROUND_TOL", "START_STEPS", "Context"]
 
-#: Starts that settle to within this of their limit leave the rounds early.
+#: Starts that converge to within this tolerance leave the rounds early.
 ROUND_TOL = 1e-6
 
-#: M-steps at fixed responsibilities from which a run sets out: parts that take Newton steps
-#: need more than one.
+#: M-steps at fixed responsibilities before a run: parts that take Newton steps need several.
 START_STEPS = 2
 
 
 @dataclass
 class Context:
-    """What a partition may ask for (`StartContext`)."""
+    """The implementation of `StartContext` that partitions are given."""
 
     rows: Rows
     n_experts: int
@@ -62,7 +61,7 @@ class Context:
     def short_run(self, resp: np.ndarray, n_iter: int) -> ShortRun:
         """Return the end of a short EM run of k experts, from responsibilities (k, n).
 
-        Fewer than there are to be in the end are not yet those that labels speak of.
+        Labels are ignored while there are fewer experts than the final number.
         """
         rows, experts = self.rows, np.arange(len(resp))
         if len(resp) < self.n_experts:
@@ -80,14 +79,14 @@ class Context:
 
 
 def _posteriors(state: State, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Return responsibilities (k, n) and log p(y | x) (n,), a group's divided among its rows."""
+    """Return responsibilities (k, n) and log p(y | x) (n,), a group's shared among its rows."""
 
     def of_block(block: Block) -> np.ndarray:
         resp, density = posterior(log_joint(state.gate, state.bank, block))
         return np.vstack([resp, density])
 
-    found = rows.map(of_block, axis=1)
-    resp, density = np.ascontiguousarray(found[:-1]), found[-1]
+    stacked = rows.map(of_block, axis=1)
+    resp, density = np.ascontiguousarray(stacked[:-1]), stacked[-1]
     if rows.groups is None:
         return resp, density
     sizes = np.bincount(rows.groups)

@@ -1,6 +1,6 @@
-"""The loop: pass over the rows, update every part, and again.
+"""The EM loop: a pass over the rows, an update of every part, and so on.
 
-Gate and experts are known by the protocols of `mixexp.protocols` only.
+Gate and experts are used through the protocols of `mixexp.protocols` only.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ __all__ = [
     "run_em",
 ]
 
-#: A fall by more than this, relative to max(1, |bound|), is no rounding: where the most cautious
-#: step ends in one, an update is no M-step.
+#: A fall by more than this, relative to max(1, |bound|), is more than rounding: if even the
+#: most cautious step ends in one, an update is not an M-step.
 ROUNDING = 1e-6
 
-#: Shares of a step that are compared where the bound cannot judge it, beside none and all.
+#: Shares of a step that are compared, besides none and all, where the bound cannot judge it.
 SHARES = (1 / 16, 1 / 4, 1 / 2)
 
 #: Iterations without a better bound after which a run without ascent ends.
@@ -43,26 +43,25 @@ class Accelerator(Protocol):
     """Proposes a state further ahead than the M-step."""
 
     def __call__(self, run: Run, proposal: State) -> State:
-        """Return a state to try in place of `proposal`, the one after the M-step, or that itself.
+        """Return a state to try in place of `proposal`, the state after the M-step, or `proposal`.
 
-        Where its bound is lower than the last one, `proposal` is taken.
+        If its bound is lower than the last one, `proposal` is used.
         """
 
 
 class Observer(Protocol):
-    """Looks at a run after every iteration."""
+    """Watches a run, and may stop it after any iteration."""
 
     def __call__(self, run: Run) -> bool:
-        """Return whether the run is to stop here."""
+        """Return whether to stop the run here."""
 
 
 @dataclass(frozen=True)
 class Problem:
     """The inputs of a run.
 
-    An expert with less than `smallest_share` of the weight of an equal share has collapsed, and
-    ends the run; 0 lets it go on. The last `n_fixed` responsibilities are not of experts that can
-    collapse.
+    An expert with less than `smallest_share` of an equal share of the weight has collapsed and
+    ends the run; with 0 the run goes on. The last `n_fixed` experts cannot collapse.
     """
 
     rows: Rows
@@ -91,7 +90,7 @@ class Evaluation:
 
 @dataclass
 class Run:
-    """What a run changes as it goes, and what it returns."""
+    """The progress of a run, and its result."""
 
     current: Evaluation
     best: Evaluation
@@ -101,7 +100,7 @@ class Run:
     converged: bool = False
     collapsed: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))
     n_earlier: int = 0  # iterations of segments before this one
-    stuck: float = 0.0  # by how much every step at the end lowers the bound, beyond rounding
+    stuck: float = 0.0  # least fall, beyond rounding, of the steps tried at the end
 
     @property
     def state(self) -> State:
@@ -143,20 +142,20 @@ def m_step(rows: Rows, state: State, statistics: list) -> State:
     )
 
 
-@np.errstate(over="ignore", invalid="ignore")  # the bound is looked at instead
+@np.errstate(over="ignore", invalid="ignore")  # the bound is checked instead
 def run_em(problem: Problem, state: State) -> Run:
     """Run EM from a state.
 
-    1. Pass over the data: the bound of the state, and statistics (E-step).
-    2. Update every part from its statistics (M-step); an accelerator may look further ahead.
-    3. Pass again: the bound of the new state shows whether the step was good; if the bound
-       fell, take a more cautious one (`_safeguarded`). Newton steps can overshoot.
-    4. Stop where the gain, and the gain that Aitken's rule says is left, are below `tol`; where an
-       expert has collapsed, for the caller to deal with it; where every step lowers the bound by
-       more than rounding can; or where an observer says so.
+    1. Pass over the data for the bound of the state and the statistics (E-step).
+    2. Update every part from its statistics (M-step); an accelerator may step further ahead.
+    3. Pass again: the bound of the new state shows whether the step was good; if it fell,
+       take a more cautious one (`_safeguarded`). Newton steps can overshoot.
+    4. Stop when the gain, and the remaining gain by Aitken's rule, are below `tol`; when an expert
+       has collapsed, which the caller handles; when every step lowers the bound by more than
+       rounding can; or when an observer says so.
 
-    So the bound always belongs to the state that it is reported for. Where a part is not fitted
-    by likelihood the bound may fall; the best state is returned then.
+    The bound thus always belongs to the state it is reported for. If a part is not fitted by
+    likelihood, the bound may fall; the best state is then returned.
     """
     first = evaluate(problem, state, 0)
     _check_finite(first, 0)
@@ -180,7 +179,7 @@ def run_em(problem: Problem, state: State) -> Run:
 
 
 def _next(problem: Problem, run: Run, step: int) -> tuple[Evaluation, bool]:
-    """Return the evaluation after one iteration, and whether it could not lower the bound."""
+    """Return the evaluation after an iteration, and whether its bound was sure not to fall."""
     old = run.current
     proposal = m_step(problem.rows, old.state, old.statistics)
     if not problem.climbs(old.state):
@@ -199,7 +198,7 @@ def _next(problem: Problem, run: Run, step: int) -> tuple[Evaluation, bool]:
 
 
 def _collapsed(problem: Problem, trial: Evaluation) -> np.ndarray:
-    """Return the experts that have too little weight."""
+    """Return the experts with too little weight."""
     mass = trial.mass[: len(trial.mass) - problem.n_fixed]
     equal = problem.rows.units.total_weight / len(mass)
     return np.flatnonzero(mass < problem.smallest_share * equal)
@@ -208,9 +207,9 @@ def _collapsed(problem: Problem, trial: Evaluation) -> np.ndarray:
 def _safeguarded(problem: Problem, run: Run, trial: Evaluation, step: int) -> Evaluation:
     """Return an evaluation whose bound has not fallen.
 
-    The full step; those that `retreats` says, of all parts at once; the step under a bound of the
-    curvature, which needs other statistics of the old state and so a pass of its own; and if
-    rounding hides even that, the old state.
+    Tried in turn: the full step; the `retreats` of all parts at once; the step under a bound of the
+    curvature, whose statistics need another pass at the old state; and the old state, when even
+    that step is lost in rounding.
     """
     old = run.current
     if not fallen(trial.bound, old.bound):
@@ -221,8 +220,8 @@ def _safeguarded(problem: Problem, run: Run, trial: Evaluation, step: int) -> Ev
         if not fallen(trial.bound, old.bound):
             return trial
     bounded = old.state.apply(lambda part: part.bounded() if can(part, "bounded") else part)
-    again = evaluate(problem, bounded, step)
-    trial = evaluate(problem, m_step(problem.rows, bounded, again.statistics), step)
+    evaluation = evaluate(problem, bounded, step)
+    trial = evaluate(problem, m_step(problem.rows, bounded, evaluation.statistics), step)
     run.n_passes += 2
     if not fallen(trial.bound, old.bound):
         return trial
@@ -232,7 +231,7 @@ def _safeguarded(problem: Problem, run: Run, trial: Evaluation, step: int) -> Ev
 
 
 def _shorter(rows: Rows, old: Evaluation, new: State) -> Iterator[State]:
-    """Yield states after more and more cautious steps, until no part has any left."""
+    """Yield states after ever more cautious steps, until no part has one left."""
     views = old.state.views(rows.units, rows)
     tries = [
         retreats(*each)
@@ -249,36 +248,36 @@ def _shorter(rows: Rows, old: Evaluation, new: State) -> Iterator[State]:
 def _line_search(problem: Problem, old: State, new: State, step: int) -> State:
     """Return the state in which each Newton-type part has taken the best share of its step.
 
-    Where the bound need not climb it cannot show whether a step was good; the part's own
-    expected log-likelihood, at the responsibilities it was fitted to, does.
+    A bound that may fall cannot show whether a step was good; the part's expected log-likelihood
+    at the responsibilities it was fitted to can.
     """
     states = [old, *(old.apply(_share(t), new.parts) for t in SHARES), new]
-    looked = [
+    searched = [
         i
         for i, (part, half) in enumerate(zip(new.parts, states[-2].parts, strict=True))
         if can(part, "toward") and half is not part
     ]
-    if not looked:
+    if not searched:
         return new
     states = [measured(state, problem.rows) for state in states]
     e_step = EStep(old, problem.assigner, step)
-    gains = problem.rows.reduce(partial(_gains, states=states, looked=looked, e_step=e_step))
-    for i in looked:
+    gains = problem.rows.reduce(partial(_gains, states=states, searched=searched, e_step=e_step))
+    for i in searched:
         priors = [s.parts[i].log_prior() if can(s.parts[i], "log_prior") else 0.0 for s in states]
         gains[:, i] += priors
     best = np.where(np.isfinite(gains), gains, -np.inf).argmax(axis=0)
-    best[[i for i in range(len(best)) if i not in looked]] = len(states) - 1
+    best[[i for i in range(len(best)) if i not in searched]] = len(states) - 1
     chosen = iter(best)
     return new.apply(lambda *versions: versions[1 + next(chosen)], *(s.parts for s in states))
 
 
-def _gains(block: Block, states: list[State], looked: list[int], e_step: EStep) -> np.ndarray:
+def _gains(block: Block, states: list[State], searched: list[int], e_step: EStep) -> np.ndarray:
     """Return the expected log-likelihoods (n_states, n_parts) of some parts on a block."""
     block = block.fresh()
     assigned = e_step(block)
     views = e_step.state.views((block.unit, assigned.unit_resp), (block, assigned.resp))
     gains = np.zeros((len(states), len(views)))
-    for i in looked:
+    for i in searched:
         view, resp = views[i]
         gains[:, i] = [float(np.sum(resp * s.parts[i].log_prob(view))) for s in states]
     return gains
@@ -289,10 +288,10 @@ def _share(t: float) -> Callable[..., Any]:
 
 
 def _settled(bounds: list[float], tol: float, climbs: bool) -> bool:
-    """Return whether the last gain and what Aitken's rule says is left are both below `tol`.
+    """Return whether the last gain and the remaining gain by Aitken's rule are both below `tol`.
 
-    Successive gains of EM shrink by a constant rate c in the end, so a gain d leaves
-    d c / (1 − c) to come (Böhning et al. 1994). `tol` is relative to max(1, |bound|); with
+    Successive gains of EM eventually shrink by a constant rate c, which leaves d c / (1 − c) to
+    come after a gain d (Böhning et al. 1994). `tol` is relative to max(1, |bound|); with
     `tol` 0 a run never settles.
     """
     if tol == 0 or len(bounds) < 3:

@@ -1,4 +1,4 @@
-"""M-steps at fixed responsibilities: what a start begins with, guarded as EM is."""
+"""M-steps at fixed responsibilities, with which a start begins; guarded like EM."""
 
 from __future__ import annotations
 
@@ -17,78 +17,78 @@ from mixexp.protocols import Block, Rows, can
 __all__ = ["fit_at"]
 
 
-@np.errstate(over="ignore", invalid="ignore")  # the values are looked at instead
+@np.errstate(over="ignore", invalid="ignore")  # the values are checked instead
 def fit_at(state: State, rows: Rows, resp: np.ndarray, n_steps: int) -> State:
     """Return a state after M-steps at fixed responsibilities (K, n), equal within groups.
 
-    1. Pass over the data: each part's value, which its M-step climbs, and its statistics.
+    1. Pass over the data for each part's value, which its M-step raises, and its statistics.
     2. Update every part from its statistics.
     3. Pass again. A part whose value fell takes a more cautious step (`_guarded`). The pass after
-       the last step needs no statistics, and only the parts whose steps can overshoot.
+       the last step needs no statistics, and covers only parts whose steps can overshoot.
     """
-    seen = _look(state, rows, resp)
+    versions = _look(state, rows, resp)
     for step in range(1, n_steps + 1):
-        state = state.apply(lambda _, one: one.part, seen)
-        proposal = m_step(rows, state, [one.statistics for one in seen])
+        state = state.apply(lambda _, version: version.part, versions)
+        proposal = m_step(rows, state, [version.statistics for version in versions])
         last = step == n_steps
-        new = _unseen(proposal) if last else _look(proposal, rows, resp)
+        new = _unevaluated(proposal) if last else _look(proposal, rows, resp)
         views = state.views(rows.units, rows)
-        seen = [
+        versions = [
             _guarded(*each, _looker(i, state, rows, resp, not last))
-            for i, each in enumerate(zip(seen, new, views, strict=True))
+            for i, each in enumerate(zip(versions, new, views, strict=True))
         ]
-    return state.apply(lambda _, one: one.part, seen)
+    return state.apply(lambda _, version: version.part, versions)
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """A part, what its M-step climbs (None where nobody has looked), and its statistics."""
+class _Version:
+    """A part, the value its M-step raises (None if not computed), and its statistics."""
 
     part: Any
     value: Any = None
     statistics: Any = None
 
 
-def _unseen(state: State) -> list[_Seen]:
-    return [_Seen(part) for part in state.parts]
+def _unevaluated(state: State) -> list[_Version]:
+    return [_Version(part) for part in state.parts]
 
 
-def _look(state: State, rows: Rows, resp: np.ndarray, statistics: bool = True) -> list[_Seen]:
-    """Return what a pass at fixed responsibilities tells of each part."""
+def _look(state: State, rows: Rows, resp: np.ndarray, statistics: bool = True) -> list[_Version]:
+    """Return each part with its value and statistics: one pass at fixed responsibilities."""
     state = measured(state, rows)
     step = FixedStep(resp)
-    total = rows.reduce(partial(_glance, state=state, step=step, statistics=statistics))
+    total = rows.reduce(partial(_block_totals, state=state, step=step, statistics=statistics))
     priors = [part.log_prior() if can(part, "log_prior") else 0.0 for part in state.parts]
     values = (total.values + priors).tolist()
     sums = total.sums if statistics else [None] * len(values)
-    return [_Seen(*each) for each in zip(state.parts, values, sums, strict=True)]
+    return [_Version(*each) for each in zip(state.parts, values, sums, strict=True)]
 
 
 @dataclass
-class _Glance:
-    """Each part's value Σ r log p, and its statistics where they are asked for; they add."""
+class _Totals:
+    """Each part's value Σ r log p and, if requested, its statistics; blocks add up."""
 
     values: np.ndarray
     sums: list
 
-    def __iadd__(self, other: _Glance) -> _Glance:
+    def __iadd__(self, other: _Totals) -> _Totals:
         self.values = self.values + other.values
         for i, more in enumerate(other.sums):
             self.sums[i] += more
         return self
 
 
-def _glance(block: Block, state: State, step: FixedStep, statistics: bool) -> _Glance:
-    """Return a block's share."""
+def _block_totals(block: Block, state: State, step: FixedStep, statistics: bool) -> _Totals:
+    """Return a block's share of the totals."""
     block = block.fresh()
     assigned = step(block)
     views = state.views((block.unit, assigned.unit_resp), (block, assigned.resp))
     values = np.array(_values(state.parts, views))
-    return _Glance(values, statistics_of(state.parts, views) if statistics else [])
+    return _Totals(values, statistics_of(state.parts, views) if statistics else [])
 
 
 def _values(parts: list, views: list) -> list[float]:
-    """Return Σ r log p of the rows of a block, for each part; 0 for batch parts, still unfitted."""
+    """Return Σ r log p of a block's rows, per part; 0 for batch parts, which are not fitted yet."""
     values = []
     for part, (block, resp) in zip(parts, views, strict=True):
         value = 0.0
@@ -105,26 +105,26 @@ def _values(parts: list, views: list) -> list[float]:
 
 def _looker(
     i: int, state: State, rows: Rows, resp: np.ndarray, statistics: bool
-) -> Callable[..., _Seen]:
-    """Return a function that looks at another version of part `i`, alone."""
+) -> Callable[..., _Version]:
+    """Return a function that evaluates another version of part `i`, on its own."""
 
-    def look(part: Any, statistics: bool = statistics) -> _Seen:
-        of_gate = state.gate is not None and i == 0
-        alone = State(part, None) if of_gate else State(None, part)
-        return _look(alone, rows, resp, statistics)[0]
+    def look(part: Any, statistics: bool = statistics) -> _Version:
+        is_gate = state.gate is not None and i == 0
+        single_part = State(part, None) if is_gate else State(None, part)
+        return _look(single_part, rows, resp, statistics)[0]
 
     return look
 
 
-def _guarded(old: _Seen, new: _Seen, rows: Rows, look: Callable[..., _Seen]) -> _Seen:
-    """Return a part after a step that did not take its value down.
+def _guarded(old: _Version, new: _Version, rows: Rows, look: Callable[..., _Version]) -> _Version:
+    """Return a part after a step that did not lower its value.
 
-    The full step; those that `retreats` says; the step under a bound of the curvature, which
-    needs other statistics of the old part; and if rounding hides even that, the old part.
+    Tried in turn: the full step; its `retreats`; the step under a bound of the curvature, which
+    needs other statistics of the old part; and the old part, when even that is lost in rounding.
     """
 
-    def fell(found: _Seen) -> bool:
-        return fallen(found.value, old.value, rows.total_weight)
+    def fell(version: _Version) -> bool:
+        return fallen(version.value, old.value, rows.total_weight)
 
     if not (old.part.monotone and overshoots(old.part, new.part)):
         return new
@@ -132,12 +132,12 @@ def _guarded(old: _Seen, new: _Seen, rows: Rows, look: Callable[..., _Seen]) -> 
     if not fell(new):
         return new
     for part in retreats(old.part, new.part, old.statistics, rows):
-        found = look(part)
-        if not fell(found):
-            return found
+        shorter = look(part)
+        if not fell(shorter):
+            return shorter
     if can(old.part, "bounded"):
         bounded = look(old.part.bounded(), True)
-        found = look(bounded.part.update(bounded.statistics, rows))
-        if not fell(found):
-            return found
+        cautious = look(bounded.part.update(bounded.statistics, rows))
+        if not fell(cautious):
+            return cautious
     return old

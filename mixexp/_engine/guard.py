@@ -1,7 +1,7 @@
-"""What becomes of a step that went down: shorter ones, part by part.
+"""Backtracking: the shorter steps of a part to try when a step lowered its objective.
 
-Newton steps can overshoot. Whether one did is for the engine to see, from the lower bound or from
-what a part's M-step climbs; which steps are tried then is said here, of parts alone.
+Newton steps can overshoot. The callers detect it, from the lower bound or from the value that a
+part's M-step raises; this module only says which steps to try next.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ __all__ = ["FALL_TOL", "fallen", "overshoots", "retreats"]
 #: A fall by more than this, relative to max(1, |bound|), is a failed step.
 FALL_TOL = 1e-9
 
-#: Shares of a failed step that are tried, of parts that cannot damp their step.
+#: Shares of a failed step to try, for parts that cannot damp their step.
 BACKTRACKS = (0.5, 0.25)
 
-#: Steps that are tried with more and more damping, each about a quarter of the one before.
+#: Steps to try with increasing damping, each about a quarter of the one before.
 DAMPED_TRIES = 6
 
 
@@ -33,17 +33,17 @@ def fallen(value: float, before: float, weight: float = 1.0) -> bool:
 
 
 def overshoots(old: Any, new: Any) -> bool:
-    """Return whether the step from `old` to `new` is one that can be shortened."""
+    """Return whether the step from `old` to `new` can be shortened."""
     if can(old, "damped") and old.damped(new) is not old:
         return True
     return can(old, "toward") and old.toward(new, BACKTRACKS[0]) is not new
 
 
 def retreats(old: Any, new: Any, statistics: Any, rows: Any) -> Iterator[Any]:
-    """Yield a part's next tries after its step from `old` to `new` went down.
+    """Yield shorter steps of a part whose step from `old` to `new` lowered the objective.
 
-    Damped steps come from the same statistics. Parts without damping go back a half and three
-    quarters of the way; a step in closed form is kept, and nothing comes.
+    Damped steps use the same statistics. Parts without damping go back a half and three quarters
+    of the way; a step in closed form has no shorter ones.
     """
     if can(old, "damped") and old.damped(new) is not old:
         for _ in range(DAMPED_TRIES):

@@ -1,11 +1,11 @@
-"""Exact regimes and spurious maxima: what a dispersion near nothing means.
+"""Exact regimes and spurious maxima: the meaning of a dispersion near zero.
 
-The likelihood of a mixture has no bound where an expert goes through as many rows as it has
+The likelihood of a mixture is unbounded if an expert goes through as many rows as it has
 coefficients (Day 1969, Estimating the components of a mixture of normal distributions, Biometrika
-56), and high local maxima where it nearly goes through a few more: these are *spurious*. But
-numbers can also be exact, by a rule or where a machine is off: then a dispersion near nothing is
-right. What tells one from the other is how many distinct rows agree, against the number of
-coefficients and of the ways to choose such rows.
+56), and has high local maxima if it nearly goes through a few more: these are *spurious*. But
+targets can also be exact, by a rule or while a machine is off; then a dispersion near zero is
+right. The two differ in how many distinct rows agree, compared with the number of coefficients
+and of the ways to choose such rows.
 """
 
 from __future__ import annotations
@@ -36,43 +36,43 @@ __all__ = [
 #: With fewer distinct rows per expert than this there is a warning before the fit.
 FEW_ROWS = 2
 
-#: A dispersion is low below this share of what most rows have: so low that few rows do not bear it,
-#: and so low that rows have to be told from others.
+#: A dispersion is low below this share of the usual one: too low for few rows to support, and so
+#: low that the gate must be able to tell the rows from others.
 LOW, VERY_LOW = 0.2, 0.1
 
-#: The dispersion that most rows have: this share of the weight is in experts up to it.
+#: The usual dispersion: experts with this share of the weight have no larger one.
 MOST = 0.75
 
-#: An exact expert holds this many distinct rows more than it has coefficients, up to what
-#: responsibilities that are not quite 1 may take away.
+#: An exact expert holds this many more distinct rows than coefficients, minus an allowance for
+#: responsibilities below 1.
 MORE_ROWS, ROUNDED = 2, 0.5
 
-#: The gate can tell the rows of an expert if it gives them this probability on the average.
+#: The gate can tell the rows of an expert if it gives them this probability on average.
 TOLD = 0.5
 
 #: Nats by which agreement must exceed its cost: the odds against chance are a hundred to one.
 SURPRISE = np.log(100.0)
 
-#: An expert without which the log-likelihood of all rows is lower by no more than this does no
-#: harm: it shares an exact regime with another one.
+#: An expert whose removal lowers the log-likelihood of all rows by no more than this is harmless:
+#: it shares an exact regime with another one.
 HARMLESS = 3.0
 
-#: A row of less responsibility is not one that an expert holds.
+#: An expert does not hold rows of less responsibility.
 LEAST_RESP = 1e-3
 
-#: Values of y make a grid if at least this many are tied, besides one for each expert, and this
-#: share of the rows that have none of those.
+#: Values of y form a grid if, with the most frequent value per expert left out, at least this many
+#: values are tied, and this share of the rows.
 LEAST_TIED, TIED_SHARE = 8, 0.5
 
 #: The step of a grid is this quantile of the gaps between tied values.
 SMALL_GAP = 0.25
 
-#: Dispersion of an expert whose rows did not bear a smaller one, as a share of that of one expert.
+#: Floor of a spurious expert's dispersion, as a share of a single expert's.
 RAISED_SHARE = 0.25
 
 
 def warn_of_few_rows(rows: Rows, n_experts: int, owner: str) -> None:
-    """Warn where there are next to no rows for each expert: before a fit that may take long."""
+    """Warn if there are almost no rows per expert, before a fit that may take long."""
     n_rows = rows.n_rows
     if n_experts > 1 and n_rows < FEW_ROWS * n_experts:
         most = max(1, n_rows // (rows.X.shape[1] + 1 + MORE_ROWS))
@@ -85,11 +85,11 @@ def warn_of_few_rows(rows: Rows, n_experts: int, owner: str) -> None:
 
 
 def resolution(y: np.ndarray, n_experts: int) -> float:
-    """Return the step of the grid that values (n,) were rounded to, 0 where there is none.
+    """Return the step of the grid that values (n,) were rounded to, 0 if there is none.
 
-    Rounded values are tied at many places, exact regimes in a few: the most frequent values, one
-    for each expert, prove nothing. The step is a small one of the gaps between neighbouring tied
-    values; a gap counts as often as the rarer of the two.
+    Rounding ties many values, exact regimes a few: the most frequent values, one per expert, prove
+    nothing. The step is a low quantile of the gaps between neighbouring tied values; a gap counts
+    as often as the rarer of the two.
     """
     values, counts = np.unique(y, return_counts=True)
     tied = counts > 1
@@ -107,8 +107,8 @@ def resolution(y: np.ndarray, n_experts: int) -> float:
 def resolved(bank: Any, rows: Rows) -> Any:
     """Return a replicated bank whose dispersions do not fall below the resolution of y.
 
-    A normal density with a standard deviation of step / √(2π) is 1 / step where it is highest:
-    with less, a value on the grid would be more probable than certain.
+    A normal density with standard deviation step / √(2π) has the maximum 1 / step: with a smaller
+    deviation, a value on the grid would have a probability above 1.
     """
     if bank.n_experts < 2 or not can(bank, "with_floor") or bank.family.link != "identity":
         return bank
@@ -120,20 +120,20 @@ def resolved(bank: Any, rows: Rows) -> Any:
 
 @dataclass
 class Support:
-    """What stands behind each of some experts; arrays have one entry an expert.
+    """The evidence for some experts; arrays have one entry per expert.
 
     Attributes
     ----------
     n_rows : ndarray
-        Distinct rows that it holds: their responsibilities, summed.
+        Distinct rows that the expert holds: the sum of their responsibilities.
     told : ndarray
-        Its concentration Σ r g / Σ r: how well the gate can tell its rows from others.
+        Concentration Σ r g / Σ r: how well the gate can tell its rows from others.
     cost : ndarray
-        Nats that it takes to say by the gate which rows are its own, −Σ (r log g +
+        Nats needed to encode with the gate which rows are the expert's, −Σ (r log g +
         (1 − r) log(1 − g)), each unit counted once.
     gain : ndarray
-        By how much the log-likelihood is higher than without it, the gate of the others being as
-        it is.
+        Increase of the log-likelihood over the same mixture without the expert, with the gate of
+        the others unchanged.
     """
 
     n_rows: np.ndarray
@@ -143,8 +143,8 @@ class Support:
 
 
 def support(state: State, rows: Rows, experts: np.ndarray) -> tuple[Support, np.ndarray]:
-    """Return the support of some experts, and the weight of all of them: one pass."""
-    own, told, cost, gain, mass = (np.zeros(len(experts)) for _ in range(5))
+    """Return the support of some experts, and the weight (K,) of all: one pass."""
+    n_rows, told, cost, gain, mass = (np.zeros(len(experts)) for _ in range(5))
     total: Any = 0.0
     held: list[np.ndarray] = []
     hashes: list[np.ndarray] = []
@@ -169,16 +169,16 @@ def support(state: State, rows: Rows, experts: np.ndarray) -> tuple[Support, np.
         _, first, inverse, counts = np.unique(
             np.concatenate(hashes), return_index=True, return_inverse=True, return_counts=True
         )
-        own = np.concatenate(held, axis=1) @ (1.0 / counts[inverse.ravel()])
-    return Support(own, told / np.maximum(mass, TINY), cost, gain), total
+        n_rows = np.concatenate(held, axis=1) @ (1.0 / counts[inverse.ravel()])
+    return Support(n_rows, told / np.maximum(mass, TINY), cost, gain), total
 
 
-#: Keeps a quotient of numbers that may both be 0 finite; a density that is 0 counts up to this.
+#: The first keeps 0 / 0 finite; the second bounds minus the logarithm of a density of 0.
 TINY, LARGE = np.finfo(float).tiny, 1e6
 
 
 def _without_one(logs: np.ndarray) -> np.ndarray:
-    """Return for each of the rows (K, m) the logarithm of the sum of the others' exponentials."""
+    """Return, for each of the rows (K, m), the log-sum-exp of the others."""
     nothing = np.full((1, logs.shape[1]), -np.inf)
     before = np.logaddexp.accumulate(np.concatenate([nothing, logs[:-1]]), axis=0)
     after = np.logaddexp.accumulate(np.concatenate([nothing, logs[:0:-1]]), axis=0)[::-1]
@@ -187,20 +187,20 @@ def _without_one(logs: np.ndarray) -> np.ndarray:
 
 
 def _set_known(resp: np.ndarray, labels: np.ndarray | None) -> None:
-    """Give the units whose expert is known to it."""
+    """Set the responsibilities of labelled units to those of their labels."""
     if labels is not None:
-        known = np.flatnonzero(labels >= 0)
-        resp[:, known] = 0.0
-        resp[labels[known], known] = 1.0
+        labelled = np.flatnonzero(labels >= 0)
+        resp[:, labelled] = 0.0
+        resp[labels[labelled], labelled] = 1.0
 
 
 def _product(resp: np.ndarray, log_proba: np.ndarray) -> np.ndarray:
-    """Return r log g, 0 where r is; a probability that is 0 counts as next to nothing."""
+    """Return r log g, 0 where r is 0; log g is bounded where g is 0."""
     return resp * np.maximum(log_proba, -LARGE)
 
 
 def _append_held(block: Block, resp: np.ndarray, held: list, hashes: list) -> None:
-    """Append the responsibilities of rows that some expert holds, and hashes of their content."""
+    """Append the responsibilities and content hashes of the rows that some expert holds."""
     if block.unit is not block:
         resp = np.repeat(resp, np.diff(block.firsts, append=block.n_rows), axis=1)
     ids = np.flatnonzero(np.any(resp > LEAST_RESP, axis=0))
@@ -210,86 +210,88 @@ def _append_held(block: Block, resp: np.ndarray, held: list, hashes: list) -> No
 
 
 def verdict(
-    found: Support,
+    backing: Support,
     exact: np.ndarray,
     very_low: np.ndarray,
     depth: np.ndarray,
     coefficients: np.ndarray,
     freedom: float,
 ) -> list[str]:
-    """Return why each expert of low dispersion is spurious, an empty text where it is not.
+    """Return why each expert of low dispersion is spurious, an empty text if it is not.
 
-    1. One whose loss would hardly lower the likelihood is none.
-    2. One with about as many distinct rows as it has coefficients is spurious.
-    3. One on its floor whose rows the gate can tell is an exact regime.
-    4. Else the agreement of its rows, beyond what its coefficients can do, is to be worth more than
-       it costs to say which rows they are, as in minimum description length.
+    1. An expert whose loss would hardly lower the likelihood is not.
+    2. An expert with about as many distinct rows as coefficients is spurious.
+    3. An expert on its floor whose rows the gate can tell is an exact regime.
+    4. Otherwise the agreement of its rows, beyond what its coefficients explain, must be worth more
+       than the cost of encoding which rows they are, as in minimum description length.
 
     Parameters
     ----------
-    found : Support
+    backing : Support
     exact, very_low : ndarray of bool (k,)
         Whether a dispersion is on its floor; whether it is very low.
     depth : ndarray (k,)
-        Nats that a row gains by the small dispersion.
+        Nats that a row gains from the small dispersion.
     coefficients : ndarray (k,)
-        Coefficients of an output.
+        Coefficients per output.
     freedom : float
-        Nats that the choice of the gate's own coefficients of an expert is worth.
+        Cost, in nats, of an expert's coefficients in the gate.
     """
     texts = []
-    for i, n_rows in enumerate(found.n_rows):
+    for i, n_rows in enumerate(backing.n_rows):
         spare = n_rows - coefficients[i]
-        needed = found.cost[i] + freedom + SURPRISE
-        if found.gain[i] <= HARMLESS:
+        needed = backing.cost[i] + freedom + SURPRISE
+        if backing.gain[i] <= HARMLESS:
             texts.append("")
         elif spare < MORE_ROWS - ROUNDED:
             texts.append(
                 f"it goes through about {n_rows:.0f} rows with {coefficients[i]:.0f} coefficients"
             )
-        elif not very_low[i] or (exact[i] and found.told[i] >= TOLD) or spare * depth[i] > needed:
+        elif not very_low[i] or (exact[i] and backing.told[i] >= TOLD) or spare * depth[i] > needed:
             texts.append("")
         else:
             texts.append(
                 f"the gate cannot tell its {n_rows:.0f} rows from others well enough "
-                f"(concentration {found.told[i]:.2f})"
+                f"(concentration {backing.told[i]:.2f})"
             )
     return texts
 
 
 @dataclass(frozen=True)
 class Judge:
-    """Says which experts of a state are spurious.
+    """Finds the spurious experts of a state.
 
     Attributes
     ----------
     unit : ndarray of shape (n_outputs,) or None
-        Dispersions of one expert alone; None where the family has none, and nothing is judged.
+        Dispersions of a single expert; None if the family has none, and nothing is judged.
     """
 
     unit: np.ndarray | None = None
 
     @classmethod
-    def of(cls, one: Any) -> Judge:
-        """Return the judge of mixtures, given the fit of one expert."""
-        found = _dispersions(one)
-        return cls(None if found is None else found[0])
+    def of(cls, single: Any) -> Judge:
+        """Return the judge of mixtures, given the fit of a single expert."""
+        dispersions = _dispersions(single)
+        return cls(None if dispersions is None else dispersions[0])
 
     def spurious(self, state: State, rows: Rows) -> dict[int, str]:
-        """Return the spurious experts of a state, and why they are; one pass where any may be."""
+        """Return the spurious experts of a state with the reasons; one pass if there may be any."""
         bank: Any = state.bank
-        found = _dispersions(bank)
-        if self.unit is None or found is None or len(found) < 2:
+        dispersions = _dispersions(bank)
+        if self.unit is None or dispersions is None or len(dispersions) < 2:
             return {}
-        at_floor = np.asarray(bank.on_floor) & np.any(found <= LOW * self.unit, axis=1)
-        low = at_floor | np.any(found <= LOW * np.minimum(found.max(axis=0), self.unit), axis=1)
+        at_floor = np.asarray(bank.on_floor) & np.any(dispersions <= LOW * self.unit, axis=1)
+        low = at_floor | np.any(
+            dispersions <= LOW * np.minimum(dispersions.max(axis=0), self.unit), axis=1
+        )
         experts = np.flatnonzero(low)
         if len(experts) == 0:
             return {}
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             backing, mass = support(state, rows, experts)
-        usual = _usual(found, mass[: len(found)], at_floor, self.unit)
-        ratio = np.maximum(usual / found[experts], 1.0)
+        usual = _usual(dispersions, mass[: len(dispersions)], at_floor, self.unit)
+        ratio = np.maximum(usual / dispersions[experts], 1.0)
         low, very_low = (at_floor[experts] | np.any(ratio > 1 / s, axis=1) for s in (LOW, VERY_LOW))
         depth = np.sum(np.log(ratio), axis=1)
         texts = verdict(
@@ -304,65 +306,65 @@ class Judge:
         return {k: text for k, text, looked_at in reasons if text and looked_at}
 
     def flags(self, state: State, rows: Rows) -> list[str]:
-        """Return what a start's record says of a spurious maximum."""
-        found = self.spurious(state, rows)
-        return [f"spurious dispersion of expert {k}: {why}" for k, why in found.items()]
+        """Return the flags of a start that ended in a spurious maximum."""
+        spurious = self.spurious(state, rows)
+        return [f"spurious dispersion of expert {k}: {why}" for k, why in spurious.items()]
 
 
 def _dispersions(bank: Any) -> np.ndarray | None:
-    """Return dispersions (K, n_outputs) where a bank has them."""
+    """Return the dispersions (K, n_outputs) of a bank, None if it has none."""
     family = getattr(bank, "family", None)
     if family is None or "dispersions" not in family.parameter_names:
         return None
-    found: np.ndarray = bank.parameters[0]
-    return found
+    dispersions: np.ndarray = bank.parameters[0]
+    return dispersions
 
 
 def _usual(
-    found: np.ndarray, mass: np.ndarray, at_floor: np.ndarray, unit: np.ndarray
+    dispersions: np.ndarray, mass: np.ndarray, at_floor: np.ndarray, unit: np.ndarray
 ) -> np.ndarray:
-    """Return the dispersions (n_outputs,) that most rows have, those on a floor left out."""
+    """Return the usual dispersions (n_outputs,), without experts on a floor."""
     others = np.flatnonzero(~at_floor)
     if len(others) == 0:
         return unit
     usual = np.empty(len(unit))
-    for j, own in enumerate(found[others].T):
-        order = np.argsort(own, kind="stable")
+    for j, values in enumerate(dispersions[others].T):
+        order = np.argsort(values, kind="stable")
         cumulated = np.cumsum(mass[others][order])
         last = min(int(np.searchsorted(cumulated, MOST * cumulated[-1])), len(order) - 1)
-        usual[j] = own[order][last]
+        usual[j] = values[order][last]
     return np.minimum(usual, unit)
 
 
 def _coefficients(bank: Any, rows: Rows) -> np.ndarray:
-    """Return coefficients (K,) of an output of each expert, one a feature where it is not known."""
-    known = bank.n_coefficients if can(bank, "n_coefficients") else rows.X.shape[1] + 1
-    return np.broadcast_to(known, bank.n_experts)
+    """Return each expert's coefficients per output, (K,); by default intercept and slopes."""
+    n_coefficients = bank.n_coefficients if can(bank, "n_coefficients") else rows.X.shape[1] + 1
+    return np.broadcast_to(n_coefficients, bank.n_experts)
 
 
 def _freedom(gate: Any, rows: Rows, n_experts: int) -> float:
-    """Return half a log n for every coefficient of the gate that is an expert's (as in BIC)."""
+    """Return ½ log n per coefficient that an expert has in the gate (as in BIC)."""
     n_units = max(rows.units.n_rows, 2)
-    own = float(gate.n_parameters) / (n_experts - 1) if can(gate, "n_parameters") else 0.0
-    return 0.5 * np.log(n_units) * own
+    n_parameters = float(gate.n_parameters) / (n_experts - 1) if can(gate, "n_parameters") else 0.0
+    return 0.5 * np.log(n_units) * n_parameters
 
 
 def told_of(spurious: dict[int, str]) -> str:
-    """Return what a start's events say where dispersions of spurious experts were raised."""
+    """Return the event text for raised dispersions of spurious experts."""
     k, why = next(iter(spurious.items()))
     more = f", and {len(spurious) - 1} more experts" if len(spurious) > 1 else ""
     return (
-        f"expert {k}{more} came to a spurious maximum of the likelihood, as {why}, and so did all "
-        f"other starts; dispersions of such experts are held at {RAISED_SHARE} of that of a single "
-        "expert or more"
+        f"expert {k}{more} reached a spurious maximum of the likelihood, as {why}, and so did all "
+        f"other starts; dispersions of such experts are kept at {RAISED_SHARE} times that of a "
+        "single expert or above"
     )
 
 
 def raised(state: State, experts: Any, unit: np.ndarray | None) -> State | None:
-    """Return the state whose dispersions of some experts are held at a share of one expert's.
+    """Return the state with the dispersions of some experts bounded from below.
 
-    An expert that has been through a few rows then spreads over others. None where the bank
-    cannot.
+    The floor is a share of a single expert's dispersion: an expert through a few rows then spreads
+    over others. None if the bank has no floors.
     """
     bank: Any = state.bank
     if unit is None or not can(bank, "with_floor"):

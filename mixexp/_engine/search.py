@@ -24,17 +24,16 @@ from mixexp.protocols import Rows, can
 
 __all__ = ["SearchProblem", "search"]
 
-#: EM iterations of a start in a round; rounds at least, before starts are judged, and at most.
+#: EM iterations of a start per round; rounds before starts are compared; most rounds.
 ROUND_ITER, MIN_ROUNDS, MAX_ROUNDS = 8, 2, 8
 
-#: Multiplications that all short runs together may take: wide data get fewer rounds.
+#: Multiplications that all short runs together may take; wide data get fewer rounds.
 START_WORK = 5e11
 
-#: Long runs at most, where they end in spurious maxima: of all rows, and where estimators are
-#: fitted one by one.
+#: Most long runs if they end in spurious maxima: usually, and with batch experts.
 MAX_LONG_RUNS, MAX_BATCH_RUNS = 10, 3
 
-#: Steps of the one-expert fit: one is exact for linear experts.
+#: Steps of the one-expert fit; one is exact for linear experts.
 ONE_EXPERT_STEPS = 5
 
 
@@ -47,24 +46,24 @@ class SearchProblem:
     rows : Rows
         All training rows.
     sketch : Rows
-        The rows that starts see; may be `rows` itself.
+        The rows that starts use; may be `rows` itself.
     gate : Gate
-        At its start.
+        The initial gate.
     bank : ExpertBank
-        A one-expert bank that starts use.
+        The one-expert bank of the starts.
     batch_gate, batch_bank : Gate and ExpertBank, or None
-        Those of the long run where they are not the ones that starts use.
+        The parts of the long run if they differ from those of the starts.
     noise : callable or None
-        Adds the noise expert to a bank; gates have it already.
+        Adds the noise expert to a bank; gates already have it.
     match : bool
-        Whether experts of different kinds may be given each other's regions: not where each has
-        columns of its own.
+        Whether experts of different kinds may swap regions: not if experts differ in their
+        columns.
     arrange : bool
-        Whether regions may change places for the sake of a tree: not where each expert has columns
-        of its own, as the region was found with them.
+        Whether regions may be reordered for a tree: not if experts differ in their columns, with
+        which the regions were found.
     on_collapse : {"reinit", "drop", "keep", "raise"}
     owner : str
-        Class of the mixture, for messages.
+        Class name of the mixture, for messages.
     start : Start
     """
 
@@ -90,7 +89,7 @@ class SearchProblem:
     judge: Judge = field(default_factory=Judge)
 
     def with_noise(self, resp: np.ndarray) -> np.ndarray:
-        """Return responsibilities (K, n) with those of the noise expert, where there is one."""
+        """Return responsibilities (K, n) with the noise expert's appended, if there is one."""
         if self.noise is None:
             return resp
         noise = np.full((1, resp.shape[1]), NOISE_SHARE)
@@ -103,28 +102,28 @@ class SearchProblem:
 
 
 def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
-    """Find a start, run EM from it to its end, and say what became of every start.
+    """Choose a start and run EM from it to its end; return the run and the record of every start.
 
-    1. Fit one expert: its dispersion sets the floor, its coefficients are where all begin.
+    1. Fit one expert: its dispersion sets the floor, and all experts begin at its coefficients.
     2. From each start, M-steps at its responsibilities and short runs on the sketch, in rounds.
-       A start drops out when it has settled, or when what it may still gain does not take it
-       above the best: after a few iterations alone, starts cannot be told apart.
+       A start drops out when it has converged, or when its expected gain does not take it above
+       the best: starts cannot be compared after a few iterations only.
     3. From the best one, a long run on all rows. If it ends in a spurious maximum, the next best
        is tried, and so on; the best run that is not flagged is returned.
-    4. Where all are flagged, the spurious experts of the best run go on with a dispersion that
-       cannot be small.
+    4. If all are flagged, the best run goes on with the dispersions of its spurious experts
+       bounded from below.
     """
     warn_of_few_rows(problem.rows, problem.n_experts, problem.owner)
     ones = np.ones((1, problem.sketch.n_rows))
-    one = fit_at(State(None, problem.bank), problem.sketch, ones, ONE_EXPERT_STEPS).bank
-    problem = replace(problem, judge=Judge.of(one))
-    bank = resolved(one.replicate(problem.n_experts), problem.sketch)  # type: ignore[union-attr]
+    single = fit_at(State(None, problem.bank), problem.sketch, ones, ONE_EXPERT_STEPS).bank
+    problem = replace(problem, judge=Judge.of(single))
+    bank = resolved(single.replicate(problem.n_experts), problem.sketch)  # type: ignore[union-attr]
     candidates = problem.start.candidates(problem, bank)
     _race(problem, bank, candidates)
     restarts = [candidate.record for candidate in candidates]
-    most = MAX_LONG_RUNS if problem.batch_bank is None else MAX_BATCH_RUNS
+    limit = MAX_LONG_RUNS if problem.batch_bank is None else MAX_BATCH_RUNS
     ends: list[tuple[Run, Restart]] = []
-    for candidate in _ranked(candidates)[:most]:
+    for candidate in _ranked(candidates)[:limit]:
         state = _handed_over(problem, candidate)
         candidate.record.events.append("long run")
         ends.append((_to_its_end(problem, state, candidate.record), candidate.record))
@@ -135,7 +134,7 @@ def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
 
 
 def _to_its_end(problem: SearchProblem, state: State, record: Restart) -> Run:
-    """Return a long run, and put down in the record what became of it."""
+    """Return a long run, and enter its outcome in the record."""
     run = long_run(_long_run(problem), state, record.events)
     record.bound, record.n_iter = run.bound, record.n_iter + run.n_earlier + len(run.bounds)
     record.flags = problem.judge.flags(run.state, problem.rows)
@@ -143,17 +142,17 @@ def _to_its_end(problem: SearchProblem, state: State, record: Restart) -> Run:
 
 
 def _spread(problem: SearchProblem, run: Run, record: Restart) -> Run:
-    """Return a run in which no expert is left to go through a few rows.
+    """Return a run without experts that go through a few rows.
 
-    The rows do not bear so many dispersions: each spurious expert goes on with one that is held at
-    a share of that of a single expert, so that it takes other rows too.
+    The rows do not support so many dispersions: each spurious expert goes on with a floor at a
+    share of a single expert's dispersion, and thereby takes in other rows.
     """
     for _ in range(problem.n_experts):
-        found = problem.judge.spurious(run.state, problem.rows)
-        state = raised(run.state, found, problem.judge.unit)
-        if not found or state is None:
+        spurious = problem.judge.spurious(run.state, problem.rows)
+        state = raised(run.state, spurious, problem.judge.unit)
+        if not spurious or state is None:
             break
-        record.events.append(told_of(found))
+        record.events.append(told_of(spurious))
         more = _to_its_end(problem, state, record)
         more.n_passes += run.n_passes
         more.n_earlier += run.n_earlier + len(run.bounds)
@@ -174,7 +173,7 @@ def _long_run(problem: SearchProblem) -> LongRun:
 
 
 def _race(problem: SearchProblem, bank: Any, candidates: list[Candidate]) -> None:
-    """Take candidates on in rounds of short runs, while more than one may still be the best."""
+    """Continue candidates in rounds of short runs, while more than one may still be the best."""
     running = candidates if len(candidates) > 1 else []
     for done in range(1, _rounds(problem, bank) + 1):
         runs = in_threads(_short_run, [(problem, c.state) for c in running], problem.n_jobs)
@@ -189,7 +188,7 @@ def _race(problem: SearchProblem, bank: Any, candidates: list[Candidate]) -> Non
 
 
 def _rounds(problem: SearchProblem, bank: Any) -> int:
-    """Return how many rounds of short runs the budget allows: one at least."""
+    """Return the number of rounds of short runs within the budget, at least one."""
     work = sum(
         part.n_gram_weights * problem.sketch.n_rows * part.design.size**2
         for part in (problem.gate, bank)
@@ -204,15 +203,15 @@ def _short_run(problem: SearchProblem, state: State) -> Run:
 
 
 def _ranked(candidates: list[Candidate]) -> list[Candidate]:
-    """Return the best first, all flagged ones after the others."""
+    """Return candidates from best to worst, flagged ones last."""
     return sorted(candidates, key=lambda c: (bool(c.record.flags), -c.record.bound))
 
 
 def _handed_over(problem: SearchProblem, candidate: Candidate) -> State:
-    """Return the state of the long run: the same, or batch parts trained at its E-step.
+    """Return the state of the long run: the same, or with batch parts trained at its E-step.
 
     Experts of different kinds are first matched to the regions that they fit best, unless the
-    user said which region is whose.
+    user numbered the experts.
     """
     state, rows = candidate.state, problem.rows
     gate, bank = problem.batch_gate, problem.batch_bank

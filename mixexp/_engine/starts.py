@@ -1,4 +1,4 @@
-"""Where a search may set out: a partition, given responsibilities, or a whole state."""
+"""Starting points of a search: a partition, responsibilities of the user, or a whole state."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ if TYPE_CHECKING:
 
 __all__ = ["Candidate", "FromPartition", "FromResponsibilities", "FromState", "Restart", "Start"]
 
-#: Share of every row that starts give to the noise expert.
+#: Share of each row that starts give to the noise expert.
 NOISE_SHARE = 0.05
 
-#: A start is credited with at most this many times its last gain when it is judged.
+#: A start is credited with at most this multiple of its last gain.
 MAX_CREDIT = 20.0
 
 
 @dataclass
 class Restart:
-    """What became of one start.
+    """The record of one start.
 
     Attributes
     ----------
     seed : tuple of int
-        Of the start's random numbers.
+        Seed of the start's random numbers.
     bound : float
-        Lower bound at its end: of the long run where there was one, else of the short run on
+        Lower bound at its end: of the long run if there was one, otherwise of the short run on
         the sketch.
     n_iter : int
         EM iterations, on the sketch and in the long run.
     events : list of str
-        ``"long run"`` where the start was continued on all rows; what became of experts that
-        collapsed in it.
+        ``"long run"`` if the start was continued on all rows, and what was done about experts
+        that collapsed in it.
     flags : list of str
-        ``"spurious dispersion of expert k: ..."`` where the end is a spurious maximum of the
-        likelihood: an expert through few rows. Such a start is not chosen while another exists.
+        ``"spurious dispersion of expert k: ..."`` if it ended in a spurious maximum of the
+        likelihood: an expert through few rows. Such a start is chosen only if all are flagged.
     """
 
     seed: tuple[int, ...]
@@ -57,10 +57,10 @@ class Restart:
 
 @dataclass
 class Candidate:
-    """A start on its way.
+    """A start during the search.
 
-    `resp` are responsibilities (K, n) of all rows that batch parts are first fitted to, None for
-    those of `state`.
+    `resp` are the responsibilities (K, n) of all rows to which batch parts are first fitted; None
+    stands for those of `state`.
     """
 
     state: State
@@ -70,7 +70,7 @@ class Candidate:
     credit: float = np.inf
 
     def follow(self, run: Run, flags: list[str]) -> None:
-        """Take over the end of a short run, its flags, and what more it may gain.
+        """Take over the end of a short run and its flags, and estimate what it may still gain.
 
         The credit extrapolates the last gains as a geometric series (Aitken).
         """
@@ -85,15 +85,15 @@ class Candidate:
 
 
 class Start(Protocol):
-    """Where a search sets out. `Rows` that are dropped, sorted or merged take it along."""
+    """A starting point of a search; it follows its `Rows` as they are dropped, sorted or merged."""
 
     @property
     def numbered(self) -> bool:
-        """Whether the experts are numbered as the user numbered them."""
+        """Whether the user numbered the experts."""
 
     @property
     def whole(self) -> bool:
-        """Whether it is about all rows, so that a sketch of them will not do."""
+        """Whether it refers to all rows, and therefore cannot run on a sketch."""
 
     def take(self, ids: np.ndarray) -> Start:
         """Return the start for some of the rows, in this order."""
@@ -102,14 +102,14 @@ class Start(Protocol):
         """Return the start for rows merged by `codes` (n,), numbered from 0."""
 
     def empty_experts(self) -> list[int]:
-        """Return the experts that no row starts with."""
+        """Return the experts that start without rows."""
 
     def candidates(self, problem: SearchProblem, bank: Any) -> list[Candidate]:
-        """Return the states from which short runs, or the long run, set out."""
+        """Return the states from which short runs, or the long run, start."""
 
 
 class FromPartition:
-    """Several starts by a partition, on the sketch.
+    """Several starts from a partition, on the sketch.
 
     Parameters
     ----------
@@ -123,19 +123,19 @@ class FromPartition:
 
     @property
     def numbered(self) -> bool:
-        """Whether the partition numbers the experts as the user did."""
+        """Whether the partition keeps the user's numbering of the experts."""
         return bool(getattr(self.partition, "numbered", False))
 
     def take(self, ids: np.ndarray) -> FromPartition:
-        """Return the same: nothing of it is about single rows."""
+        """Return itself: a partition does not refer to single rows."""
         return self
 
     def merge(self, codes: np.ndarray, weight: np.ndarray) -> FromPartition:
-        """Return the same: nothing of it is about single rows."""
+        """Return itself: a partition does not refer to single rows."""
         return self
 
     def empty_experts(self) -> list[int]:
-        """Return none: it has not been asked yet."""
+        """Return none: the partition has not been computed yet."""
         return []
 
     def candidates(self, problem: SearchProblem, bank: Any) -> list[Candidate]:
@@ -146,10 +146,10 @@ class FromPartition:
             problem.sketch, problem.n_experts, bank, _plain_gate(problem), judge=problem.judge
         )
         turns = [(problem, replace(context, turn=turn)) for turn in range(n_init)]
-        return in_threads(self._one, turns, problem.n_jobs)
+        return in_threads(self._candidate, turns, problem.n_jobs)
 
     @np.errstate(over="ignore", invalid="ignore")
-    def _one(self, problem: SearchProblem, context: Context) -> Candidate:
+    def _candidate(self, problem: SearchProblem, context: Context) -> Candidate:
         """Return one start."""
         seed = (problem.seed, context.turn)
         rows, free = context.rows, not self.numbered
@@ -166,13 +166,13 @@ class FromPartition:
 
 @dataclass(frozen=True)
 class FromResponsibilities:
-    """The user's own responsibilities (K, n), of all rows."""
+    """The user's responsibilities (K, n) of all rows."""
 
     resp: np.ndarray
     numbered = whole = True
 
     def take(self, ids: np.ndarray) -> FromResponsibilities:
-        """Return those of some of the rows."""
+        """Return the responsibilities of some of the rows."""
         return FromResponsibilities(self.resp[:, ids])
 
     def merge(self, codes: np.ndarray, weight: np.ndarray) -> FromResponsibilities:
@@ -195,17 +195,17 @@ class FromResponsibilities:
 
 @dataclass(frozen=True)
 class FromState:
-    """A whole state, of an earlier run on the same data."""
+    """A whole state from an earlier run on the same data."""
 
     state: State
     numbered = whole = True
 
     def take(self, ids: np.ndarray) -> FromState:
-        """Return the same: parameters are not about single rows."""
+        """Return itself: parameters do not refer to single rows."""
         return self
 
     def merge(self, codes: np.ndarray, weight: np.ndarray) -> FromState:
-        """Return the same: parameters are not about single rows."""
+        """Return itself: parameters do not refer to single rows."""
         return self
 
     def empty_experts(self) -> list[int]:
@@ -220,10 +220,10 @@ class FromState:
 def _plain_gate(problem: SearchProblem) -> Any:
     """Return the gate of short runs: without noise, and flat.
 
-    A tree can hardly undo where its first borders were drawn, and which regions go together shows
-    only when they are known. So starts run with a flat gate first, and the regions are then
-    arranged for the tree. Measured on trees of depth 3 with eight lines: of ten starts none to two
-    find the planted tree when its gate is used from the beginning, four to eight in this way.
+    A tree can hardly undo its first borders, and which regions belong together shows only after
+    they have been found. Starts therefore run with a flat gate first, and the regions are then
+    arranged for the tree. Measured on trees of depth 3 with eight lines: out of ten starts, none
+    to two find the planted tree when its gate is used from the beginning, four to eight this way.
     """
     gate = _without_noise(problem.gate)
     return gate.flat(problem.sketch.units) if _is_tree(gate) else gate

@@ -1,7 +1,7 @@
-"""One pass over the rows: what is computed from a block, and how it adds up.
+"""One pass over the rows: the computation per block, and the sum over blocks.
 
-`run_block` is a pure function of a block: its results add, so a source of rows may evaluate it
-anywhere, as long as it adds in a fixed order (`Rows.reduce`).
+`run_block` is a pure function of a block whose results add up, so a source of rows may evaluate
+it anywhere, as long as it adds in a fixed order (`Rows.reduce`).
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ class State:
 
     @property
     def parts(self) -> list[Any]:
-        """Gate and bank, as far as there are."""
+        """Gate and bank, without those that are None."""
         return [part for part in (self.gate, self.bank) if part is not None]
 
     def views(self, *gate_and_bank: Any) -> list:
-        """Return what belongs to each of `parts`."""
+        """Return the arguments that belong to `parts`, in the same order."""
         pairs = zip((self.gate, self.bank), gate_and_bank, strict=True)
         return [view for part, view in pairs if part is not None]
 
@@ -80,7 +80,7 @@ def posterior(joint: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Assigned:
-    """What an E-step hands to the M-step: responsibilities times weights, of rows and of units.
+    """The result of an E-step: responsibilities times weights, of rows and of units.
 
     `objective` is the block's share of the objective.
     """
@@ -99,7 +99,7 @@ class EStep:
     step: int
 
     def __call__(self, block: Block) -> Assigned:
-        """Return responsibilities of a block, known experts kept."""
+        """Return the responsibilities of a block, with labelled rows kept by their experts."""
         unit, gate = block.unit, self.state.gate
         joint = log_joint(gate, self.state.bank, block)
         if unit.labels is not None:
@@ -112,16 +112,16 @@ class EStep:
 
 
 def _keep_labelled(joint: np.ndarray, labels: np.ndarray) -> None:
-    """Leave the units whose expert is known, one with a label of 0 or more, to that expert."""
-    known = np.flatnonzero(labels >= 0)
-    kept = joint[labels[known], known]
-    joint[:, known] = -np.inf
-    joint[labels[known], known] = kept
+    """Keep labelled units, those with a label of 0 or more, with their expert."""
+    labelled = np.flatnonzero(labels >= 0)
+    kept = joint[labels[labelled], labelled]
+    joint[:, labelled] = -np.inf
+    joint[labels[labelled], labelled] = kept
 
 
 @dataclass(frozen=True)
 class FixedStep:
-    """In place of an E-step: given responsibilities of all rows (K, n), equal within groups."""
+    """Fixed responsibilities of all rows (K, n), equal within groups, in place of an E-step."""
 
     resp: np.ndarray
 
@@ -136,7 +136,7 @@ class FixedStep:
 
 @dataclass
 class Partial:
-    """What a pass has summed up so far.
+    """The sums of a pass so far.
 
     Attributes
     ----------
@@ -162,7 +162,7 @@ class Partial:
 def run_block(block: Block, state: State, e_step: Callable[[Block], Assigned]) -> Partial:
     """Return a block's share of the objective, the experts' weight and each part's statistics.
 
-    `e_step` says how responsible each expert is for the rows; usually it is that of `state`.
+    `e_step` gives the responsibilities; usually it is the E-step of `state`.
     """
     block = block.fresh()
     assigned = e_step(block)
@@ -186,9 +186,9 @@ def sweep(rows: Rows, state: State, e_step: Callable[[Block], Assigned]) -> Part
 
 
 def _gram_plan(parts: list) -> list[tuple[Design, list, int]]:
-    """Return per design the slices of stacked weight rows that parts ask for.
+    """Return per design the slices of stacked weight rows that its parts request.
 
-    Gate and experts have different designs where rows are grouped, as their rows differ then.
+    With grouped rows, gate and experts have different designs, as their rows differ.
     """
     plan: dict[Design, list] = {}
     for i, part in enumerate(parts):
@@ -213,7 +213,7 @@ def _add_grams(
 
 
 def measured(state: State, rows: Rows) -> State:
-    """Return the state for a pass over these rows: with what its parts have to know before it."""
+    """Return the state after its parts have taken the measurements a pass over these rows needs."""
     return state.apply(
         lambda part, view: part.measured(view) if can(part, "measured") else part,
         state.views(rows.units, rows),

@@ -11,7 +11,7 @@ from mixexp._engine.starts import FromPartition, FromResponsibilities, Start
 from mixexp._rows.inputs import responsibilities_of
 from mixexp._rows.rows import Rows
 from mixexp._rows.sketch import row_hashes
-from mixexp.partitions import PARTITIONS, FromEstimator, GivenStart
+from mixexp.partitions import PARTITIONS, CheckedStart, FromEstimator
 from mixexp.protocols import StartContext, can, check_part
 
 __all__ = ["ByContent", "start_of"]
@@ -74,7 +74,7 @@ def _partition(init: Any, owner: str) -> Any:
         )
     if hasattr(init, "responsibilities"):
         check_part(init, "start", owner, "init")
-        return GivenStart(init, owner)
+        return CheckedStart(init, owner)
     return None
 
 

@@ -1,4 +1,4 @@
-"""Calibration of class probabilities: what a dispersion is for numbers."""
+"""Calibration of class probabilities, the counterpart of a dispersion."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from scipy.optimize import minimize_scalar
 
 __all__ = ["Calibration"]
 
-#: Probabilities are no smaller than this before their logarithm is taken.
+#: Lower limit of probabilities before their logarithm is taken.
 SMALLEST_PROBA = 1e-12
 
-#: Exponents of probabilities that are considered: from nearly flat to twice as sure.
+#: Range of the exponents, from nearly flat to twice as sure.
 EXPONENTS = (0.1, 2.0)
 
-#: Share of the classes' overall shares, at least.
+#: Least share of the classes' overall shares.
 SMALLEST_SHARE = 1e-6
 
-#: Halvings of the interval in which a share lies.
+#: Bisection steps for a share.
 BISECTIONS = 20
 
 
 class Calibration:
-    """Class probabilities of experts, made as sure as they turn out to be.
+    """Calibration of the experts' class probabilities to their out-of-fold accuracy.
 
     p'_c ∝ (1 − s) p_c^t / Σ_d p_d^t + s q_c, with an exponent t (the inverse of a temperature, Guo
-    et al. 2017) and a share s of the classes' overall shares q, one each an expert. As the
-    dispersion of a regression they are fitted by maximum likelihood to out-of-fold predictions:
-    a leaf's 0 is not a proof, and boosting is surer of itself than it should be.
+    et al. 2017) and a share s of the classes' overall shares q, one of each per expert. Like
+    the dispersion of a regression they are fitted by maximum likelihood to out-of-fold predictions:
+    a leaf's 0 is not a proof, and boosting is overconfident.
 
     Parameters
     ----------
@@ -43,8 +43,8 @@ class Calibration:
     >>> import numpy as np
     >>> from mixexp.families import Calibration
     >>> proba = np.array([[[1.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]])  # sure, and wrong once
-    >>> found = Calibration.fitted(proba, np.array([0, 0, 1, 1]), np.ones((1, 4)))
-    >>> bool(0.5 < found.apply(proba)[0, 0, 0] < 0.9)
+    >>> calibration = Calibration.fitted(proba, np.array([0, 0, 1, 1]), np.ones((1, 4)))
+    >>> bool(0.5 < calibration.apply(proba)[0, 0, 0] < 0.9)
     True
     """
 
@@ -58,7 +58,7 @@ class Calibration:
         sharpened = _power(np.log(np.maximum(proba, SMALLEST_PROBA)), self.exponents[:, None, None])
         smoothing = self.smoothing[:, None, None]
         proba = (1 - smoothing) * sharpened + smoothing * self.shares[:, None]
-        return np.minimum(proba, 1.0)  # what rounding adds
+        return np.minimum(proba, 1.0)  # rounding may exceed 1
 
     def select(self, experts: np.ndarray) -> Calibration:
         """Return the calibration of some experts, in this order."""
@@ -66,13 +66,13 @@ class Calibration:
 
     @classmethod
     def fitted(cls, proba: np.ndarray, y: np.ndarray, resp: np.ndarray) -> Calibration:
-        """Return the calibration that fits out-of-fold probabilities (K, n_classes, n) best.
+        """Return the best calibration of out-of-fold probabilities (K, n_classes, n).
 
         `y` are class codes (n,), `resp` responsibilities times row weights (K, n).
         """
         shares = np.bincount(y, weights=resp.sum(axis=0), minlength=proba.shape[1])
         shares = shares / shares.sum()
-        pairs = [_fit(own, y, r, shares) for own, r in zip(proba, resp, strict=True)]
+        pairs = [_fit(p, y, r, shares) for p, r in zip(proba, resp, strict=True)]
         exponents, smoothing = np.array(pairs).T
         return cls(shares, exponents, smoothing)
 
@@ -96,17 +96,17 @@ def _fit(proba: np.ndarray, y: np.ndarray, resp: np.ndarray, shares: np.ndarray)
     prior, rows = shares[y], np.arange(len(kept))
 
     def best_share(log_exponent: float) -> tuple[float, float]:
-        own = _power(log_proba, float(np.exp(log_exponent)))[y, rows]
+        sharpened = _power(log_proba, float(np.exp(log_exponent)))[y, rows]
         low, high = SMALLEST_SHARE, 1.0
-        for _ in range(BISECTIONS):  # of the derivative, which falls
+        for _ in range(BISECTIONS):  # the derivative is decreasing
             share = 0.5 * (low + high)
-            rises = resp @ ((prior - own) / ((1 - share) * own + share * prior)) > 0
+            rises = resp @ ((prior - sharpened) / ((1 - share) * sharpened + share * prior)) > 0
             low, high = (share, high) if rises else (low, share)
         share = 0.5 * (low + high)
-        return share, -float(resp @ np.log((1 - share) * own + share * prior))
+        return share, -float(resp @ np.log((1 - share) * sharpened + share * prior))
 
     low, high = np.log(EXPONENTS)
-    found = minimize_scalar(
+    best = minimize_scalar(
         lambda t: best_share(t)[1], bounds=(low, high), method="bounded", options={"xatol": 1e-2}
     )
-    return float(np.exp(found.x)), best_share(float(found.x))[0]
+    return float(np.exp(best.x)), best_share(float(best.x))[0]

@@ -1,4 +1,4 @@
-"""What several families need: links between mean and linear predictor, and small sums."""
+"""Shared parts of families: links between mean and linear predictor, and small sums."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ __all__ = [
     "weighted_sum",
 ]
 
-#: Smallest mean that a log link takes: the linear predictor of 0 would be -inf. It is no judgement
-#: of what is small: targets may be in farads.
+#: Smallest mean of a log link, as the linear predictor of 0 would be -inf. It is far below any
+#: unit that targets may have, such as farads.
 SMALLEST_MEAN = 1e-300
 
-#: Linear predictors of a log link are held between minus this and this: means stay finite and above
-#: 0 however far from the training data they are asked for.
+#: Linear predictors of a log link are clipped to ± this: means stay finite and above 0 however far
+#: from the training data.
 LARGEST_ETA = 700.0
 
-#: Bound of scores and curvatures of log links. Where they overflow the density is 0, and the
-#: responsibility 0 times this is 0, where 0 times inf is NaN in the sums of all rows.
+#: Bound of scores and curvatures of log links. Where they overflow, density and responsibility are
+#: 0; 0 times this is 0, while 0 times inf would be NaN in the sums over rows.
 LARGEST_SLOPE = 1e100
 
 
-#: Methods that a family may do without, and what then does not work.
+#: Optional methods of a family, which predictive distributions need.
 OF_DISTRIBUTIONS = ("variance", "pdf", "cdf", "quantile", "sample")
 
 
 class Link:
-    """What families have unless they say otherwise: one dispersion per expert and output."""
+    """Defaults of families: one dispersion per expert and output."""
 
-    #: "dispersions" comes first where there is one.
+    #: "dispersions", if there is one, comes first.
     parameter_names: tuple[str, ...] = ("dispersions",)
     #: Whether y is a count, and the density a probability.
     discrete = False
-    #: Whether curvatures differ between rows; else `evaluate` gives None for them.
+    #: Whether curvatures differ between rows; if not, `evaluate` returns None for them.
     curved = False
     #: Whether an estimator's weights are responsibility times curvature.
     reweights = False
@@ -58,12 +58,12 @@ class Link:
         """Return the number of free parameters."""
         return len(self.parameter_names) * n_experts * n_outputs
 
-    if not TYPE_CHECKING:  # a type checker would take it that every name is there
+    if not TYPE_CHECKING:  # with it, a type checker would accept any attribute
 
         def __getattr__(self, name: str) -> Any:
-            """Say which method of a predictive distribution is missing, and where it is described.
+            """Name the missing method of a predictive distribution, and its documentation.
 
-            Python asks it for names that are not found otherwise only.
+            Python calls this only for attributes that are not found otherwise.
             """
             owner = type(self).__name__
             if name in OF_DISTRIBUTIONS:
@@ -99,11 +99,11 @@ class IdentityLink(Link):
         return mean
 
     def within(self, parameters: np.ndarray, floor: np.ndarray) -> np.ndarray:
-        """Return parameters (P, K, n_outputs) moved to where `update` keeps them."""
+        """Return parameters (P, K, n_outputs) moved into the range of `update`."""
         return on_or_above(parameters, floor)
 
     def supports(self, y: np.ndarray) -> np.ndarray:
-        """Return where y is a value that the family can have: everywhere."""
+        """Return where y is in the family's support: everywhere."""
         return np.ones(np.shape(y), dtype=bool)
 
     def without_offset(self, y: np.ndarray, offset: np.ndarray) -> tuple:
@@ -131,11 +131,11 @@ class LogLink(Link):
         return np.exp(np.clip(eta, -LARGEST_ETA, LARGEST_ETA))
 
     def eta(self, mean: np.ndarray) -> np.ndarray:
-        """Return the logarithm of a mean, which counts as `SMALLEST_MEAN` where it is less."""
+        """Return the logarithm of a mean, which is raised to `SMALLEST_MEAN` if it is less."""
         return np.log(np.maximum(mean, SMALLEST_MEAN))
 
     def within(self, parameters: np.ndarray, floor: np.ndarray) -> np.ndarray:
-        """Return parameters (P, K, n_outputs) moved to where `update` keeps them."""
+        """Return parameters (P, K, n_outputs) moved into the range of `update`."""
         return on_or_above(parameters, floor)
 
     def without_offset(self, y: np.ndarray, offset: np.ndarray) -> tuple:
@@ -144,14 +144,14 @@ class LogLink(Link):
 
 
 def on_or_above(parameters: np.ndarray, floor: np.ndarray) -> np.ndarray:
-    """Return parameters (P, K, n_outputs) with dispersions, the first of them, above a floor."""
+    """Return parameters (P, K, n_outputs) with dispersions, which come first, raised to a floor."""
     parameters = parameters.copy()
     np.maximum(parameters[:1], floor, out=parameters[:1])
     return parameters
 
 
 def over_outputs(log_prob: np.ndarray) -> np.ndarray:
-    """Return the sum over outputs of (K, n_outputs, m): (K, m), a view where there is one."""
+    """Return the sum (K, m) over outputs of (K, n_outputs, m); a view if there is one output."""
     return log_prob[:, 0] if log_prob.shape[1] == 1 else log_prob.sum(axis=1)
 
 

@@ -14,7 +14,7 @@ __all__ = ["Gamma"]
 #: Largest log(y / mean): its exponential is inf, which makes the density 0.
 LARGEST_LOG_RATIO = 1e3
 
-#: Smallest y / mean − 1: at −1 itself the logarithm of the ratio is lost.
+#: Smallest y / mean − 1: at −1 the logarithm of the ratio would be lost.
 SMALLEST_SCORE = -1 + 1e-15
 
 
@@ -55,7 +55,7 @@ class Gamma(LogLink, BaseEstimator):
         return np.asarray(y) > 0
 
     def check(self, y: np.ndarray, owner: str) -> None:
-        """Raise a ValueError where y (n_outputs, n) is not positive."""
+        """Raise a ValueError if any y (n_outputs, n) is not positive."""
         bad = ~self.supports(y)
         if bad.any():
             raise ValueError(
@@ -74,7 +74,7 @@ class Gamma(LogLink, BaseEstimator):
         log_y = np.log(y)
         log_ratio = log_y - np.minimum(eta, LARGEST_ETA)
         np.minimum(log_ratio, LARGEST_LOG_RATIO, out=log_ratio)
-        # −a (y/mean − 1 − log(y/mean)): of these terms' digits a large shape leaves enough
+        # −a (y/mean − 1 − log(y/mean)): these terms keep enough digits for a large shape
         with np.errstate(over="ignore"):
             score = np.expm1(log_ratio)
             log_prob = np.subtract(log_ratio, score, out=log_ratio)
@@ -108,14 +108,14 @@ class Gamma(LogLink, BaseEstimator):
             return (parameters[0] * mean) ** 2
 
     def pdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
-        """Return the density of each output at y, which is 0 up to y = 0, as `fit` refuses it."""
-        known = self.supports(y)
+        """Return the density of each output at y, 0 for y ≤ 0, which `fit` rejects."""
+        valid = self.supports(y)
         shape = parameters[0] ** -2.0
-        log_y = np.log(np.where(known, y, 1.0))
+        log_y = np.log(np.where(valid, y, 1.0))
         log_ratio = np.minimum(log_y - np.log(mean), LARGEST_LOG_RATIO)
         with np.errstate(over="ignore"):
             log_pdf = stirling_rest(shape) + shape * (log_ratio - np.expm1(log_ratio)) - log_y
-            return np.where(known, np.exp(log_pdf), 0.0)
+            return np.where(valid, np.exp(log_pdf), 0.0)
 
     def cdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return P(Y ≤ y) of each output."""

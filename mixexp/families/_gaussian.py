@@ -19,7 +19,7 @@ class Gaussian(IdentityLink, BaseEstimator):
     Parameters
     ----------
     shared : bool, default=False
-        Whether all experts have one dispersion per output, instead of one each.
+        Whether all experts share one dispersion per output.
 
     Notes
     -----
@@ -50,7 +50,7 @@ class Gaussian(IdentityLink, BaseEstimator):
         self.shared = shared
 
     def check(self, y: np.ndarray, owner: str) -> None:
-        """Raise a ValueError where the parameters are wrong; any y (n_outputs, n) will do."""
+        """Raise a ValueError if the parameters are invalid; any y (n_outputs, n) is accepted."""
         if not isinstance(self.shared, (bool, np.bool_)):
             raise ValueError(
                 f"Gaussian: shared must be True or False, got {self.shared!r}. True gives all "
@@ -90,7 +90,7 @@ class Gaussian(IdentityLink, BaseEstimator):
         return root_mean_square(total, mass, floor)[None]
 
     def within(self, parameters: np.ndarray, floor: np.ndarray) -> np.ndarray:
-        """Return standard deviations above their floor; shared ones are their root mean square."""
+        """Return standard deviations raised to their floor, shared ones after pooling."""
         if self.shared:
             parameters = np.sqrt(np.mean(parameters**2, axis=1, keepdims=True)) + 0 * parameters
         return super().within(parameters, floor)

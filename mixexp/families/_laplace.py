@@ -14,9 +14,9 @@ from mixexp.families._common import (
 
 __all__ = ["Laplace"]
 
-#: Residuals below this share of the scale b count as this large in the weights, which are
-#: infinite at 0. In between the density is taken as that of the matching parabola, so that each
-#: step still climbs; this changes log-densities by less than 1e-6 and integrals by 1e-12.
+#: Residuals below this share of the scale b are raised to it in the weights, which are infinite
+#: at 0. There the log-density is replaced by the matching parabola, which keeps each step
+#: monotone; this changes log-densities by less than 1e-6 and integrals by 1e-12.
 DELTA = 1e-6
 
 
@@ -28,7 +28,8 @@ class Laplace(IdentityLink, BaseEstimator):
     The dispersion is the scale b, the mean absolute residual; the variance is 2 b². A row with
     residual e enters an expert's fit with weight u = b / |e| times its responsibility, because
     |z| ≤ (z²/w + w) / 2 with equality at w = |z| (a majorise-minimise step). The same bound gives
-    the step of the scale: b² becomes the mean of r u e², which halves the distance in log b.
+    the step of the scale: b² becomes the mean of r u e², which halves the
+    distance to the optimum in log b.
 
     References
     ----------
@@ -88,9 +89,9 @@ class Laplace(IdentityLink, BaseEstimator):
         """Return scales (1, K, n_outputs), none below `floor` (n_outputs,).
 
         With w = |e|/b of the old parameters the bound is −M log b − Σ r e²/w / 2b² + constants,
-        and Σ r e²/w the statistic. A bound that is linear in 1/b would reach the mean absolute
-        residual at once where nothing else moves, but not the optimum under a ridge penalty,
-        which stands over 2b² like the squares here.
+        and Σ r e²/w the statistic. A bound linear in 1/b would reach the mean absolute
+        residual at once if nothing else moved, but not the optimum under a ridge penalty, which is
+        divided by 2b² like the squares here.
         """
         return root_mean_square(statistics[0], mass, floor)[None]
 
@@ -103,7 +104,7 @@ class Laplace(IdentityLink, BaseEstimator):
         return np.broadcast_to(2 * parameters[0] ** 2, mean.shape)
 
     def pdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
-        """Return the density of each output at y: near the median that of the parabola."""
+        """Return the density of each output at y; near the median, from the parabola."""
         scale = parameters[0]
         with np.errstate(over="ignore"):
             z = np.abs(y - mean) / scale

@@ -10,31 +10,30 @@ from mixexp.families._common import LARGEST_ETA, LARGEST_SLOPE, LogLink, over_ou
 
 __all__ = ["Poisson"]
 
-#: Linear predictors are no larger than this: its exponential is inf, which makes the density 0, and
-#: y times it is not NaN, as 0 times inf would be.
+#: Upper limit of linear predictors: its exponential is inf, which makes the density 0, but 0
+#: times it is 0, while 0 times inf would be NaN.
 IMPOSSIBLE_ETA = 1e3
 
-#: Counts from here on have no place in doubles: log y! is infinite.
+#: Counts from here on are not supported: log y! is infinite in doubles.
 TOO_LARGE = 1e300
 
-#: Counts beyond count as this in the distribution function, which scipy has up to about here.
+#: Upper limit of counts in the distribution function, about the largest that scipy supports.
 LARGEST_ARGUMENT = 1e305
 
-#: Means above this are drawn from the normal distribution: those of numpy's generator end at 9e18.
+#: Means above this are drawn from a normal distribution: numpy's generator is limited to 9e18.
 LARGEST_DRAWN = 1e15
 
-#: Means above this have quantiles from the normal distribution, as pdtrik then gives NaN.
+#: Means above this have quantiles from a normal distribution, as pdtrik then gives NaN.
 LARGE_MEAN = 1e9
 
 
 class Poisson(LogLink, BaseEstimator):
-    """Counts around the expert's prediction, which is positive: the log of the mean is linear.
+    """Counts around the expert's prediction; the log of the mean is linear.
 
     Notes
     -----
-    The variance is the mean: there is no dispersion to estimate. Rows that were observed for
-    different times or populations have counts as targets and the logarithm of that exposure as
-    offset.
+    The variance is the mean: there is no dispersion to estimate. For rows observed over different
+    times or populations, use counts as targets and the logarithm of the exposure as offset.
 
     References
     ----------
@@ -64,7 +63,7 @@ class Poisson(LogLink, BaseEstimator):
         return (y >= 0) & (y == np.floor(y)) & (y < TOO_LARGE)
 
     def check(self, y: np.ndarray, owner: str) -> None:
-        """Raise a ValueError where y (n_outputs, n) has anything but counts."""
+        """Raise a ValueError if any y (n_outputs, n) is not a count."""
         bad = ~self.supports(y)
         if bad.any():
             raise ValueError(
@@ -98,7 +97,7 @@ class Poisson(LogLink, BaseEstimator):
     def update(
         self, statistics: np.ndarray, mass: np.ndarray, parameters: np.ndarray, floor: np.ndarray
     ) -> np.ndarray:
-        """Return the parameters, of which there are none."""
+        """Return the parameters, which are empty."""
         return parameters
 
     def n_parameters(self, n_experts: int, n_outputs: int) -> int:
@@ -115,11 +114,11 @@ class Poisson(LogLink, BaseEstimator):
         return mean
 
     def pdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
-        """Return the probability of each output's y, which is 0 where y is no count."""
-        known = self.supports(y)
-        count = np.where(known, y, 0.0)
+        """Return the probability of each output's y, 0 if y is not a count."""
+        valid = self.supports(y)
+        count = np.where(valid, y, 0.0)
         mean = np.minimum(mean, 1e300)  # inf − inf would be NaN
-        return np.where(known, np.exp(xlogy(count, mean) - mean - gammaln(count + 1)), 0.0)
+        return np.where(valid, np.exp(xlogy(count, mean) - mean - gammaln(count + 1)), 0.0)
 
     def cdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return P(Y ≤ y) of each output."""
@@ -135,7 +134,7 @@ class Poisson(LogLink, BaseEstimator):
         normal = np.maximum(np.floor(mean + np.sqrt(mean) * ndtri(q)), 0.0)
         count = np.ceil(pdtrik(q, mean))
         count = np.where((mean > LARGE_MEAN) | ~np.isfinite(count), normal, count)
-        # pdtrik is the root of a smooth function: rounding can put it beside a whole number
+        # pdtrik is the root of a smooth function, which rounding can move off a whole number
         count = np.where(self.cdf(count - 1, mean, parameters) >= q, count - 1, count)
         return np.where(self.cdf(count, mean, parameters) < q, count + 1, count)
 
@@ -146,6 +145,8 @@ class Poisson(LogLink, BaseEstimator):
         draws = rng.poisson(np.minimum(mean, LARGEST_DRAWN)).astype(float)
         large = mean > LARGEST_DRAWN
         if np.any(large):
-            own = mean[large]
-            draws[large] = np.rint(own + np.sqrt(own) * rng.standard_normal(own.shape))
+            large_mean = mean[large]
+            draws[large] = np.rint(
+                large_mean + np.sqrt(large_mean) * rng.standard_normal(large_mean.shape)
+            )
         return draws

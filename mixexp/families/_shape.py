@@ -7,11 +7,11 @@ from scipy.special import digamma, gammaln, polygamma
 
 __all__ = ["log_minus_digamma", "shape_from_gap", "stirling_rest"]
 
-#: Above this shape the differences below are series: the terms left out are under 1e-18, while
-#: rounding would take more and more digits of the difference.
+#: Above this shape the differences below are computed by series: the omitted terms are under 1e-18,
+#: while rounding would cost the direct difference ever more digits.
 LARGE_SHAPE = 1e3
 
-#: The gaps that are solved for: shapes from about 1e-12 to 5e23.
+#: Range of the gaps, for shapes from about 1e-12 to 5e23.
 SMALLEST_GAP, LARGEST_GAP = 1e-24, 1e12
 
 #: Newton steps on logarithms; the start is within 1.5 % and four steps reach rounding.
@@ -25,13 +25,13 @@ def log_minus_digamma(a: np.ndarray) -> np.ndarray:
 
 
 def stirling_rest(a: np.ndarray) -> np.ndarray:
-    """Return a log a − a − log Γ(a), the log-density of a Gamma at its mean but for −log y."""
+    """Return a log a − a − log Γ(a): the log-density of a Gamma at its mean, without −log y."""
     series = 0.5 * np.log(a / (2 * np.pi)) - (1 / 12 - 1 / (360 * a * a)) / a
     return np.where(a > LARGE_SHAPE, series, a * np.log(a) - a - gammaln(a))
 
 
 def shape_from_gap(gap: np.ndarray) -> np.ndarray:
-    """Return a with log a − ψ(a) = gap, by Newton steps of log gap in log a, nearly a line.
+    """Return a with log a − ψ(a) = gap, by Newton steps of log gap in log a, nearly linear.
 
     The start is the closed form of Minka (2002), Estimating a Gamma distribution.
     """

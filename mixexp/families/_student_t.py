@@ -13,25 +13,25 @@ from mixexp.families._shape import log_minus_digamma, shape_from_gap
 
 __all__ = ["StudentT"]
 
-#: Degrees of freedom that an estimation starts from: tails that 10 000 rows tell from normal.
+#: Initial degrees of freedom: tails that 10 000 rows can tell from normal ones.
 INITIAL_DF = 10.0
 
-#: Estimated degrees of freedom stay here: below 1 the likelihood can grow without bound around
-#: single rows, above 200 no sample tells the family from a gaussian.
+#: Range of estimated degrees of freedom: below 1 the likelihood can grow without bound around
+#: single rows, above 200 no sample can tell the family from a gaussian.
 SMALLEST_DF, LARGEST_DF = 1.0, 200.0
 
-#: Squared residuals count up to this: beyond, weights would underflow to 0 and 0/0 be NaN.
+#: Upper limit of squared residuals: beyond, weights would underflow to 0, and 0/0 is NaN.
 LARGEST_SQUARE = 1e300
 
 
 class StudentT(IdentityLink, BaseEstimator):
-    """Student-t errors around the expert's prediction: few wild rows do not bend an expert.
+    """Student-t errors around the expert's prediction, robust to a few outliers.
 
     Parameters
     ----------
     df : float or None, default=None
         Degrees of freedom: a positive number, the same for all experts and outputs. None
-        estimates one an expert and output, between 1 and 200.
+        estimates one per expert and output, between 1 and 200.
 
     Notes
     -----
@@ -67,7 +67,7 @@ class StudentT(IdentityLink, BaseEstimator):
         self.df = df
 
     def check(self, y: np.ndarray, owner: str) -> None:
-        """Raise a ValueError where the parameters are wrong; any y (n_outputs, n) will do."""
+        """Raise a ValueError if the parameters are invalid; any y (n_outputs, n) is accepted."""
         df = self.df
         number = isinstance(df, Real) and not isinstance(df, bool)
         if df is not None and not (number and 0 < df < np.inf):
@@ -104,7 +104,7 @@ class StudentT(IdentityLink, BaseEstimator):
     def statistics(
         self, score: np.ndarray, curvature: np.ndarray, resp: np.ndarray, weighted: np.ndarray
     ) -> np.ndarray:
-        """Return Σ r u e² and, where they are estimated, Σ r (log u − u) for degrees of freedom."""
+        """Return Σ r u e² and, if degrees of freedom are estimated, Σ r (log u − u)."""
         squares = weighted_sum(weighted, score / curvature)
         if self.df is not None:
             return squares[None]
@@ -121,13 +121,13 @@ class StudentT(IdentityLink, BaseEstimator):
             df = np.full(scale.shape, float(self.df))
         else:
             # log(ν/2) − ψ(ν/2) + 1 + Σ r (log u − u) / Σ r + ψ((ν₀+1)/2) − log((ν₀+1)/2) = 0; the
-            # left side falls in ν, so that the nearest end is best where the root is outside
+            # left side falls in ν: the nearest end is best if the root is out of range
             gap = log_minus_digamma((parameters[1] + 1) / 2) - 1 - statistics[1] / mass[:, None]
             df = np.clip(2 * shape_from_gap(gap), SMALLEST_DF, LARGEST_DF)
         return np.stack([scale, df])
 
     def within(self, parameters: np.ndarray, floor: np.ndarray) -> np.ndarray:
-        """Return scales above their floor, and degrees of freedom that are given or in range."""
+        """Return scales raised to their floor, and degrees of freedom, fixed or in range."""
         parameters = super().within(parameters, floor)
         parameters[1] = self.df or np.clip(parameters[1], SMALLEST_DF, LARGEST_DF)
         return parameters

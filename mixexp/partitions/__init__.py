@@ -1,14 +1,14 @@
-"""Partitions: responsibilities from which EM sets out."""
+"""Partitions: responsibilities from which EM starts."""
 
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from mixexp.partitions._centers import NearestCenter
+from mixexp.partitions._checked import CheckedStart
 from mixexp.partitions._clusters import FromEstimator, KMeansStart, RandomStart
 from mixexp.partitions._clusterwise import Clusterwise
 from mixexp.partitions._feature_groups import FeatureGroups
-from mixexp.partitions._given import GivenStart
 from mixexp.partitions._labels import one_hot
 from mixexp.partitions._mixed import MixedStart
 from mixexp.partitions._split import Split, Stage, grow

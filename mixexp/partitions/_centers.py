@@ -1,4 +1,4 @@
-"""Regions around given centres as a start."""
+"""Regions around the user's centres as a start."""
 
 from __future__ import annotations
 
@@ -12,30 +12,28 @@ from sklearn.utils.validation import check_array
 from mixexp._checks import as_numbers, named_error, short
 from mixexp._columns import as_numbers as numeric_table
 from mixexp._columns import refuse_text
-from mixexp.partitions._labels import check_one_each, one_hot
+from mixexp.partitions._labels import check_one_per_expert, one_hot
 from mixexp.protocols import StartContext
 
 __all__ = ["NearestCenter"]
 
 
 class NearestCenter(BaseEstimator):
-    """Every row starts with the expert whose given centre is nearest.
+    """Each row starts with the expert of the nearest centre.
 
-    For subtasks that are known by an example each: shops, seasons, prototypes. Which expert is
-    whose is kept: expert k starts around ``centers[k]``. A row as near to two centres goes to the
-    first of them.
+    For subtasks with a known example each: shops, seasons, prototypes. The numbering is kept:
+    expert k starts around ``centers[k]``. Ties go to the first centre.
 
     Parameters
     ----------
     centers : array-like of shape (n_experts, n_features)
-        In units of X.
+        One centre per expert, in units of X.
     metric : str or callable, default="euclidean"
         Any metric of `sklearn.metrics.pairwise_distances`.
     scaled : bool, default=False
-        Whether rows and centres are divided by the features' weighted standard deviations before
-        distances are taken, for features in different units. A missing value then counts as the
-        mean of its feature; otherwise X must not hold any, unless the metric takes them, as
-        "nan_euclidean" does.
+        Whether to divide rows and centres by the features' weighted standard deviations first, for
+        features in different units. A missing value then counts as the mean of its feature;
+        otherwise X must have none, unless the metric accepts them, as "nan_euclidean" does.
 
     Examples
     --------
@@ -51,7 +49,7 @@ class NearestCenter(BaseEstimator):
 
     random = False
 
-    #: Experts have the numbers that the user gave.
+    #: The user numbered the experts.
     numbered = True
 
     def __init__(self, centers: Any, metric: Any = "euclidean", *, scaled: bool = False):
@@ -74,7 +72,7 @@ class NearestCenter(BaseEstimator):
         frame = context.rows.frame
         remedy = "or give init the labels of nearest centres that you found"
         refuse_text(frame, numeric_table(frame).text, "a distance", None, "NearestCenter", remedy)
-        check_one_each("NearestCenter", "centers", len(centers), context.n_experts)
+        check_one_per_expert("NearestCenter", "centers", len(centers), context.n_experts)
         if centers.shape[1] != X.shape[1]:
             raise ValueError(
                 f"NearestCenter: centers have {centers.shape[1]} features and X has {X.shape[1]}. "
@@ -91,7 +89,7 @@ class NearestCenter(BaseEstimator):
         return one_hot(distances.argmin(axis=1), context.n_experts)
 
     def _check_options(self) -> None:
-        """Raise where metric or scaled is not what it must be."""
+        """Raise a ValueError if metric or scaled is invalid."""
         if not (isinstance(self.metric, str) or callable(self.metric)):
             raise ValueError(
                 f"NearestCenter: metric must be a name or a function, got {short(self.metric)}. "

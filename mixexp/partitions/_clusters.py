@@ -1,4 +1,4 @@
-"""Starts from clusterers, outlier detectors and chance."""
+"""Starts from clusterers and outlier detectors, and random starts."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ __all__ = ["FromEstimator", "KMeansStart", "RandomStart"]
 class KMeansStart(BaseEstimator):
     """k-means on scaled X, or on scaled X and y.
 
-    Regions in X suit experts that divide up the features; regions in (X, y) also tell apart what
-    lies above and below. Each start is another run of k-means++. Weights count, but k-means does
-    not promise the same for weight 2 and a row given twice.
+    Regions in X suit experts that divide up the feature space; regions in (X, y) also separate rows
+    above and below each other. Each start is another run of k-means++. Weights count, but a weight
+    of 2 and a repeated row need not give the same result.
 
     Parameters
     ----------
     on : {"X", "Xy"}, default="X"
-        What is clustered. Features and targets have unit variance each; classes are indicators.
+        The data to cluster. Features and targets are scaled to unit variance; classes are
+        indicators.
 
     References
     ----------
@@ -86,18 +87,19 @@ class RandomStart(BaseEstimator):
 
 
 class FromEstimator(BaseEstimator):
-    """The labels of any object with `fit_predict`, on X as it was given.
+    """The labels of any object with `fit_predict`, on the unscaled X.
 
-    Any clusterer; or any outlier detector, whose labels −1 and 1 make two experts, outliers first
-    and inliers second. Every label is an expert, also the −1 of a clusterer's noise. Weights are
-    not used. An estimator may be given as `init` itself; it is cloned before it is fitted.
+    Either a clusterer, or an outlier detector, whose labels −1 and 1 make two experts, outliers
+    first and inliers second. Every label is an expert, including the −1 of a clusterer's noise.
+    Weights are ignored. The estimator may be passed as `init` directly; it is cloned before it is
+    fitted.
 
     Parameters
     ----------
     estimator : object with fit_predict
         A clusterer or an outlier detector.
     owner : str, default="FromEstimator"
-        The class that messages name.
+        Class name for messages.
 
     Examples
     --------
@@ -120,7 +122,7 @@ class FromEstimator(BaseEstimator):
 
     @property
     def random(self) -> bool:
-        """Whether another seed gives another start: whether a random state is left open."""
+        """Whether another seed gives another start: whether any random_state is None."""
         get_params = getattr(self.estimator, "get_params", dict)
         return any(
             name.split("__")[-1] == "random_state" and value is None
@@ -144,11 +146,11 @@ class FromEstimator(BaseEstimator):
         who = f"{self.owner}: init={estimator!r} failed"
         with failures_named(lambda: who, lambda: text_hint(rows.frame, None)):
             labels = np.asarray(estimator.fit_predict(rows.take(slice(None))))
-        found, codes = np.unique(labels, return_inverse=True)
-        if len(found) != context.n_experts or len(labels) != context.rows.n_rows:
+        groups, codes = np.unique(labels, return_inverse=True)
+        if len(groups) != context.n_experts or len(labels) != context.rows.n_rows:
             raise ValueError(
-                f"{self.owner}: init={estimator!r} gave {len(found)} groups of {len(labels)} rows, "
-                f"and n_experts={context.n_experts} experts need as many groups. Set n_experts="
-                f"{len(found)}, or change the estimator."
+                f"{self.owner}: init={estimator!r} gave {len(groups)} groups of "
+                f"{len(labels)} rows, and n_experts={context.n_experts} experts need as many "
+                f"groups. Set n_experts={len(groups)}, or change the estimator."
             )
         return one_hot(codes.ravel(), context.n_experts)

@@ -10,20 +10,20 @@ from mixexp.protocols import StartContext
 
 __all__ = ["Clusterwise"]
 
-#: Rounds of giving every row to the expert that fits it best.
+#: Rounds of reassigning each row to the expert that fits it best.
 ROUNDS = 5
 
-#: A neighbourhood has this share of the rows an expert has on average.
+#: Size of a neighbourhood, as a share of the average number of rows per expert.
 SHARE = 0.5
 
 
 class Clusterwise(BaseEstimator):
-    """Each expert on a random small neighbourhood, then every row to the expert that fits best.
+    """Experts fitted to small random neighbourhoods, then each row to the expert that fits best.
 
-    Neighbourhoods are in X for one half of the starts and in (X, y) for the other: the first
-    finds regions, the second finds crossing lines. Classes say little of the expert that a row
-    fits, and many neighbourhoods lead to the same partition: the second half of the starts is
-    random responsibilities then.
+    Neighbourhoods are in X for half of the starts, which finds regions, and in (X, y) for the other
+    half, which finds crossing lines. For a classifier the other half are random responsibilities
+    instead: classes say little about the expert that a row fits, and many neighbourhoods lead to
+    the same partition.
 
     References
     ----------

@@ -12,12 +12,12 @@ from sklearn.linear_model import Ridge
 from mixexp._checks import short
 from mixexp._columns import as_numbers, refuse_text
 from mixexp._compat import column_indices
-from mixexp.partitions._labels import check_one_each, one_hot, weights_of
+from mixexp.partitions._labels import check_one_per_expert, one_hot, weights_of
 from mixexp.protocols import StartContext
 
 __all__ = ["FeatureGroups"]
 
-#: Rounds of refitting each group's model on its own rows.
+#: Rounds of refitting each group's model on its rows.
 ROUNDS = 5
 
 #: Penalty of a group's model, on features with unit variance.
@@ -25,19 +25,19 @@ ALPHA = 1.0
 
 
 class FeatureGroups(BaseEstimator):
-    """Subtasks from groups of features: every row to the group of features that predicts it best.
+    """Subtasks from groups of features: each row to the group that predicts it best.
 
-    A ridge regression of the scaled targets is fitted on the columns of each group alone. Every
-    row goes to the group whose model misses it least (sum of squares over outputs; classes are
-    indicators), and each model is fitted again on its own rows, five times or until nothing
-    changes. The features only say where EM starts: for experts that see no others afterwards, give
-    the same groups as `expert_features`.
+    A ridge regression of the scaled targets is fitted on the columns of each group alone. Each row
+    goes to the group whose model has the smallest error (sum of squares over outputs; classes are
+    indicators), and each model is refitted on its rows, five times or until nothing changes. The
+    groups only decide the start of EM: to restrict the experts to them afterwards, pass the same
+    groups as `expert_features`.
 
     Parameters
     ----------
     groups : sequence of column selections
-        One an expert: indices, a slice, a boolean mask, or column names of a data frame. Groups
-        may overlap, and need not hold all columns.
+        One per expert: indices, a slice, a boolean mask, or column names of a data frame. Groups
+        may overlap, and need not cover all columns.
 
     Examples
     --------
@@ -55,7 +55,7 @@ class FeatureGroups(BaseEstimator):
 
     random = False
 
-    #: Experts have the numbers that the user gave.
+    #: The user numbered the experts.
     numbered = True
 
     def __init__(self, groups: Any):
@@ -65,10 +65,10 @@ class FeatureGroups(BaseEstimator):
         """Return responsibilities (K, n) of the context's rows."""
         if isinstance(self.groups, str) or not isinstance(self.groups, Sequence | np.ndarray):
             raise ValueError(
-                f"FeatureGroups: groups must be a list of column selections, one an expert, got "
+                f"FeatureGroups: groups must be a list of column selections, one per expert, got "
                 f"{short(self.groups)}."
             )
-        check_one_each("FeatureGroups", "groups", len(self.groups), context.n_experts)
+        check_one_per_expert("FeatureGroups", "groups", len(self.groups), context.n_experts)
         rows = context.rows
         source = rows.X if rows.frame is None else rows.frame
         design = rows.design(None)
@@ -80,10 +80,10 @@ class FeatureGroups(BaseEstimator):
             who = f"the model of groups[{number}]"
             remedy = "or leave it out of the group"
             refuse_text(rows.frame, text, who, columns, "FeatureGroups", remedy)
-            # the indicators of missing values stand behind all columns
+            # the indicators of missing values follow all columns
             indicators = np.isin(design.columns[design.indicators], columns)
-            own = np.append(columns, len(design.columns) + np.flatnonzero(indicators))
-            parts.append(features[:, own])
+            positions = np.append(columns, len(design.columns) + np.flatnonzero(indicators))
+            parts.append(features[:, positions])
         weight = weights_of(rows)
         resp = np.ones((len(parts), rows.n_rows))
         miss = np.zeros_like(resp)

@@ -1,4 +1,4 @@
-"""What several starts need."""
+"""Helpers shared by the starts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mixexp._threads import single_thread
 from mixexp._warn import silence, silenced
 from mixexp.protocols import Rows
 
-__all__ = ["check_one_each", "fitted_kmeans", "one_hot", "weights_of"]
+__all__ = ["check_one_per_expert", "fitted_kmeans", "one_hot", "weights_of"]
 
 
 def one_hot(codes: np.ndarray, n_experts: int) -> np.ndarray:
@@ -19,16 +19,16 @@ def one_hot(codes: np.ndarray, n_experts: int) -> np.ndarray:
 
 
 def weights_of(rows: Rows) -> np.ndarray:
-    """Return the weights of rows, ones where they have none."""
+    """Return the weights of rows, by default ones."""
     return np.ones(rows.n_rows) if rows.weight is None else rows.weight
 
 
-def check_one_each(owner: str, name: str, n_given: int, n_experts: int) -> None:
-    """Raise where a start was not given one thing for each expert."""
-    if n_given != n_experts:
+def check_one_per_expert(owner: str, name: str, n_entries: int, n_experts: int) -> None:
+    """Raise a ValueError unless a parameter has one entry per expert."""
+    if n_entries != n_experts:
         raise ValueError(
-            f"{owner}: {name} has {n_given} entries and n_experts={n_experts}. Give one for each "
-            f"expert, or set n_experts={n_given}."
+            f"{owner}: {name} has {n_entries} entries and n_experts={n_experts}. Give one for each "
+            f"expert, or set n_experts={n_entries}."
         )
 
 
@@ -37,8 +37,8 @@ def fitted_kmeans(
 ) -> KMeans:
     """Return k-means of points (n, p), run once on one thread.
 
-    Starts may run in threads of their own, where OpenMP would take all cores again. That fewer
-    points differ than there are clusters is no news to the user of a start.
+    Starts may already run in threads, in each of which OpenMP would use all cores. The warning
+    about fewer distinct points than clusters is silenced, as the user of a start cannot act on it.
     """
     model = KMeans(n_clusters, n_init=1, random_state=int(rng.integers(2**31)))
     fewer = silence(ConvergenceWarning, "Number of distinct clusters")

@@ -17,7 +17,7 @@ from mixexp.protocols import StartContext, can, evolve
 
 __all__ = ["MixedStart"]
 
-#: What to do about an entry of the list that is no start.
+#: Remedy for an entry of the list that is not a start.
 REMEDY = "Give what init takes."
 
 
@@ -25,15 +25,15 @@ class MixedStart(BaseEstimator):
     """Starts of several kinds in turn: what one kind misses, another finds.
 
     The first starts of a fit are one of each kind, in the order of the list; then it begins again,
-    without those that would give the same once more. All `n_init` of them race in short runs, and
-    the best one is run to its end.
+    without the deterministic ones. All `n_init` of them race in short runs, and the best one is run
+    to its end.
 
     Parameters
     ----------
     starts : list or None, default=None
         Each is whatever `init` takes: a start or its name, a clusterer or another object with
-        `fit_predict`, labels or responsibilities of the training rows. Experts are not numbered as
-        any of them does. None is clusterwise, split, k-means of X, tree, clusterwise, k-means of
+        `fit_predict`, labels or responsibilities of the training rows. Their numbering of the
+        experts is not kept. None is clusterwise, split, k-means of X, tree, clusterwise, k-means of
         (X, y): with `n_init=1` a clusterwise start alone.
 
     Examples
@@ -54,9 +54,9 @@ class MixedStart(BaseEstimator):
         self.starts = starts
 
     def bound(self, resolve: Callable[[Any], Any]) -> MixedStart:
-        """Return the same with all of its starts made ready for a fit.
+        """Return the same with all of its starts resolved for a fit.
 
-        `resolve` turns whatever `init` may be into a start.
+        `resolve` turns any value of `init` into a start.
         """
         if self.starts is None:
             return self
@@ -68,16 +68,16 @@ class MixedStart(BaseEstimator):
         ready = []
         for i, start in enumerate(self.starts):
             with named_error("MixedStart", f"starts[{i}]={short(start)}", REMEDY):
-                found = resolve(start)
-            ready.append(found.bound(resolve) if can(found, "bound") else found)
+                resolved = resolve(start)
+            ready.append(resolved.bound(resolve) if can(resolved, "bound") else resolved)
         return MixedStart(ready)
 
     def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
         """Return responsibilities (K, n) of the context's rows."""
         starts = self.starts
         if starts is None:
-            often = Clusterwise()
-            starts = [often, Split(), KMeansStart(), TreeStart(), often, KMeansStart(on="Xy")]
+            first = Clusterwise()
+            starts = [first, Split(), KMeansStart(), TreeStart(), first, KMeansStart(on="Xy")]
         turn, round_ = context.turn, 0
         if turn >= len(starts):
             again = [start for start in starts if start.random] or starts

@@ -1,7 +1,7 @@
-"""Cheap proposals to divide the rows of one expert in two.
+"""Cheap proposals to split the rows of one expert in two.
 
 Everything here is least squares of the scaled targets on the scaled features, whatever the
-experts are: a proposal only has to be good enough for EM to go on from.
+experts are: a proposal only has to be good enough for EM to continue from.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ from mixexp.partitions._labels import fitted_kmeans
 
 __all__ = ["Half", "Table", "halves", "merge_costs"]
 
-#: Rows of an expert that are looked at: the first ones, in the order of hashes.
+#: Most rows of an expert to use: the first ones, in the order of hashes.
 MOST_ROWS = 2048
 
-#: A row with less than this share of the expert's largest weight is not looked at.
+#: Rows with less than this share of the expert's largest weight are ignored.
 LEAST_WEIGHT = 0.05
 
-#: Bins along a direction: borders are looked for at their edges.
+#: Bins along a direction; their edges are the candidate borders.
 BINS = 8
 
-#: Directions of the features' axes, of curvature, and features of lines, that are looked at.
+#: Most axes and directions of curvature to try, and most features of lines.
 MOST_AXES, N_CURVED, MOST_FEATURES = 16, 2, 40
 
 #: Penalty of a line's slopes (features have unit variance) and of its intercept.
 RIDGE, TINY_RIDGE = 1.0, 1e-9
 
-#: Residual variance that counts as none, in units of the variance of the target. Indicators of
-#: classes are bounded, so that a pure region must not count for much.
+#: Residual variance that counts as none, in units of the variance of the target. It is larger for
+#: indicators of classes, which are bounded: a pure region must not count for much.
 NO_VARIANCE, NO_VARIANCE_CLASSES = 1e-6, 1e-2
 
-#: Rows with one target are a proposal if they are at least so many more than there are features.
+#: Rows with the same target are a proposal if they exceed the features in number by this.
 LEAST_TIED = 3
 
-#: Rounds of giving rows to the nearer one of two lines.
+#: Rounds of reassigning rows to the nearer of two lines.
 ROUNDS = 5
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows as proposals see them.
+    """The rows from which proposals are made.
 
     Attributes
     ----------
@@ -64,23 +64,23 @@ class Table:
     def of(
         cls, features: np.ndarray, targets: np.ndarray, weight: np.ndarray, *, classes: bool
     ) -> Table:
-        """Return the rows, with the limit that suits the kind of target."""
+        """Return the table with the limit that suits the kind of target."""
         return cls(features, targets, weight, NO_VARIANCE_CLASSES if classes else NO_VARIANCE)
 
     def taken(self, ids: np.ndarray, weight: np.ndarray) -> Table:
-        """Return some of the rows with their weights under one expert."""
+        """Return some of the rows, with their weights under one expert."""
         return Table(self.features[ids], self.targets[ids], weight[ids], self.no_variance)
 
     def system(self, columns: np.ndarray) -> np.ndarray:
-        """Return what lines are fitted from, [1, x, y] component-major (1 + p + q, n)."""
+        """Return [1, x, y], component-major (1 + p + q, n), to which lines are fitted."""
         ones = np.ones((1, len(self.weight)))
         return np.vstack([ones, self.features[:, columns].T, self.targets.T])
 
 
 class Half(NamedTuple):
-    """A proposal: the gain that it promises, and which rows (n,) go to the new expert.
+    """A proposal: its expected gain, and a mask (n,) of the rows that go to the new expert.
 
-    `tied` says whether these are the rows of one target.
+    `tied` tells whether these rows share the same target.
     """
 
     gain: float
@@ -89,39 +89,40 @@ class Half(NamedTuple):
 
 
 def halves(table: Table, resp: np.ndarray, rng: np.random.Generator) -> list[Half]:
-    """Return proposals to divide the rows that one expert has by `resp` (n,), the best first.
+    """Return proposals to split the rows that one expert has by `resp` (n,), best first.
 
     1. Borders across a single direction, with a line on either side.
     2. 2-means of X.
-    3. Two lines, each row with the nearer one: from the sign of the residuals of one line, from the
-       sign of their product with the direction in which they grow, and from two random rows.
-    4. The rows with the most frequent target, where more rows have it than a line has coefficients:
-       a machine that is off, days without rain.
+    3. Two lines, each row with the nearer one, starting from the sign of the residuals of one line,
+       from the sign of their product with the direction in which they grow, and from two random
+       rows.
+    4. The rows with the most frequent target, if they outnumber the coefficients of a line: a
+       machine that is off, days without rain.
 
-    The gain is that of the log-likelihood of gaussian lines. Where the halves overlap in X, it
-    counts the entropy of the choice between them.
+    The gain is the log-likelihood gain of gaussian lines, minus the entropy of the choice between
+    the halves if they overlap in X.
     """
     weight = resp * table.weight
     ids = np.flatnonzero(weight > LEAST_WEIGHT * weight.max())[:MOST_ROWS]
     if len(ids) < 2:
         return []
-    own = table.taken(ids, weight)
-    share = float(weight.sum() / own.weight.sum())  # the rows looked at stand for all
-    error = _residual(own)
-    bent = _bent(own, error)
+    sample = table.taken(ids, weight)
+    share = float(weight.sum() / sample.weight.sum())  # the sample represents all rows
+    error = _residual(sample)
+    bent = _bent(sample, error)
     columns = np.sort(np.argsort(-np.abs(bent).sum(axis=0), kind="stable")[:MOST_FEATURES])
     sides = [
         table.features @ direction > threshold
-        for direction, threshold in _borders(own, bent, columns)
+        for direction, threshold in _borders(sample, bent, columns)
     ]
-    clusters = _two_means(own, table, rng)
+    clusters = _two_means(sample, table, rng)
     sides += [] if clusters is None else [clusters]
     n_regions = len(sides)
-    for first in (error > 0, _turned(own, error), _nearer(own, rng)):
-        sides.append(_two_lines(own, table, first))
-    tied = _most_frequent(own, table)
+    for first in (error > 0, _turned(sample, error), _nearer(sample, rng)):
+        sides.append(_two_lines(sample, table, first))
+    tied = _most_frequent(sample, table)
     sides += [] if tied is None else [tied]
-    gains, entropies = _gains(own, np.array([side[ids] for side in sides]), columns)
+    gains, entropies = _gains(sample, np.array([side[ids] for side in sides]), columns)
     gains[n_regions:] -= entropies[n_regions:]
     least = min(table.features.shape[1] + 2.0, 0.25 * weight.sum())
     proposals = [
@@ -132,22 +133,22 @@ def halves(table: Table, resp: np.ndarray, rng: np.random.Generator) -> list[Hal
     return sorted(proposals, key=lambda half: -half.gain)
 
 
-def _most_frequent(own: Table, table: Table) -> np.ndarray | None:
-    """Return which rows have the most frequent target, None where few rows have it, or classes."""
-    if own.no_variance == NO_VARIANCE_CLASSES:
+def _most_frequent(sample: Table, table: Table) -> np.ndarray | None:
+    """Return which rows have the most frequent target; None if they are few, or for classes."""
+    if sample.no_variance == NO_VARIANCE_CLASSES:
         return None
-    order = np.lexsort(own.targets.T)
-    values = own.targets[order]
+    order = np.lexsort(sample.targets.T)
+    values = sample.targets[order]
     starts = np.flatnonzero(np.append(True, np.any(np.diff(values, axis=0) != 0, axis=1)))
     counts = np.diff(starts, append=len(values))
-    if counts.max() < own.features.shape[1] + LEAST_TIED:
+    if counts.max() < sample.features.shape[1] + LEAST_TIED:
         return None
-    found: np.ndarray = np.all(table.targets == values[starts[counts.argmax()]], axis=1)
-    return found
+    side: np.ndarray = np.all(table.targets == values[starts[counts.argmax()]], axis=1)
+    return side
 
 
 def merge_costs(table: Table, resp: np.ndarray) -> np.ndarray:
-    """Return by how much gaussian lines fit worse where two experts become one, (k, k)."""
+    """Return the loss in fit of gaussian lines when two experts are merged, (k, k)."""
     columns = np.arange(table.features.shape[1])[:MOST_FEATURES]
     grams = _grams(table, resp * table.weight, columns)
     alone = _misfit(table, grams)
@@ -189,7 +190,7 @@ def _lines(table: Table, weights: np.ndarray) -> np.ndarray:
 
 
 def _residual(table: Table) -> np.ndarray:
-    """Return the residuals of a line, of several targets their first principal component, (n,)."""
+    """Return the residuals of a line, or their first principal component if several, (n,)."""
     error = table.targets - _values(table, _lines(table, table.weight[None]))[0]
     if error.shape[1] == 1:
         return error[:, 0]
@@ -203,16 +204,16 @@ def _values(table: Table, lines: np.ndarray) -> np.ndarray:
 
 
 def _bent(table: Table, error: np.ndarray) -> np.ndarray:
-    """Return Σ w e x xᵀ of centred x: in which features the residuals curve."""
+    """Return Σ w e x xᵀ of centred x, which shows the features in which the residuals curve."""
     x = table.features - table.weight @ table.features / table.weight.sum()
     return (x * (table.weight * error)[:, None]).T @ x
 
 
 def _turned(table: Table, error: np.ndarray) -> np.ndarray:
-    """Return on which side of a line rows are if it turns about its middle.
+    """Return the sides of rows if a line is turned about its middle.
 
-    The direction of x is that in which residuals grow most, the leading eigenvector of
-    Σ w e² x xᵀ: of lines that cross it is the difference of their slopes.
+    The turn is in the direction of x in which residuals grow most, the leading eigenvector of
+    Σ w e² x xᵀ; for crossing lines this is the difference of their slopes.
     """
     x = table.features - table.weight @ table.features / table.weight.sum()
     _, axes = np.linalg.eigh((x * (table.weight * error**2)[:, None]).T @ x)
@@ -221,9 +222,9 @@ def _turned(table: Table, error: np.ndarray) -> np.ndarray:
 
 
 def _borders(table: Table, bent: np.ndarray, columns: np.ndarray) -> list[tuple[np.ndarray, float]]:
-    """Return the two best borders, of different directions: direction (p,) and threshold.
+    """Return the two best borders in different directions: direction (p,) and threshold.
 
-    Directions are the axes, and those in which the residuals curve most: leading eigenvectors of
+    Directions are the axes and those in which the residuals curve most: leading eigenvectors of
     Σ w e x xᵀ (principal Hessian directions, Li 1992). Thresholds are the edges of bins; the Gram
     matrices of all bins are one product.
     """
@@ -255,19 +256,19 @@ def _inner_edges(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return values[order][np.minimum(at, len(values) - 1)]
 
 
-def _two_means(own: Table, table: Table, rng: np.random.Generator) -> np.ndarray | None:
-    """Return the cluster of 2-means of X that each row is in, None where X is the same for all."""
-    if not np.ptp(own.features, axis=0).any():
+def _two_means(sample: Table, table: Table, rng: np.random.Generator) -> np.ndarray | None:
+    """Return each row's cluster by 2-means of X, None if X is constant."""
+    if not np.ptp(sample.features, axis=0).any():
         return None
-    low, high = fitted_kmeans(own.features, 2, own.weight, rng).cluster_centers_
+    low, high = fitted_kmeans(sample.features, 2, sample.weight, rng).cluster_centers_
     return table.features @ (high - low) > 0.5 * (high @ high - low @ low)
 
 
-def _two_lines(own: Table, table: Table, side: np.ndarray) -> np.ndarray:
-    """Return which of two lines is nearer to each row, after rounds of refitting them."""
+def _two_lines(sample: Table, table: Table, side: np.ndarray) -> np.ndarray:
+    """Return which of two lines is nearer to each row, after refitting them in rounds."""
     for _ in range(ROUNDS):
-        lines = _lines(own, own.weight * np.stack([~side, side]))
-        again = _second_nearer(own, lines)
+        lines = _lines(sample, sample.weight * np.stack([~side, side]))
+        again = _second_nearer(sample, lines)
         if np.array_equal(again, side):
             break
         side = again
@@ -288,7 +289,7 @@ def _nearer(table: Table, rng: np.random.Generator) -> np.ndarray:
 
 
 def _gains(table: Table, sides: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return what two lines gain over one for each division (m, n), and its entropy in nats."""
+    """Return the gain of two lines over one per division (m, n), and its entropy in nats."""
     grams = _grams(table, np.vstack([sides, np.ones((1, sides.shape[1]))]) * table.weight, columns)
     parts, whole = grams[:-1], grams[-1:]
     gains = _misfit(table, whole) - _misfit(table, parts) - _misfit(table, whole - parts)

@@ -1,4 +1,4 @@
-"""Growing: one expert is split after the other, until there are enough."""
+"""Growing: experts are split one after another until there are enough."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from mixexp.protocols import ShortRun, StartContext
 
 __all__ = ["Split", "Stage", "grow"]
 
-#: EM iterations in which proposals are told apart, and with which the best one goes on.
+#: EM iterations after which proposals are compared, and further ones for the best proposal.
 SCREEN_ITER, GROW_ITER = 3, 6
 
-#: Proposals that are tried for the expert that promises most, and for that explained worst.
+#: Most promising proposals to try, and additional ones for the worst explained expert.
 N_TRIED, N_WORST = 3, 2
 
-#: Pairs of experts whose merging is tried in an exchange, and the last exchanges in a row.
+#: Pairs of experts to try merging per exchange, and most exchanges once all experts are there.
 N_MERGED, LAST_EXCHANGES = 2, 3
 
-#: Up to so many experts grow one by one; then half as many again at a time, as proposals for every
-#: expert at every step are a matter of K² fits: 200 experts took more than an hour.
+#: Experts grow one by one up to this number, then by half at a time: proposals for every expert at
+#: every step would take K² fits, and 200 experts took more than an hour.
 MOST_SINGLY = 16
 
-#: An exchange must raise the bound by this, relative to max(1, |bound|).
+#: Least gain of an exchange, relative to max(1, |bound|).
 LEAST_GAIN = 1e-4
 
 
 class Proposal(NamedTuple):
-    """The rows of an expert that a new one would get."""
+    """A split of one expert: the rows that the new expert would get."""
 
     expert: int
     half: Half
 
 
 class Stage(NamedTuple):
-    """A mixture on the way: `resp` (k, n), and the lower bound of a short run."""
+    """A mixture during growth: `resp` (k, n), and the lower bound of a short run."""
 
     n_experts: int
     resp: np.ndarray
@@ -50,15 +50,15 @@ class Stage(NamedTuple):
 def grow(context: StartContext, n_experts: int, rng: np.random.Generator) -> Iterator[Stage]:
     """Yield a mixture of one expert, of two, and so on up to `n_experts`.
 
-    1. Propose halves for every expert. Keep those that promise most, and those of the expert
-       whose rows are explained worst.
+    1. Propose halves for every expert. Keep the most promising ones, and those of the worst
+       explained expert.
     2. Give each of them a few EM iterations; go on with the best.
     3. Exchange: merge two experts that agree and split another, if that promises to raise the
-       bound, and does. Several times in a row when all experts are there.
-    4. Above 16 experts, split many at once, those whose best proposals promise most, and exchange
-       none.
+       bound, and does. Repeated a few times once all experts are there.
+    4. Above 16 experts, split many at once, those with the most promising proposals, without
+       exchanges.
 
-    Ends early, with fewer experts, where none can be split.
+    Ends early, with fewer experts, if none can be split.
     """
     rows = context.rows
     classes = rows.y.ndim == 1
@@ -88,8 +88,8 @@ def _many_more(
     table: Table, resp: np.ndarray, n_experts: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Return responsibilities in which many experts are split, each by its best proposal."""
-    found = [(k, halves(table, resp[k], rng)[:1]) for k in range(len(resp))]
-    best = [Proposal(k, half) for k, first in found for half in first]
+    halved = [(k, halves(table, resp[k], rng)[:1]) for k in range(len(resp))]
+    best = [Proposal(k, half) for k, first in halved for half in first]
     best.sort(key=lambda proposal: -proposal.half.gain)
     for proposal in best[: min(len(resp) // 2, n_experts - len(resp))]:
         resp = _with_half(resp, *proposal)
@@ -97,7 +97,7 @@ def _many_more(
 
 
 def _grown(context: StartContext, resp: np.ndarray, proposals: list[Proposal]) -> ShortRun:
-    """Return the best of the short runs from proposals, flagged ones last, after a longer one."""
+    """Return a longer run from the best proposal by short runs, in which flagged ones come last."""
     runs = [context.short_run(_with_half(resp, *p), SCREEN_ITER) for p in proposals]
     best = max(runs, key=lambda run: (not run.flagged, run.bound))
     return context.short_run(best.resp, GROW_ITER)
@@ -106,25 +106,25 @@ def _grown(context: StartContext, resp: np.ndarray, proposals: list[Proposal]) -
 def _proposals(
     table: Table, run: ShortRun, rng: np.random.Generator, least: float = -np.inf, spared: int = -1
 ) -> list[Proposal]:
-    """Return proposals to try: those that promise most, and the best for the worst expert.
+    """Return the proposals to try: the most promising, and the best for the worst explained expert.
 
-    None where no proposal promises more than `least`. One expert may be spared.
+    Empty if no proposal promises more than `least`. The expert `spared` is not split.
     """
     experts = [k for k in range(len(run.resp)) if k != spared]
-    found = [Proposal(k, half) for k in experts for half in halves(table, run.resp[k], rng)]
-    found.sort(key=lambda p: -p.half.gain)
-    if not found or found[0].half.gain <= least:
+    proposals = [Proposal(k, half) for k in experts for half in halves(table, run.resp[k], rng)]
+    proposals.sort(key=lambda p: -p.half.gain)
+    if not proposals or proposals[0].half.gain <= least:
         return []
     excess = _excess(table, run)
-    worst = max((p.expert for p in found), key=lambda k: excess[k])
-    tied = [p for p in found if p.half.tied][:1]
-    found = [p for p in found if not p.half.tied]
-    first = found[:N_TRIED] + tied
-    return first + [p for p in found[N_TRIED:] if p.expert == worst][:N_WORST]
+    worst = max((p.expert for p in proposals), key=lambda k: excess[k])
+    tied = [p for p in proposals if p.half.tied][:1]
+    proposals = [p for p in proposals if not p.half.tied]
+    first = proposals[:N_TRIED] + tied
+    return first + [p for p in proposals[N_TRIED:] if p.expert == worst][:N_WORST]
 
 
 def _excess(table: Table, run: ShortRun) -> np.ndarray:
-    """Return by how much each expert's rows are explained worse than the best expert's, (k,)."""
+    """Return the excess loss of each expert's rows over the best expert's, (k,)."""
     mass = run.resp @ table.weight
     loss = -(run.resp @ (table.weight * run.log_density))
     mean = loss / np.maximum(mass, np.finfo(float).tiny)
@@ -133,7 +133,7 @@ def _excess(table: Table, run: ShortRun) -> np.ndarray:
 
 
 def _with_half(resp: np.ndarray, expert: int, half: Half) -> np.ndarray:
-    """Return responsibilities in which one expert's rows on one side are a new expert's."""
+    """Return responsibilities in which one expert's rows on one side go to a new expert."""
     grown = np.vstack([resp, resp[expert] * half.side])
     grown[expert] *= ~half.side
     return grown
@@ -163,24 +163,24 @@ def _exchanged(
 
 
 class Split(BaseEstimator):
-    """Growing: start from one expert, and split the one that explains its rows worst.
+    """Growing: start from one expert, and repeatedly split the one that explains its rows worst.
 
     Proposals for the halves are borders across single directions, 2-means of X, and pairs of
     lines; each is followed by a few EM iterations of all experts, and the best is kept. Two experts
-    that agree are merged, and another is split in exchange, where that raises the lower bound.
-    Small regions, which starts that place all experts at once tend to miss, are found one after
-    the other. Costs about as much as ten clusterwise starts.
+    that agree are merged, and another is split in exchange, if that raises the lower bound. Finds
+    small regions, which starts that place all experts at once tend to miss. Costs about as much as
+    ten clusterwise starts.
 
     Attributes
     ----------
     random : bool
-        False: the best proposal is taken each time, so that other seeds give nearly the same.
+        False: the best proposal is taken each time, and other seeds give nearly the same.
 
     References
     ----------
     Ueda, Nakano, Ghahramani & Hinton (2000), SMEM algorithm for mixture models, Neural
-    Computation 12: merging two and splitting another. Li (1992), On principal Hessian directions
-    for data visualization and dimension reduction, JASA 87.
+    Computation 12: merging two experts and splitting another. Li (1992), On principal Hessian
+    directions for data visualization and dimension reduction, JASA 87.
 
     Examples
     --------

@@ -12,18 +12,18 @@ from mixexp.protocols import StartContext
 
 __all__ = ["TreeStart"]
 
-#: A leaf has this share of the weight of an equal share at least: smaller ones hold outliers.
+#: Least weight of a leaf, as a share of an equal share: smaller leaves hold outliers.
 SMALLEST_SHARE = 0.1
 
 
 class TreeStart(BaseEstimator):
-    """The leaves of a small decision tree of y on X: pieces with borders along the axes.
+    """The leaves of a small decision tree of y on X: regions with borders parallel to the axes.
 
     A tree with as many leaves as experts is grown best first, by squared error or Gini impurity.
     The first start takes the best splits. The others are grown on rows reweighted at random
-    (weights times independent exponential numbers), with the best of random splits. Where there
-    is nothing more to split, as with pure leaves, the heaviest leaf is halved at the median of the
-    feature that varies most in it.
+    (weights times independent exponential numbers), with the best of random splits. If the
+    tree has nothing more to split, as with pure leaves, the heaviest leaf is halved at the median
+    of the feature that varies most in it.
 
     References
     ----------
@@ -69,13 +69,13 @@ def _filled(codes: np.ndarray, features: np.ndarray, weight: np.ndarray, k: int)
     for new in range(codes.max() + 1, k):
         sizes = np.bincount(codes, weights=weight)
         sizes[np.bincount(codes) < 2] = -1.0
-        own = np.flatnonzero(codes == sizes.argmax())
-        x = features[own, np.ptp(features[own], axis=0).argmax()]
+        members = np.flatnonzero(codes == sizes.argmax())
+        x = features[members, np.ptp(features[members], axis=0).argmax()]
         order = np.argsort(x, kind="stable")
-        passed = np.cumsum(weight[own[order]])
+        passed = np.cumsum(weight[members[order]])
         median = x[order[np.searchsorted(passed, 0.5 * passed[-1])]]
         upper = x > median if median < x.max() else x == median
         if np.all(upper):  # rows with the same features
-            upper = np.arange(len(own)) >= len(own) // 2
-        codes[own[upper]] = new
+            upper = np.arange(len(members)) >= len(members) // 2
+        codes[members[upper]] = new
     return codes

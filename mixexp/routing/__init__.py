@@ -1,4 +1,4 @@
-"""Routing and pooling: which experts a row reaches, and how their outputs become one."""
+"""Routing and pooling: the experts that a row reaches, and the pooling of their outputs."""
 
 from mixexp.routing._dense import Dense
 from mixexp.routing._pooling import POOLINGS, argmax_pooling, weighted_pooling

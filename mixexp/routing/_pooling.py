@@ -1,4 +1,4 @@
-"""Pooling: how the experts' outputs become one prediction."""
+"""Pooling of the experts' outputs into one prediction."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["POOLINGS", "argmax_pooling", "weighted_pooling"]
 
 
 def weighted_pooling(weights: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """Return Σ_k w_k o_k; an expert without weight adds nothing, whatever its output is.
+    """Return Σ_k w_k o_k; an expert with weight 0 adds nothing, whatever its output.
 
     Parameters
     ----------
     weights : ndarray of shape (n, n_experts)
         Routing weights; rows sum to 1.
     outputs : ndarray of shape (n, n_experts) or (n, n_experts, n_outputs)
-        What each expert predicts.
+        The experts' predictions.
 
     Returns
     -------
@@ -39,14 +39,14 @@ def weighted_pooling(weights: np.ndarray, outputs: np.ndarray) -> np.ndarray:
 
 
 def argmax_pooling(weights: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """Return the output of the expert with the largest weight; the first of equals.
+    """Return the output of the expert with the largest weight; the first one in case of ties.
 
     Parameters
     ----------
     weights : ndarray of shape (n, n_experts)
         Routing weights; rows sum to 1.
     outputs : ndarray of shape (n, n_experts) or (n, n_experts, n_outputs)
-        What each expert predicts.
+        The experts' predictions.
 
     Returns
     -------

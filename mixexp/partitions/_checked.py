@@ -1,4 +1,4 @@
-"""A start that a user wrote."""
+"""Starts written by users."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from sklearn.base import clone
 
 from mixexp.protocols import StartContext, can, evolve
 
-__all__ = ["GivenStart"]
+__all__ = ["CheckedStart"]
 
-#: By how much the responsibilities of a row may miss a sum of 1.
+#: Largest difference from 1 of the sum of a row's responsibilities.
 SUM_TOL = 1e-6
 
 
-class GivenStart:
-    """Any object with `responsibilities`, as a start whose result is checked.
+class CheckedStart:
+    """A start whose responsibilities are checked.
 
     Parameters
     ----------
     start : object with responsibilities(context, rng)
-        Cloned where it has `get_params`. Without an attribute `random` it counts as not random.
+        Cloned if it has `get_params`. Without an attribute `random` it counts as deterministic.
     owner : str
-        Class of the mixture, for messages.
+        Class name of the mixture, for messages.
     """
 
     def __init__(self, start: Any, owner: str):
@@ -38,27 +38,27 @@ class GivenStart:
 
     @property
     def numbered(self) -> bool:
-        """Whether the user numbered the experts, so that labels do not renumber them."""
+        """Whether the user numbered the experts, which labels then do not change."""
         return bool(getattr(self.start, "numbered", False))
 
-    def bound(self, resolve: Callable[[Any], Any]) -> GivenStart:
-        """Return the same with a start that is made of others ready for a fit."""
+    def bound(self, resolve: Callable[[Any], Any]) -> CheckedStart:
+        """Return the same with nested starts resolved for a fit."""
         if not can(self.start, "bound"):
             return self
         return evolve(self, start=self.start.bound(resolve))
 
     def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
         """Return responsibilities (K, n) of the context's rows."""
-        given = self.start.responsibilities(context, rng)
-        wanted = (context.n_experts, context.rows.n_rows)
+        result = self.start.responsibilities(context, rng)
+        shape = (context.n_experts, context.rows.n_rows)
         who = f"{self.owner}: init={type(self.start).__name__}: responsibilities(context, rng)"
         try:
-            resp = np.array(given, dtype=np.float64)
+            resp = np.array(result, dtype=np.float64)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{who} must give numbers, got {given!r}.") from error
-        if resp.shape != wanted:
+            raise ValueError(f"{who} must give numbers, got {result!r}.") from error
+        if resp.shape != shape:
             raise ValueError(
-                f"{who} gave an array of shape {resp.shape}. Give (n_experts, n_rows) = {wanted}: "
+                f"{who} gave an array of shape {resp.shape}. Give (n_experts, n_rows) = {shape}: "
                 "a row per expert, a column for each of context.rows."
             )
         total = resp.sum(axis=0)
