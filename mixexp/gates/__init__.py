@@ -17,7 +17,7 @@ __all__ = [
     "SoftmaxGate",
 ]
 
-#: Every gate that needs no argument; the shared tests run over this list.
+#: Every gate without required arguments; the shared tests run over this list.
 GATES = [SoftmaxGate, ConstantGate, GaussianGate, HierarchicalGate]
 
 

@@ -1,4 +1,4 @@
-"""Which region goes to which leaf of a tree of linear gates."""
+"""Assign regions to the leaves of a tree of linear gates."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from mixexp.protocols import Design, Rows
 
 __all__ = ["arrangements"]
 
-#: Ridge of the discriminants, as a share of the mass: columns are scaled.
+#: Ridge of the discriminants relative to the total mass; columns are standardised.
 RIDGE = 1e-6
 
-#: Divisions at the root that are tried: borders there are the hardest to undo.
+#: Number of divisions tried at the root, where a bad border is hardest to undo.
 N_ROOT = 4
 
 
 def arrangements(
     paths: list[tuple[int, ...]], resp: np.ndarray, rows: Rows, design: Design
 ) -> np.ndarray:
-    """Return orders of regions in which linear nodes of a tree separate them well.
+    """Return orders of regions that the linear nodes of a tree can separate well.
 
-    From the root down, the regions of a node are divided among its children, as many to each as
-    it has leaves, so that a linear discriminant of the children explains as much as it can. There
-    is one order for each of the best divisions at the root, the best one first.
+    From the root down, the regions of a node are divided among its children, one region per leaf,
+    to maximise the variation that a linear discriminant of the children explains. The result holds
+    one order per division tried at the root, best first.
 
     Parameters
     ----------
     paths : list of tuple
-        Of every leaf.
+        Path of each leaf.
     resp : (K, n)
-        Regions.
+        Responsibilities of the regions.
     rows : Rows
     design : Design
-        Of the gate.
+        Design of the gate.
 
     Returns
     -------
     (n_orders, K)
-        Leaf l is to have region ``order[l]``.
+        Leaf l gets region ``order[l]``.
     """
     weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
     matrix = np.concatenate([block.matrix(design) for block in rows.blocks()], axis=1)
 
-    def placed(leaves: list[int], regions: list[int], depth: int, n_best: int) -> list[dict]:
+    def place(leaves: list[int], regions: list[int], depth: int, n_best: int) -> list[dict]:
         if len(leaves) == 1:
             return [{leaves[0]: regions[0]}]
         below: dict[int, list[int]] = {}
@@ -51,23 +51,25 @@ def arrangements(
             below.setdefault(paths[leaf][depth], []).append(leaf)
         children = [below[child] for child in sorted(below)]
         alike = _likeness(resp[regions] * weight, matrix)
-        found = []
-        for division in _divided(alike, [len(own) for own in children], n_best):
-            place: dict[int, int] = {}
-            for own, chosen in zip(children, division, strict=True):
-                place |= placed(own, [regions[r] for r in chosen], depth + 1, n_best=1)[0]
-            found.append(place)
-        return found
+        sizes = [len(child_leaves) for child_leaves in children]
+        placements = []
+        for division in _divided(alike, sizes, n_best):
+            region_of: dict[int, int] = {}
+            for child_leaves, chosen in zip(children, division, strict=True):
+                child_regions = [regions[r] for r in chosen]
+                region_of |= place(child_leaves, child_regions, depth + 1, n_best=1)[0]
+            placements.append(region_of)
+        return placements
 
-    everything = list(range(len(paths)))
-    orders = placed(everything, everything, 0, N_ROOT)
-    return np.array([[place[leaf] for leaf in everything] for place in orders])
+    leaves = list(range(len(paths)))
+    placements = place(leaves, leaves, 0, N_ROOT)
+    return np.array([[region_of[leaf] for leaf in leaves] for region_of in placements])
 
 
 def _likeness(resp: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Return B S⁻¹ Bᵀ: what a linear discriminant of a set A of regions explains is its sum over A.
+    """Return B S⁻¹ Bᵀ: its sum over A × A is what a discriminant of regions A explains.
 
-    S is the Gram matrix of the node's rows, B (K, p) the regions' sums of x.
+    S is the Gram matrix of the node's rows; B (K, p) holds the sum of x per region.
     """
     mass = resp.sum(axis=0)
     sums = resp @ matrix.T
@@ -79,38 +81,38 @@ def _likeness(resp: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 def _divided(alike: np.ndarray, sizes: list[int], n_best: int) -> list[list[np.ndarray]]:
     """Return the best divisions of regions among children: the regions of each child.
 
-    Candidates are the ends of several starts, each improved by swaps, and all that one swap makes
-    of the best of them. The starts are the orders along the leading axes of likeness, and the
-    order that was given.
+    The candidates are local optima reached by swaps from several starts, and every division one
+    swap away from the best of them. The starts are the orders along the leading axes of the
+    likeness, and the order of the input.
     """
     k = len(alike)
     _, axes = np.linalg.eigh(alike)
     orders = [np.arange(k), *(np.argsort(axis, kind="stable") for axis in axes.T[::-1])]
     owner = np.repeat(np.arange(len(sizes)), sizes)
-    found: dict[tuple, float] = {}
+    gains: dict[tuple, float] = {}
     for order in orders:
         child = np.empty(k, dtype=int)
         child[order] = owner
         gain = _swapped(alike, child)
-        found.setdefault(tuple(child), gain)
-    best = np.array(max(found, key=lambda child: found[child]))
+        gains.setdefault(tuple(child), gain)
+    best = np.array(max(gains, key=lambda child: gains[child]))
     for i, j in zip(*np.triu_indices(k, 1), strict=True):
-        near = best.copy()
-        near[[i, j]] = near[[j, i]]
-        found.setdefault(tuple(near), _explained(alike, near))
+        neighbour = best.copy()
+        neighbour[[i, j]] = neighbour[[j, i]]
+        gains.setdefault(tuple(neighbour), _explained(alike, neighbour))
     divisions: list[list[np.ndarray]] = []
     seen = set()
-    for division in sorted(found, key=lambda division: -found[division]):
+    for division in sorted(gains, key=lambda division: -gains[division]):
         sets = [np.flatnonzero(np.array(division) == c) for c in range(len(sizes))]
-        name = frozenset(tuple(own) for own in sets)  # children of one size may change places
-        if name not in seen:
-            seen.add(name)
+        key = frozenset(tuple(regions) for regions in sets)  # children of equal size may swap
+        if key not in seen:
+            seen.add(key)
             divisions.append(sets)
     return divisions[:n_best]
 
 
 def _swapped(alike: np.ndarray, child: np.ndarray) -> float:
-    """Improve the children (K,) of regions by swaps, in place; return what they explain."""
+    """Improve the child (K,) of each region by swaps, in place; return the explained variation."""
     total = _explained(alike, child)
     improved = True
     while improved:

@@ -20,8 +20,8 @@ class ConstantGate(BaseEstimator):
     Parameters
     ----------
     usage_prior : float, default=0.0
-        Strength c ≥ 0 of a Dirichlet prior, with log-prior c Σ_k log g_k, on how often experts are
-        used: every expert is credited with c rows, g_k = (N_k + c) / (N + K c).
+        Strength c ≥ 0 of a Dirichlet prior, with log-prior c Σ_k log g_k, on the experts'
+        usage: every expert is credited with c rows, g_k = (N_k + c) / (N + K c).
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class ConstantGate(BaseEstimator):
 
     monotone = True
 
-    #: Needs no features: they may differ within groups.
+    #: Uses no features, so features may differ within groups.
     featureless = True
 
     def __init__(self, *, usage_prior: float = 0.0):
@@ -71,7 +71,7 @@ class ConstantGate(BaseEstimator):
         return log_usage_prior(self.proba_, self.usage_prior)
 
     def statistics(self, block: Block, resp: np.ndarray) -> Sums:
-        """Return the experts' weights."""
+        """Return the weight per expert."""
         return Sums(mass=resp.sum(axis=1))
 
     def update(self, statistics: Sums, rows: Rows) -> ConstantGate:
@@ -84,9 +84,9 @@ class ConstantGate(BaseEstimator):
         return logs - logs.mean()
 
     def set_parameters(self, vector: np.ndarray) -> ConstantGate:
-        """Return the gate with these log-probabilities up to a constant."""
+        """Return the gate with these log-probabilities, given up to a constant."""
         return evolve(self, proba_=shares(np.exp(vector - vector.max())))
 
     def select(self, experts: np.ndarray) -> ConstantGate:
-        """Return the gate between some experts, in this order."""
+        """Return the gate restricted to these experts, in this order."""
         return evolve(self, proba_=shares(self.proba_[experts]))

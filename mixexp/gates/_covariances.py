@@ -1,4 +1,4 @@
-"""Four shapes of the covariances of Gaussian clusters, each with its M-step in closed form.
+"""Four covariance shapes of Gaussian clusters, each with a closed-form M-step.
 
 A shape works on standardised columns, with *factors*: lower Cholesky factors for ``full`` (K, d, d)
 and ``tied`` (1, d, d), standard deviations for ``diag`` (K, d) and ``spherical`` (K, 1). Its M-step
@@ -6,7 +6,7 @@ maximises, with the scatter S_k = Σ r (z − μ_k)(z − μ_k)ᵀ and weight N_
 
     −½ Σ_k [N_k log|Σ_k| + tr Σ_k⁻¹ S_k] − ½ α Σ tr Σ⁻¹,
 
-where the last sum, the log-prior, is over the different covariances.
+where the last sum, the log-prior, runs over the distinct covariances.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from scipy.linalg import solve_triangular
 
 __all__ = ["SHAPES", "Diag", "Full", "Spherical", "Tied"]
 
-#: From here on, in standard deviations of the columns, squares hide what is linear in x.
+#: Beyond this many standard deviations of the columns, squares swamp the terms linear in x.
 FAR = 1e3
 
 
 class Full:
-    """Each expert has a covariance matrix of its own: Σ_k = (S_k + α I) / N_k."""
+    """Each expert has its own covariance matrix: Σ_k = (S_k + α I) / N_k."""
 
-    #: Whether products of different columns matter: the scatter is then (K, d, d), else (K, d).
+    #: Whether products of different columns matter: the scatter is (K, d, d) if so, else (K, d).
     crossed = True
 
     #: Whether all experts have the same covariance.
@@ -51,29 +51,30 @@ class Full:
         return np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
 
     def inverse_trace(self, inverse: np.ndarray, d: int) -> float:
-        """Return Σ tr Σ⁻¹ over the different covariances."""
+        """Return Σ tr Σ⁻¹ over the distinct covariances."""
         return float(np.sum(inverse**2))
 
     def distances(self, inverse: np.ndarray, means: np.ndarray, z: np.ndarray) -> tuple:
-        """Return squared Mahalanobis distances (K, m) up to a term that experts share, and it.
+        """Return squared Mahalanobis distances (K, m) less a common term, and that term.
 
-        Expert by expert with the same operations, so that equal experts are equal to the last bit.
+        The same operations run per expert, which keeps equal experts equal to the last bit.
         """
-        found = np.empty((len(means), z.shape[1]))
+        distances = np.empty((len(means), z.shape[1]))
         error, whitened = np.empty_like(z), np.empty_like(z)
-        for own, mean, out in zip(inverse, means, found, strict=True):
+        for whitener, mean, out in zip(inverse, means, distances, strict=True):
             np.subtract(z, mean[:, None], out=error)
-            np.matmul(own, error, out=whitened)
+            np.matmul(whitener, error, out=whitened)
             np.multiply(whitened, whitened, out=whitened)
             np.add.reduce(whitened, axis=0, out=out)
-        return found, 0.0
+        return distances, 0.0
 
     def covariances(self, factors: np.ndarray, seen: np.ndarray, scale: np.ndarray) -> np.ndarray:
         """Return covariances in input units; `seen` are the columns that vary."""
-        found = np.zeros((len(factors), len(scale), len(scale)))
+        covariances = np.zeros((len(factors), len(scale), len(scale)))
         unit = scale[seen]
-        found[:, seen[:, None], seen] = factors @ factors.swapaxes(1, 2) * np.outer(unit, unit)
-        return found
+        scaled = factors @ factors.swapaxes(1, 2) * np.outer(unit, unit)
+        covariances[:, seen[:, None], seen] = scaled
+        return covariances
 
     def vector(self, factors: np.ndarray) -> np.ndarray:
         """Return the factors as an unconstrained vector: logarithms of the diagonals."""
@@ -83,7 +84,7 @@ class Full:
         return entries.ravel()
 
     def from_vector(self, vector: np.ndarray, like: np.ndarray) -> np.ndarray:
-        """Return the factors that a vector stands for."""
+        """Return the factors that a vector encodes."""
         factors = np.zeros_like(like)
         rows, columns = np.tril_indices(like.shape[-1])
         entries = vector.reshape(len(like), -1).copy()
@@ -102,15 +103,15 @@ class Tied(Full):
         return super().estimate(scatter.sum(axis=0)[None], mass.sum()[None], alpha)
 
     def distances(self, inverse: np.ndarray, means: np.ndarray, z: np.ndarray) -> tuple:
-        """Return squared Mahalanobis distances (K, m) up to a term that experts share, and it.
+        """Return squared Mahalanobis distances (K, m) less a common term, and that term.
 
         With y = L⁻¹ z and c = L⁻¹ μ the distance |y − c|² is |y|² + |c|² − 2 c·y. Far away, where
-        |y|² has no digits left for the rest, it is taken out: only the rest tells experts apart.
+        |y|² would round the other terms away, it is left out: only they tell experts apart.
         """
         whitened, centers = inverse[0] @ z, means @ inverse[0].T
-        found = np.empty((len(means), z.shape[1]))
+        distances = np.empty((len(means), z.shape[1]))
         error = np.empty_like(whitened)
-        for center, out in zip(centers, found, strict=True):
+        for center, out in zip(centers, distances, strict=True):
             np.subtract(whitened, center[:, None], out=error)
             np.multiply(error, error, out=error)
             np.add.reduce(error, axis=0, out=out)
@@ -119,8 +120,8 @@ class Tied(Full):
             far = np.flatnonzero(np.abs(z).max(axis=0) > FAR)
             away = whitened[:, far]
             common[far] = np.sum(away**2, axis=0)
-            found[:, far] = np.sum(centers**2, axis=1)[:, None] - 2 * centers @ away
-        return found, common
+            distances[:, far] = np.sum(centers**2, axis=1)[:, None] - 2 * centers @ away
+        return distances, common
 
     def covariances(self, factors: np.ndarray, seen: np.ndarray, scale: np.ndarray) -> np.ndarray:
         """Return the covariance in input units, (d, d)."""
@@ -154,28 +155,28 @@ class Diag:
         return float(np.sum(inverse**2))
 
     def distances(self, inverse: np.ndarray, means: np.ndarray, z: np.ndarray) -> tuple:
-        """Return squared Mahalanobis distances (K, m), and 0."""
-        found = np.empty((len(means), z.shape[1]))
+        """Return squared Mahalanobis distances (K, m), and 0 as the common term."""
+        distances = np.empty((len(means), z.shape[1]))
         error = np.empty_like(z)
-        for own, mean, out in zip(inverse, means, found, strict=True):
+        for whitener, mean, out in zip(inverse, means, distances, strict=True):
             np.subtract(z, mean[:, None], out=error)
-            error *= own[:, None]
+            error *= whitener[:, None]
             np.multiply(error, error, out=error)
             np.add.reduce(error, axis=0, out=out)
-        return found, 0.0
+        return distances, 0.0
 
     def covariances(self, factors: np.ndarray, seen: np.ndarray, scale: np.ndarray) -> np.ndarray:
         """Return variances in input units, (K, d); `seen` are the columns that vary."""
-        found = np.zeros((len(factors), len(scale)))
-        found[:, seen] = (factors * scale[seen]) ** 2
-        return found
+        variances = np.zeros((len(factors), len(scale)))
+        variances[:, seen] = (factors * scale[seen]) ** 2
+        return variances
 
     def vector(self, factors: np.ndarray) -> np.ndarray:
         """Return the factors as an unconstrained vector: logarithms."""
         return np.log(factors).ravel()
 
     def from_vector(self, vector: np.ndarray, like: np.ndarray) -> np.ndarray:
-        """Return the factors that a vector stands for."""
+        """Return the factors that a vector encodes."""
         return np.exp(vector).reshape(like.shape)
 
 
@@ -183,7 +184,7 @@ class Spherical(Diag):
     """One variance for all standardised columns: σ²_k = (tr S_k + α d) / (N_k d)."""
 
     def start(self, k: int, d: int) -> np.ndarray:
-        """Return the factors of unit covariances: none where no column varies."""
+        """Return the factors of unit covariances: none if no column varies."""
         return np.ones((k, min(d, 1)))
 
     def estimate(self, scatter: np.ndarray, mass: np.ndarray, alpha: float) -> np.ndarray:
@@ -204,8 +205,8 @@ class Spherical(Diag):
 def _cholesky(matrix: np.ndarray, least: float) -> np.ndarray:
     """Return the lower Cholesky factor of a matrix with eigenvalues of `least` or more.
 
-    Where rounding has left smaller ones they are raised to it; the factor then comes from a QR
-    decomposition of a square root, which needs no positive pivots.
+    If rounding has left smaller eigenvalues, they are raised to `least`, and the factor comes from
+    a QR decomposition of a square root, which needs no positive pivots.
     """
     try:
         return np.linalg.cholesky(matrix)
@@ -216,5 +217,5 @@ def _cholesky(matrix: np.ndarray, least: float) -> np.ndarray:
         return upper.T * np.where(np.diagonal(upper) < 0, -1.0, 1.0)
 
 
-#: The shapes by the names that scikit-learn gives them.
+#: The shapes by their scikit-learn names.
 SHAPES = {"full": Full(), "tied": Tied(), "diag": Diag(), "spherical": Spherical()}

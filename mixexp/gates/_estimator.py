@@ -1,4 +1,4 @@
-"""The gate that is any scikit-learn classifier."""
+"""A gate made of any scikit-learn classifier."""
 
 from __future__ import annotations
 
@@ -31,38 +31,38 @@ from mixexp.protocols import Block, Rows, evolve
 
 __all__ = ["EstimatorGate"]
 
-#: Gate probabilities are no smaller than this over K: a leaf's 0 is not a proof.
+#: K times the lower bound of gate probabilities: a tree leaf's 0 does not rule out an expert.
 SMALLEST_PROBA = 1e-6
 
-#: What a classifier must have to be a gate.
+#: Method that a classifier needs to serve as a gate.
 PROBA = "predict_proba"
 
-#: A row is not handed to the classifier with a label of less than this responsibility.
+#: Labels with a smaller share of a row's responsibility are not passed to the classifier.
 NEGLIGIBLE_LABEL = 1e-6
 
 
 class EstimatorGate(BaseEstimator):
-    """A classifier of the responsible expert, fitted anew in each M-step.
+    """A classifier of the responsible expert, refitted in each M-step.
 
-    Every row is given to the classifier once for each expert that is responsible for it, with
-    the expert as its label and the responsibility as its weight. Naive Bayes classifiers, whose
-    sums over rows add up, see the rows once for each expert without a copy. A classifier without
-    `sample_weight` gets every row once, with a label drawn by responsibility.
+    The classifier gets every row once per responsible expert, with the expert as label and the
+    responsibility as weight. Naive Bayes classifiers, whose sums over rows are additive, see the
+    rows once per expert without a copy. A classifier without `sample_weight` gets every row once,
+    with a label drawn by responsibility.
 
-    The lower bound of such a mixture need not climb; the best state is returned. With
+    The lower bound of such a mixture need not increase; the best state is returned. With
     `cross_fit` the gate probabilities of training rows are predicted out of fold.
 
     Parameters
     ----------
     estimator : classifier with `predict_proba`
-        Neural networks (`MLPClassifier`) go on from their weights in each M-step.
+        Neural networks (`MLPClassifier`) continue from their current weights in each M-step.
 
     Attributes
     ----------
     estimator_ : fitted classifier
-        Its labels are the numbers that the experts had in the fit.
+        Its labels are the experts' indices during the fit.
     experts_of_labels_ : ndarray of int of shape (n_experts,)
-        The expert that each label stands for, after the experts were put in order.
+        The expert that each label denotes, after the experts were sorted.
 
     References
     ----------
@@ -89,9 +89,9 @@ class EstimatorGate(BaseEstimator):
 
     def start(self, rows: Rows, n_experts: int, columns: Any) -> EstimatorGate:
         """Return a gate for these rows in which all experts are equally likely."""
-        sound = hasattr(self.estimator, "fit") and not isinstance(self.estimator, type)
-        name = name_of(self.estimator) if sound else short(self.estimator)
-        if not (sound and is_classifier(self.estimator) and hasattr(self.estimator, PROBA)):
+        is_estimator = hasattr(self.estimator, "fit") and not isinstance(self.estimator, type)
+        name = name_of(self.estimator) if is_estimator else short(self.estimator)
+        if not (is_estimator and is_classifier(self.estimator) and hasattr(self.estimator, PROBA)):
             raise TypeError(
                 f"EstimatorGate: estimator must be a classifier with {PROBA}, got {name}."
             )
@@ -111,13 +111,13 @@ class EstimatorGate(BaseEstimator):
             _models={},
             _resp=None,
             _folds=None,
-            _known=np.full((n_experts, rows.n_rows), -np.log(n_experts)),
+            _train_log_prob=np.full((n_experts, rows.n_rows), -np.log(n_experts)),
         )
 
     def with_fitting(
         self, n_folds: int, seed: int, n_jobs: int | None, owner: str
     ) -> EstimatorGate:
-        """Return the gate with the number of folds (0 for none), seed, jobs and owner."""
+        """Return the gate with these settings of its fits; 0 folds means no cross-fitting."""
         return evolve(self, _fitting=(n_folds, seed, n_jobs, owner))
 
     @property
@@ -127,8 +127,8 @@ class EstimatorGate(BaseEstimator):
 
     def log_prob(self, block: Block) -> np.ndarray:
         """Return log g_k(x), (K, m)."""
-        if block.training and self._known is not None:
-            return self._known[:, block.start : block.stop].copy()
+        if block.training and self._train_log_prob is not None:
+            return self._train_log_prob[:, block.start : block.stop].copy()
         X = block.take(self.columns)
         owner, name = self._fitting[3], name_of(self.estimator)
         with failures_named(
@@ -143,26 +143,26 @@ class EstimatorGate(BaseEstimator):
         return np.log(proba / proba.sum(axis=0))
 
     def statistics(self, block: Block, resp: np.ndarray) -> list[np.ndarray]:
-        """Return the responsibilities; lists add by joining."""
+        """Return the responsibilities in a list: adding lists concatenates them."""
         return [resp.copy()]
 
     def update(self, statistics: list[np.ndarray], rows: Rows) -> EstimatorGate:
-        """Return the gate with its classifier fitted again."""
+        """Return the gate with its classifier refitted."""
         n_folds, seed, _, _ = self._fitting
         resp = np.concatenate(statistics, axis=1)
         new = evolve(self, _resp=resp, _iteration=self._iteration + 1)
         if n_folds and new._folds is None:
             new._folds = folds_of(rows, n_folds, seed)
-        new._known = np.empty(resp.shape)
+        new._train_log_prob = np.empty(resp.shape)
         folds = [None] if new._folds is None else np.unique(new._folds).tolist()
         fitted = new._fit(folds, rows)
         new._models = {fold: model for fold, (model, _) in fitted.items()}
         for fold, (_, log_proba) in fitted.items():
-            new._known[:, slice(None) if fold is None else new._folds == fold] = log_proba
+            new._train_log_prob[:, slice(None) if fold is None else new._folds == fold] = log_proba
         return new
 
     def _fit(self, folds: list, rows: Rows) -> dict:
-        """Return classifiers and what they predict, by the fold they were fitted without."""
+        """Return classifiers and their log-probabilities, by the fold that each leaves out."""
         _, seed, n_jobs, _ = self._fitting
         drawn = None if takes_weights(self.estimator) else drawn_rows(self._resp, rows, seed)
         calls = [(fold, rows, drawn) for fold in folds]
@@ -171,8 +171,7 @@ class EstimatorGate(BaseEstimator):
         return dict(zip(folds, done, strict=True))
 
     def _fit_guarded(self, fold: int | None, rows: Rows, drawn: Any) -> Any:
-
-        def what() -> str:
+        def failure() -> str:
             return (
                 f"{self._fitting[3]}: the gate's {name_of(self.estimator)} failed at EM iteration "
                 f"{self._iteration}, on an effective sample of "
@@ -180,13 +179,13 @@ class EstimatorGate(BaseEstimator):
             )
 
         hint = partial(text_hint, rows.frame, self.columns)
-        with failures_named(what, hint), single_thread(), responsibilities_as_weights():
+        with failures_named(failure, hint), single_thread(), responsibilities_as_weights():
             model = self._fit_one(fold, rows, drawn)
             ids = slice(None) if fold is None else np.flatnonzero(self._folds == fold)
             return model, self._log_proba(model, self._taken(rows, ids))
 
     def _taken(self, rows: Rows, ids: Any) -> Any:
-        """Return rows for the classifier; naive Bayes, which changes none, may get a view."""
+        """Return rows for the classifier; a view for naive Bayes, which does not modify them."""
         return rows.take(ids, self.columns, not adds_by_class(self.estimator))
 
     def _fit_one(self, fold: int | None, rows: Rows, drawn: Any) -> Any:
@@ -199,9 +198,9 @@ class EstimatorGate(BaseEstimator):
             labels, ids = np.nonzero(enough & trained)
             weight = self._resp[labels, ids]
         else:
-            own = [ids[trained[ids]] for ids in drawn]
-            labels = np.repeat(np.arange(self.n_experts), [len(ids) for ids in own])
-            ids = np.concatenate(own)
+            ids_of = [ids[trained[ids]] for ids in drawn]
+            labels = np.repeat(np.arange(self.n_experts), [len(ids) for ids in ids_of])
+            ids = np.concatenate(ids_of)
         if np.all(labels == labels[0]):
             X = np.zeros((1, rows.X.shape[1]))
             return DummyClassifier(strategy="prior").fit(X, labels[:1])
@@ -210,7 +209,7 @@ class EstimatorGate(BaseEstimator):
         return fit_estimator(estimator, X, labels, weight, previous=self._models.get(fold))
 
     def _fit_by_class(self, rows: Rows, trained: Any) -> Any:
-        """Return a classifier whose sums over rows are added up label by label, without copies."""
+        """Return a classifier fitted by `partial_fit` per label, without copying rows."""
         ids = trained if isinstance(trained, slice) else np.flatnonzero(trained)
         X = self._taken(rows, ids)
         resp = self._resp[:, trained]
@@ -222,23 +221,27 @@ class EstimatorGate(BaseEstimator):
         return estimator
 
     def select(self, experts: np.ndarray) -> EstimatorGate:
-        """Return the gate between some experts, in this order; it is fitted again from them.
+        """Return the gate restricted to these experts, in this order; its classifier starts over.
 
-        Once it is finished, all experts are selected and its labels keep their meaning.
+        After `finished` the selection is a permutation, and only `experts_of_labels_` changes.
         """
         if self.estimator_ is not None:
             return evolve(self, experts_of_labels_=np.argsort(experts)[self.experts_of_labels_])
-        known = self._known[experts]
-        known = known - np.log(np.exp(known).sum(axis=0))
+        log_proba = self._train_log_prob[experts]
+        log_proba = log_proba - np.log(np.exp(log_proba).sum(axis=0))
         labels = np.arange(len(experts))
         return evolve(
-            self, n_experts=len(experts), experts_of_labels_=labels, _known=known, _models={}
+            self,
+            n_experts=len(experts),
+            experts_of_labels_=labels,
+            _train_log_prob=log_proba,
+            _models={},
         )
 
     def finished(self, rows: Rows) -> EstimatorGate:
         """Return the gate with its classifier fitted on all rows.
 
-        A network has as many rounds as those had that were fitted without a fold.
+        A network gets as many rounds of training as the networks of the folds had.
         """
         if None in self._models:
             return evolve(self, estimator_=self._models[None])
@@ -250,5 +253,5 @@ class EstimatorGate(BaseEstimator):
         return evolve(self, estimator_=whole._models[None])
 
     def trimmed(self) -> EstimatorGate:
-        """Return the gate without what it knows of the training rows."""
-        return evolve(self, _known=None, _resp=None, _folds=None, _models={})
+        """Return the gate without its record of the training rows."""
+        return evolve(self, _train_log_prob=None, _resp=None, _folds=None, _models={})

@@ -21,36 +21,36 @@ __all__ = ["HierarchicalGate"]
 
 
 class HierarchicalGate(TreeGate, BaseEstimator):
-    """A tree whose nodes are softmax gates: the hierarchical mixture of experts.
+    """A tree of softmax gates: the gate of a hierarchical mixture of experts.
 
     The experts are the leaves, from left to right; the gate probability of a leaf is the product
-    of those on its path from the root. Borders near the root are drawn first, and each node cuts
-    only its own part of the input space. With one level it is the `SoftmaxGate`.
+    of the probabilities along its path from the root. Borders near the root come first, and each
+    node divides only its own part of the input space. With one level it is a `SoftmaxGate`.
 
     Parameters
     ----------
     branching : tuple of int, default=(2, 2)
-        Children of each node, level by level from the root: (2, 2, 2) is a binary tree with
-        eight experts. The product is `n_experts`.
+        Number of children per node at each level, from the root: (2, 2, 2) is a binary tree with
+        eight experts. The product must equal `n_experts`.
     alpha : float, default=0.3
         Ridge penalty of every node, as in `SoftmaxGate`.
     missing : {"indicator", "error"}, default="indicator"
         As in `SoftmaxGate`.
     temperature : float, default=1.0
-        Of every node, as in `SoftmaxGate`.
+        Temperature of every node, as in `SoftmaxGate`.
     usage_prior : float, default=0.0
         Dirichlet prior on the usage of the leaves, as in `SoftmaxGate`.
 
     Attributes
     ----------
     nodes_ : dict of tuple to SoftmaxGate
-        The gate at every node. A node's path is the number of the child at each level: () is the
-        root, (1,) its second child. Below the root
-        there is none for a node with a single child.
+        The gate at every node. A node's path holds the index of the child at each level: () is the
+        root, (1,) its second child. Below the root, nodes with a single child have no gate.
     paths_ : list of tuple
-        Of every expert, in the same way. Nodes with a single child are passed over.
+        The path of every expert. Nodes with a single child are skipped.
     coef_, intercept_ : dict of tuple to ndarray
-        Of every node: (n_children, n_gate_features) and (n_children,), in units of the input.
+        Coefficients (n_children, n_gate_features) and intercepts (n_children,) of every node, in
+        units of the input.
 
     References
     ----------
@@ -87,7 +87,7 @@ class HierarchicalGate(TreeGate, BaseEstimator):
         self.usage_prior = usage_prior
 
     def set_params(self, **params: Any) -> HierarchicalGate:
-        """Set parameters; the temperature of a fitted gate becomes that of its nodes.
+        """Set parameters; a new temperature also applies to the nodes of a fitted gate.
 
         Parameters
         ----------
@@ -100,13 +100,13 @@ class HierarchicalGate(TreeGate, BaseEstimator):
         """
         super().set_params(**params)
         if "temperature" in params and "nodes_" in vars(self):
-            new = self._each(lambda node: evolve(node, temperature=self.temperature))
+            new = self._map_nodes(lambda node: evolve(node, temperature=self.temperature))
             self.__dict__ = vars(new)
         return self
 
     def start(self, rows: Rows, n_experts: int, columns: Any) -> Any:
         """Return a gate for these rows in which all experts are equally likely."""
-        branching = self._checked(n_experts)
+        branching = self._checked_branching(n_experts)
         check_number(self, "alpha", lowest=0.0, remedy="Use 0 for no penalty.")
         check_number(self, "temperature", lowest=COLDEST, remedy="Use 1 for a plain softmax.")
         check_missing(self)
@@ -132,36 +132,36 @@ class HierarchicalGate(TreeGate, BaseEstimator):
 
     @property
     def ordered(self) -> bool:
-        """Whether experts have places, so that they are not exchangeable."""
+        """Whether experts have fixed places in the tree and are not exchangeable."""
         return int(np.size(self.branching)) > 1
 
     def select(self, experts: np.ndarray) -> Any:
-        """Return the tree of some experts, in this order.
+        """Return the tree restricted to these experts, in this order.
 
-        With one level experts are exchangeable, and the children of the root take their order.
+        With one level experts are exchangeable, and the children of the root are reordered.
         """
         if self.depth > 1:
             return super().select(experts)
         root = {path: node.select(experts) for path, node in self.nodes_.items()}
         return self._with(root, [(k,) for k in range(len(experts))])
 
-    def _checked(self, n_experts: int) -> list[int]:
-        """Return the branching; raise where it does not give this many experts."""
-        given = self.branching
+    def _checked_branching(self, n_experts: int) -> list[int]:
+        """Return the branching; raise if it does not give this many experts."""
+        raw = self.branching
         try:
-            branching = [given] if isinstance(given, Integral) else list(given)
+            branching = [raw] if isinstance(raw, Integral) else list(raw)
             whole = all(isinstance(b, Integral) and not isinstance(b, bool) for b in branching)
-            sound = whole and len(branching) > 0 and min(map(int, branching)) >= 1
+            valid = whole and len(branching) > 0 and min(map(int, branching)) >= 1
         except TypeError:
-            sound = False
-        if not sound:
+            valid = False
+        if not valid:
             raise ValueError(
-                "HierarchicalGate: branching must be whole numbers of at least 1, one a level, got "
-                f"{given!r}. Give for instance (2, 2), for a binary tree of four experts."
+                "HierarchicalGate: branching must be whole numbers of at least 1, one per level, "
+                f"got {raw!r}. Give, for example, (2, 2) for a binary tree of four experts."
             )
         if int(np.prod(branching)) != n_experts:
             raise ValueError(
-                f"HierarchicalGate: branching={given!r} has {int(np.prod(branching))} leaves, and "
+                f"HierarchicalGate: branching={raw!r} has {int(np.prod(branching))} leaves, and "
                 f"n_experts={n_experts}. Set n_experts={int(np.prod(branching))}, or change the "
                 "branching."
             )
@@ -180,22 +180,21 @@ class HierarchicalGate(TreeGate, BaseEstimator):
     def to_text(self, feature_names: Any = None, *, decimals: int = 2, max_terms: int = 4) -> str:
         """Return the tree as text: one line per node or leaf, with its path.
 
-        A node with two children says where the second is the more likely one: where the log-odds
-        between the two are positive. Below a node with more children, each child's line has its
-        score, and the child of the largest score is the most likely. Coefficients are in units of
-        the input, those of `coef_` over the temperature.
+        The line of a node with two children gives the condition for the second to be more likely:
+        positive log-odds. Below a node with more children, each child's line shows its score, and
+        the child with the largest score is the most likely. Coefficients are `coef_` divided by
+        the temperature, in units of the input.
 
         Parameters
         ----------
         feature_names : sequence of str, default=None
-            One for each feature of the mixture's input, such as `model.feature_names_in_`. None
-            is x0, x1 and so on.
+            One per feature of the mixture's input, such as `model.feature_names_in_`. None
+            means x0, x1 and so on.
         decimals : int, default=2
-            Digits after the point; numbers below 0.1 have as many digits that are not 0.
+            Digits after the decimal point; numbers below 0.1 get as many significant digits.
         max_terms : int, default=4
-            Terms of a score that are shown: the largest ones, by the coefficient times the
-            standard deviation of its column. Others are taken at the mean of their column, and
-            counted.
+            Number of terms shown per score: the largest by coefficient times standard deviation
+            of the column. The others are counted, and evaluated at the mean of their column.
 
         Returns
         -------
@@ -204,9 +203,9 @@ class HierarchicalGate(TreeGate, BaseEstimator):
         Raises
         ------
         NotFittedError
-            Where the gate is not that of a fitted mixture.
+            If the gate does not belong to a fitted mixture.
         ValueError
-            Where a parameter makes no sense; the message names it.
+            If a parameter is invalid; the message names it.
 
         Examples
         --------

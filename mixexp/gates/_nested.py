@@ -1,4 +1,4 @@
-"""A tree of any gates: that of a mixture of mixtures."""
+"""A tree of arbitrary gates, for mixtures of mixtures."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ __all__ = ["NestedGate"]
 
 
 class NestedGate(TreeGate, BaseEstimator):
-    """A tree of any shape, with a gate of its own at every node.
+    """A tree of any shape, with its own gate at every node.
 
-    A mixture whose experts are mixtures is fitted with this gate: the outer mixture's at the root,
-    and those of the inner ones below it. `HierarchicalGate` is the shorter way to a regular tree
-    of softmax nodes.
+    A mixture whose experts are mixtures is fitted with this gate: the outer mixture's gate is the
+    root, and the inner mixtures' gates are below it. `HierarchicalGate` is a shorter way to
+    specify a regular tree of softmax nodes.
 
     Parameters
     ----------
     paths : list of tuple of int
-        Of every expert: the number of the child to take at each node, from the root. Experts may
+        The path of every expert: the index of the child at each node, from the root. Experts may
         lie at different depths.
     gates : dict of tuple to gate or None
-        The gate at every node that has children, by path; None is `SoftmaxGate()`. The root's
+        The gate at every node that has children, by path; None means `SoftmaxGate()`. The root's
         path is ().
 
     Attributes
     ----------
     paths_, nodes_ : list of tuple, dict of tuple to fitted gate
-        Where experts were dropped, nodes with a single child are passed over.
+        If experts were dropped, nodes with a single child are skipped.
 
     References
     ----------
@@ -66,7 +66,7 @@ class NestedGate(TreeGate, BaseEstimator):
 
     @property
     def featureless(self) -> bool:
-        """Whether no gate needs features: they may differ within groups then."""
+        """Whether no gate uses features, which may then differ within groups."""
         return all(getattr(gate, "featureless", False) for gate in self.gates.values())
 
     def start(self, rows: Rows, n_experts: int, columns: Any) -> NestedGate:
@@ -75,51 +75,51 @@ class NestedGate(TreeGate, BaseEstimator):
         paths = [tuple(path) for path in self.paths]
         nodes = {}
         for path, gate in self.gates.items():
-            below = {own[len(path)] for own in paths if own[: len(path)] == path}
+            below = {leaf[len(path)] for leaf in paths if leaf[: len(path)] == path}
             part = SoftmaxGate() if gate is None else clone(gate)
             nodes[path] = part.start(rows, len(below), columns)
             if path != () and can(nodes[path], "log_marginal"):
                 raise ValueError(
-                    f"NestedGate: {type(gate).__name__} at node {path}. It is a model of x for all "
-                    "rows, and a node below the root, or an inner mixture, has a part of them. Use "
-                    "SoftmaxGate there."
+                    f"NestedGate: {type(gate).__name__} at node {path}. It models x over all "
+                    "rows, but a node below the root, or an inner mixture, has only some of them. "
+                    "Use SoftmaxGate there."
                 )
         return evolve(self, paths_=paths, nodes_=nodes)
 
     def _check(self, n_experts: int) -> None:
-        """Raise where paths and gates are not those of a tree with this many leaves."""
+        """Raise unless paths and gates form a tree with this many leaves."""
         try:
             paths = [tuple(path) for path in self.paths]
             if not isinstance(self.gates, dict):
                 raise TypeError
-            given = set(self.gates)
+            gated = set(self.gates)
         except TypeError as error:
             raise ValueError(
                 f"NestedGate: paths must be a list of tuples and gates a dict, got "
                 f"{short(self.paths)} and {short(self.gates)}. Give for instance "
                 "paths=[(0,), (1, 0), (1, 1)] and gates={(): None, (1,): None}."
             ) from error
-        wrong = [g for g in self.gates.values() if g is not None and not hasattr(g, "start")]
-        if wrong:
+        invalid = [g for g in self.gates.values() if g is not None and not hasattr(g, "start")]
+        if invalid:
             raise ValueError(
-                f"NestedGate: gates has {wrong[0]!r}, which is no gate of mixexp.gates. Give a "
-                "gate, or None for SoftmaxGate()."
+                f"NestedGate: gates has {invalid[0]!r}, which is not a gate of mixexp.gates. Give "
+                "a gate, or None for SoftmaxGate()."
             )
         if len(paths) != n_experts:
             raise ValueError(
-                f"NestedGate: paths has {len(paths)} experts, and n_experts={n_experts}. Set "
+                f"NestedGate: paths has {len(paths)} experts, but n_experts={n_experts}. Set "
                 f"n_experts={len(paths)}, or give a path for each."
             )
         nodes = {path[:level] for path in paths for level in range(len(path))}
         if len(set(paths)) < len(paths) or nodes & set(paths):
             raise ValueError(
-                f"NestedGate: paths={self.paths!r} has a path twice, or one that leads on to "
-                "another. Each expert is a leaf of its own."
+                f"NestedGate: paths={self.paths!r} has a duplicate path, or one that is a "
+                "prefix of another. Each expert must be a separate leaf."
             )
-        if given != nodes:
+        if gated != nodes:
             raise ValueError(
-                f"NestedGate: gates is given for the nodes {sorted(self.gates)}, and the tree of "
-                f"these paths has {sorted(nodes)}. Give each node a gate; None is SoftmaxGate()."
+                f"NestedGate: gates has the nodes {sorted(self.gates)}, but the tree of these "
+                f"paths has {sorted(nodes)}. Give each node a gate; None means SoftmaxGate()."
             )
 
     def below(self, child: Path) -> NestedGate:

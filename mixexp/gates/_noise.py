@@ -1,4 +1,4 @@
-"""A gate with one more expert, the noise, that is equally likely everywhere."""
+"""A gate with an extra expert, the noise, that is equally likely everywhere."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from mixexp.protocols import Block, Forward, Hidden, Rows, can, evolve, if_inner
 
 __all__ = ["NoiseGate"]
 
-#: Smallest share of the noise, and of all else.
+#: Smallest share of the noise, and of its complement.
 SMALLEST = 1e-12
 
 
 class NoiseGate:
-    """Noise with a constant share s, the last expert; the inner gate divides up the rest.
+    """Noise with a constant share s as the last expert; the inner gate divides the rest.
 
-    g_k(x) = (1 − s) g̃_k(x). As one more class of a softmax the noise could not have a constant
-    probability next to experts whose regions have sharp borders. The share's M-step is in closed
-    form; the inner gate's is that for rows of weight w (1 − r_noise). All that is not about the
-    noise is asked of the inner gate.
+    g_k(x) = (1 − s) g̃_k(x). As an extra class of a softmax, the noise could not have a constant
+    probability next to experts whose regions have sharp borders. The M-step of the share has a
+    closed form; the M-step of the inner gate uses rows of weight w (1 − r_noise). Everything
+    unrelated to the noise is forwarded to the inner gate.
 
-    A generative inner gate is a model of x too, and the x of noise is drawn from the same p(x) as
-    any other. Noise then says nothing about which cluster x is from: log p(x), written as
-    log Σ_k exp(log a_k N_k(x)), is bounded from below by Jensen's inequality at the present g̃(x),
-    and the inner gate's M-step is that for responsibilities r_k + r_noise g̃_k(x), on full weights.
+    A generative inner gate also models x, and noise rows draw x from the same p(x) as all others.
+    Noise then carries no information about the cluster of x: log p(x), written as
+    log Σ_k exp(log a_k N_k(x)), is bounded from below by Jensen's inequality at the current g̃(x),
+    and the inner gate's M-step uses responsibilities r_k + r_noise g̃_k(x) and full weights.
 
     Parameters
     ----------
     inner : Gate
-        Started, of K experts.
+        After `start`, with K experts.
     share : float
-        Of the noise.
+        Share of the noise.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class NoiseGate:
     def __repr__(self) -> str:
         return f"NoiseGate({self.inner!r}, {self.noise_share_:.3g})"
 
-    # what is about the experts alone is the inner gate's
+    # attributes that concern the experts alone come from the inner gate
     n_gram_weights = Forward()
     design = Forward()
     log_prior = Forward()
@@ -77,7 +77,7 @@ class NoiseGate:
     nested = Forward()
     estimator = Forward()
 
-    # it is put around a classifier that has been given what its fits need
+    # an inner classifier has its fit settings before it is wrapped
     with_fitting = Hidden()
 
     # parameters and fitted attributes of the gates of mixexp.gates
@@ -103,8 +103,8 @@ class NoiseGate:
     estimator_ = Forward()
     experts_of_labels_ = Forward()
 
-    def _of_experts(self, block: Block, resp: np.ndarray) -> tuple[Block, np.ndarray]:
-        """Return block and responsibilities without the part that is noise, or with it shared."""
+    def _without_noise_rows(self, block: Block, resp: np.ndarray) -> tuple[Block, np.ndarray]:
+        """Return block and responsibilities with noise excluded, or shared among the experts."""
         if can(self.inner, "log_marginal"):
             return block, resp[:-1] + resp[-1] * block.recall(self)
         return block.reweighted(resp[:-1].sum(axis=0)), resp[:-1]
@@ -112,35 +112,35 @@ class NoiseGate:
     @if_inner_can("gram_weights")
     def gram_weights(self, block: Block, resp: np.ndarray, out: np.ndarray) -> None:
         """Write the inner gate's weight rows."""
-        self.inner.gram_weights(*self._of_experts(block, resp), out)
+        self.inner.gram_weights(*self._without_noise_rows(block, resp), out)
 
     def _with(self, inner: Any) -> NoiseGate:
         return evolve(self, inner=inner)
 
     @if_inner_can("select")
     def select(self, experts: np.ndarray) -> NoiseGate:
-        """Return the gate between some experts, the noise last among them."""
+        """Return the gate restricted to these experts, of which the noise is the last."""
         return self._with(self.inner.select(experts[:-1]))
 
     @if_inner_can("toward")
     def toward(self, new: NoiseGate, t: float) -> NoiseGate:
-        """Return the gate a share t of the way to `new`; the noise keeps its step."""
+        """Return the gate a fraction t of the way to `new`; the noise takes its full step."""
         return evolve(new, inner=self.inner.toward(new.inner, t))
 
     @if_inner_can("damped")
     def damped(self, new: NoiseGate) -> NoiseGate:
-        """Return the gate with a shorter next step than that to `new`."""
+        """Return the gate with a next step shorter than the one to `new`."""
         inner = self.inner.damped(new.inner)
         return self if inner is self.inner else self._with(inner)
 
     @if_inner_can("bounded")
     def bounded(self) -> NoiseGate:
-        """Return the gate with the inner one's next step under a bound of the curvature."""
+        """Return the gate with the next step of the inner gate under a curvature bound."""
         return self._with(self.inner.bounded())
 
     @if_inner_can("finished")
     def finished(self, rows: Rows) -> NoiseGate:
-        """Return the gate as it predicts for new rows."""
+        """Return the gate ready to predict new rows."""
         return self._with(self.inner.finished(rows))
 
     @if_inner_can("measured")
@@ -150,7 +150,7 @@ class NoiseGate:
 
     @if_inner_can("trimmed")
     def trimmed(self) -> NoiseGate:
-        """Return the gate without what it only knew of the training rows."""
+        """Return the gate without its record of the training rows."""
         return self._with(self.inner.trimmed())
 
     @if_inner_can("set_params")
@@ -170,12 +170,12 @@ class NoiseGate:
 
     @if_inner_can("to_text")
     def to_text(self, *args: Any, **kwargs: Any) -> str:
-        """Return the inner gate in words, and the share of the noise.
+        """Return the inner gate as text, and the share of the noise.
 
         Parameters
         ----------
         *args, **kwargs
-            As the inner gate's `to_text` takes them.
+            Arguments of the inner gate's `to_text`.
 
         Returns
         -------
@@ -190,16 +190,16 @@ class NoiseGate:
 
     @property
     def monotone(self) -> bool:
-        """Whether the inner gate is."""
+        """Whether the inner gate is monotone."""
         return bool(self.inner.monotone)
 
     @property
     def n_parameters(self) -> int:
         """Number of free parameters."""
-        return int(self.inner.n_parameters) + 1  # no number where the inner gate has none
+        return int(self.inner.n_parameters) + 1  # fails if the inner gate has no such number
 
     def log_prob(self, block: Block) -> np.ndarray:
-        """Return log g_k(x) with that of the noise last, (K + 1, m)."""
+        """Return log g_k(x), the noise last, (K + 1, m)."""
         log_prob = self.inner.log_prob(block)
         if can(self.inner, "log_marginal"):
             block.keep(self, np.exp(log_prob))
@@ -208,9 +208,9 @@ class NoiseGate:
         return np.concatenate([log_prob, noise])
 
     def statistics(self, block: Block, resp: np.ndarray) -> Any:
-        """Return the inner gate's statistics, and the weight of the noise and of all."""
+        """Return the inner gate's statistics, the weight of the noise and the total weight."""
         return NoiseSums(
-            self.inner.statistics(*self._of_experts(block, resp)),
+            self.inner.statistics(*self._without_noise_rows(block, resp)),
             np.array([resp[-1].sum(), resp.sum()]),
         )
 
@@ -234,7 +234,7 @@ class NoiseGate:
 
 
 class NoiseSums:
-    """Statistics of the inner gate and of the noise, which add together."""
+    """Additive statistics of the inner gate and the noise."""
 
     def __init__(self, inner: Any, mass: np.ndarray):
         self.inner = inner

@@ -30,21 +30,20 @@ from mixexp.protocols import Block, Design, Rows, Sums, evolve
 
 __all__ = ["SoftmaxGate"]
 
-#: Above this many coefficients the Hessian costs more than the rest of a pass, and the gate
+#: With more coefficients than this, the Hessian costs more than the rest of a pass, and the gate
 #: takes steps under a block-diagonal bound instead of Newton steps.
 NEWTON_COEFFICIENTS = 512
 
-#: Where the Hessian asks for more weight rows than the experts, it is computed anew in the first
-#: iterations and then every so many only; in between the step uses the last one.
+#: If the Hessian needs more weight rows than there are experts, it is recomputed in the first
+#: iterations and then only once in this many; steps in between reuse the last one.
 REFRESH = 3
 
-
-#: Lowest temperature: a border is sharp there, and its square is a number.
+#: Lowest temperature: borders are sharp, and the inverse square is still finite.
 COLDEST = 1e-6
 
 
 class SoftmaxGate(TextMixin, BaseEstimator):
-    """Multinomial logistic model of the responsible expert.
+    """A multinomial logistic model of the responsible expert.
 
     g_k(x) = exp((v_k·x + c_k) / T) / Σ_l exp((v_l·x + c_l) / T), with Σ_k v_k = 0 and Σ_k c_k = 0,
     which makes the coefficients unique. The M-step takes one full Newton step of the penalised
@@ -57,33 +56,33 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         their weighted standard deviation. The intercepts are not penalised. 0 is allowed; the
         likelihood of a separable gate then has no maximum.
     missing : {"indicator", "error"}, default="indicator"
-        What becomes of NaN: with "indicator" it counts as the column's mean, and a column that
-        has missing values in the training rows gets an indicator with a coefficient of its own;
-        with "error" it is refused.
+        How NaN is handled: "indicator" replaces it by the column's mean, and gives each column
+        with missing values in the training rows an indicator with its own coefficient; "error"
+        raises.
     temperature : float, default=1.0
-        T. Above 1 the gate is softer at the same coefficients. In a fit the coefficients make up
-        for it as far as the penalty lets them, so that it acts like `alpha` · T². Changed after a
-        fit, by ``model.gate_.set_params(temperature=...)``, it makes predictions blend more (above
-        1) or less (below 1).
+        T. Above 1 the gate is softer at the same coefficients. In a fit the coefficients compensate
+        as far as the penalty allows, with the same effect as a penalty of `alpha` · T². A change
+        after the fit, by ``model.gate_.set_params(temperature=...)``, makes predictions blend more
+        (above 1) or less (below 1).
     usage_prior : float, default=0.0
         Strength c of a Dirichlet prior on the experts' usage u, their mean gate probability:
-        log-prior c Σ_k log u_k, as if c more rows were each expert's own. It keeps a lazy gate
-        from sending everything to one expert.
+        log-prior c Σ_k log u_k, as if each expert had c more rows. It keeps the gate from
+        sending every row to one expert.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_experts, n_gate_features)
-        Centred coefficients in units of the input. With gate features of their own for each
-        expert, the columns are all that any expert has, in ascending order, with 0 for those that
-        an expert does not see; a column that not all see is not centred.
+        Centred coefficients in units of the input. With separate gate features per expert, the
+        columns are the union over experts, in ascending order, with 0 for columns that an expert
+        does not see; a column that some experts do not see is not centred.
     intercept_ : ndarray of shape (n_experts,)
         Centred intercepts, at an input of zeros.
     indicator_coef_ : ndarray of shape (n_experts, n_indicators)
-        What is added where a value is missing, for the columns `indicator_features_`.
+        Added to the score if the value is missing, for the columns `indicator_features_`.
     indicator_features_ : ndarray of int of shape (n_indicators,)
-        Positions of the columns that had missing values in the training rows.
+        Indices of the columns that had missing values in the training rows.
     n_features_in_ : int
-        Number of features of the mixture's input, those that the gate does not see too.
+        Number of features of the mixture's input, including those that the gate does not see.
 
     References
     ----------
@@ -122,13 +121,13 @@ class SoftmaxGate(TextMixin, BaseEstimator):
     def start(self, rows: Rows, n_experts: int, columns: Any) -> Any:
         """Return a gate for these rows in which all experts are equally likely.
 
-        `columns` is None, the columns of all experts, or a list of the columns of each.
+        `columns` is None, the columns of all experts, or a list of columns per expert.
         """
         check_number(self, "alpha", lowest=0.0, remedy="Use 0 for no penalty.")
         check_number(self, "temperature", lowest=COLDEST, remedy="Use 1 for a plain softmax.")
         check_missing(self)
-        own = isinstance(columns, list)
-        design = rows.design(np.unique(np.concatenate(columns)) if own else columns)
+        per_expert = isinstance(columns, list)
+        design = rows.design(np.unique(np.concatenate(columns)) if per_expert else columns)
         if self.missing == "error" and len(design.indicators):
             raise ValueError(
                 f"SoftmaxGate: columns {design.columns[design.indicators].tolist()} of the gate's "
@@ -141,7 +140,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
             design=design,
             n_features_in_=rows.X.shape[1],
             theta=np.zeros((n_experts, design.size)),
-            _seen=_seen(design, columns) if own else None,
+            _seen=_seen(design, columns) if per_expert else None,
             curvature=usual,
             damping=CURVATURE_FLOOR,
             _last=None,
@@ -153,7 +152,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
 
     @property
     def takes_missing(self) -> bool:
-        """Whether NaN is not refused."""
+        """Whether NaN is accepted."""
         return self.missing != "error"
 
     @property
@@ -208,7 +207,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
 
     @property
     def _fresh(self) -> bool:
-        """Whether the next step needs a Hessian of its own."""
+        """Whether the next step needs a new Hessian."""
         k = len(self.theta)
         return self._gram is None or n_pairs(k) <= k or not 0 < self._age < REFRESH
 
@@ -244,10 +243,10 @@ class SoftmaxGate(TextMixin, BaseEstimator):
     def update(self, statistics: Sums, rows: Rows) -> SoftmaxGate:
         """Return the gate after one step."""
         design, gradient = self.design, statistics["gradient"] / self.temperature
-        per_theta = self.temperature**-2
+        inverse_square = self.temperature**-2
         gram, fresh = self._gram, len(statistics["gram"]) > 0 or self._gram is None
         if fresh:
-            gram = per_theta * unpack_symmetric(statistics["gram"], design.size)
+            gram = inverse_square * unpack_symmetric(statistics["gram"], design.size)
         if self.curvature == "bound":
             step = multinomial_bound_step(gram[0], gradient, self.theta, self._penalty, self._seen)
             return evolve(
@@ -278,11 +277,11 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         )
 
     def toward(self, new: SoftmaxGate, t: float) -> SoftmaxGate:
-        """Return the gate a share t of the way to `new`."""
+        """Return the gate a fraction t of the way to `new`."""
         return evolve(new, theta=self.theta + t * (new.theta - self.theta), _gram=None, _last=None)
 
     def damped(self, new: SoftmaxGate) -> SoftmaxGate:
-        """Return this gate with a shorter next step than that to `new`."""
+        """Return this gate with a next step shorter than the one to `new`."""
         taken = new._last
         damping = self.damping if taken is None else damped(taken.damping, taken.curvature)
         return evolve(self, damping=float(damping), _age=-REFRESH, _last=None)
@@ -304,7 +303,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         return evolve(self, theta=theta, _gram=None, _last=None)
 
     def select(self, experts: np.ndarray) -> SoftmaxGate:
-        """Return the gate between some experts, in this order."""
+        """Return the gate restricted to these experts, in this order."""
         seen = None if self._seen is None else self._seen[experts]
         gate = evolve(self, theta=self.theta[experts], _seen=seen)
         return gate.set_parameters(gate.get_parameters())
@@ -315,6 +314,6 @@ class SoftmaxGate(TextMixin, BaseEstimator):
 
 
 def _seen(design: Design, columns: list) -> np.ndarray:
-    """Return which rows of the design each expert's score sees, (K, n_design)."""
-    slopes = [np.isin(design.columns, own) for own in columns]
-    return np.array([np.concatenate([[True], own, own[design.indicators]]) for own in slopes])
+    """Return a mask of the design rows that each expert's score uses, (K, n_design)."""
+    masks = [np.isin(design.columns, expert_columns) for expert_columns in columns]
+    return np.array([np.concatenate([[True], mask, mask[design.indicators]]) for mask in masks])

@@ -1,4 +1,4 @@
-"""Gates in words: the scores of a node's children, and a tree of nodes as text."""
+"""Gates as text: the scores of a node's children, and a tree of nodes."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from mixexp.protocols import Design
 
 __all__ = ["TextMixin", "Wording", "check_gate", "tree_text"]
 
-#: A constant or a term smaller than this share of the node's largest term is rounding.
+#: A constant or term below this share of the node's largest term is rounding error.
 NEGLIGIBLE = 1e-10
 
-#: Numbers from here on are written with an exponent.
+#: Numbers of this size and above are written with an exponent.
 LARGE = 1e6
 
-#: What stands for terms that are left out where room is short.
+#: Placeholder for omitted terms in short texts.
 DOTS = " + ..."
 
-#: What a name must not look like in a sum: a number, or a sum or an inequality of its own.
+#: Names that would be misread in a sum: they look like a number, a sum or an inequality.
 AMBIGUOUS = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?|[-+<>].*|.*\s[-+<>]\s.*|\s.*|.*\s|", re.IGNORECASE)
 
 Path = tuple[int, ...]
 
 
 def readable(name: str) -> str:
-    """Return a name as it may stand in a sum: in quotes where it would be read as something else.
+    """Return a name for use in a sum, quoted if it would be misread there.
 
-    Quotes also write a line break as two characters: the text has one line per node.
+    Quoting also escapes line breaks: the text has one line per node.
     """
     return name if name.isprintable() and not AMBIGUOUS.fullmatch(name) else repr(name)
 
 
 @dataclass(frozen=True)
 class Wording:
-    """How a gate is put into words: names of all input features, digits, terms of a sum."""
+    """Format of a gate's text: names of all input features, digits, terms per sum."""
 
     names: list[str]
     decimals: int
@@ -50,7 +50,7 @@ class Wording:
     def checked(
         cls, gate: Any, n_features: int, feature_names: Any, decimals: Any, max_terms: Any
     ) -> Wording:
-        """Return the wording; raise where a parameter makes no sense for this gate."""
+        """Return the wording; raise if a parameter is invalid for this gate."""
         owner = type(gate).__name__
         for name, value, lowest in [("decimals", decimals, 0), ("max_terms", max_terms, 1)]:
             whole = isinstance(value, Integral) and not isinstance(value, bool)
@@ -68,15 +68,15 @@ class Wording:
         if len(names) != n_features or any(np.ndim(name) for name in names):
             raise ValueError(
                 f"{owner}: feature_names={feature_names!r} is not a list of {n_features} names. "
-                "Give one for each feature of the mixture's input, those that the gate does not "
-                "see too, or None for x0, x1 and so on."
+                "Give one per feature of the mixture's input, including those that the gate does "
+                "not see, or None for x0, x1 and so on."
             )
         return cls([readable(str(name)) for name in names], decimals, max_terms)
 
     def number(self, value: float) -> str:
-        """Return a number with `decimals` digits after the point, small ones with as many digits.
+        """Return a number with `decimals` decimals, or as many significant digits if it is small.
 
-        Coefficients are in units of the input: one of 0.0003 may count as much as one of 3.
+        Coefficients are in units of the input: 0.0003 may matter as much as 3.
         """
         size = abs(value)
         if size == 0 or (0.1 if self.decimals else 1) <= size < LARGE:
@@ -85,7 +85,7 @@ class Wording:
 
 
 def check_gate(gate: Any, attribute: str) -> None:
-    """Raise NotFittedError where a gate has not been fitted in a mixture."""
+    """Raise NotFittedError if a gate has not been fitted in a mixture."""
     if not hasattr(gate, attribute):
         raise NotFittedError(
             f"{type(gate).__name__}: this gate is not fitted. Fit a mixture with it, and ask the "
@@ -95,7 +95,7 @@ def check_gate(gate: Any, attribute: str) -> None:
 
 @dataclass(frozen=True)
 class Score:
-    """A linear function of the input: its largest terms, the rest of them at their means."""
+    """A linear function of the input: its largest terms, with the others at their means."""
 
     slopes: np.ndarray
     names: list[str]
@@ -117,20 +117,20 @@ class Score:
         return cls(slopes[kept], [names[j] for j in kept], constant, len(rest))
 
     def in_words(self, wording: Wording, after: str = "") -> str:
-        """Return the sum in words, then `after`, then how many terms were left out."""
+        """Return the sum as text, then `after`, then the number of omitted terms."""
         n = self.n_left_out
         counted = f" ({n} term{'s' * (n > 1)} at mean)" if n else ""
         return self.as_sum(wording) + after + counted
 
     def as_sum(self, wording: Wording, dots: str = "") -> str:
-        """Return the sum in words, with `dots` in place of terms that were left out."""
+        """Return the sum as text, with `dots` in place of omitted terms."""
         parts = _sum_of(self.slopes, self.names, wording) + (dots if self.n_left_out else "")
         sign = "-" if self.constant < 0 else "+"
         size = wording.number(abs(self.constant))
         return f"{parts} {sign} {size}" if parts else wording.number(self.constant)
 
     def as_border(self, wording: Wording) -> str:
-        """Return where the score is positive, in units of its largest term."""
+        """Return the condition for a positive score, in units of its largest term."""
         if not len(self.slopes):
             return f"log-odds {wording.number(self.constant)}"
         lead = self.slopes[0]
@@ -141,7 +141,7 @@ class Score:
 
 
 def _sum_of(slopes: np.ndarray, names: list[str], wording: Wording) -> str:
-    """Return the terms in words; a coefficient of 1 is left out."""
+    """Return the terms as text; a coefficient of 1 is omitted."""
     words = ""
     for slope, name in zip(slopes, names, strict=True):
         sign = ("-" if slope < 0 else "") if not words else (" - " if slope < 0 else " + ")
@@ -150,7 +150,7 @@ def _sum_of(slopes: np.ndarray, names: list[str], wording: Wording) -> str:
 
 
 def node_scores(gate: Any, wording: Wording) -> list[Score]:
-    """Return the score of every child, as log-odds; of two, that of the second over the first."""
+    """Return the score of every child; for two children, only the log-odds of the second."""
     design = gate.design
     names = [wording.names[j] for j in design.columns]
     names += [f"missing({wording.names[j]})" for j in gate.indicator_features_]
@@ -163,7 +163,7 @@ def node_scores(gate: Any, wording: Wording) -> list[Score]:
 
 
 def node_splits(gate: Any, wording: Wording) -> list[str]:
-    """Return when each child is chosen: of two children where one is, of more their scores."""
+    """Return the condition for each child: an inequality for two children, else its score."""
     scores = node_scores(gate, wording)
     n_children = len(gate.coef_)
     if n_children == 1:
@@ -184,16 +184,16 @@ def tree_text(
     children: Callable[[Path], list[Path]],
     wording: Wording,
 ) -> str:
-    """Return one line for each node and leaf, indented by its depth.
+    """Return one line per node or leaf, indented by depth.
 
     Parameters
     ----------
     nodes : dict
         A fitted softmax gate at each path.
     paths : list of tuple
-        Of every expert.
+        Path of every expert.
     children : callable
-        Gives the paths of a node's children.
+        Returns the paths of a node's children.
     wording : Wording
     """
     experts = {path: k for k, path in enumerate(paths)}
@@ -204,11 +204,11 @@ def tree_text(
         yield "  " * depth + (f"{named(path)}: {says}" if says else named(path))
         if leaf:
             return
-        own = node_scores(nodes[path], wording)
+        scores = node_scores(nodes[path], wording)
         below = children(path)
         several = len(below) > 2
         for number, child in enumerate(below):
-            note = f"score {own[number].in_words(wording)}" if several else ""
+            note = f"score {scores[number].in_words(wording)}" if several else ""
             yield from lines(child, depth + 1, note)
 
     def split(path: Path) -> str:
@@ -222,7 +222,7 @@ def tree_text(
 
 
 class TextMixin:
-    """Methods of a softmax gate that put it into words."""
+    """Methods that describe a softmax gate as text."""
 
     n_features_in_: int
     coef_: Any
@@ -230,22 +230,21 @@ class TextMixin:
     def to_text(self, feature_names: Any = None, *, decimals: int = 2, max_terms: int = 4) -> str:
         """Return the gate as text: one line per expert, with its score.
 
-        Scores are log g_k(x) up to what all experts share, in units of the input: coefficients
-        are those of `coef_` over the temperature. Of two experts there is one score, the log-odds
-        of the second: it is the more likely one where they are positive.
+        Scores are log g_k(x) up to a term common to all experts. Coefficients are `coef_` divided
+        by the temperature, in units of the input. Two experts have a single score, the log-odds of
+        the second, which is more likely if they are positive.
 
         Parameters
         ----------
         feature_names : sequence of str, default=None
-            One for each feature of the mixture's input, such as `model.feature_names_in_`. None
-            is x0, x1 and so on. Names that would be misread in a sum, such as "2" or "a + b",
-            are put in quotes.
+            One per feature of the mixture's input, such as `model.feature_names_in_`. None
+            means x0, x1 and so on. Names that would be misread in a sum, such as "2" or "a + b",
+            are quoted.
         decimals : int, default=2
-            Digits after the point; numbers below 0.1 have as many digits that are not 0.
+            Digits after the decimal point; numbers below 0.1 get as many significant digits.
         max_terms : int, default=4
-            Terms of a score that are shown: the largest ones, by the coefficient times the
-            standard deviation of its column. Others are taken at the mean of their column, and
-            counted.
+            Number of terms shown per score: the largest by coefficient times standard deviation
+            of the column. The others are counted, and evaluated at the mean of their column.
 
         Returns
         -------
@@ -254,9 +253,9 @@ class TextMixin:
         Raises
         ------
         NotFittedError
-            Where the gate is not that of a fitted mixture.
+            If the gate does not belong to a fitted mixture.
         ValueError
-            Where a parameter makes no sense; the message names it.
+            If a parameter is invalid; the message names it.
 
         Examples
         --------
@@ -276,18 +275,18 @@ class TextMixin:
     def split_texts(
         self, feature_names: Any = None, *, decimals: int = 2, max_terms: int = 4
     ) -> list[str]:
-        """Return in words where each expert, or child of a node, is chosen.
+        """Return the condition for each expert, or child of a node, as text.
 
         Parameters
         ----------
         feature_names, decimals, max_terms
-            As in `to_text`; dots stand for the terms that are left out.
+            As in `to_text`; dots stand for omitted terms.
 
         Returns
         -------
         list of str
-            One for each expert. Of two, where the second one is the more likely, in units of the
-            feature that counts most, and "otherwise"; of more, their scores.
+            One per expert. For two experts, "otherwise" and the condition for the second to be
+            more likely, in units of the most important feature; for more experts, their scores.
 
         Raises
         ------

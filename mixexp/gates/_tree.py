@@ -1,4 +1,4 @@
-"""A tree of gates: every node divides up the rows of its parent among its children."""
+"""A tree of gates: every node divides its rows among its children."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from mixexp.protocols import Block, Design, Hidden, Rows, can, evolve
 
 __all__ = ["NodeSums", "TreeGate"]
 
-#: A node or leaf: the number of the child taken at each level, from the root.
+#: A node or leaf: the index of the child at each level, from the root.
 Path = tuple[int, ...]
 
-#: Attributes that are dicts by path, which formats such as that of skops cannot hold.
+#: Attributes that are dicts keyed by path, which formats such as skops cannot store.
 BY_PATH = ("gates", "nodes_")
 
 
 class TreeGate:
-    """g_leaf(x) = Π over the nodes on its path of the node's gate probability.
+    """A tree of gates: g_leaf(x) is the product of the gate probabilities along its path.
 
-    Jordan & Jacobs (1994), eq. 5 and 6. A node is a gate between its children, in whose M-step
-    each row has the mass of the responsibilities of its leaves as its weight (their eq. 26).
+    Jordan & Jacobs (1994), eq. 5 and 6. A node is a gate between its children; in its M-step the
+    weight of a row is the total responsibility of the node's leaves (their eq. 26).
 
     Parameters
     ----------
     paths : list of tuple of int
-        Of every expert. Leaves may lie at different depths.
+        Path of every expert. Leaves may lie at different depths.
     nodes : dict
-        The gate part of every inner node, by path; that of the root is ``nodes[()]``.
+        The gate of every inner node, by path; the root is ``nodes[()]``.
     """
 
     def __init__(self, paths: list[Path], nodes: dict[Path, Any]):
@@ -52,18 +52,18 @@ class TreeGate:
     def children(self, node: Path) -> list[Path]:
         """Return the paths of a node's children: nodes, or leaves.
 
-        A node that is left with a single child is passed over: that child takes its place.
+        A node with a single remaining child is skipped: the child takes its place.
         """
-        found = []
+        paths = []
         for experts in self._children(node):
             below = [self.paths_[k] for k in experts]
             inner = [v for v in self.nodes_ if v[: len(node) + 1] == below[0][: len(node) + 1]]
-            found.append(min(inner, key=len) if inner else below[0])
-        return found
+            paths.append(min(inner, key=len) if inner else below[0])
+        return paths
 
     @property
     def _plan(self) -> list[tuple[Any, list[np.ndarray]]]:
-        """The part of every node, and the experts below each of its children."""
+        """The gate of every node, and the experts below each of its children."""
         if "_known_plan" not in vars(self):
             self._known_plan = [(part, self._children(v)) for v, part in self.nodes_.items()]
         return self._known_plan
@@ -74,13 +74,13 @@ class TreeGate:
         vars(new).pop("_known_plan", None)
         return new
 
-    def _each(self, change: Callable[..., Any], *others: Any) -> Any:
-        """Return the tree with `change(part, ...)` in place of each node's part."""
+    def _map_nodes(self, change: Callable[..., Any], *others: Any) -> Any:
+        """Return the tree with `change(part, ...)` in place of each node's gate."""
         pairs = zip(self.nodes_.items(), *others, strict=True)
         return self._with({path: change(part, *other) for (path, part), *other in pairs})
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state to save: pairs in place of dicts by path, and no plan."""
+        """Return the state to save: dicts by path as lists of pairs, without the plan."""
         state = dict(super().__getstate__())  # type: ignore[call-overload]
         state.pop("_known_plan", None)
         by_path = {name: state.pop(name) for name in BY_PATH if isinstance(state.get(name), dict)}
@@ -93,7 +93,7 @@ class TreeGate:
 
     @property
     def monotone(self) -> bool:
-        """Whether all nodes are."""
+        """Whether all nodes are monotone."""
         return all(part.monotone for part in self.nodes_.values())
 
     def log_prob(self, block: Block) -> np.ndarray:
@@ -107,7 +107,7 @@ class TreeGate:
     def _of_node(
         self, children: list[np.ndarray], block: Block, resp: np.ndarray
     ) -> tuple[Block, np.ndarray]:
-        """Return block and responsibilities as a node sees them."""
+        """Return the block and responsibilities for the M-step of a node."""
         mass = np.stack([np.add.reduce(resp[experts], axis=0) for experts in children])
         if sum(map(len, children)) == len(resp):
             return block, mass
@@ -122,24 +122,24 @@ class TreeGate:
 
     @staticmethod
     def _n_weights(part: Any) -> int | None:
-        """Return the number of weight rows of a node, None where it has no Gram matrices."""
+        """Return the number of weight rows of a node, None if it uses no Gram matrices."""
         return int(part.n_gram_weights) if can(part, "gram_weights") else None
 
     @property
     def _gram_nodes(self) -> list:
-        """The parts that ask for Gram matrices."""
+        """The nodes that use Gram matrices."""
         return [part for part in self.nodes_.values() if can(part, "gram_weights")]
 
     @property
     def design(self) -> Design:
-        """The columns of the nodes, which have one design where they have any."""
+        """The design shared by all nodes that have one."""
         for part in self._gram_nodes:
             return part.design
         raise AttributeError(f"no node of this {type(self).__name__} has a design")
 
     @property
     def n_gram_weights(self) -> int:
-        """Number of weight rows of all nodes."""
+        """Total number of weight rows of the nodes."""
         if not self._gram_nodes:
             raise AttributeError(f"no node of this {type(self).__name__} has Gram matrices")
         return sum(self._n_weights(part) or 0 for part in self.nodes_.values())
@@ -159,7 +159,7 @@ class TreeGate:
         """Return log p(x) (m,) of a generative gate at the root."""
         return self.nodes_[()].log_marginal(block)
 
-    # nodes are gates of mixexp.gates that are fitted with the tree: none is a classifier
+    # nodes are gates of mixexp.gates fitted along with the tree; none is a classifier
     cross_fitted = Hidden()
     estimator = Hidden()
     expert_columns = Hidden()
@@ -167,12 +167,12 @@ class TreeGate:
     with_fitting = Hidden()
     without_noise = Hidden()
 
-    #: Whether mixtures of mixtures made the tree.
+    #: Whether the tree comes from a mixture of mixtures.
     nested = False
 
     @property
     def ordered(self) -> bool:
-        """Whether experts have places, so that they are not exchangeable."""
+        """Whether experts have fixed places in the tree and are not exchangeable."""
         return True
 
     @property
@@ -182,7 +182,7 @@ class TreeGate:
 
     @property
     def takes_missing(self) -> bool:
-        """Whether NaN is not refused."""
+        """Whether NaN is accepted."""
         return True
 
     @property
@@ -192,31 +192,31 @@ class TreeGate:
 
     def update(self, statistics: NodeSums, rows: Rows) -> Any:
         """Return the tree after the M-step of every node."""
-        return self._each(lambda part, sums: part.update(sums, rows), statistics.sums)
+        return self._map_nodes(lambda part, sums: part.update(sums, rows), statistics.sums)
 
     def toward(self, new: TreeGate, t: float) -> Any:
-        """Return the tree a share t of the way to `new`; closed forms keep their step."""
+        """Return the tree a fraction t of the way to `new`; closed forms take their full step."""
         others = new.nodes_.values()
-        return self._each(lambda p, n: p.toward(n, t) if can(p, "toward") else n, others)
+        return self._map_nodes(lambda p, n: p.toward(n, t) if can(p, "toward") else n, others)
 
     def damped(self, new: TreeGate) -> Any:
-        """Return the tree with shorter steps than those to `new`, itself for closed forms."""
+        """Return the tree with steps shorter than those to `new`; itself if no node has one."""
         others = new.nodes_.values()
-        tree = self._each(lambda p, n: p.damped(n) if can(p, "damped") else p, others)
+        tree = self._map_nodes(lambda p, n: p.damped(n) if can(p, "damped") else p, others)
         same = all(tree.nodes_[path] is part for path, part in self.nodes_.items())
         return self if same else tree
 
     def bounded(self) -> Any:
-        """Return the tree with its next steps under a bound of the curvature."""
-        return self._each(lambda part: part.bounded() if can(part, "bounded") else part)
+        """Return the tree with its next steps under a curvature bound."""
+        return self._map_nodes(lambda part: part.bounded() if can(part, "bounded") else part)
 
     def measured(self, rows: Rows) -> Any:
         """Return the tree for a pass over these rows."""
-        return self._each(lambda part: part.measured(rows) if can(part, "measured") else part)
+        return self._map_nodes(lambda part: part.measured(rows) if can(part, "measured") else part)
 
     def trimmed(self) -> Any:
-        """Return the tree without what it only knew of the training rows."""
-        return self._each(lambda part: part.trimmed() if can(part, "trimmed") else part)
+        """Return the tree without its record of the training rows."""
+        return self._map_nodes(lambda part: part.trimmed() if can(part, "trimmed") else part)
 
     def log_prior(self) -> float:
         """Return the sum of the nodes' log-priors."""
@@ -235,38 +235,38 @@ class TreeGate:
         """Return the tree with these parameters."""
         sizes = [len(part.get_parameters()) for part in self.nodes_.values()]
         pieces = np.split(vector, np.cumsum(sizes)[:-1])
-        return self._each(lambda part, piece: part.set_parameters(piece), pieces)
+        return self._map_nodes(lambda part, piece: part.set_parameters(piece), pieces)
 
     def select(self, experts: np.ndarray) -> Any:
-        """Return the tree of some experts, in this order.
+        """Return the tree restricted to these experts, in this order.
 
-        A permutation of all experts changes which leaf is whose; otherwise leaves that are left
-        out are cut off, and nodes that are left with one child are passed over.
+        A permutation of all experts reassigns the leaves; otherwise the leaves of other experts
+        are removed, and nodes with a single remaining child are skipped.
         """
         paths = [self.paths_[k] for k in experts]
         nodes = {}
         for node, part in self.nodes_.items():
             depth = len(node)
-            own = sorted({path[depth] for path in self.paths_ if path[:depth] == node})
+            children = sorted({path[depth] for path in self.paths_ if path[:depth] == node})
             kept = {path[depth] for path in paths if path[:depth] == node}
-            if len(kept) == len(own):
+            if len(kept) == len(children):
                 nodes[node] = part
             elif len(kept) > 1 or (kept and node == ()):
-                nodes[node] = part.select(np.flatnonzero([child in kept for child in own]))
+                nodes[node] = part.select(np.flatnonzero([child in kept for child in children]))
         return self._with(nodes, paths)
 
     def flat(self, rows: Rows) -> Any:
-        """Return a gate between the same experts that is no tree, at its start."""
+        """Return a flat gate for the same experts, at its start."""
         if not can(self, "design"):
             return ConstantGate().start(rows, len(self.paths_), None)
-        own = {
+        params = {
             name: getattr(self, name) for name in ("alpha", "temperature") if hasattr(self, name)
         }
-        softmax = SoftmaxGate(**own)
+        softmax = SoftmaxGate(**params)
         return softmax.start(rows, len(self.paths_), self.design.columns)
 
     def arrangements(self, resp: np.ndarray, rows: Rows) -> np.ndarray:
-        """Return orders of regions (K, n) in which the tree's nodes separate them well."""
+        """Return orders of regions (K, n) that the tree's nodes can separate well."""
         if not can(self, "design"):
             return np.arange(len(resp))[None]
         return arrangements(self.paths_, resp, rows, self.design)
@@ -277,9 +277,9 @@ class TreeGate:
         return max(map(len, self.paths_))
 
     def leaves_at(self, level: int) -> list[np.ndarray]:
-        """Return the experts below each node of a level; level 1 are the root's children.
+        """Return the experts below each node of a level; level 1 holds the root's children.
 
-        An expert that sits higher up stands for itself.
+        An expert higher up in the tree counts as its own node.
         """
         ends = [path[:level] for path in self.paths_]
         order = sorted(set(ends))
@@ -287,7 +287,7 @@ class TreeGate:
 
 
 class NodeSums:
-    """Statistics of the nodes, which add one by one."""
+    """Statistics of the nodes, which are added node by node."""
 
     def __init__(self, sums: list, sizes: list[int | None]):
         self.sums = sums
@@ -300,12 +300,12 @@ class NodeSums:
 
     def __add__(self, other: NodeSums) -> NodeSums:
         pairs = zip(self.sums, other.sums, strict=True)
-        return NodeSums([own + more for own, more in pairs], self.sizes)
+        return NodeSums([sums + more for sums, more in pairs], self.sizes)
 
     def __setitem__(self, name: str, value: np.ndarray) -> None:
         """Give every node its slice of the Gram matrices."""
         start = 0
-        for own, size in zip(self.sums, self.sizes, strict=True):
-            if size is not None:  # with one child it is 0, and the node asks for it all the same
-                own[name] = value[start : start + size]
+        for sums, size in zip(self.sums, self.sizes, strict=True):
+            if size is not None:  # 0 with a single child, and the node still expects its slice
+                sums[name] = value[start : start + size]
                 start += size

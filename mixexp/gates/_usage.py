@@ -1,4 +1,4 @@
-"""How often experts are used: shares of the weight, with a prior that keeps them from 0."""
+"""Usage of experts: shares of the weight, with a prior that keeps them above 0."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def shares(mass: np.ndarray, prior: float = 0.0) -> np.ndarray:
     Parameters
     ----------
     mass : (K,)
-        Weights of the experts, N_k.
+        Weight N_k per expert.
     prior : float
         c.
 
@@ -29,5 +29,5 @@ def shares(mass: np.ndarray, prior: float = 0.0) -> np.ndarray:
 
 
 def log_usage_prior(proba: np.ndarray, prior: float) -> float:
-    """Return c Σ_k log a_k, 0 where there is no prior."""
+    """Return c Σ_k log a_k, or 0 without a prior."""
     return prior * float(np.log(proba).sum()) if prior else 0.0
