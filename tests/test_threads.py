@@ -11,7 +11,11 @@ from sklearn.base import clone
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.neural_network import MLPRegressor
 
-pytestmark = pytest.mark.filterwarnings("ignore:MixtureOfExperts.* did not converge in max_iter")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:MixtureOfExperts.* did not converge in max_iter"),
+    # networks take weights from scikit-learn 1.7 on
+    pytest.mark.filterwarnings("ignore:.*does not take sample_weight"),
+]
 
 
 THREADS = """

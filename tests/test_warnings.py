@@ -19,7 +19,11 @@ from mixexp._guests import in_threads
 from mixexp._warn import filters_kept, silence, silenced, warn
 from mixexp.gates import ConstantGate
 
-pytestmark = pytest.mark.filterwarnings("ignore:MixtureOfExperts.* did not converge in max_iter")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:MixtureOfExperts.* did not converge in max_iter"),
+    # networks take weights from scikit-learn 1.7 on
+    pytest.mark.filterwarnings("ignore:.*does not take sample_weight"),
+]
 
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
