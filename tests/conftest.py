@@ -13,6 +13,20 @@ HERE = str(Path(__file__).parent)
 if HERE not in sys.path:  # so that `import _problems` works in every import mode of pytest
     sys.path.append(HERE)
 
+#: Node ids of costly cases, which only `.ci/nightly slow-tests` runs.
+SLOW_CASES = {
+    line
+    for line in (Path(HERE) / "slow_cases.txt").read_text(encoding="utf-8").splitlines()
+    if not line.startswith("#")
+}
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m "not slow"` is looked at
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.nodeid in SLOW_CASES:
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture
 def rng():

@@ -1,0 +1,21 @@
+"""The list of costly cases names tests that exist, and leaves a case of each in every run."""
+
+import ast
+from pathlib import Path
+
+HERE = Path(__file__).parent
+LINES = [
+    line
+    for line in (HERE / "slow_cases.txt").read_text(encoding="utf-8").splitlines()
+    if not line.startswith("#")
+]
+
+
+def test_listed_cases_are_of_tests_with_several_cases():
+    assert sorted(set(LINES)) == LINES
+    for name in {line.partition("[")[0] for line in LINES}:
+        file, _, function = name.partition("::")
+        tree = ast.parse((HERE.parent / file).read_text(encoding="utf-8"))
+        found = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+        assert function in found, name
+    assert all("[" in line for line in LINES)
