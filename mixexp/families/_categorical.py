@@ -71,7 +71,8 @@ class Calibration:
         `y` are class codes (n,), `resp` responsibilities times row weights (K, n).
         """
         shares = np.bincount(y, weights=resp.sum(axis=0), minlength=proba.shape[1])
-        shares = shares / shares.sum()
+        total = shares.sum()  # 0 for a region that nobody has rows in
+        shares = shares / total if total > 0 else np.full(len(shares), 1 / len(shares))
         pairs = [_fit(p, y, r, shares) for p, r in zip(proba, resp, strict=True)]
         exponents, smoothing = np.array(pairs).T
         return cls(shares, exponents, smoothing)

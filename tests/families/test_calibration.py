@@ -97,3 +97,10 @@ def test_the_mixture_uses_it(rng):
     density = [m.log_density(X_new, y_new).mean() for m in (model, fooled)]
     assert density[0] > density[1] + 0.1
     assert_allclose(model.lower_bound_, density[0], atol=0.1)
+
+
+def test_a_region_without_rows_keeps_what_experts_say():
+    proba = np.array([[[0.9, 0.2], [0.1, 0.8]]])
+    calibration = Calibration.fitted(proba, np.array([0, 1]), np.zeros((1, 2)))
+    assert_allclose(calibration.shares, 0.5)
+    assert_allclose(calibration.apply(proba), proba, atol=1e-6)
