@@ -126,6 +126,7 @@ def error_ratio(seed, **options):
     return errors[1] / errors[0]
 
 
+@pytest.mark.slow
 def test_a_planted_tree_is_found():
     assert error_ratio(0) < 1.05
 
