@@ -220,7 +220,20 @@ class Target(Protocol):
 
 
 class Router(Protocol):
-    """Determines the experts that a row reaches in a prediction, and their weights."""
+    """Determines the experts that a row reaches, and their weights, in training and prediction.
+
+    Derive from `mixexp.routing.BaseRouter`: it has all but the parameters and `chosen`
+    (docs/own_router.md).
+    """
+
+    #: Whether a last row of weights belongs to a fallback expert.
+    needs_fallback: bool
+
+    #: Whether training gives each row to one expert, and freezes the routes at its end.
+    hard: bool
+
+    def check(self, n_experts: int, owner: str) -> None:
+        """Raise if a parameter is invalid for this many experts."""
 
     def weights(self, log_gate: np.ndarray) -> np.ndarray:
         """Return routing weights (K, m) from log g_k(x) (K, m); columns sum to 1.
@@ -347,6 +360,23 @@ CAPABILITIES: dict[str, Capability] = {
     ),
     "trimmed": Capability("part", "(): the part without what it only knew of the training rows."),
     "cross_fitted": Capability("part", "Whether its densities of training rows are out of fold."),
+    "climbed": Capability(
+        "gate",
+        "(block): the log-probabilities whose Σ r log g the M-step raises, where they are not "
+        "those of `log_prob`, as under routing.",
+    ),
+    "surveyed": Capability(
+        "gate",
+        "(rows): the gate after a look at all rows at its current parameters, before an E-step, as "
+        "routers take that balance loads.",
+    ),
+    "without_routing": Capability("gate", "(): the gate without its router."),
+    "descended": Capability(
+        "gate",
+        "(block, kept): of a tree, log g_k(x) (K, m) where only kept nodes are gone on from, and "
+        "−inf elsewhere. `kept` takes log-probabilities (J, m) of nodes and leaves and returns a "
+        "mask, or None for all.",
+    ),
     "log_marginal": Capability(
         "gate",
         "(block): of a generative gate, log p(x) (m,) of the rows of a block that `log_prob` has "
@@ -410,19 +440,27 @@ REQUIRED: dict[str, tuple[str, ...]] = {
         *("n_parameters", "mean", "eta", "without_offset", "evaluate", "statistics", "update"),
     ),
     "start": ("responsibilities",),
-    "router": ("weights",),
+    "router": ("check", "weights", "surveyed", "select", "started", "trimmed", "needs_fallback"),
 }
 
 #: Required attributes that are not methods.
-ATTRIBUTES = ("monotone", "name", "link", "parameter_names", "curved", "discrete", "reweights")
+ATTRIBUTES = (
+    *("monotone", "needs_fallback"),
+    *("name", "link", "parameter_names", "curved", "discrete", "reweights"),
+)
 
 #: Documentation pages on writing one.
-PAGES = {"family": "docs/own_family.md", "start": "docs/own_start.md"}
+PAGES = {
+    "family": "docs/own_family.md",
+    "start": "docs/own_start.md",
+    "router": "docs/own_router.md",
+}
 
 #: Remedies for missing members.
 REMEDIES = {
     "family": " Derive from IdentityLink or LogLink of mixexp.families: they have all but `name`, "
-    "`evaluate`, `statistics` and `update`."
+    "`evaluate`, `statistics` and `update`.",
+    "router": " Derive from mixexp.routing.BaseRouter: it has all but `chosen`.",
 }
 
 

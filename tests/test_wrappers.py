@@ -3,12 +3,13 @@
 import pytest
 from numpy.testing import assert_array_equal
 
-from mixexp.experts import NoiseBank
+from mixexp.experts import FallbackBank, NoiseBank
 from mixexp.gates import HierarchicalGate, NestedGate, NoiseGate, SoftmaxGate
 from mixexp.gates._balanced import BalancedGate
 from mixexp.protocols import CAPABILITIES, Capability, Forward, Hidden, Rows, can, if_inner_can
+from mixexp.routing import RoutedGate
 
-GATES = [NoiseGate, BalancedGate, HierarchicalGate, NestedGate]
+GATES = [NoiseGate, BalancedGate, RoutedGate, HierarchicalGate, NestedGate]
 
 
 def unanswered(wrapper, kind, table=CAPABILITIES):
@@ -20,7 +21,8 @@ def unanswered(wrapper, kind, table=CAPABILITIES):
 
 
 @pytest.mark.parametrize(
-    ("wrapper", "kind"), [*((gate, "gate") for gate in GATES), (NoiseBank, "bank")]
+    ("wrapper", "kind"),
+    [*((gate, "gate") for gate in GATES), (NoiseBank, "bank"), (FallbackBank, "bank")],
 )
 def test_wrappers_answer_every_capability(wrapper, kind):
     assert not unanswered(wrapper, kind)

@@ -18,7 +18,11 @@ __all__ = ["ASSIGNERS", "Assigner", "Hard", "Soft", "Stochastic"]
 
 
 class Assigner(Protocol):
-    """Turns a block's log-joint into responsibilities."""
+    """Turns a block's log-joint into responsibilities.
+
+    One that needs all rows at once has ``assign_all(log_joint, units)`` instead of `__call__`: it
+    takes the log-joint (K, n) of all units and returns responsibilities (K, n) and objective (n,).
+    """
 
     #: Whether exact M-steps cannot lower the objective.
     monotone: bool

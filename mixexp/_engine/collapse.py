@@ -11,7 +11,7 @@ import numpy as np
 
 from mixexp._engine.em import Problem, Run, run_em
 from mixexp._engine.fixed import fit_at
-from mixexp._engine.sweep import EStep, State, log_joint, posterior
+from mixexp._engine.sweep import Assigned, State, e_step_of, log_joint, posterior
 from mixexp.protocols import Block, Rows
 
 __all__ = ["ON_COLLAPSE", "LongRun", "long_run"]
@@ -179,8 +179,8 @@ def _reinitialised(task: LongRun, state: State, collapsed: np.ndarray) -> State:
     (K, n) of all rows at once.
     """
     rows = task.problem.rows
-    e_step = EStep(state, task.problem.assigner, 0)
-    explained = rows.map(partial(_explained, e_step=e_step), axis=1)
+    e_step = e_step_of(state, rows, task.problem.assigner, 0)
+    explained = rows.map(partial(_explained, state=state, e_step=e_step), axis=1)
     resp, worst = np.ascontiguousarray(explained[:-1]), np.argsort(explained[-1])
     weight, labels = rows.units.weight, rows.units.labels
     if labels is not None:
@@ -197,10 +197,10 @@ def _reinitialised(task: LongRun, state: State, collapsed: np.ndarray) -> State:
     return fit_at(State(task.gate, state.bank), rows, resp, REINIT_STEPS)
 
 
-def _explained(block: Block, e_step: EStep) -> np.ndarray:
+def _explained(block: Block, state: State, e_step: Callable[[Block], Assigned]) -> np.ndarray:
     """Return the units' responsibilities and, in a last row, log p(y | x): (K + 1, m)."""
     block = block.fresh()
     resp, weight = e_step(block).unit_resp, block.unit.weight
     resp = resp if weight is None else resp / weight
-    density = posterior(log_joint(e_step.state.gate, e_step.state.bank, block))[1]
+    density = posterior(log_joint(state.gate, state.bank, block))[1]
     return np.vstack([resp, density])

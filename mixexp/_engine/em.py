@@ -14,7 +14,15 @@ import numpy as np
 
 from mixexp._engine.assign import Assigner
 from mixexp._engine.guard import FALL_TOL, fallen, retreats
-from mixexp._engine.sweep import EStep, State, measured, sweep
+from mixexp._engine.sweep import (
+    Assigned,
+    State,
+    climbed,
+    e_step_of,
+    measured,
+    prepared,
+    sweep,
+)
 from mixexp.protocols import Block, Rows, can
 
 __all__ = [
@@ -116,10 +124,11 @@ class Run:
 def evaluate(problem: Problem, state: State, step: int) -> Evaluation:
     """Return the bound of a state and the statistics for its M-step: one pass.
 
-    A bound that is not finite is −inf.
+    A bound that is not finite is −inf. An assigner that needs all rows at once takes a second pass.
     """
-    state = measured(state, problem.rows)
-    total = sweep(problem.rows, state, EStep(state, problem.assigner, step))
+    state = prepared(state, problem.rows)
+    e_step = e_step_of(state, problem.rows, problem.assigner, step)
+    total = sweep(problem.rows, state, e_step)
     priors = sum(part.log_prior() for part in state.parts if can(part, "log_prior"))
     bound = (total.objective + priors) / problem.rows.units.total_weight
     bound = bound if np.isfinite(bound) else -np.inf
@@ -260,8 +269,10 @@ def _line_search(problem: Problem, old: State, new: State, step: int) -> State:
     if not searched:
         return new
     states = [measured(state, problem.rows) for state in states]
-    e_step = EStep(old, problem.assigner, step)
-    gains = problem.rows.reduce(partial(_gains, states=states, searched=searched, e_step=e_step))
+    e_step = e_step_of(old, problem.rows, problem.assigner, step)
+    gains = problem.rows.reduce(
+        partial(_gains, states=states, searched=searched, old=old, e_step=e_step)
+    )
     for i in searched:
         priors = [s.parts[i].log_prior() if can(s.parts[i], "log_prior") else 0.0 for s in states]
         gains[:, i] += priors
@@ -271,15 +282,21 @@ def _line_search(problem: Problem, old: State, new: State, step: int) -> State:
     return new.apply(lambda *versions: versions[1 + next(chosen)], *(s.parts for s in states))
 
 
-def _gains(block: Block, states: list[State], searched: list[int], e_step: EStep) -> np.ndarray:
+def _gains(
+    block: Block,
+    states: list[State],
+    searched: list[int],
+    old: State,
+    e_step: Callable[[Block], Assigned],
+) -> np.ndarray:
     """Return the expected log-likelihoods (n_states, n_parts) of some parts on a block."""
     block = block.fresh()
     assigned = e_step(block)
-    views = e_step.state.views((block.unit, assigned.unit_resp), (block, assigned.resp))
+    views = old.views((block.unit, assigned.unit_resp), (block, assigned.resp))
     gains = np.zeros((len(states), len(views)))
     for i in searched:
         view, resp = views[i]
-        gains[:, i] = [float(np.sum(resp * s.parts[i].log_prob(view))) for s in states]
+        gains[:, i] = [float(np.sum(resp * climbed(s.parts[i], view))) for s in states]
     return gains
 
 

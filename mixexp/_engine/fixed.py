@@ -11,7 +11,7 @@ import numpy as np
 
 from mixexp._engine.em import m_step
 from mixexp._engine.guard import fallen, overshoots, retreats
-from mixexp._engine.sweep import FixedStep, State, measured, statistics_of
+from mixexp._engine.sweep import FixedStep, State, climbed, measured, statistics_of
 from mixexp.protocols import Block, Rows, can
 
 __all__ = ["fit_at"]
@@ -93,7 +93,7 @@ def _values(parts: list, views: list) -> list[float]:
     for part, (block, resp) in zip(parts, views, strict=True):
         value = 0.0
         if can(part, "get_parameters"):
-            log_prob = part.log_prob(block)
+            log_prob = climbed(part, block)
             if can(part, "log_marginal"):
                 log_prob = log_prob + part.log_marginal(block)
             value = float(np.vdot(resp, log_prob))

@@ -17,6 +17,7 @@ from mixexp._engine.context import ROUND_TOL, START_STEPS
 from mixexp._engine.em import Problem, Run, m_step, run_em
 from mixexp._engine.fixed import fit_at
 from mixexp._engine.regimes import Judge, raised, resolved, told_of, warn_of_few_rows
+from mixexp._engine.routed import Routing, WarmUp, frozen, warmed
 from mixexp._engine.starts import NOISE_SHARE, Candidate, Restart, Start
 from mixexp._engine.sweep import EStep, State, measured, sweep
 from mixexp._guests import in_threads
@@ -65,6 +66,8 @@ class SearchProblem:
     owner : str
         Class name of the mixture, for messages.
     start : Start
+    routing : Routing or None
+    warm_up : WarmUp or None
     """
 
     rows: Rows
@@ -87,6 +90,8 @@ class SearchProblem:
     seed: int
     n_jobs: int | None
     judge: Judge = field(default_factory=Judge)
+    routing: Routing | None = None
+    warm_up: WarmUp | None = None
 
     def with_noise(self, resp: np.ndarray) -> np.ndarray:
         """Return responsibilities (K, n) with the noise expert's appended, if there is one."""
@@ -112,7 +117,12 @@ def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
        is tried, and so on; the best run that is not flagged is returned.
     4. If all are flagged, the best run goes on with the dispersions of its spurious experts
        bounded from below.
+    5. Under a hard router, routes are frozen and the experts fitted to them.
+
+    With a warm-up, this finds the partition only, with cheap experts (`warmed`).
     """
+    if problem.warm_up is not None:
+        return warmed(problem, search)
     warn_of_few_rows(problem.rows, problem.n_experts, problem.owner)
     ones = np.ones((1, problem.sketch.n_rows))
     single = fit_at(State(None, problem.bank), problem.sketch, ones, ONE_EXPERT_STEPS).bank
@@ -125,12 +135,15 @@ def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
     ends: list[tuple[Run, Restart]] = []
     for candidate in _ranked(candidates)[:limit]:
         state = _handed_over(problem, candidate)
+        if problem.routing is not None:
+            state = problem.routing.routed(state, problem.rows)
         candidate.record.events.append("long run")
         ends.append((_to_its_end(problem, state, candidate.record), candidate.record))
         if not candidate.record.flags:
             break
     run, record = max(ends, key=lambda end: (not end[1].flags, end[0].bound))
-    return (_spread(problem, run, record) if record.flags else run), restarts
+    run = _spread(problem, run, record) if record.flags else run
+    return frozen(problem, run), restarts
 
 
 def _to_its_end(problem: SearchProblem, state: State, record: Restart) -> Run:
@@ -162,11 +175,16 @@ def _spread(problem: SearchProblem, run: Run, record: Restart) -> Run:
 
 def _long_run(problem: SearchProblem) -> LongRun:
     gate = problem.gate if problem.batch_gate is None else problem.batch_gate
+    assigner, n_fixed = problem.assigner, int(problem.noise is not None)
+    if problem.routing is not None:
+        gate = problem.routing.routed(State(gate, None), problem.rows).gate
+        assigner = problem.routing.assigner or assigner
+        n_fixed += problem.routing.n_fixed
     return LongRun(
-        Problem(problem.rows, problem.assigner, problem.max_iter, problem.tol),
+        Problem(problem.rows, assigner, problem.max_iter, problem.tol),
         gate,
         problem.on_collapse,
-        int(problem.noise is not None),
+        n_fixed,
         problem.owner,
         problem.judge.flags,
     )

@@ -23,9 +23,12 @@ __all__ = [
     "FixedStep",
     "Partial",
     "State",
+    "climbed",
     "log_joint",
+    "e_step_of",
     "measured",
     "posterior",
+    "prepared",
     "run_block",
     "statistics_of",
     "sweep",
@@ -66,9 +69,15 @@ class State:
 
 
 def log_joint(gate: Any, bank: Any, block: Block) -> np.ndarray:
-    """Return log g_k(x) + log p_k(y | x) of the units of a block, (K, m)."""
+    """Return log g_k(x) + log p_k(y | x) of the units of a block, (K, m).
+
+    Under routing, experts that a row does not reach need not be evaluated: they have weight 0.
+    """
+    log_gate = gate.log_prob(block.unit)
+    if can(gate, "without_routing"):
+        block = block.reaching(block.spread(log_gate > -np.inf))
     joint = block.of_units(bank.log_prob(block))
-    joint += gate.log_prob(block.unit)
+    joint += log_gate
     return joint
 
 
@@ -121,17 +130,48 @@ def _keep_labelled(joint: np.ndarray, labels: np.ndarray) -> None:
 
 @dataclass(frozen=True)
 class FixedStep:
-    """Fixed responsibilities of all rows (K, n), equal within groups, in place of an E-step."""
+    """Fixed responsibilities of all rows (K, n), equal within groups, in place of an E-step.
+
+    `objective` holds each unit's share of the objective, None for 0.
+    """
 
     resp: np.ndarray
+    objective: np.ndarray | None = None
 
     def __call__(self, block: Block) -> Assigned:
-        """Return the block's share of the responsibilities; there is no objective."""
+        """Return the block's share of the responsibilities and the objective."""
         unit_resp = self.resp[:, block.start : block.stop]
         if block.firsts is not None:
             unit_resp = unit_resp[:, block.firsts]
         unit_resp = unit_resp.copy()
-        return Assigned(block.of_rows(unit_resp), unit_resp, 0.0)
+        value, unit = 0.0, block.unit
+        if self.objective is not None:
+            objective = self.objective[unit.start : unit.stop]
+            value = float(objective.sum() if unit.weight is None else objective @ unit.weight)
+        return Assigned(block.of_rows(unit_resp), unit_resp, value)
+
+
+def e_step_of(state: State, rows: Rows, assigner: Any, step: int) -> EStep | FixedStep:
+    """Return the E-step of a state; an assigner that needs all rows at once is run here.
+
+    It takes a pass of its own, and keeps the log-joint (K, n) of all units meanwhile.
+    """
+    if not can(assigner, "assign_all"):
+        return EStep(state, assigner, step)
+    found = rows.map(partial(_joint_and_marginal, state=state), axis=1)
+    resp, objective = assigner.assign_all(found[:-1], rows.units)
+    return FixedStep(rows.spread(resp), objective + found[-1])
+
+
+def _joint_and_marginal(block: Block, state: State) -> np.ndarray:
+    """Return the log-joint of labelled units with their experts, and log p(x): (K + 1, m)."""
+    block = block.fresh()
+    unit, gate = block.unit, state.gate
+    joint = log_joint(gate, state.bank, block)
+    if unit.labels is not None:
+        _keep_labelled(joint, unit.labels)
+    marginal = gate.log_marginal(unit) if can(gate, "log_marginal") else np.zeros(unit.n_rows)  # type: ignore[union-attr]
+    return np.vstack([joint, marginal])
 
 
 @dataclass
@@ -218,3 +258,18 @@ def measured(state: State, rows: Rows) -> State:
         lambda part, view: part.measured(view) if can(part, "measured") else part,
         state.views(rows.units, rows),
     )
+
+
+def prepared(state: State, rows: Rows) -> State:
+    """Return the state ready for an E-step: measured, and with what routers saw of all rows."""
+    state = measured(state, rows)
+    return state.apply(
+        lambda part, view: part.surveyed(view) if can(part, "surveyed") else part,
+        state.views(rows.units, rows),
+    )
+
+
+def climbed(part: Any, block: Block) -> np.ndarray:
+    """Return the log-probabilities (K, m) whose sum Σ r log p the M-step of a part raises."""
+    log_prob: np.ndarray = part.climbed(block) if can(part, "climbed") else part.log_prob(block)
+    return log_prob

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from mixexp._columns import Table
 from mixexp._compat import check_weights, raise_for_params, routing_enabled
 from mixexp._engine.assign import ASSIGNERS
+from mixexp._engine.routed import WarmUp
 from mixexp._engine.search import SearchProblem
 from mixexp._estimators import parts
 from mixexp._estimators.probes import probe_family
+from mixexp._estimators.routed import Routes
 from mixexp._estimators.stand_in import Seen, stand_in
 from mixexp._estimators.starts import start_of
+from mixexp._estimators.warm_up import warm_up_of
 from mixexp._rows.inputs import (
     check_constant_in_groups,
     checked_groups,
@@ -89,7 +93,11 @@ def assemble(
     training = _training(mixture, X, y, arguments, target, columns, batch, frames, seed)
     text = arguments.table.text
     seen = _stand_in(mixture, training, target, columns, text, batch, seed)
+    parts.check_routing(mixture, bool(text))
     problem = _problem(mixture, training, target, columns, seen, batch, seed)
+    if parts.warms_up(mixture, batch):
+        given = warm_up_of(mixture, X, y, arguments, target, problem.rows)
+        problem = replace(problem, warm_up=WarmUp(mixture.n_refits, given))
     return Assembly(problem, columns, batch, frames, text)
 
 
@@ -197,6 +205,20 @@ def _problem(
         tol=mixture.tol,
         seed=seed,
         n_jobs=mixture.n_jobs,
+        routing=_routing(mixture, target, seed),
+    )
+
+
+def _routing(mixture: BaseMixtureOfExperts, target: Target, seed: int) -> Routes | None:
+    """Return the routing of a fit, None for a dense one."""
+    if mixture.routing is None:
+        return None
+    return Routes(
+        clone(mixture.routing),
+        mixture.n_experts,
+        mixture.noise_expert,
+        parts.fallback_of(mixture, target, seed),
+        seed,
     )
 
 

@@ -64,6 +64,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         "expert_features": "no_validation",
         "gate_features": "no_validation",
         "noise_expert": ["boolean"],
+        "routing": [HasMethods(["get_params", "weights", "check"]), None],
+        "n_refits": [Interval(Integral, 1, None, closed="left")],
         "pooling": [StrOptions(set(POOLINGS)), callable],
         "init": [
             StrOptions(set(PARTITIONS)),
@@ -72,6 +74,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
             HasMethods(["responsibilities"]),
         ],
         "n_init": [Interval(Integral, 1, None, closed="left")],
+        "warm_up": [StrOptions({"auto"}), HasMethods(["get_params", "fit"]), None],
         "assignment": [StrOptions(set(ASSIGNERS))],
         "cross_fit": [StrOptions({"auto"}), "boolean", Interval(Integral, 2, None, closed="left")],
         "on_collapse": [StrOptions(set(ON_COLLAPSE))],
@@ -90,9 +93,12 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         expert_features: Any,
         gate_features: Any,
         noise_expert: bool,
+        routing: Any,
+        n_refits: int,
         pooling: Any,
         init: Any,
         n_init: int,
+        warm_up: Any,
         assignment: str,
         cross_fit: Any,
         on_collapse: str,
@@ -107,9 +113,12 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         self.expert_features = expert_features
         self.gate_features = gate_features
         self.noise_expert = noise_expert
+        self.routing = routing
+        self.n_refits = n_refits
         self.pooling = pooling
         self.init = init
         self.n_init = n_init
+        self.warm_up = warm_up
         self.assignment = assignment
         self.cross_fit = cross_fit
         self.on_collapse = on_collapse

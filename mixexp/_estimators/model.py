@@ -18,13 +18,16 @@ from mixexp._engine.sweep import State, log_joint
 from mixexp._estimators.checks import refuse_far
 from mixexp._numerics import softmax_in_place
 from mixexp._threads import single_thread
-from mixexp.protocols import Block, ExpertBank, Gate, Router, Rows, Target, can
+from mixexp.protocols import Block, ExpertBank, Gate, Rows, Target, can
 from mixexp.routing import POOLINGS
 
 __all__ = ["Model", "columns_of", "pool_of"]
 
 #: A target in the support of every family, substituted for impossible ones.
 POSSIBLE = 1.0
+
+#: Most doubles of experts' outputs that are kept to call each expert once, not once a block.
+MOST_OUTPUTS = 1 << 26
 
 #: Pools routing weights (n, K) and outputs (n, K[, q]) to (n[, q]).
 Pool = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -37,9 +40,8 @@ class Model:
     Attributes
     ----------
     gate : Gate
+        Under routing it carries the router.
     bank : ExpertBank
-    router : Router
-        Weights of the experts in a prediction.
     target : Target
     columns : tuple
         Columns of the experts and of the gate: None for all, positions, or a list of positions.
@@ -51,7 +53,6 @@ class Model:
 
     gate: Gate
     bank: ExpertBank
-    router: Router
     target: Target
     columns: tuple[Any, Any]
     pooling: Any
@@ -88,8 +89,8 @@ class Model:
 
     def reordered(self, order: np.ndarray) -> Model:
         """Return the model with the experts in this order; noise stays last."""
-        n_noise = len(self.noise_columns)
-        everyone = np.append(order, len(order) + np.arange(n_noise)).astype(int)
+        n_others = int(self.has_fallback) + len(self.noise_columns)
+        everyone = np.append(order, len(order) + np.arange(n_others)).astype(int)
         state = State(self.gate, self.bank).select(everyone)
         gate, bank = state.parts
         return replace(self, gate=gate, bank=bank, columns=columns_of(self.columns, order))
@@ -99,25 +100,87 @@ class Model:
         """Columns of gate probabilities that belong to the noise expert."""
         return [self.n_experts] if can(self.gate, "without_noise") else []
 
+    @property
+    def dense_gate(self) -> Any:
+        """The gate without its router."""
+        gate: Any = self.gate
+        return gate.without_routing() if can(gate, "without_routing") else gate
+
+    @property
+    def router(self) -> Any:
+        """The router, None for a dense mixture."""
+        gate: Any = self.gate
+        gate = gate.without_noise() if can(gate, "without_noise") else gate
+        return gate.router if can(gate, "without_routing") else None
+
+    @property
+    def has_fallback(self) -> bool:
+        """Whether a fallback expert stands behind the others."""
+        return self.router is not None and bool(self.router.needs_fallback)
+
+    @property
+    def fallback(self) -> Any:
+        """The bank of the fallback expert, None if there is none."""
+        if not self.has_fallback:
+            return None
+        bank: Any = self.bank
+        return bank.fallback if hasattr(bank, "fallback") else bank.inner.fallback
+
+    @property
+    def parameters(self) -> np.ndarray:
+        """The family's parameters (P, K or K + 1, n_outputs), as many as routing weights."""
+        bank: Any = self.bank
+        if self.fallback is None:
+            return np.asarray(bank.parameters)
+        return np.concatenate([bank.parameters, self.fallback.parameters], axis=1)
+
     def gate_proba(self, rows: Rows) -> np.ndarray:
         """Return gate probabilities, (n, K or K + 1 with noise)."""
-        return self._map(rows, self._gate_block)
+        return self._map(rows, partial(self._gate_block, gate=self.dense_gate))
 
-    def _gate_block(self, block: Block) -> np.ndarray:
-        proba = self.gate.log_prob(block)
+    @staticmethod
+    def _gate_block(block: Block, gate: Any) -> np.ndarray:
+        proba: np.ndarray = gate.log_prob(block)
         softmax_in_place(proba)
         return proba.T
 
     def route(self, rows: Rows) -> np.ndarray:
-        """Return the weights of the experts in a prediction, (n, K)."""
+        """Return the weights of the experts in a prediction, (n, K or K + 1 with a fallback)."""
         return self._map(rows, self._route_block)
 
     def _route_block(self, block: Block) -> np.ndarray:
-        return self.router.weights(self.gate.log_prob(block)[: self.n_experts]).T
+        log_weights = self.gate.log_prob(block)
+        weights = log_weights[: len(log_weights) - len(self.noise_columns)]
+        softmax_in_place(weights)
+        return weights.T
 
     def outputs(self, rows: Rows, owner: str) -> np.ndarray:
-        """Return every expert's prediction, (n, K[, n_outputs or n_classes])."""
+        """Return every expert's prediction, (n, K or K + 1[, n_outputs or n_classes])."""
         return self._map(rows, partial(self._outputs_block, owner=owner))
+
+    def routed_outputs(self, rows: Rows, owner: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the weights of the experts and their predictions.
+
+        Where experts are fitted one by one, a row's are those of the experts that it reaches, and
+        others are left out: each expert is called once.
+        """
+        weights = self.route(rows)
+        rows = self._called_once(rows)
+
+        def outputs(block: Block) -> np.ndarray:
+            routed = block.reaching(weights[block.start : block.stop].T > 0)
+            return self._outputs_block(routed, owner)
+
+        return weights, self._map(rows, outputs)
+
+    def _called_once(self, rows: Rows) -> Rows:
+        """Return the rows as one block if experts are estimators that rows are routed to."""
+        if self.router is None or not self.is_batch or rows.groups is not None:
+            return rows
+        rows = copy(rows)
+        most = MOST_OUTPUTS // max(1, self.target.width * (self.n_experts + 1))
+        rows.block_rows = max(rows.block_rows, most)
+        return rows
 
     def _outputs_block(self, block: Block, owner: str) -> np.ndarray:
         outputs = self.bank.predict(block)
@@ -126,12 +189,15 @@ class Model:
 
     def pooled(self, rows: Rows, owner: str) -> np.ndarray:
         """Return the pooled outputs of the experts, (n[, n_outputs or n_classes])."""
-        return self._map(rows, partial(self.pooled_block, owner=owner))
+        return self._map(self._called_once(rows), partial(self.pooled_block, owner=owner))
 
     def pooled_block(self, block: Block, owner: str) -> np.ndarray:
         """Return the pooled outputs of a block."""
         pool = pool_of(self.pooling, owner)
-        return pool(self._route_block(block), self._outputs_block(block, owner))
+        weights = self._route_block(block)
+        if self.router is not None:
+            block = block.reaching(weights.T > 0)
+        return pool(weights, self._outputs_block(block, owner))
 
     def responsibilities(self, rows: Rows) -> np.ndarray:
         """Return P(z = k | x, y) per row, (n, K or K + 1); constant within a group."""

@@ -104,6 +104,7 @@ def fit_nested(
 
 def collected(mixture: BaseMixtureOfExperts, leaves: Leaves, path: Path, owner: str) -> Leaves:
     """Add the innermost experts of a mixture."""
+    _refuse_routing(mixture, owner)
     leaves.gates[path] = mixture.gate
     experts = outer_experts(mixture)
     if len(experts) != mixture.n_experts:
@@ -131,6 +132,18 @@ def collected(mixture: BaseMixtureOfExperts, leaves: Leaves, path: Path, owner: 
         leaves.paths.append((*path, k))
         leaves.columns.append(columns[k] if one_each(columns) else columns)
     return leaves
+
+
+def _refuse_routing(mixture: BaseMixtureOfExperts, owner: str) -> None:
+    """Raise if a mixture of mixtures, or one in it, routes rows."""
+    if mixture.routing is not None or not (
+        mixture.warm_up is None or isinstance(mixture.warm_up, str)
+    ):
+        name = "routing" if mixture.routing is not None else "warm_up"
+        raise ValueError(
+            f"{owner}: {name}={getattr(mixture, name)!r}, and an expert is a mixture. Use "
+            f"HierarchicalGate, whose experts are the leaves, or leave {name} at its default."
+        )
 
 
 def _check_inner(outer: BaseMixtureOfExperts, inner: Any, owner: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,6 @@ from mixexp._estimators.model import Model
 from mixexp._rows.rows import Rows
 from mixexp._warn import warn
 from mixexp.protocols import Target, can
-from mixexp.routing import Dense
 
 if TYPE_CHECKING:
     from mixexp._estimators.base import BaseMixtureOfExperts
@@ -90,11 +90,28 @@ def store(
     state = state.apply(lambda part: part.trimmed() if can(part, "trimmed") else part)
     columns = _seen(state, assembly.columns)
     gate, bank = state.parts
-    model = Model(gate, bank, Dense(), target, columns, mixture.pooling)
+    model = Model(gate, bank, target, columns, mixture.pooling)
     if _exchangeable(mixture, rows, columns) and all(can(part, "select") for part in state.parts):
         order = canonical_order(usage[: model.n_experts])
         model, usage = model.reordered(order), reordered_usage(usage, order)
     publish(mixture, model, usage, _rules(mixture, model, assembly))
+    _store_loads(mixture, rows)
+
+
+def _store_loads(mixture: BaseMixtureOfExperts, rows: Rows) -> None:
+    """Set the fitted router's loads, and the share of the experts that a row reaches."""
+    model = mixture._model
+    if model.router is None:
+        mixture.active_fraction_ = 1.0
+        return
+    units, n_experts = rows.units, model.n_experts
+    asked = copy(units)
+    asked.training = False
+    reached = model.route(asked) > 0
+    loads = reached.sum(axis=0) if units.weight is None else units.weight @ reached
+    if not hasattr(model.router, "loads_"):  # a hard router knows those of its frozen routes
+        model.router.loads_ = loads.astype(float)
+    mixture.active_fraction_ = float(loads[:n_experts].sum() / (units.total_weight * n_experts))
 
 
 def _seen(state: State, selections: tuple[Any, Any]) -> tuple[Any, Any]:
@@ -144,7 +161,11 @@ def publish(
     mixture._model = model
     mixture._rules = rules
     mixture.usage_ = usage
-    mixture.gate_ = model.gate
+    mixture.gate_ = model.dense_gate
+    mixture.routing_ = model.router
+    attributes.pop("fallback_", None)
+    if model.fallback is not None:
+        mixture.fallback_ = model.fallback.fitted(None)[0]
     mixture.experts_ = bank.fitted(getattr(mixture, "feature_names_in_", None))
 
 
@@ -200,14 +221,20 @@ def check_order(model: Model, owner: str) -> None:
         )
 
 
+def _dense(gate: Any) -> Any:
+    """Return a gate without its router."""
+    return gate.without_routing() if can(gate, "without_routing") else gate
+
+
 def _look_at_gate(run: Run, units: Rows, owner: str) -> tuple[np.ndarray, bool]:
     """Return the usage of the experts, and whether the gate separates regions perfectly."""
     state: State = run.state
-    gate_part: Any = state.gate
+    gate_part: Any = _dense(state.gate)
     n_experts = state.bank.n_experts  # type: ignore[union-attr]
     usage: Any = 0.0
     moves, unsure = 0.0, np.zeros(1)
-    comparable = run.previous.gate is not gate_part
+    previous = _dense(run.previous.gate)
+    comparable = previous is not None and previous is not gate_part
     for block in units.blocks():
         log_gate = gate_part.log_prob(block)
         gate = np.exp(log_gate)
@@ -216,7 +243,7 @@ def _look_at_gate(run: Run, units: Rows, owner: str) -> tuple[np.ndarray, bool]:
         of_experts = gate[:n_experts]
         unsure = np.maximum(unsure, np.minimum(of_experts, 1 - of_experts).max(axis=1))
         if comparable:
-            change = log_gate - run.previous.gate.log_prob(block)  # type: ignore[union-attr]
+            change = log_gate - previous.log_prob(block)
             moves += float(np.sum((change - change.mean(axis=0)) ** 2))
     usage = usage / usage.sum()
     bare = gate_part.trimmed() if can(gate_part, "trimmed") else gate_part

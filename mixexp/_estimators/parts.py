@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn import get_config
 from sklearn.base import clone, is_classifier
+from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from mixexp._columns import Table, refuse_text
 from mixexp._estimators.checks import check_gate_part
@@ -48,6 +49,8 @@ __all__ = [
     "batch_name",
     "check_memory",
     "check_parts",
+    "check_routing",
+    "fallback_of",
     "gate_is_classifier",
     "is_batch",
     "noise_of",
@@ -58,10 +61,15 @@ __all__ = [
     "takes_all_missing",
     "takes_all_sparse",
     "templates_of",
+    "warms_up",
+    "with_noise",
 ]
 
 #: Initial share of the noise expert.
 NOISE_SHARE = 0.05
+
+#: Strength of the usage prior of balance="prior", in equal shares of the weight.
+USAGE_PRIOR = 1.0
 
 #: Default number of folds of a cross-fitted E-step.
 FOLDS = 5
@@ -78,7 +86,7 @@ def check_parts(mixture: BaseMixtureOfExperts, target_kind: str) -> None:
     `target_kind` is "classes" or "numbers".
     """
     owner = owner_of(mixture)
-    for name in ("expert", "gate", "family", "init"):
+    for name in ("expert", "gate", "family", "init", "routing", "warm_up"):
         value = getattr(mixture, name, None)
         if isinstance(value, type):
             raise TypeError(
@@ -96,6 +104,9 @@ def check_parts(mixture: BaseMixtureOfExperts, target_kind: str) -> None:
         check_part(mixture.family, "family", owner, "family")
     if mixture.expert is not None:
         check_expert(mixture.expert, owner, classifier=target_kind == "classes")
+    if mixture.routing is not None:
+        check_part(mixture.routing, "router", owner, "routing")
+        mixture.routing.check(mixture.n_experts, owner)
 
 
 def is_batch(mixture: BaseMixtureOfExperts, target: Target) -> bool:
@@ -144,9 +155,10 @@ def batch_bank(
 ) -> EstimatorBank:
     """Return the bank of experts that are fitted one by one."""
     owner, templates = owner_of(mixture), templates_of(mixture)
+    warm = warms_up(mixture, True)
     candidates = candidates_of(mixture.expert, mixture.n_experts, owner)
     pool = any(len(of_expert) > 1 for of_expert in candidates)
-    n_folds = _n_folds(mixture, pool or any(memorises(e) for e in templates))
+    n_folds = _n_folds(mixture, pool or (not warm and any(memorises(e) for e in templates)))
     if pool and not n_folds:
         raise ValueError(
             f"{owner}: cross_fit=False, and an ExpertPool chooses by out-of-fold predictions. "
@@ -172,7 +184,7 @@ def batch_bank(
         seed=seed,
         owner=owner,
     )
-    return EstimatorBank(trainer, n_folds)
+    return EstimatorBank(trainer, n_folds, routed=warm and mixture.routing is not None)
 
 
 def gate_is_classifier(mixture: BaseMixtureOfExperts) -> bool:
@@ -185,6 +197,8 @@ def start_gate(mixture: BaseMixtureOfExperts, rows: Rows, columns: Any) -> Any:
     owner = owner_of(mixture)
     usable = mixture.gate is not None and not gate_is_classifier(mixture)
     gate = clone(mixture.gate) if usable else SoftmaxGate()
+    if mixture.routing is not None and mixture.routing.balance == "prior":
+        gate = _with_usage_prior(mixture, gate, rows)
     part = gate.start(rows.units, mixture.n_experts, columns)
     check_gate_part(part, rows.units, mixture.n_experts, owner)
     probe_gate(part, rows.units, mixture.n_experts, owner)
@@ -194,7 +208,101 @@ def start_gate(mixture: BaseMixtureOfExperts, rows: Rows, columns: Any) -> Any:
             f"out, and {type(part).__name__} has no `select`. Use on_collapse='reinit' or "
             "'keep'."
         )
-    return _with_noise(mixture, part)
+    return with_noise(mixture, part)
+
+
+def warms_up(mixture: BaseMixtureOfExperts, batch: bool) -> bool:
+    """Return whether a mixture of cheap experts finds the partition; raise if it cannot."""
+    owner, warm_up = owner_of(mixture), mixture.warm_up
+    given = warm_up is not None and not isinstance(warm_up, str)
+    if given and not batch:
+        raise ValueError(
+            f"{owner}: warm_up is for experts that are fitted one by one, and these are fitted all "
+            "at once. Set warm_up='auto'."
+        )
+    warm = given or (batch and mixture.routing is not None and warm_up == "auto")
+    if mixture.n_refits != 1 and not warm:
+        raise ValueError(
+            f"{owner}: n_refits={mixture.n_refits} is for fits with a warm-up, and this one has "
+            "none. Set n_refits=1, or warm_up to a mixture."
+        )
+    return warm
+
+
+def _with_usage_prior(mixture: BaseMixtureOfExperts, gate: Any, rows: Rows) -> Any:
+    """Return a gate with a prior on usage, unless it has one."""
+    params = gate.get_params(deep=False)
+    if gate_is_classifier(mixture) or "usage_prior" not in params:
+        raise ValueError(
+            f"{owner_of(mixture)}: balance='prior' needs a gate with usage_prior, and "
+            f"{name_of(mixture.gate)} has none. Use SoftmaxGate, or balance='bias'."
+        )
+    if params["usage_prior"]:
+        return gate
+    strength = USAGE_PRIOR * rows.units.total_weight / mixture.n_experts
+    return gate.set_params(usage_prior=strength)
+
+
+def fallback_of(mixture: BaseMixtureOfExperts, target: Target, seed: int) -> Any:
+    """Return a function from rows to the fitted fallback and its number of parameters, or None."""
+    template, owner = getattr(mixture.routing, "fallback", None), owner_of(mixture)
+    if template is None:
+        return None
+    classes = target.classes is not None
+    n_parameters = None
+    if isinstance(template, str) and template == "mean":
+        template = DummyClassifier(strategy="prior") if classes else DummyRegressor()
+        n_parameters = target.width - 1 if classes else target.width
+        n_parameters += 0 if classes else target.family.n_parameters(1, target.width)
+    elif isinstance(template, str) or not hasattr(template, "fit"):
+        raise ValueError(
+            f"{owner}: fallback={template!r} of the router must be 'mean' or an estimator."
+        )
+    else:
+        check_expert(template, owner, classifier=classes)
+    trainer = Trainer(
+        [[("fallback", template)]],
+        [None],
+        classes=target.classes,
+        family=target.family,
+        n_outputs=target.width,
+        n_jobs=mixture.n_jobs,
+        seed=seed,
+        owner=owner,
+    )
+
+    def fitted(rows: Rows) -> tuple[EstimatorBank, int | None]:
+        bank = EstimatorBank(trainer, 0)
+        if not classes:
+            size = np.abs(rows.y).max(axis=1)
+            bank = bank.with_floor(np.finfo(float).eps * np.where(size > 0, size, 1.0))
+        weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
+        return bank.update([weight[None]], rows).finished(rows), n_parameters
+
+    return fitted
+
+
+def check_routing(mixture: BaseMixtureOfExperts, text: bool) -> None:
+    """Raise if the routing cannot go together with other parameters."""
+    router, owner = mixture.routing, owner_of(mixture)
+    if router is None:
+        return
+    if router.hard and mixture.assignment != "soft":
+        raise ValueError(
+            f"{owner}: assignment={mixture.assignment!r}, and {router!r} assigns rows itself. Set "
+            "assignment='soft'."
+        )
+    if router.jitter and (text or gate_is_classifier(mixture)):
+        raise ValueError(
+            f"{owner}: jitter={router.jitter} multiplies the numbers that a gate sees, and this "
+            "one sees text, or is a classifier. Set jitter=0."
+        )
+    if router.needs_fallback and can(mixture.gate, "covariance_type"):
+        raise ValueError(
+            f"{owner}: a fallback expert takes rows away from the gate, and "
+            f"{type(mixture.gate).__name__} models x over all of them. Use SoftmaxGate, or a "
+            "router without a fallback."
+        )
 
 
 def batch_gate(mixture: BaseMixtureOfExperts, rows: Rows, columns: Any, seed: int) -> Any:
@@ -211,10 +319,11 @@ def batch_gate(mixture: BaseMixtureOfExperts, rows: Rows, columns: Any, seed: in
         gate = EstimatorGate(gate)
     part = clone(gate).start(rows.units, mixture.n_experts, columns)
     n_folds = _n_folds(mixture, memorises(part.estimator))
-    return _with_noise(mixture, part.with_fitting(n_folds, seed, mixture.n_jobs, owner))
+    return with_noise(mixture, part.with_fitting(n_folds, seed, mixture.n_jobs, owner))
 
 
-def _with_noise(mixture: BaseMixtureOfExperts, gate: Any) -> Any:
+def with_noise(mixture: BaseMixtureOfExperts, gate: Any) -> Any:
+    """Return a gate with the noise expert, if the mixture has one."""
     return NoiseGate(gate, NOISE_SHARE) if mixture.noise_expert else gate
 
 

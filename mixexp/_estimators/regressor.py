@@ -50,6 +50,12 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         Whether to add a fixed expert for outliers: a uniform density over the range of the
         training targets (for counts, over its integers). It has a gate probability and
         responsibilities, in the last column, but no part in predictions: `route` leaves it out.
+    routing : router of `mixexp.routing` or None, default=None
+        Which experts a row reaches, and with which weights: `TopK`, `TopP`, `Switch`,
+        `ExpertChoice` or `Threshold`. The routed mixture is the model, in training and in all
+        methods. None is dense: every row reaches every expert.
+    n_refits : int, default=1
+        With a warm-up: how often each expert is fitted to the partition.
     pooling : {"weighted", "argmax"} or callable, default="weighted"
         How the experts' outputs are combined: their mean weighted by gate probability, the output
         of the most probable expert, or a function of routing weights (n, n_experts) and outputs
@@ -65,6 +71,12 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     n_init : int, default=10
         Number of starts. Each runs for 8 iterations on at most 8192 rows; the best one then runs
         to convergence. With 1, or a deterministic `init`, only that start is run.
+    warm_up : {"auto"}, mixture or None, default="auto"
+        A mixture of cheap experts that finds the partition, to which costly experts are then
+        fitted without cross-fitting (unless `cross_fit` asks for it); the gate is taken over as
+        it is. A mixture of this class, fitted or not, with as many experts; or "auto": linear
+        experts on the sketch of the starts if `routing` is set and experts are fitted one by one,
+        otherwise no warm-up. None means no warm-up.
     assignment : {"soft", "hard", "stochastic"}, default="soft"
         How the E-step assigns rows to experts: by posterior probability, to the most probable
         expert (classification EM), or to one drawn from the posterior.
@@ -98,6 +110,16 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         of y, or coefficient of variation (gamma). Poisson has none.
     degrees_of_freedom_ : ndarray of shape (n_experts,) or (n_experts, n_outputs)
         Degrees of freedom, for student_t only.
+    routing_ : router or None
+        The fitted router, with what it took from the training rows: `loads_`, the weight of the
+        rows that each expert was fitted on; for `Switch`, `capacity_` and `overflow_`, the weight
+        of rows that did not reach their first choice; `bias_` (n_experts,) with
+        ``balance="bias"``.
+    fallback_ : fitted estimator
+        The fallback expert, if the router has one.
+    active_fraction_ : float
+        Share of the experts that a training row reaches, on average: of the work of a prediction
+        without routing.
     usage_ : ndarray of shape (n_experts,)
         Weighted mean gate probability of each expert; the noise expert's, if any, comes last.
     cross_fitted_ : bool
@@ -164,9 +186,12 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         expert_features: Any = None,
         gate_features: Any = None,
         noise_expert: bool = False,
+        routing: Any = None,
+        n_refits: int = 1,
         pooling: Any = "weighted",
         init: Any = "mixed",
         n_init: int = 10,
+        warm_up: Any = "auto",
         assignment: str = "soft",
         cross_fit: Any = "auto",
         on_collapse: str = "reinit",
@@ -182,9 +207,12 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             expert_features=expert_features,
             gate_features=gate_features,
             noise_expert=noise_expert,
+            routing=routing,
+            n_refits=n_refits,
             pooling=pooling,
             init=init,
             n_init=n_init,
+            warm_up=warm_up,
             assignment=assignment,
             cross_fit=cross_fit,
             on_collapse=on_collapse,
@@ -321,12 +349,10 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             with weighted pooling. It excludes the noise expert.
         """
         model, rows = self._fitted_model().innermost, self._new_rows(X, offset=offset)
-        bank: Any = model.bank
         return MixtureDistribution(
-            model.route(rows),
-            model.outputs(rows, type(self).__name__),
-            bank.parameters if model.target.shape else bank.parameters[..., 0],
-            bank.family,
+            *model.routed_outputs(rows, type(self).__name__),
+            model.parameters if model.target.shape else model.parameters[..., 0],
+            model.target.family,
         )
 
     def sample_y(

@@ -99,6 +99,11 @@ class Block:
         First row of each group in the block.
     prepared : PreparedDesigns or None
         Cache of the block between passes; it is not sent.
+
+    Attributes
+    ----------
+    reached : ndarray of bool of shape (K, m), or None
+        The experts that each row reaches; None means all.
     """
 
     def __init__(
@@ -129,6 +134,7 @@ class Block:
         self.training = training
         self.missing = missing
         self.firsts = firsts
+        self.reached: np.ndarray | None = None
         self._unit = unit
         self._prepared = prepared
         self._matrices: dict[Design, tuple[np.ndarray, np.ndarray | None]] = {}
@@ -172,6 +178,35 @@ class Block:
         block.weight = weight
         return block
 
+    def reaching(self, experts: np.ndarray) -> Block:
+        """Return the block with the experts (K, m) that each row reaches; caches are shared.
+
+        A bank may leave out the work of other experts, whose values do not matter.
+        """
+        block = copy.copy(self)
+        block.reached = None if np.all(experts) else experts
+        return block
+
+    def rows_at(self, ids: np.ndarray) -> Block:
+        """Return some of the rows as a block of its own, for a gate; designs are not made again."""
+        block = Block(
+            self.X[ids],
+            extra=None if self.extra is None else self.extra[ids],
+            frame=None if self.frame is None else safe_indexing(self.frame, ids),
+            missing=self.missing,
+        )
+        block._matrices = {
+            design: (np.ascontiguousarray(matrix[:, ids]), None)
+            for design, (matrix, _) in self._matrices.items()
+        }
+        return block
+
+    def spread(self, of_units: np.ndarray) -> np.ndarray:
+        """Return what holds of units (K, m) for each of their rows."""
+        if self._unit is None:
+            return of_units
+        return np.repeat(of_units, np.diff(self.firsts, append=self.n_rows), axis=1)
+
     def of_units(self, log_prob: np.ndarray) -> np.ndarray:
         """Return log-densities (K, m) summed over the rows of a group; weights are exponents."""
         if self._unit is None:
@@ -182,8 +217,7 @@ class Block:
 
     def of_rows(self, resp: np.ndarray) -> np.ndarray:
         """Return every row's responsibilities (K, m) from those of the units, times weights."""
-        if self._unit is not None:
-            resp = np.repeat(resp, np.diff(self.firsts, append=self.n_rows), axis=1)
+        resp = self.spread(resp)
         if self.weight is not None:
             resp *= self.weight
         return resp

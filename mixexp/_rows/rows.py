@@ -239,6 +239,12 @@ class Rows:
         sizes = np.bincount(self.groups)
         return np.repeat(np.add.reduceat(resp, self._starts, axis=1) / sizes, sizes, axis=1)
 
+    def spread(self, of_units: np.ndarray) -> np.ndarray:
+        """Return what holds of units (K, n_units) for each of their rows, (K, n)."""
+        if self.groups is None:
+            return of_units
+        return np.repeat(of_units, np.bincount(self.groups), axis=1)
+
     def design(self, columns: np.ndarray | None, intercept: bool = True) -> Design:
         """Return the design of these columns, cached per argument."""
         columns = np.arange(self.X.shape[1]) if columns is None else columns

@@ -19,6 +19,7 @@ from mixexp.experts._candidates import (
     with_params,
 )
 from mixexp.experts._estimator import EstimatorBank
+from mixexp.experts._fallback import FallbackBank
 from mixexp.experts._linear import LinearBank
 from mixexp.experts._logistic import LogisticBank
 from mixexp.experts._noise import NoiseBank

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.special import logsumexp
 
+from mixexp._compat import safe_indexing
 from mixexp._fitting import folds_of, learns_by_steps
 from mixexp.experts._templates import log_penalty
 from mixexp.experts._training import Fit, Refit, Trainer
@@ -58,11 +59,15 @@ class EstimatorBank:
         identically in all iterations: the M-step is a fixed function of the responsibilities.
     n_folds : int
         0 predicts training rows in sample.
+    routed : bool
+        Whether an expert is fitted to, and predicts, no rows but those with responsibility: routes
+        do not change after the first fit.
     """
 
-    def __init__(self, trainer: Trainer, n_folds: int):
+    def __init__(self, trainer: Trainer, n_folds: int, routed: bool = False):
         self.trainer = trainer
         self.n_folds = n_folds
+        self.routed = routed
         self.family = trainer.family
         self.classes = trainer.classes
         n_experts = len(trainer.candidates)
@@ -121,15 +126,30 @@ class EstimatorBank:
         if block.training and self._outputs is not None:
             outputs = self._outputs[..., block.start : block.stop]
         else:
-            pairs = zip(self.experts, self.trainer.columns, strict=True)
-            outputs = np.stack(
-                [
-                    self.trainer.predicted(k, expert, block.take(columns), block.offset)
-                    for k, (expert, columns) in enumerate(pairs)
-                ]
-            )
-            outputs = self._floored(outputs, block.offset)
+            outputs = self._floored(self._predicted(block), block.offset)
         return outputs if self.calibration is None else self.calibration.apply(outputs)
+
+    def _predicted(self, block: Block) -> np.ndarray:
+        """Return the experts' outputs (K, q, m), neutral ones where a row does not reach them."""
+        outputs = np.full((self.n_experts, self.trainer.width, block.n_rows), self._neutral)
+        for k, (expert, columns) in enumerate(zip(self.experts, self.trainer.columns, strict=True)):
+            X, offset = block.take(columns), block.offset
+            if block.reached is None:
+                outputs[k] = self.trainer.predicted(k, expert, X, offset)
+                continue
+            ids = np.flatnonzero(block.reached[k])
+            if len(ids):
+                offset = None if offset is None else offset[:, ids]
+                X = safe_indexing(X, ids)
+                outputs[k][:, ids] = self.trainer.predicted(k, expert, X, offset)
+        return outputs
+
+    @property
+    def _neutral(self) -> float:
+        """An output that has a density: of rows that an expert does not see."""
+        if self.family is None:
+            return 1.0 / self.trainer.width
+        return 1.0 if self.family.link == "log" else 0.0
 
     def _floored(self, outputs: np.ndarray, offset: np.ndarray | None) -> np.ndarray:
         """Return means (..., n_outputs, m), floored under a log link."""
@@ -211,12 +231,12 @@ class EstimatorBank:
             for c in (self.chosen[[k]] if settled else range(len(candidates)))
             for fold in ([None] if self._folds is None else np.unique(self._folds).tolist())
         ]
-        refit = Refit(rows, self._weights, self._folds, self._models, self._iteration)
+        refit = Refit(rows, self._weights, self._folds, self._models, self._iteration, self.routed)
         done = self.trainer.fit(fits, refit)
         self._models = {**self._models, **{fit: model for fit, (model, _, _) in done.items()}}
         outputs: dict[tuple[int, int], np.ndarray] = {}
         for fit, (_, ids, predicted) in done.items():
-            empty = np.empty((self.trainer.width, rows.n_rows))
+            empty = np.full((self.trainer.width, rows.n_rows), self._neutral)
             offset = None if rows.offset is None else rows.offset[:, ids]
             outputs.setdefault((fit.k, fit.c), empty)[:, ids] = self._floored(predicted, offset)
         return outputs
@@ -350,7 +370,7 @@ class EstimatorBank:
         missing = [fit for fit in fits if fit not in models]
         for _ in range(self._iteration + 1):
             done = self.trainer.fit(
-                missing, Refit(rows, self._weights, None, models, self._iteration)
+                missing, Refit(rows, self._weights, None, models, self._iteration, self.routed)
             )
             models.update({fit: model for fit, (model, _, _) in done.items()})
             missing = [fit for fit in missing if learns_by_steps(models[fit])]

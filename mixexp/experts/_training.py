@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from sklearn.dummy import DummyClassifier
+from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from mixexp._columns import text_hint
 from mixexp._compat import rows_of
@@ -99,7 +99,12 @@ class Trainer:
         ids = np.arange(rows.n_rows)
         if fit.fold is not None:
             ids = np.flatnonzero(refit.folds == fit.fold)
-        X = rows.take(slice(None) if fit.fold is None else ids, self.columns[fit.k])
+        whole = fit.fold is None
+        if refit.routed:
+            ids, whole = ids[refit.weights[fit.k][ids] > 0], False
+            if len(ids) == 0:
+                return expert, ids, np.zeros((self.width, 0))
+        X = rows.take(slice(None) if whole else ids, self.columns[fit.k])
         offset = None if rows.offset is None else rows.offset[:, ids]
         return expert, ids, self.outputs(expert, X, offset)
 
@@ -111,8 +116,15 @@ class Trainer:
         if fit.fold is not None:
             trained &= refit.folds != fit.fold
         if weight[trained].max() == 0:  # no rows: use all of them until the collapse is handled
+            if refit.routed:
+                return self._of_nothing(rows)
             weight = np.full(rows.n_rows, 1.0 / len(self.candidates))
-        ids = np.flatnonzero(trained & (weight > NEGLIGIBLE * weight[trained].max()))
+        smallest = NEGLIGIBLE * weight[trained].max()
+        if refit.routed:  # all rows that reach the expert
+            ids = np.flatnonzero(trained & (weight > 0))
+            weight = np.maximum(weight, smallest)
+        else:
+            ids = np.flatnonzero(trained & (weight > smallest))
         if not takes_weights(template):
             sample = drawn[fit.k][trained[drawn[fit.k]]]
             ids = self._pair_singletons(sample, ids, rows.y, weight) if len(sample) else ids
@@ -163,6 +175,15 @@ class Trainer:
         X = np.zeros((len(self.classes), X.shape[1]))
         return DummyClassifier(strategy="prior").fit(X, self.classes, sample_weight=counts)
 
+    def _of_nothing(self, rows: Rows) -> Any:
+        """Return a constant expert for a region without rows: the mean, or the class shares."""
+        X = np.zeros((rows.n_rows, 1))
+        if self.classes is not None:
+            dummy = DummyClassifier(strategy="prior")
+            return dummy.fit(X, self.classes[rows.y], sample_weight=rows.weight)
+        y = rows.y[0] if len(rows.y) == 1 else rows.y.T
+        return DummyRegressor().fit(X, y, sample_weight=rows.weight)
+
     def predicted(self, k: int, expert: Any, X: Any, offset: np.ndarray | None) -> np.ndarray:
         """Return an expert's outputs for new rows; errors name the expert."""
         failure = (
@@ -210,10 +231,14 @@ class Trainer:
 
 @dataclass(frozen=True)
 class Refit:
-    """Inputs of one M-step: weights (K, n), folds (n,) or None, and the previous models."""
+    """Inputs of one M-step: weights (K, n), folds (n,) or None, and the previous models.
+
+    If `routed`, experts are fitted to, and predict, all rows with a weight and no others.
+    """
 
     rows: Rows
     weights: np.ndarray
     folds: np.ndarray | None
     models: dict[Fit, Any]
     iteration: int
+    routed: bool = False

@@ -61,11 +61,17 @@ class BalancedGate:
     cross_fitted = Forward()
     log_marginal = Forward()
     coef_ = Forward()
+    descended = Forward()
 
     # only gates of mixexp.gates have a usage_prior, and none of those is a classifier
     estimator = Hidden()
     with_fitting = Hidden()
     without_noise = Hidden()
+
+    # routing is outside
+    climbed = Hidden()
+    surveyed = Hidden()
+    without_routing = Hidden()
 
     @property
     def monotone(self) -> bool:

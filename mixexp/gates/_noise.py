@@ -80,6 +80,9 @@ class NoiseGate:
     # an inner classifier has its fit settings before it is wrapped
     with_fitting = Hidden()
 
+    # a router, which is inside, is the one to descend a tree
+    descended = Hidden()
+
     # parameters and fitted attributes of the gates of mixexp.gates
     alpha = Forward()
     branching = Forward()
@@ -184,6 +187,21 @@ class NoiseGate:
         text = self.inner.to_text(*args, **kwargs)
         return f"{text}\nnoise: a share of {self.noise_share_:.2g} everywhere"
 
+    @if_inner_can("surveyed")
+    def surveyed(self, rows: Rows) -> NoiseGate:
+        """Return the gate after the inner one's look at all rows."""
+        return self._with(self.inner.surveyed(rows))
+
+    @if_inner_can("without_routing")
+    def without_routing(self) -> NoiseGate:
+        """Return the noise around the gate without its router."""
+        return self._with(self.inner.without_routing())
+
+    @if_inner_can("climbed")
+    def climbed(self, block: Block) -> np.ndarray:
+        """Return the log-probabilities that the M-step raises, the noise's last."""
+        return self._with_noise(self.inner.climbed(block))
+
     def without_noise(self) -> Any:
         """Return the inner gate."""
         return self.inner
@@ -202,10 +220,14 @@ class NoiseGate:
         """Return log g_k(x), the noise last, (K + 1, m)."""
         log_prob = self.inner.log_prob(block)
         if can(self.inner, "log_marginal"):
-            block.keep(self, np.exp(log_prob))
-        log_prob = log_prob + np.log1p(-self.noise_share_)
-        noise = np.full((1, block.n_rows), np.log(self.noise_share_))
-        return np.concatenate([log_prob, noise])
+            routed = can(self.inner, "climbed")
+            block.keep(self, np.exp(self.inner.climbed(block) if routed else log_prob))
+        return self._with_noise(log_prob)
+
+    def _with_noise(self, log_prob: np.ndarray) -> np.ndarray:
+        """Return log-probabilities (K, m) with the noise's share, (K + 1, m)."""
+        noise = np.full((1, log_prob.shape[1]), np.log(self.noise_share_))
+        return np.concatenate([log_prob + np.log1p(-self.noise_share_), noise])
 
     def statistics(self, block: Block, resp: np.ndarray) -> Any:
         """Return the inner gate's statistics, the weight of the noise and the total weight."""

@@ -104,6 +104,38 @@ class TreeGate:
                 out[experts] += log_prob
         return out
 
+    def descended(self, block: Block, kept: Callable[[np.ndarray], Any]) -> np.ndarray:
+        """Return log g_k(x), −inf below nodes that are not kept and hence not evaluated.
+
+        Level by level, `kept` takes the log-probabilities (J, m) of the nodes and leaves reached so
+        far, and returns a mask of those to go on from, or None to evaluate all.
+        """
+        m = block.n_rows
+        if kept(np.zeros((1, m))) is None:
+            return self.log_prob(block)
+        level: dict[Path, np.ndarray] = {(): np.zeros(m)}
+        while any(path in self.nodes_ for path in level):
+            reached: dict[Path, np.ndarray] = {}
+            for path, log_prob in level.items():
+                reached |= self._below(path, log_prob, block)
+            stacked = np.stack(list(reached.values()))
+            stacked[~kept(stacked)] = -np.inf
+            level = dict(zip(reached, stacked, strict=True))
+        nowhere = np.full(m, -np.inf)
+        return np.stack([level.get(path, nowhere) for path in self.paths_])
+
+    def _below(self, path: Path, log_prob: np.ndarray, block: Block) -> dict[Path, np.ndarray]:
+        """Return the log-probabilities (m,) of a node's children; a leaf's own."""
+        if path not in self.nodes_:
+            return {path: log_prob}
+        ids = np.flatnonzero(log_prob > -np.inf)
+        if len(ids) == 0:
+            return {}
+        rows = block if len(ids) == block.n_rows else block.rows_at(ids)
+        below = np.full((len(self.children(path)), block.n_rows), -np.inf)
+        below[:, ids] = self.nodes_[path].log_prob(rows) + log_prob[ids]
+        return dict(zip(self.children(path), below, strict=True))
+
     def _of_node(
         self, children: list[np.ndarray], block: Block, resp: np.ndarray
     ) -> tuple[Block, np.ndarray]:
@@ -166,6 +198,9 @@ class TreeGate:
     finished = Hidden()
     with_fitting = Hidden()
     without_noise = Hidden()
+    climbed = Hidden()
+    surveyed = Hidden()
+    without_routing = Hidden()
 
     #: Whether the tree comes from a mixture of mixtures.
     nested = False

@@ -1,0 +1,168 @@
+"""Routing as the search sees it, and costly experts fitted to a partition found by cheap ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from mixexp._engine.assign import Soft
+from mixexp._engine.em import Problem, Run, evaluate, run_em
+from mixexp._engine.fixed import fit_at
+from mixexp._engine.starts import Restart
+from mixexp._engine.sweep import Assigned, State, e_step_of, prepared
+from mixexp.protocols import Block, Rows, can
+
+if TYPE_CHECKING:
+    from mixexp._engine.search import SearchProblem
+
+__all__ = ["Routing", "WarmUp", "frozen", "warmed"]
+
+
+class Routing(Protocol):
+    """How the search routes rows."""
+
+    @property
+    def n_fixed(self) -> int:
+        """Number of experts that routing adds, behind the others: the fallback."""
+
+    @property
+    def assigner(self) -> Any:
+        """Assigner of the long run, None for the problem's."""
+
+    def routed(self, state: State, rows: Rows) -> State:
+        """Return a state of gate and experts, either of which may be None, for training."""
+
+    def frozen(self, gate: Any, rows: Rows) -> tuple[Any, Any, np.ndarray] | None:
+        """Return a gate with frozen routes if the router is hard, else None.
+
+        Also the assigner to fit experts with, and the responsibilities (K', n) of the units.
+        """
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """A partition found with cheap experts, before costly ones are fitted to it.
+
+    Attributes
+    ----------
+    n_refits : int
+        How often each costly expert is fitted.
+    given : callable or None
+        Returns the user's fitted gate, and responsibilities (K', n) of all rows. None means that
+        the banked experts of the starts find the partition, on the sketch.
+    """
+
+    n_refits: int
+    given: Callable[[], tuple[Any, np.ndarray]] | None = None
+
+
+def frozen(problem: SearchProblem, run: Run) -> Run:
+    """Return the run that fits experts to frozen routes, after a run with a hard router."""
+    if problem.routing is None:
+        return run
+    fixed = problem.routing.frozen(run.state.gate, problem.rows.units)
+    if fixed is None:
+        return run
+    gate, assigner, _ = fixed
+    additive = can(run.state.bank, "gram_weights")
+    limit = problem.max_iter if additive else 1
+    last = run_em(Problem(problem.rows, assigner, limit, problem.tol), State(gate, run.state.bank))
+    last.n_passes += run.n_passes
+    last.converged = run.converged and (last.converged or not additive)
+    return last
+
+
+def warmed(problem: SearchProblem, search: Callable[..., Any]) -> tuple[Run, list[Restart]]:
+    """Find a partition with cheap experts, and fit the costly ones to it.
+
+    1. Search with the banked experts of the starts, on the sketch; or take the user's partition.
+    2. Hand over responsibilities of all rows, and the gate; hard routes are frozen.
+    3. Fit every expert to its rows, `n_refits` times; the gate stays as it is.
+    """
+    assert problem.warm_up is not None
+    rows, warm_up = problem.rows, problem.warm_up
+    if warm_up.given is not None:
+        gate, resp = warm_up.given()
+        state = _routed(problem, State(gate, None))
+        restarts = [Restart((problem.seed,), -np.inf, 0)]
+        converged, n_passes = True, 0
+    else:
+        cheap = replace(
+            problem, rows=problem.sketch, batch_bank=None, batch_gate=None, warm_up=None
+        )
+        run, restarts = search(cheap)
+        state, converged, n_passes = run.state, run.converged, run.n_passes
+        resp = _responsibilities(problem, state)
+    if problem.batch_gate is not None:
+        state = replace(_routed(problem, State(problem.batch_gate, None)), bank=state.bank)
+        gate = fit_at(State(state.gate, None), rows, resp, 1).gate
+        state = State(gate, state.bank)
+    gate, assigner = prepared(State(state.gate, None), rows).gate, problem.assigner
+    fixed = None if problem.routing is None else problem.routing.frozen(gate, rows.units)
+    if fixed is not None:
+        gate, assigner, of_units = fixed
+        resp = rows.spread(of_units)
+    elif problem.routing is not None:
+        resp = _within_routes(gate, rows, resp)
+    run = _refitted(problem, gate, assigner, resp)
+    run.n_passes += n_passes
+    run.converged = converged
+    return run, restarts
+
+
+def _routed(problem: SearchProblem, state: State) -> State:
+    if problem.routing is None:
+        return state
+    return problem.routing.routed(state, problem.rows)
+
+
+def _responsibilities(problem: SearchProblem, state: State) -> np.ndarray:
+    """Return responsibilities (K', n) of all rows under a state found on the sketch."""
+    rows = problem.rows
+    bank = state.bank
+    state = prepared(State(state.gate, bank), rows)
+    e_step = e_step_of(state, rows, Soft(), 0)
+    return rows.spread(rows.map(_unit_resp_of(e_step), axis=1))
+
+
+def _unit_resp_of(e_step: Callable[[Block], Assigned]) -> Callable[[Block], np.ndarray]:
+    def unit_resp(block: Block) -> np.ndarray:
+        resp, weight = e_step(block.fresh()).unit_resp, block.unit.weight
+        return resp if weight is None else resp / weight
+
+    return unit_resp
+
+
+def _within_routes(gate: Any, rows: Rows, resp: np.ndarray) -> np.ndarray:
+    """Return responsibilities (K', n) of the routed experts only."""
+    weights = rows.spread(np.exp(rows.units.map(gate.log_prob, axis=1)))
+    inside = np.where(weights > 0, np.maximum(resp, np.finfo(float).tiny), 0.0)
+    total = inside.sum(axis=0)
+    return inside / total
+
+
+def _refitted(problem: SearchProblem, gate: Any, assigner: Any, resp: np.ndarray) -> Run:
+    """Return a run in which the experts are fitted to responsibilities, and to theirs again."""
+    assert problem.warm_up is not None
+    rows = problem.rows
+    bank: Any = problem.batch_bank
+    bank = bank if problem.noise is None else problem.noise(bank)
+    bank = _routed(problem, State(None, bank)).bank
+    em = Problem(rows, assigner, 1, problem.tol)
+    run: Run | None = None
+    for step in range(1, problem.warm_up.n_refits + 1):
+        bank = fit_at(State(None, bank), rows, resp, 1).bank
+        found = evaluate(em, State(gate, bank), step)
+        if run is None:
+            run = Run(found, found, found.state)
+        run.current = found
+        run.bounds.append(found.bound)
+        run.best = found if found.bound >= run.best.bound else run.best
+        if step < problem.warm_up.n_refits:
+            e_step = e_step_of(found.state, rows, assigner, step)
+            resp = rows.spread(rows.map(_unit_resp_of(e_step), axis=1))
+    assert run is not None
+    return run

@@ -1,0 +1,309 @@
+"""A gate with routing: each row reaches the experts that a router chooses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from mixexp._rows.sketch import hashed_uniform, row_hashes
+from mixexp.protocols import Block, Forward, Hidden, Rows, Sums, can, evolve, if_inner_can
+from mixexp.routing._queue import capacity_of, placed
+
+__all__ = ["RoutedGate", "jittered"]
+
+#: Multiplied with the column number to give each value of a row its own random number.
+ODD = np.uint64(0x9E3779B97F4A7C15)
+
+
+class RoutedGate:
+    """An inner gate whose probabilities a router turns into routing weights.
+
+    `log_prob` returns the logarithms of the weights, the fallback's last if there is one. The
+    M-step is the inner gate's, at the experts' responsibilities, for which these weights are no
+    longer its own probabilities: it may lower the bound.
+
+    There are three stages of a fit. In training, routes follow the gate. Hard routers train the
+    dense model instead (`dense`); an assigner gives each row to one expert. At the end the gate is
+    `frozen`: it no longer changes, and neither do the routes.
+
+    Parameters
+    ----------
+    inner : Gate
+        After `start`, with K experts.
+    router : router of `mixexp.routing`
+        After `started`.
+    seed : int
+        Seed of the jitter.
+    dense : bool
+        Whether weights are the inner gate's probabilities.
+    """
+
+    def __init__(self, inner: Any, router: Any, seed: int = 0, dense: bool = False):
+        self.inner = inner
+        self.router = router
+        self.seed = seed
+        self.dense = dense
+        self.frozen = False
+        self.routes: np.ndarray | None = None
+        self.iteration = 0
+
+    def __repr__(self) -> str:
+        return f"RoutedGate({self.inner!r}, {self.router!r})"
+
+    design = Forward()
+    log_prior = Forward()
+    n_parameters = Forward()
+    get_parameters = Forward()
+    log_marginal = Forward()
+    cross_fitted = Forward()
+    coef_ = Forward()
+    depth = Forward()
+    leaves_at = Forward()
+    expert_columns = Forward()
+    flat = Forward()
+    arrangements = Forward()
+    takes_missing = Forward()
+    featureless = Forward()
+    ordered = Forward()
+    nested = Forward()
+    estimator = Forward()
+
+    # an inner classifier has its fit settings before it is wrapped; noise is outside
+    with_fitting = Hidden()
+    without_noise = Hidden()
+    descended = Hidden()
+
+    @property
+    def fallback(self) -> bool:
+        """Whether the last weight is that of a fallback expert."""
+        return bool(self.router.needs_fallback)
+
+    @property
+    def monotone(self) -> bool:
+        """Whether an update cannot lower the bound."""
+        return self.frozen or (self.dense and bool(self.inner.monotone))
+
+    def _with(self, inner: Any) -> RoutedGate:
+        return evolve(self, inner=inner)
+
+    def without_routing(self) -> Any:
+        """Return the inner gate."""
+        return self.inner
+
+    @property
+    def n_gram_weights(self) -> int:
+        """Number of weight rows of the inner gate, none once it is frozen."""
+        return 0 if self.frozen else int(self.inner.n_gram_weights)
+
+    @if_inner_can("gram_weights")
+    def gram_weights(self, block: Block, resp: np.ndarray, out: np.ndarray) -> None:
+        """Write the inner gate's weight rows."""
+        if not self.frozen:
+            self.inner.gram_weights(*self._of_experts(block, resp), out)
+
+    @if_inner_can("toward")
+    def toward(self, new: RoutedGate, t: float) -> RoutedGate:
+        """Return the gate a fraction t of the way to `new`."""
+        if self.frozen:
+            return new
+        inner = self.inner.toward(new.inner, t)
+        return new if inner is new.inner else evolve(new, inner=inner)
+
+    @if_inner_can("damped")
+    def damped(self, new: RoutedGate) -> RoutedGate:
+        """Return the gate with a next step shorter than the one to `new`."""
+        inner = self.inner if self.frozen else self.inner.damped(new.inner)
+        return self if inner is self.inner else self._with(inner)
+
+    @if_inner_can("bounded")
+    def bounded(self) -> RoutedGate:
+        """Return the gate with the next step of the inner gate under a curvature bound."""
+        return self if self.frozen else self._with(self.inner.bounded())
+
+    @if_inner_can("finished")
+    def finished(self, rows: Rows) -> RoutedGate:
+        """Return the gate ready to predict new rows."""
+        return self._with(self.inner.finished(rows))
+
+    @if_inner_can("set_parameters")
+    def set_parameters(self, vector: np.ndarray) -> RoutedGate:
+        """Return the gate with these parameters."""
+        return self._with(self.inner.set_parameters(vector))
+
+    @if_inner_can("select")
+    def select(self, experts: np.ndarray) -> RoutedGate:
+        """Return the gate restricted to these experts, of which the fallback is the last."""
+        inner = experts[:-1] if self.fallback else experts
+        routes = None if self.routes is None else self.routes[experts]
+        return evolve(
+            self,
+            inner=self.inner.select(inner),
+            router=self.router.select(inner),
+            routes=routes,
+        )
+
+    def trimmed(self) -> RoutedGate:
+        """Return the gate without what it knows of the training rows."""
+        inner = self.inner.trimmed() if can(self.inner, "trimmed") else self.inner
+        return evolve(self, inner=inner, routes=None, router=self.router.trimmed())
+
+    @if_inner_can("measured")
+    def measured(self, rows: Rows) -> RoutedGate:
+        """Return the gate for a pass over these rows."""
+        return self._with(self.inner.measured(rows))
+
+    def surveyed(self, rows: Rows) -> RoutedGate:
+        """Return the gate after a look at all rows, where the router needs one: one more pass."""
+        if self.frozen or self.dense or not self.router.looks_at_all:
+            return self
+        log_gate = rows.map(self._log_gate, axis=1)
+        return evolve(self, router=self.router.surveyed(log_gate, rows.weight))
+
+    def log_prob(self, block: Block) -> np.ndarray:
+        """Return the logarithms of the routing weights, (K or K + 1, m)."""
+        if block.training and self.routes is not None:
+            return _log(self.routes[:, block.start : block.stop])
+        if self.dense and block.training:
+            return self._dense(block)
+        log_gate = self._log_gate(block)
+        log_weights = _log(self.router.weights(log_gate.copy()))
+        if block.labels is not None:  # labelled rows reach their expert
+            labelled = block.labels >= 0
+            log_weights[: len(log_gate), labelled] = log_gate[:, labelled]
+        return log_weights
+
+    def _log_gate(self, block: Block) -> np.ndarray:
+        """Return the log-probabilities (K, m) that routes are chosen by."""
+        log_gate: np.ndarray
+        if self.router.jitter and block.training and not self.frozen:
+            block = jittered(block, self.router.jitter, self.seed, self.iteration)
+            log_gate = self.inner.log_prob(block)
+        elif can(self.inner, "descended"):
+            log_gate = self.inner.descended(block, self.router.kept_nodes)
+        else:
+            log_gate = self.inner.log_prob(block)
+        return log_gate
+
+    def _dense(self, block: Block) -> np.ndarray:
+        """Return log g_k(x); a fallback counts as one of K + 1 equally likely experts."""
+        log_gate: np.ndarray = self.inner.log_prob(block)
+        if not self.fallback:
+            return log_gate
+        rest = np.full((1, log_gate.shape[1]), -np.log(len(log_gate) + 1))
+        return np.concatenate([log_gate, rest])
+
+    def climbed(self, block: Block) -> np.ndarray:
+        """Return the log-probabilities (K or K + 1, m) that the M-step of the gate raises."""
+        log_gate: np.ndarray = self.inner.log_prob(block)
+        if not self.fallback:
+            return log_gate
+        return np.concatenate([log_gate, np.zeros((1, log_gate.shape[1]))])
+
+    def _of_experts(self, block: Block, resp: np.ndarray) -> tuple[Block, np.ndarray]:
+        """Return block and responsibilities without the fallback's share."""
+        if not self.fallback:
+            return block, resp
+        return block.reweighted(resp[:-1].sum(axis=0)), resp[:-1]
+
+    def statistics(self, block: Block, resp: np.ndarray) -> Any:
+        """Return the inner gate's statistics, none once it is frozen."""
+        if self.frozen:
+            return Sums()
+        return self.inner.statistics(*self._of_experts(block, resp))
+
+    def update(self, statistics: Any, rows: Rows) -> RoutedGate:
+        """Return the gate after the M-step."""
+        if self.frozen:
+            return self
+        inner = self.inner.update(statistics, rows)
+        return evolve(self, inner=inner, iteration=self.iteration + 1)
+
+    def freeze(self, rows: Rows) -> tuple[RoutedGate, np.ndarray]:
+        """Return the gate with the routes of these training rows fixed, and who else learns them.
+
+        Rows queue at experts of limited capacity in the order of their largest gate probability,
+        equal ones in that of their content.
+
+        Returns
+        -------
+        gate : RoutedGate
+        extra : ndarray of bool of shape (K or K + 1, n)
+            Experts that are fitted to a row without being routed to, by `overlap`.
+        """
+        gate = evolve(self, dense=False, frozen=True, routes=None)
+        log_gate = rows.map(gate._log_gate, axis=1)
+        router = self.router
+        if router.looks_at_all:
+            router = router.surveyed(log_gate, rows.weight)
+        weights = router.weights(log_gate.copy())
+        proba = router.probabilities(log_gate)
+        if router.hard and router.capacity_factor is not None:
+            weights = self._queued(router, proba, rows)
+        router.loads_ = _loads(weights, rows.weight)
+        extra = _overlapping(proba, weights, rows.weight, router.overlap)
+        return evolve(gate, router=router, routes=weights), extra
+
+    @staticmethod
+    def _queued(router: Any, proba: np.ndarray, rows: Rows) -> np.ndarray:
+        """Return weights (K or K + 1, n) of 0 and 1 under the router's capacity."""
+        n_experts, n = proba.shape
+        order = np.lexsort((row_hashes(rows.X, None, 0), -proba.max(axis=0)))
+        capacity = capacity_of(rows.weight, n, n_experts, router.capacity_factor)
+        scores = router.scores(proba)
+        expert = placed(scores, order, rows.weight, capacity, router.overflow == "next")
+        weights = np.zeros((n_experts + router.needs_fallback, n))
+        weights[expert, np.arange(n)] = 1.0
+        router.capacity_ = capacity
+        moved = expert != scores.argmax(axis=0)
+        router.overflow_ = float(moved.sum() if rows.weight is None else rows.weight[moved].sum())
+        return weights
+
+
+def _log(weights: np.ndarray) -> np.ndarray:
+    """Return logarithms, −inf of 0."""
+    with np.errstate(divide="ignore"):
+        return np.log(weights)
+
+
+def _loads(weights: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+    """Return the weight of the rows that reach each expert."""
+    reached = weights > 0
+    loads: np.ndarray = reached.sum(axis=1).astype(float) if weight is None else reached @ weight
+    return loads
+
+
+def _overlapping(
+    proba: np.ndarray, weights: np.ndarray, weight: np.ndarray | None, share: float
+) -> np.ndarray:
+    """Return which rows from elsewhere each expert learns too: the most probable ones."""
+    extra = np.zeros(weights.shape, dtype=bool)
+    if share == 0:
+        return extra
+    loads = _loads(weights, weight)
+    for k, column in enumerate(proba):
+        outside = np.flatnonzero(weights[k] == 0)
+        order = outside[np.argsort(-column[outside], kind="stable")]
+        mass = np.cumsum(np.ones(len(order)) if weight is None else weight[order])
+        extra[k, order[mass <= share * loads[k]]] = True
+    return extra
+
+
+def jittered(block: Block, jitter: float, seed: int, step: int) -> Block:
+    """Return a block with every value of X multiplied by a number from 1 − jitter to 1 + jitter.
+
+    The numbers depend on the content of the row, the column, the seed and the step.
+    """
+    hashes = row_hashes(block.X, None, seed)
+    if sp.issparse(block.X):
+        X = block.X.tocsr().astype(float)
+        rows = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+        words = hashes[rows] + X.indices.astype(np.uint64) * ODD
+        factor = 1.0 + jitter * (2.0 * hashed_uniform(words, seed, step) - 1.0)
+        X.data = X.data * factor
+    else:
+        words = hashes[:, None] + np.arange(block.X.shape[1], dtype=np.uint64) * ODD
+        factor = 1.0 + jitter * (2.0 * hashed_uniform(words, seed, step) - 1.0)
+        X = np.asarray(block.X, dtype=float) * factor
+    return Block(X, block.start, weight=block.weight, extra=block.extra, missing=block.missing)
