@@ -296,7 +296,7 @@ def _gains(
     gains = np.zeros((len(states), len(views)))
     for i in searched:
         view, resp = views[i]
-        gains[:, i] = [float(np.sum(resp * climbed(s.parts[i], view))) for s in states]
+        gains[:, i] = [float(np.sum(resp * climbed(s.parts[i], view, resp))) for s in states]
     return gains
 
 

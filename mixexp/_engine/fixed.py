@@ -93,7 +93,7 @@ def _values(parts: list, views: list) -> list[float]:
     for part, (block, resp) in zip(parts, views, strict=True):
         value = 0.0
         if can(part, "get_parameters"):
-            log_prob = climbed(part, block)
+            log_prob = climbed(part, block, resp)
             if can(part, "log_marginal"):
                 log_prob = log_prob + part.log_marginal(block)
             value = float(np.vdot(resp, log_prob))

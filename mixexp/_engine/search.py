@@ -117,7 +117,8 @@ def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
        is tried, and so on; the best run that is not flagged is returned.
     4. If all are flagged, the best run goes on with the dispersions of its spurious experts
        bounded from below.
-    5. Under a hard router, routes are frozen and the experts fitted to them.
+    5. Under routing, the long run is a dense one and then a routed one (`_trained`). Under a hard
+       router, routes are then frozen and the experts fitted to them.
 
     With a warm-up, this finds the partition only, with cheap experts (`warmed`).
     """
@@ -135,15 +136,28 @@ def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
     ends: list[tuple[Run, Restart]] = []
     for candidate in _ranked(candidates)[:limit]:
         state = _handed_over(problem, candidate)
-        if problem.routing is not None:
-            state = problem.routing.routed(state, problem.rows)
         candidate.record.events.append("long run")
-        ends.append((_to_its_end(problem, state, candidate.record), candidate.record))
+        ends.append((_trained(problem, state, candidate.record), candidate.record))
         if not candidate.record.flags:
             break
     run, record = max(ends, key=lambda end: (not end[1].flags, end[0].bound))
     run = _spread(problem, run, record) if record.flags else run
     return frozen(problem, run), restarts
+
+
+def _trained(problem: SearchProblem, state: State, record: Restart) -> Run:
+    """Return the long run; under routing, a dense one and then a routed one from its end.
+
+    Routes are good only when experts are: measured on phoneme with top-2 of 16, starting them at
+    once ends at a higher bound than masking a dense fit, but at 1 to 2 points less accuracy.
+    """
+    if problem.routing is None:
+        return _to_its_end(problem, state, record)
+    dense = _to_its_end(replace(problem, routing=None), state, record)
+    state = problem.routing.routed(dense.state, problem.rows)
+    run = _to_its_end(problem, state, record)
+    run.n_passes += dense.n_passes
+    return run
 
 
 def _to_its_end(problem: SearchProblem, state: State, record: Restart) -> Run:

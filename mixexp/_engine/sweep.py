@@ -269,7 +269,9 @@ def prepared(state: State, rows: Rows) -> State:
     )
 
 
-def climbed(part: Any, block: Block) -> np.ndarray:
+def climbed(part: Any, block: Block, resp: np.ndarray) -> np.ndarray:
     """Return the log-probabilities (K, m) whose sum Σ r log p the M-step of a part raises."""
-    log_prob: np.ndarray = part.climbed(block) if can(part, "climbed") else part.log_prob(block)
+    log_prob: np.ndarray = (
+        part.climbed(block, resp) if can(part, "climbed") else part.log_prob(block)
+    )
     return log_prob

@@ -93,7 +93,7 @@ def assemble(
     training = _training(mixture, X, y, arguments, target, columns, batch, frames, seed)
     text = arguments.table.text
     seen = _stand_in(mixture, training, target, columns, text, batch, seed)
-    parts.check_routing(mixture, bool(text))
+    parts.check_routing(mixture, bool(text), training.rows.labels is not None)
     problem = _problem(mixture, training, target, columns, seen, batch, seed)
     if parts.warms_up(mixture, batch):
         given = warm_up_of(mixture, X, y, arguments, target, problem.rows)

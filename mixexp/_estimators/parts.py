@@ -282,7 +282,7 @@ def fallback_of(mixture: BaseMixtureOfExperts, target: Target, seed: int) -> Any
     return fitted
 
 
-def check_routing(mixture: BaseMixtureOfExperts, text: bool) -> None:
+def check_routing(mixture: BaseMixtureOfExperts, text: bool, labelled: bool) -> None:
     """Raise if the routing cannot go together with other parameters."""
     router, owner = mixture.routing, owner_of(mixture)
     if router is None:
@@ -291,6 +291,11 @@ def check_routing(mixture: BaseMixtureOfExperts, text: bool) -> None:
         raise ValueError(
             f"{owner}: assignment={mixture.assignment!r}, and {router!r} assigns rows itself. Set "
             "assignment='soft'."
+        )
+    if labelled and mixture.on_collapse == "drop":
+        raise ValueError(
+            f"{owner}: expert_labels with routing and on_collapse='drop', which renumbers experts "
+            "between the stages of the fit. Set on_collapse='reinit' or 'keep'."
         )
     if router.jitter and (text or gate_is_classifier(mixture)):
         raise ValueError(

@@ -88,7 +88,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         it on the worst explained rows (at most twice), drop it, keep it, or raise an error. All
         but "raise" warn.
     max_iter : int, default=200
-        Maximum number of iterations of the long run, restarts of collapsed experts included.
+        Maximum number of iterations of the long run, restarts of collapsed experts included; with
+        `routing`, of each of its stages.
     tol : float, default=1e-6
         The run ends when both the last gain in the lower bound and the remaining gain estimated
         by Aitken's rule are below `tol` · max(1, abs(bound)). With 0, EM runs for `max_iter`

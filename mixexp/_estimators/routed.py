@@ -53,15 +53,16 @@ class Routes:
         """Return a state for training: hard routers train the dense model."""
         gate, bank = state.gate, state.bank
         if gate is not None:
-            gate = self._inside(gate, self._gate)
+            n_experts = self.n_experts if bank is None else bank.n_experts
+            router = self.router.started(n_experts)
+            gate = self._inside(
+                gate,
+                lambda inner: RoutedGate(inner, router, seed=self.seed, dense=self.router.hard),
+            )
         if bank is not None and self.router.needs_fallback:
             fallback, n_parameters = self._fallback_for(rows)
             bank = self._inside(bank, lambda inner: FallbackBank(inner, fallback, n_parameters))
         return State(gate, bank)
-
-    def _gate(self, inner: Any) -> RoutedGate:
-        router = self.router.started(self.n_experts)
-        return RoutedGate(inner, router, seed=self.seed, dense=self.router.hard)
 
     def _inside(self, part: Any, wrap: Callable[[Any], Any]) -> Any:
         """Return a part with something wrapped around it, but inside of the noise."""

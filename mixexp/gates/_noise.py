@@ -198,9 +198,9 @@ class NoiseGate:
         return self._with(self.inner.without_routing())
 
     @if_inner_can("climbed")
-    def climbed(self, block: Block) -> np.ndarray:
+    def climbed(self, block: Block, resp: np.ndarray) -> np.ndarray:
         """Return the log-probabilities that the M-step raises, the noise's last."""
-        return self._with_noise(self.inner.climbed(block))
+        return self._with_noise(self.inner.climbed(block, resp[:-1]))
 
     def without_noise(self) -> Any:
         """Return the inner gate."""
@@ -220,8 +220,7 @@ class NoiseGate:
         """Return log g_k(x), the noise last, (K + 1, m)."""
         log_prob = self.inner.log_prob(block)
         if can(self.inner, "log_marginal"):
-            routed = can(self.inner, "climbed")
-            block.keep(self, np.exp(self.inner.climbed(block) if routed else log_prob))
+            block.keep(self, np.exp(log_prob))
         return self._with_noise(log_prob)
 
     def _with_noise(self, log_prob: np.ndarray) -> np.ndarray:

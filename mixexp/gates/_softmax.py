@@ -201,6 +201,15 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         block.keep(self, proba)
         return scores
 
+    def restricted(self, block: Block, reached: np.ndarray) -> Block:
+        """Return a block on which the gate is a softmax over the experts reached (K, m)."""
+        proba = np.where(reached, block.recall(self), 0.0)
+        total = np.add.reduce(proba, axis=0)
+        proba /= np.where(total > 0, total, 1.0)
+        block = block.fresh()
+        block.keep(self, proba)
+        return block
+
     def log_prior(self) -> float:
         """Return the log-prior: minus the penalty."""
         return -0.5 * float(np.sum(self._penalty * self.theta**2))

@@ -20,9 +20,11 @@ ODD = np.uint64(0x9E3779B97F4A7C15)
 class RoutedGate:
     """An inner gate whose probabilities a router turns into routing weights.
 
-    `log_prob` returns the logarithms of the weights, the fallback's last if there is one. The
-    M-step is the inner gate's, at the experts' responsibilities, for which these weights are no
-    longer its own probabilities: it may lower the bound.
+    `log_prob` returns the logarithms of the weights, the fallback's last if there is one. With the
+    routes fixed, log p(y | x) = log Σ_{k ∈ S} w_k p_k is climbed by EM; the gate's M-step is then
+    that of a softmax between the routed experts S of each row (`restricted`), or, if the inner gate
+    has none, its own. New parameters change the routes, which may lower the bound: the safeguard
+    then shortens the gate's step, down to none.
 
     There are three stages of a fit. In training, routes follow the gate. Hard routers train the
     dense model instead (`dense`); an assigner gives each row to one expert. At the end the gate is
@@ -46,6 +48,7 @@ class RoutedGate:
         self.seed = seed
         self.dense = dense
         self.frozen = False
+        self.held = False
         self.routes: np.ndarray | None = None
         self.iteration = 0
 
@@ -82,8 +85,12 @@ class RoutedGate:
 
     @property
     def monotone(self) -> bool:
-        """Whether an update cannot lower the bound."""
-        return self.frozen or (self.dense and bool(self.inner.monotone))
+        """Whether an update, made more cautious if needed, cannot lower the bound."""
+        if self.frozen:
+            return True
+        if self.dense:
+            return bool(self.inner.monotone)
+        return not (self.router.looks_at_all or self.router.jitter)
 
     def _with(self, inner: Any) -> RoutedGate:
         return evolve(self, inner=inner)
@@ -114,13 +121,14 @@ class RoutedGate:
     @if_inner_can("damped")
     def damped(self, new: RoutedGate) -> RoutedGate:
         """Return the gate with a next step shorter than the one to `new`."""
-        inner = self.inner if self.frozen else self.inner.damped(new.inner)
+        inner = self.inner.damped(new.inner) if self.dense else self.inner
         return self if inner is self.inner else self._with(inner)
 
-    @if_inner_can("bounded")
     def bounded(self) -> RoutedGate:
-        """Return the gate with the next step of the inner gate under a curvature bound."""
-        return self if self.frozen else self._with(self.inner.bounded())
+        """Return the gate with a next step that cannot lower the bound: under routing, none."""
+        if not self.dense:
+            return evolve(self, held=True)
+        return self._with(self.inner.bounded()) if can(self.inner, "bounded") else self
 
     @if_inner_can("finished")
     def finished(self, rows: Rows) -> RoutedGate:
@@ -194,18 +202,37 @@ class RoutedGate:
         rest = np.full((1, log_gate.shape[1]), -np.log(len(log_gate) + 1))
         return np.concatenate([log_gate, rest])
 
-    def climbed(self, block: Block) -> np.ndarray:
+    def climbed(self, block: Block, resp: np.ndarray) -> np.ndarray:
         """Return the log-probabilities (K or K + 1, m) that the M-step of the gate raises."""
         log_gate: np.ndarray = self.inner.log_prob(block)
         if not self.fallback:
-            return log_gate
-        return np.concatenate([log_gate, np.zeros((1, log_gate.shape[1]))])
+            return _restricted(log_gate, resp > 0) if self._restricts else log_gate
+        rest = np.zeros((1, log_gate.shape[1]))
+        if not self.dense:
+            rest = np.logaddexp.reduce(np.where(resp[:-1] > 0, -np.inf, log_gate), axis=0)[None]
+        return np.concatenate([log_gate, rest])
+
+    @property
+    def _restricts(self) -> bool:
+        """Whether the M-step is that of a gate between the experts that a row reaches."""
+        return not self.dense and self.router.renormalise and can(self.inner, "restricted")
 
     def _of_experts(self, block: Block, resp: np.ndarray) -> tuple[Block, np.ndarray]:
-        """Return block and responsibilities without the fallback's share."""
+        """Return block and responsibilities for the M-step of the inner gate.
+
+        A fallback stands for the experts that a row does not reach: its share is theirs, in the
+        proportion of their probabilities. Rows that overflow to it are the gate's no longer.
+        """
         if not self.fallback:
+            if self._restricts:
+                block = self.inner.restricted(block, resp > 0)
             return block, resp
-        return block.reweighted(resp[:-1].sum(axis=0)), resp[:-1]
+        if self.dense:
+            return block.reweighted(resp[:-1].sum(axis=0)), resp[:-1]
+        outside = np.where(resp[:-1] > 0, 0.0, np.exp(self.inner.log_prob(block)))
+        total = outside.sum(axis=0)
+        share = resp[-1] / np.where(total > 0, total, 1.0)
+        return block, resp[:-1] + share * outside
 
     def statistics(self, block: Block, resp: np.ndarray) -> Any:
         """Return the inner gate's statistics, none once it is frozen."""
@@ -217,8 +244,10 @@ class RoutedGate:
         """Return the gate after the M-step."""
         if self.frozen:
             return self
-        inner = self.inner.update(statistics, rows)
-        return evolve(self, inner=inner, iteration=self.iteration + 1)
+        step = self.iteration + 1
+        if self.held:
+            return evolve(self, held=False, iteration=step)
+        return evolve(self, inner=self.inner.update(statistics, rows), iteration=step)
 
     def freeze(self, rows: Rows) -> tuple[RoutedGate, np.ndarray]:
         """Return the gate with the routes of these training rows fixed, and who else learns them.
@@ -265,6 +294,12 @@ def _log(weights: np.ndarray) -> np.ndarray:
     """Return logarithms, −inf of 0."""
     with np.errstate(divide="ignore"):
         return np.log(weights)
+
+
+def _restricted(log_gate: np.ndarray, reached: np.ndarray) -> np.ndarray:
+    """Return log-probabilities between the experts reached, 0 elsewhere."""
+    inside = np.where(reached, log_gate, -np.inf)
+    return np.where(reached, log_gate - np.logaddexp.reduce(inside, axis=0), 0.0)
 
 
 def _loads(weights: np.ndarray, weight: np.ndarray | None) -> np.ndarray:

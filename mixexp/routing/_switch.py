@@ -34,10 +34,10 @@ class Switch(BaseRouter):
 
     Notes
     -----
-    Training is classification EM of the dense model under capacity: every E-step gives each row to
-    one expert, and the objective is log g_k(x) + log p_k(y | x) of that expert. Capacity may lower
-    it, and the best state is kept. At the end, rows are routed by the gate alone, under capacity,
-    these routes are frozen, and the experts are fitted on their rows.
+    The dense mixture is trained first, then by classification EM under capacity: every E-step gives
+    each row to one expert, and the objective is log g_k(x) + log p_k(y | x) of that expert.
+    Capacity may lower it, and the best state is kept. At the end, rows are routed by the gate
+    alone, under capacity, these routes are frozen, and the experts are fitted on their rows.
 
     References
     ----------

@@ -39,12 +39,14 @@ class TopK(BaseRouter):
 
     Notes
     -----
-    The mixture is p(y | x) = Σ_k w_k(x) p_k(y | x) with w = ``route(X)``. For k > 1, EM
-    runs on it: responsibilities are those of the routed experts, r_k ∝ w_k p_k, and the gate is
-    fitted to them. As routes change with the gate, the bound may fall, and the best state is
-    returned. For k = 1 all such responsibilities are 1, and EM would stand still: training is
-    classification EM of the dense model, whose bound climbs; then routes are frozen and the
-    experts fitted on the rows that the gate sends them, whose bound climbs too.
+    The mixture is p(y | x) = Σ_k w_k(x) p_k(y | x) with w = ``route(X)``. The dense mixture
+    is trained first. For k > 1, EM then runs on the routed one: responsibilities are those of the
+    routed experts, r_k ∝ w_k p_k, and the gate learns to choose between them. Routes change with
+    the gate; steps that lower the bound are shortened, so with experts fitted by likelihood it
+    climbs, unless a balance or jitter changes routes as well; then the best state is returned. For
+    k = 1 all such responsibilities are 1, and EM would stand still: classification EM of the dense
+    mixture follows instead, whose bound climbs; then routes are frozen and the experts fitted on
+    the rows that the gate sends them, whose bound climbs too.
 
     References
     ----------
