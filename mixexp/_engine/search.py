@@ -190,14 +190,17 @@ def _spread(problem: SearchProblem, run: Run, record: Restart) -> Run:
 def _long_run(problem: SearchProblem) -> LongRun:
     gate = problem.gate if problem.batch_gate is None else problem.batch_gate
     assigner, n_fixed = problem.assigner, int(problem.noise is not None)
+    on_collapse = problem.on_collapse
     if problem.routing is not None:
+        # an expert that few rows reach is one for the router's balance; all had rows before
+        on_collapse = "keep" if on_collapse == "reinit" else on_collapse
         gate = problem.routing.routed(State(gate, None), problem.rows).gate
         assigner = problem.routing.assigner or assigner
         n_fixed += problem.routing.n_fixed
     return LongRun(
         Problem(problem.rows, assigner, problem.max_iter, problem.tol),
         gate,
-        problem.on_collapse,
+        on_collapse,
         n_fixed,
         problem.owner,
         problem.judge.flags,

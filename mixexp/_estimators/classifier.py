@@ -83,7 +83,8 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
     on_collapse : {"reinit", "drop", "keep", "raise"}, default="reinit"
         What to do with an expert left with less than 1 % of an equal share of the weight: restart
         it on the worst explained rows (at most twice), drop it, keep it, or raise an error. All
-        but "raise" warn.
+        but "raise" warn. Under routing, "reinit" keeps experts that lose their rows after the
+        dense stage.
     class_weight : dict, "balanced" or None, default=None
         Class weights, multiplied into the sample weights; "balanced" gives every class the same
         total weight. A class of weight 0 is left out, like rows of weight 0.

@@ -82,7 +82,7 @@ def store(
     mixture.restarts_ = restarts
     usage, separated = _look_at_gate(run, rows.units, owner)
     _warn_of_run(mixture, run, separated)
-    _warn_of_collapse(restarts, owner)
+    _warn_of_collapse(restarts, owner, mixture.routing is not None)
     state = state.apply(
         lambda part, view: part.finished(view) if can(part, "finished") else part,
         state.views(rows.units, rows),
@@ -289,11 +289,11 @@ def _family_name(run: Run) -> str:
     return "None" if family is None else type(family).__name__
 
 
-def _warn_of_collapse(restarts: list[Restart], owner: str) -> None:
+def _warn_of_collapse(restarts: list[Restart], owner: str, routed: bool) -> None:
     """Warn once of experts that collapsed, or were spurious, in the run that was chosen."""
     long_runs = [record for record in restarts if "long run" in record.events]
     chosen = min(long_runs, key=lambda record: (bool(record.flags), -record.bound))
-    text = told_events([event for event in chosen.events if event != "long run"])
+    text = told_events([event for event in chosen.events if event != "long run"], routed)
     if text:
         warn(f"{owner}: {text}", ConvergenceWarning)
 
@@ -305,7 +305,7 @@ def last_gain(bounds: np.ndarray) -> str:
     return f": the last one raised the lower bound by {bounds[-1] - bounds[-2]:.1e}"
 
 
-def told_events(events: list[str]) -> str:
+def told_events(events: list[str], routed: bool = False) -> str:
     """Return one message for all events about experts, empty if there were none."""
     if not events:
         return ""
@@ -316,5 +316,6 @@ def told_events(events: list[str]) -> str:
     others = [event for event in events[1:] if "collapsed" not in event]
     return (
         "; ".join([text, *others])
-        + ". Lower n_experts, penalise the gate more, or choose another on_collapse."
+        + ". Lower n_experts, penalise the gate more, or choose another on_collapse"
+        + (", or a router's balance." if routed else ".")
     )

@@ -86,7 +86,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     on_collapse : {"reinit", "drop", "keep", "raise"}, default="reinit"
         What to do with an expert left with less than 1 % of an equal share of the weight: restart
         it on the worst explained rows (at most twice), drop it, keep it, or raise an error. All
-        but "raise" warn.
+        but "raise" warn. Under routing, "reinit" keeps experts that lose their rows after the
+        dense stage.
     max_iter : int, default=200
         Maximum number of iterations of the long run, restarts of collapsed experts included; with
         `routing`, of each of its stages.
