@@ -53,10 +53,9 @@ def placed(
         load += np.bincount(labels[known], weights=weight[known], minlength=n_experts)
         waiting = order[~known[order]]
     while len(waiting):
-        room = np.flatnonzero(load < capacity)
+        room = np.flatnonzero(load < capacity) if next_best else np.arange(n_experts)
         if len(room) == 0:
-            if next_best:
-                expert[waiting] = scores[:, waiting].argmax(axis=0)
+            expert[waiting] = scores[:, waiting].argmax(axis=0)
             break
         choice = room[scores[np.ix_(room, waiting)].argmax(axis=0)]
         left = []
