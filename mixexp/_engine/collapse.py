@@ -106,7 +106,9 @@ def long_run(task: LongRun, state: State, events: list[str]) -> Run:
     if not watch:
         for k in np.flatnonzero(_small(task, run)).tolist():
             _report(task, events, "keep", k, float(run.best.mass[k]), n_iter)
-    return _best(task, problem, segments, events)
+    best = _best(task, problem, segments, events)
+    best.rows = problem.rows
+    return best
 
 
 def _best(task: LongRun, problem: Problem, segments: list[Run], events: list[str]) -> Run:

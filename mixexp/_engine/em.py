@@ -108,6 +108,7 @@ class Run:
     converged: bool = False
     collapsed: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))
     n_earlier: int = 0  # iterations of segments before this one
+    rows: Rows | None = None  # with labels renumbered if experts were dropped
     stuck: float = 0.0  # least fall, beyond rounding, of the steps tried at the end
 
     @property

@@ -35,6 +35,9 @@ class Routing(Protocol):
     def routed(self, state: State, rows: Rows) -> State:
         """Return a state of gate and experts, either of which may be None, for training."""
 
+    def moved(self, state: State, rows: Rows) -> State:
+        """Return a trained state for other training rows: without the routes of the former."""
+
     def frozen(self, gate: Any, rows: Rows) -> tuple[Any, Any, np.ndarray] | None:
         """Return a gate with frozen routes if the router is hard, else None.
 
@@ -63,13 +66,14 @@ def frozen(problem: SearchProblem, run: Run) -> Run:
     """Return the run that fits experts to frozen routes, after a run with a hard router."""
     if problem.routing is None:
         return run
-    fixed = problem.routing.frozen(run.state.gate, problem.rows.units)
+    rows = problem.rows if run.rows is None else run.rows
+    fixed = problem.routing.frozen(run.state.gate, rows.units)
     if fixed is None:
         return run
     gate, assigner, _ = fixed
     additive = can(run.state.bank, "gram_weights")
     limit = problem.max_iter if additive else 1
-    last = run_em(Problem(problem.rows, assigner, limit, problem.tol), State(gate, run.state.bank))
+    last = run_em(Problem(rows, assigner, limit, problem.tol), State(gate, run.state.bank))
     last.n_passes += run.n_passes
     last.converged = run.converged and (last.converged or not additive)
     return last
@@ -87,7 +91,7 @@ def warmed(problem: SearchProblem, search: Callable[..., Any]) -> tuple[Run, lis
     if warm_up.given is not None:
         gate, resp = warm_up.given()
         state = _routed(problem, State(gate, None))
-        restarts = [Restart((problem.seed,), -np.inf, 0)]
+        restarts = [Restart((problem.seed,), -np.inf, 0, ["long run"])]
         converged, n_passes = True, 0
     else:
         cheap = replace(
@@ -95,6 +99,7 @@ def warmed(problem: SearchProblem, search: Callable[..., Any]) -> tuple[Run, lis
         )
         run, restarts = search(cheap)
         state, converged, n_passes = run.state, run.converged, run.n_passes
+        state = state if problem.routing is None else problem.routing.moved(state, rows)
         resp = _responsibilities(problem, state)
     if problem.batch_gate is not None:
         state = replace(_routed(problem, State(problem.batch_gate, None)), bank=state.bank)
@@ -108,6 +113,8 @@ def warmed(problem: SearchProblem, search: Callable[..., Any]) -> tuple[Run, lis
     elif problem.routing is not None:
         resp = _within_routes(gate, rows, resp)
     run = _refitted(problem, gate, assigner, resp)
+    if warm_up.given is not None:
+        restarts[0].bound, restarts[0].n_iter = run.bound, len(run.bounds)
     run.n_passes += n_passes
     run.converged = converged
     return run, restarts
@@ -138,7 +145,12 @@ def _unit_resp_of(e_step: Callable[[Block], Assigned]) -> Callable[[Block], np.n
 
 def _within_routes(gate: Any, rows: Rows, resp: np.ndarray) -> np.ndarray:
     """Return responsibilities (K', n) of the routed experts only."""
-    weights = rows.spread(np.exp(rows.units.map(gate.log_prob, axis=1)))
+    of_units, labels = np.exp(rows.units.map(gate.log_prob, axis=1)), rows.units.labels
+    if labels is not None:
+        labelled = np.flatnonzero(labels >= 0)
+        of_units[:, labelled] = 0.0
+        of_units[labels[labelled], labelled] = 1.0
+    weights = rows.spread(of_units)
     inside = np.where(weights > 0, np.maximum(resp, np.finfo(float).tiny), 0.0)
     total = inside.sum(axis=0)
     return inside / total

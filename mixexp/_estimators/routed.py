@@ -55,18 +55,18 @@ class Routes:
         if gate is not None:
             n_experts = self.n_experts if bank is None else bank.n_experts
             router = self.router.started(n_experts)
-            gate = self._inside(
+            gate = self._changed(
                 gate,
                 lambda inner: RoutedGate(inner, router, seed=self.seed, dense=self.router.hard),
             )
         if bank is not None and self.router.needs_fallback:
             fallback, n_parameters = self._fallback_for(rows)
-            bank = self._inside(bank, lambda inner: FallbackBank(inner, fallback, n_parameters))
+            bank = self._changed(bank, lambda inner: FallbackBank(inner, fallback, n_parameters))
         return State(gate, bank)
 
-    def _inside(self, part: Any, wrap: Callable[[Any], Any]) -> Any:
-        """Return a part with something wrapped around it, but inside of the noise."""
-        return evolve(part, inner=wrap(part.inner)) if self.noise else wrap(part)
+    def _changed(self, part: Any, change: Callable[[Any], Any]) -> Any:
+        """Return a part after a change inside of the noise."""
+        return evolve(part, inner=change(part.inner)) if self.noise else change(part)
 
     def _fallback_for(self, rows: Rows) -> tuple[Any, int | None]:
         """Return the fallback fitted to these rows, once."""
@@ -74,6 +74,15 @@ class Routes:
         if id(rows) not in self._fallbacks:
             self._fallbacks[id(rows)] = (rows, *self.fallback(rows))
         return self._fallbacks[id(rows)][1:]
+
+    def moved(self, state: State, rows: Rows) -> State:
+        """Return a trained state for other training rows: no routes, and the fallback of these."""
+        gate = self._changed(state.gate, lambda inner: inner.thawed())
+        bank = state.bank
+        if self.router.needs_fallback:
+            fallback, _ = self._fallback_for(rows)
+            bank = self._changed(bank, lambda inner: evolve(inner, fallback=fallback))
+        return State(gate, bank)
 
     def frozen(self, gate: Any, rows: Rows) -> tuple[Any, Any, np.ndarray] | None:
         """Return a gate with frozen routes, the assigner of its fit and responsibilities.

@@ -41,7 +41,10 @@ def warm_up_of(
         if not hasattr(fitted, "_model"):
             fitted = clone(warm_up)
             source = X if arguments.frame is None else arguments.frame
-            fitted.fit(source, y, arguments.weight, groups=arguments.groups, **_offset(arguments))
+            targets = y if target.classes is None else target.classes[y]
+            fitted.fit(
+                source, targets, arguments.weight, groups=arguments.groups, **_offset(arguments)
+            )
         _check_fitted(mixture, fitted, rows, target)
         again = copy(rows)
         again.training = False

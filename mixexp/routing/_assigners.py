@@ -34,7 +34,12 @@ class Queue:
 
     router: Any
     noise: bool
-    monotone = False
+
+    @property
+    def monotone(self) -> bool:
+        """Whether it is classification EM: without limits, each row goes to its best expert."""
+        router = self.router
+        return router.capacity_factor is None and router.balance in (None, "prior")
 
     def assign_all(self, log_joint: np.ndarray, units: Rows) -> tuple[np.ndarray, np.ndarray]:
         """Return responsibilities (K', n) and objective (n,) from the log-joint (K', n)."""
@@ -44,15 +49,20 @@ class Queue:
         ids = np.arange(joint.shape[1])
         if self.noise:
             ids = np.flatnonzero(joint.max(axis=0) >= log_joint[-1])
-        weight = None if units.weight is None else units.weight[ids]
-        chosen[ids] = self._experts(joint[:, ids], row_hashes(units.X, None, 0)[ids], weight)
+        weight, labels = (None if a is None else a[ids] for a in (units.weight, units.labels))
+        hashes = row_hashes(units.X, units.y, 0)[ids]
+        chosen[ids] = self._experts(joint[:, ids], hashes, weight, labels)
         assigned = np.zeros(log_joint.shape)
         everyone = np.arange(joint.shape[1])
         assigned[chosen, everyone] = 1.0
         return assigned, log_joint[chosen, everyone]
 
     def _experts(
-        self, joint: np.ndarray, hashes: np.ndarray, weight: np.ndarray | None
+        self,
+        joint: np.ndarray,
+        hashes: np.ndarray,
+        weight: np.ndarray | None,
+        labels: np.ndarray | None,
     ) -> np.ndarray:
         """Return the expert (n,) of each row, K for the fallback."""
         n_experts, n = joint.shape
@@ -63,11 +73,9 @@ class Queue:
                 router = router.surveyed(router.temperature * np.log(resp), weight)
         scores = router.scores(resp)
         factor = EVEN if router.balance == "assignment" else router.capacity_factor
-        if factor is None or factor == np.inf:
-            return scores.argmax(axis=0)
         order = np.lexsort((hashes, -resp.max(axis=0)))
-        capacity = capacity_of(weight, n, n_experts, factor)
-        return placed(scores, order, weight, capacity, router.overflow == "next")
+        capacity = np.inf if factor is None else capacity_of(weight, n, n_experts, factor)
+        return placed(scores, order, weight, capacity, router.overflow == "next", labels)
 
 
 @dataclass(frozen=True)

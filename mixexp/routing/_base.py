@@ -33,6 +33,10 @@ class BaseRouter(BaseEstimator):
 
     #: Number of experts of every row, None if it varies.
     k: Any = None
+    balance: str | None = None
+    fallback: Any = None
+    jitter = 0.0
+    temperature = 1.0
     renormalise = True
     overflow = "next"
     capacity_factor: Any = None
@@ -116,7 +120,11 @@ class BaseRouter(BaseEstimator):
     def select(self, experts: np.ndarray) -> Any:
         """Return the router of some experts, in this order."""
         names = [n for n in ("bias_", "thresholds_", "_log_prices") if n in vars(self)]
-        return evolve(self, **{name: vars(self)[name][experts] for name in names})
+        changed = {name: vars(self)[name][experts] for name in names}
+        if "loads_" in vars(self):  # the fallback's is the last one
+            n_experts = len(self.loads_) - self.needs_fallback
+            changed["loads_"] = np.append(self.loads_[experts], self.loads_[n_experts:])
+        return evolve(self, **changed)
 
     def trimmed(self) -> Any:
         """Return the router as it predicts: prices balance the training rows only."""

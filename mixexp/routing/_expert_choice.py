@@ -16,8 +16,8 @@ __all__ = ["ExpertChoice"]
 class ExpertChoice(BaseRouter):
     """Each expert takes the rows to which it is most probable, up to its capacity.
 
-    A row may reach several experts; one that no expert takes reaches its most probable one. For
-    predictions, `fit` stores the smallest gate probability that each expert admitted.
+    A row may reach several experts, and reaches its most probable one in any case. For predictions,
+    `fit` stores the smallest gate probability that each expert admitted.
 
     Parameters
     ----------
@@ -35,8 +35,9 @@ class ExpertChoice(BaseRouter):
     Notes
     -----
     Weights are renormalised over the routed experts. Training is as in `TopK` with k > 1, with
-    thresholds set anew in every pass. Rows of the same probability are admitted together. Loads are
-    equal by construction, so there is no `balance`.
+    thresholds set anew in every pass. Rows of the same probability are admitted together. But for
+    these, and rows that only their most probable expert keeps, loads are equal by construction, so
+    there is no `balance`.
 
     References
     ----------
@@ -48,9 +49,9 @@ class ExpertChoice(BaseRouter):
     >>> from mixexp.datasets import make_piecewise_linear
     >>> from mixexp.routing import ExpertChoice
     >>> X, y = make_piecewise_linear(random_state=0)
-    >>> model = MixtureOfExpertsRegressor(n_experts=4, routing=ExpertChoice(), random_state=0)
+    >>> model = MixtureOfExpertsRegressor(n_experts=3, routing=ExpertChoice(), random_state=0)
     >>> model.fit(X, y).routing_.thresholds_.shape
-    (4,)
+    (3,)
     """
 
     fallback = None

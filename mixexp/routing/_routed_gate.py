@@ -88,9 +88,9 @@ class RoutedGate:
         """Whether an update, made more cautious if needed, cannot lower the bound."""
         if self.frozen:
             return True
-        if self.dense:
-            return bool(self.inner.monotone)
-        return not (self.router.looks_at_all or self.router.jitter)
+        if self.router.jitter:
+            return False
+        return bool(self.inner.monotone) if self.dense else not self.router.looks_at_all
 
     def _with(self, inner: Any) -> RoutedGate:
         return evolve(self, inner=inner)
@@ -177,26 +177,30 @@ class RoutedGate:
             return self._dense(block)
         log_gate = self._log_gate(block)
         log_weights = _log(self.router.weights(log_gate.copy()))
-        if block.labels is not None:  # labelled rows reach their expert
+        if block.labels is not None:  # labelled rows reach their expert, chosen or not
             labelled = block.labels >= 0
-            log_weights[: len(log_gate), labelled] = log_gate[:, labelled]
+            log_weights[: len(log_gate), labelled] = self.inner.log_prob(block)[:, labelled]
         return log_weights
 
     def _log_gate(self, block: Block) -> np.ndarray:
         """Return the log-probabilities (K, m) that routes are chosen by."""
         log_gate: np.ndarray
-        if self.router.jitter and block.training and not self.frozen:
-            block = jittered(block, self.router.jitter, self.seed, self.iteration)
-            log_gate = self.inner.log_prob(block)
-        elif can(self.inner, "descended"):
+        seen = self._seen(block)
+        if seen is block and can(self.inner, "descended"):
             log_gate = self.inner.descended(block, self.router.kept_nodes)
         else:
-            log_gate = self.inner.log_prob(block)
+            log_gate = self.inner.log_prob(seen)
         return log_gate
+
+    def _seen(self, block: Block) -> Block:
+        """Return the block as the gate sees it: with jitter in training, until it is frozen."""
+        if not (self.router.jitter and block.training) or self.frozen:
+            return block
+        return jittered(block, self.router.jitter, self.seed, self.iteration)
 
     def _dense(self, block: Block) -> np.ndarray:
         """Return log g_k(x); a fallback counts as one of K + 1 equally likely experts."""
-        log_gate: np.ndarray = self.inner.log_prob(block)
+        log_gate: np.ndarray = self.inner.log_prob(self._seen(block))
         if not self.fallback:
             return log_gate
         rest = np.full((1, log_gate.shape[1]), -np.log(len(log_gate) + 1))
@@ -249,11 +253,15 @@ class RoutedGate:
             return evolve(self, held=False, iteration=step)
         return evolve(self, inner=self.inner.update(statistics, rows), iteration=step)
 
+    def thawed(self) -> RoutedGate:
+        """Return the gate as it was before its routes were frozen, for other training rows."""
+        return evolve(self, frozen=False, dense=bool(self.router.hard), routes=None)
+
     def freeze(self, rows: Rows) -> tuple[RoutedGate, np.ndarray]:
         """Return the gate with the routes of these training rows fixed, and who else learns them.
 
         Rows queue at experts of limited capacity in the order of their largest gate probability,
-        equal ones in that of their content.
+        equal ones in that of their content. Labelled rows reach their expert.
 
         Returns
         -------
@@ -264,12 +272,15 @@ class RoutedGate:
         gate = evolve(self, dense=False, frozen=True, routes=None)
         log_gate = rows.map(gate._log_gate, axis=1)
         router = self.router
-        if router.looks_at_all:
-            router = router.surveyed(log_gate, rows.weight)
+        router = router.surveyed(log_gate, rows.weight) if router.looks_at_all else evolve(router)
         weights = router.weights(log_gate.copy())
         proba = router.probabilities(log_gate)
         if router.hard and router.capacity_factor is not None:
             weights = self._queued(router, proba, rows)
+        elif rows.labels is not None:
+            labelled = np.flatnonzero(rows.labels >= 0)
+            weights[:, labelled] = 0.0
+            weights[rows.labels[labelled], labelled] = 1.0
         router.loads_ = _loads(weights, rows.weight)
         extra = _overlapping(proba, weights, rows.weight, router.overlap)
         return evolve(gate, router=router, routes=weights), extra
@@ -278,10 +289,10 @@ class RoutedGate:
     def _queued(router: Any, proba: np.ndarray, rows: Rows) -> np.ndarray:
         """Return weights (K or K + 1, n) of 0 and 1 under the router's capacity."""
         n_experts, n = proba.shape
-        order = np.lexsort((row_hashes(rows.X, None, 0), -proba.max(axis=0)))
+        order = np.lexsort((row_hashes(rows.X, rows.y, 0), -proba.max(axis=0)))
         capacity = capacity_of(rows.weight, n, n_experts, router.capacity_factor)
-        scores = router.scores(proba)
-        expert = placed(scores, order, rows.weight, capacity, router.overflow == "next")
+        scores, next_best = router.scores(proba), router.overflow == "next"
+        expert = placed(scores, order, rows.weight, capacity, next_best, rows.labels)
         weights = np.zeros((n_experts + router.needs_fallback, n))
         weights[expert, np.arange(n)] = 1.0
         router.capacity_ = capacity

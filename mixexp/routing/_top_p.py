@@ -8,6 +8,9 @@ from mixexp.routing._base import BaseRouter
 
 __all__ = ["TopP"]
 
+#: A sum of probabilities that lacks this share of the mass has it.
+ROUNDING = 1e-12
+
 
 class TopP(BaseRouter):
     """Each row reaches as few experts as hold a given share of the gate's probability.
@@ -70,6 +73,7 @@ class TopP(BaseRouter):
         ranked = np.maximum(np.take_along_axis(scores, order, axis=0), 0.0)
         ranked /= ranked.sum(axis=0)
         before = np.cumsum(ranked, axis=0) - ranked
+        enough = self.mass * (1 - ROUNDING)
         mask = np.empty(scores.shape, dtype=bool)
-        np.put_along_axis(mask, order, before < self.mass, axis=0)
+        np.put_along_axis(mask, order, before < enough, axis=0)
         return mask

@@ -10,7 +10,7 @@ from mixexp.families import FAMILIES, Gaussian
 from mixexp.gates import GATES, SoftmaxGate
 from mixexp.partitions import STARTS
 from mixexp.protocols import REQUIRED, Rows, check_part
-from mixexp.routing import Dense
+from mixexp.routing import ROUTERS
 
 X = np.linspace(-1, 1, 40)[:, None]
 Y = np.abs(X[:, 0])
@@ -65,7 +65,8 @@ def test_what_the_library_has_is_complete():
         check_part(make(), "family", "Test", "family")
     for start in STARTS:
         check_part(start, "start", "Test", "init")
-    check_part(Dense(), "router", "Test", "routing")
+    for make in ROUTERS:
+        check_part(make(), "router", "Test", "routing")
 
 
 @pytest.mark.parametrize("kind", REQUIRED)
