@@ -46,6 +46,8 @@ class Queue:
             ids = np.flatnonzero(joint.max(axis=0) >= log_joint[-1])
         weight = None if units.weight is None else units.weight[ids]
         chosen[ids] = self._experts(joint[:, ids], row_hashes(units.X, None, 0)[ids], weight)
+        if units.labels is not None:
+            chosen = np.where(units.labels >= 0, units.labels, chosen)
         assigned = np.zeros(log_joint.shape)
         everyone = np.arange(joint.shape[1])
         assigned[chosen, everyone] = 1.0

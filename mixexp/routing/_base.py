@@ -116,7 +116,11 @@ class BaseRouter(BaseEstimator):
     def select(self, experts: np.ndarray) -> Any:
         """Return the router of some experts, in this order."""
         names = [n for n in ("bias_", "thresholds_", "_log_prices") if n in vars(self)]
-        return evolve(self, **{name: vars(self)[name][experts] for name in names})
+        chosen = {name: vars(self)[name][experts] for name in names}
+        if "loads_" in vars(self):
+            last = [len(self.loads_) - 1] if self.needs_fallback else []
+            chosen["loads_"] = self.loads_[np.append(experts, last).astype(int)]
+        return evolve(self, **chosen)
 
     def trimmed(self) -> Any:
         """Return the router as it predicts: prices balance the training rows only."""

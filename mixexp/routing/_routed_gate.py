@@ -241,6 +241,10 @@ class RoutedGate:
         proba = router.probabilities(log_gate)
         if router.hard and router.capacity_factor is not None:
             weights = self._queued(router, proba, rows)
+        if rows.labels is not None:  # labelled rows reach their expert, full or not
+            labelled = np.flatnonzero(rows.labels >= 0)
+            weights[:, labelled] = 0.0
+            weights[rows.labels[labelled], labelled] = 1.0
         router.loads_ = _loads(weights, rows.weight)
         extra = _overlapping(proba, weights, rows.weight, router.overlap)
         return evolve(gate, router=router, routes=weights), extra
