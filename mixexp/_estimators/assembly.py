@@ -89,7 +89,8 @@ def assemble(
     batch = parts.is_batch(mixture, target)
     columns = _selected(mixture, X if arguments.frame is None else arguments.frame)
     custom_start = hasattr(mixture.init, "fit_predict") or hasattr(mixture.init, "responsibilities")
-    frames = batch or parts.gate_is_classifier(mixture) or custom_start
+    fallback = hasattr(getattr(mixture.routing, "fallback", None), "fit")
+    frames = batch or parts.gate_is_classifier(mixture) or custom_start or fallback
     training = _training(mixture, X, y, arguments, target, columns, batch, frames, seed)
     text = arguments.table.text
     seen = _stand_in(mixture, training, target, columns, text, batch, seed)

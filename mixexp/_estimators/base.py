@@ -13,31 +13,30 @@ from scipy.special import entr
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import MetadataRouter
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from mixexp import __version__
 from mixexp._checks import kept_rows, short
-from mixexp._columns import as_numbers, check_known_text
 from mixexp._compat import HasMethods, Interval, StrOptions, check_weights, safe_indexing
 from mixexp._engine.assign import ASSIGNERS
 from mixexp._engine.collapse import ON_COLLAPSE
 from mixexp._engine.search import search
 from mixexp._estimators import outcome
 from mixexp._estimators.assembly import FitArguments, assemble, metadata_router
+from mixexp._estimators.hard import HardMixtureClassifier, HardMixtureRegressor, hardened
 from mixexp._estimators.model import Model
 from mixexp._estimators.nesting import fit_nested, is_nested
+from mixexp._estimators.new_rows import new_rows, warn_of_version
 from mixexp._estimators.parameters import check_nested
 from mixexp._estimators.parts import takes_all_missing, takes_all_sparse
 from mixexp._rows.inputs import (
     check_constant_in_groups,
     checked_groups,
-    refuse_missing,
     sorted_rows,
 )
 from mixexp._rows.labels import reference_of
 from mixexp._rows.rows import Rows
 from mixexp._threads import single_thread
-from mixexp._warn import warn
 from mixexp._weights import as_counts
 from mixexp.experts import named, with_params
 from mixexp.partitions import PARTITIONS
@@ -46,9 +45,6 @@ from mixexp.routing import POOLINGS
 
 __all__ = ["BaseMixtureOfExperts"]
 
-#: Rows per block at prediction: a single pass, so blocks need not fit the cache.
-PREDICTION_ROWS = 1 << 14
-
 
 class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
     """Base class; use `MixtureOfExpertsClassifier` or `MixtureOfExpertsRegressor`."""
@@ -56,6 +52,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
     _is_mixture = True
     _model: Model
     _rules: outcome.InputRules
+    hard_loads_: np.ndarray
 
     _parameter_constraints: dict = {
         "expert": [HasMethods(["get_params"]), list, tuple, None],
@@ -188,50 +185,31 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
             self.__dict__ = before
             raise
 
-    def _fit(self, X: Any, y: np.ndarray, arguments: FitArguments, target: Any) -> None:
+    def _fit(self, X: Any, y: np.ndarray, arguments: FitArguments, target: Any) -> Rows:
         """Fit gate and experts on checked data and store the fitted attributes.
+
+        Return the rows of the fit.
 
         1. Assemble the search from data and parameters: rows, gate, banks, start.
         2. Search: short runs from several starts, one long run from the best.
         3. Store the model, with exchangeable experts in canonical order.
         """
         if is_nested(self):
-            fit_nested(self, X, y, arguments, target)
-            return
+            return fit_nested(self, X, y, arguments, target)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         with single_thread():
             assembly = assemble(self, X, y, arguments, target, seed)
             run, restarts = search(assembly.problem)
             outcome.store(self, run, restarts, assembly, target)
         self._mixexp_version = __version__
+        return assembly.problem.rows
 
     def _new_rows(
         self, X: Any, y: Any = None, offset: Any = None, weight: np.ndarray | None = None
     ) -> Rows:
         """Return new data as checked rows."""
         check_is_fitted(self, "experts_")
-        owner, model, rules = type(self).__name__, self._model, self._rules
-        table = as_numbers(X)
-        X = validate_data(
-            self,
-            table.X,
-            reset=False,
-            accept_sparse="csr" if rules.sparse else False,
-            dtype=[np.float64, np.float32],
-            ensure_all_finite="allow-nan",
-        )
-        check_known_text(table, rules.text, owner)
-        missing = refuse_missing(X, rules.refusing, owner)
-        rows = Rows(
-            X,
-            None if y is None else model.target.encode_new(y, X, owner),
-            weight,
-            frame=table.frame if rules.frames else None,
-            offset=model.target.offset(offset, X, owner, rules.batch),
-            missing=missing,
-        )
-        rows.block_rows = PREDICTION_ROWS
-        return rows
+        return new_rows(self, X, y, offset, weight)
 
     def _grouped_rows(
         self, X: Any, y: Any, weight: Any, offset: Any, groups: Any
@@ -618,7 +596,86 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         order = outcome.aligned_order(resp, other)
         usage = outcome.reordered_usage(self.usage_, order)
         outcome.publish(self, model.reordered(order), usage, self._rules)
+        self.hard_loads_ = outcome.reordered_usage(self.hard_loads_, order)
         return self
+
+    def to_hard(self) -> HardMixtureClassifier | HardMixtureRegressor:
+        """Return a slim predictor in which each row is answered by one expert.
+
+        It has what predictions need: the gate, and the experts that are the first choice of some
+        training row, that is, have its largest routing weight. A row goes to its first choice, as
+        with ``pooling="argmax"``, or, if that expert was left out, to the most probable one that
+        was kept. The noise is left out, and the fallback unless it is the first choice of training
+        rows.
+
+        Returns
+        -------
+        HardMixtureClassifier or HardMixtureRegressor
+            With `predict` (which takes `offset`), `route`, of a classifier `predict_proba`;
+            `experts_`, `kept_` (their numbers in the mixture), `gate_`, `n_experts`. Experts are
+            shared with the mixture, not copied.
+
+        Examples
+        --------
+        >>> from mixexp import MixtureOfExpertsRegressor
+        >>> from mixexp.datasets import make_piecewise_linear
+        >>> X, y = make_piecewise_linear(random_state=0)
+        >>> model = MixtureOfExpertsRegressor(n_experts=4, random_state=0).fit(X, y)
+        >>> model.to_hard().kept_  # no row prefers expert 3
+        array([0, 1, 2])
+        """
+        self._fitted_model()
+        return hardened(self)
+
+    def expert_inputs(self, X: Any, reached: Any = None) -> Iterator[Any]:
+        """Return X as each expert takes it, for calls of `experts_` themselves.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Input data, a data frame if the mixture was fitted on one.
+        reached : array-like of bool of shape (n_samples, n_experts), default=None
+            The rows that each expert is to get, such as ``route(X) > 0``; None means all.
+
+        Returns
+        -------
+        iterator
+            For each expert, then for the fallback if there is one: its columns
+            (`expert_features`) of its rows, as an array, sparse matrix or data frame. Each is made
+            when it is asked for.
+
+        Raises
+        ------
+        ValueError
+            If X is not valid, as in `predict`, or `reached` has another shape than `route`.
+
+        Examples
+        --------
+        >>> from mixexp import MixtureOfExpertsRegressor
+        >>> from mixexp.datasets import make_piecewise_linear
+        >>> X, y = make_piecewise_linear(random_state=0)
+        >>> model = MixtureOfExpertsRegressor(n_experts=4, random_state=0).fit(X, y)
+        >>> inputs = model.expert_inputs(X, model.route(X) > 0.5)
+        >>> [len(rows) for rows in inputs]
+        [109, 103, 87, 0]
+        """
+        model, owner = self._fitted_model(), type(self).__name__
+        rows = self._new_rows(X)
+        if rows.frame is None and hasattr(X, "columns"):  # for experts that know their names
+            rows.frame = X
+        n_all = model.n_experts + model.has_fallback
+        if reached is None:
+            ids: list = [slice(None)] * n_all
+        else:
+            mask = np.asarray(reached, dtype=bool)
+            if mask.shape != (rows.n_rows, n_all):
+                raise ValueError(
+                    f"{owner}: reached has shape {mask.shape}; give a mask of shape "
+                    f"{(rows.n_rows, n_all)}, as route(X) > 0 is."
+                )
+            ids = [np.flatnonzero(column) for column in mask.T]
+        columns = [*model.columns_of_experts, *[None] * model.has_fallback]
+        return (rows.take(i, c) for i, c in zip(ids, columns, strict=True))
 
     def get_metadata_routing(self) -> MetadataRouter:
         """Return the routing of metadata to the experts.
@@ -630,12 +687,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         return metadata_router(self)
 
     def __setstate__(self, state: dict) -> None:
-        version = state.get("_mixexp_version", __version__)
-        if version != __version__:
-            warn(
-                f"This {type(self).__name__} was saved by mixexp {version} and is loaded by "
-                f"{__version__}; predictions may differ. Fit it again, or install that version."
-            )
+        warn_of_version(self, state)
         super().__setstate__(state)
 
     def __sklearn_tags__(self) -> Any:

@@ -119,6 +119,9 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
     active_fraction_ : float
         Share of the experts that a training row reaches, on average: of the work of a prediction
         without routing.
+    hard_loads_ : ndarray of shape (n_experts,)
+        Weight of the training rows for which each expert has the largest routing weight; that of
+        the fallback, if any, comes last. `to_hard` keeps the experts that have some.
     usage_ : ndarray of shape (n_experts,)
         Weighted mean gate probability of each expert; the noise expert's, if any, comes last.
     cross_fitted_ : bool

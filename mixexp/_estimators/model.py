@@ -96,6 +96,12 @@ class Model:
         return replace(self, gate=gate, bank=bank, columns=columns_of(self.columns, order))
 
     @property
+    def columns_of_experts(self) -> list:
+        """The columns that each expert takes, None for all; inner mixtures choose themselves."""
+        columns = None if self.flat is not None else self.columns[0]
+        return columns if isinstance(columns, list) else [columns] * self.n_experts
+
+    @property
     def noise_columns(self) -> list[int]:
         """Columns of gate probabilities that belong to the noise expert."""
         return [self.n_experts] if can(self.gate, "without_noise") else []
@@ -146,9 +152,10 @@ class Model:
 
     def route(self, rows: Rows) -> np.ndarray:
         """Return the weights of the experts in a prediction, (n, K or K + 1 with a fallback)."""
-        return self._map(rows, self._route_block)
+        return self._map(rows, self.route_block)
 
-    def _route_block(self, block: Block) -> np.ndarray:
+    def route_block(self, block: Block) -> np.ndarray:
+        """Return the weights of the experts for the rows of a block, (m, K or K + 1)."""
         log_weights = self.gate.log_prob(block)
         weights = log_weights[: len(log_weights) - len(self.noise_columns)]
         softmax_in_place(weights)
@@ -194,7 +201,7 @@ class Model:
     def pooled_block(self, block: Block, owner: str) -> np.ndarray:
         """Return the pooled outputs of a block."""
         pool = pool_of(self.pooling, owner)
-        weights = self._route_block(block)
+        weights = self.route_block(block)
         if self.router is not None:
             block = block.reaching(weights.T > 0)
         return pool(weights, self._outputs_block(block, owner))

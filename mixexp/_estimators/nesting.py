@@ -18,13 +18,13 @@ from sklearn.base import clone, is_classifier
 from mixexp._compat import validate_parameters
 from mixexp._estimators.assembly import FitArguments
 from mixexp._estimators.model import Model, columns_of
-from mixexp._estimators.outcome import InputRules, publish
+from mixexp._estimators.outcome import InputRules, publish, store_loads
 from mixexp._estimators.parts import check_parts
 from mixexp._fitting import name_of
 from mixexp._rows.inputs import one_each
 from mixexp.experts import named
 from mixexp.gates import ConstantGate, NestedGate
-from mixexp.protocols import Block, Target, can, evolve
+from mixexp.protocols import Block, Rows, Target, can, evolve
 
 if TYPE_CHECKING:
     from mixexp._estimators.base import BaseMixtureOfExperts
@@ -76,8 +76,8 @@ def is_nested(mixture: BaseMixtureOfExperts) -> bool:
 
 def fit_nested(
     mixture: BaseMixtureOfExperts, X: Any, y: Any, arguments: FitArguments, target: Target
-) -> None:
-    """Fit the flat mixture and store its parts as fitted mixtures."""
+) -> Rows:
+    """Fit the flat mixture and store its parts as fitted mixtures; return the rows of the fit."""
     owner = type(mixture).__name__
     if arguments.labels is not None and np.any(np.asarray(arguments.labels) != -1):
         raise ValueError(
@@ -95,11 +95,21 @@ def fit_nested(
     _share(mixture, flat)
     start = _start_of_fitted(mixture, X, y, arguments, target)
     flat.init = mixture.init if start is None else start
-    flat._fit(X, y, arguments, target)
+    rows: Rows = flat._fit(X, y, arguments, target)
     flat.init = mixture.init
     for name in RECORD:
         setattr(mixture, name, getattr(flat, name))
     adopt(mixture, flat._model, flat.usage_, flat._rules)
+    _store_all_loads(mixture, rows)
+    return rows
+
+
+def _store_all_loads(mixture: BaseMixtureOfExperts, rows: Rows) -> None:
+    """Set the loads of a mixture and of those in it, each over all rows."""
+    store_loads(mixture, rows)
+    for expert in mixture.experts_:
+        if is_mixture(expert):
+            _store_all_loads(expert, rows)
 
 
 def collected(mixture: BaseMixtureOfExperts, leaves: Leaves, path: Path, owner: str) -> Leaves:
@@ -354,7 +364,27 @@ class NestedBank:
 
     def predict(self, block: Block) -> np.ndarray:
         """Return means (K, n_outputs, m) or class probabilities (K, n_classes, m)."""
-        return np.stack([_predicted(child, block) for child in self.children])
+        if block.reached is None:
+            return np.stack([_predicted(child, block) for child in self.children])
+        outputs: Any = None
+        for k, (child, reached) in enumerate(zip(self.children, block.reached, strict=True)):
+            ids = np.flatnonzero(reached)
+            if len(ids):
+                found = _predicted(child, block.rows_at(ids))
+                if outputs is None:
+                    outputs = np.zeros((self.n_experts, len(found), block.n_rows))
+                outputs[k][:, ids] = found
+        return outputs
+
+    def select(self, experts: np.ndarray) -> NestedBank:
+        """Return the bank of some experts, in this order."""
+        n_columns = sum(len(self.groups[k]) for k in experts) + self.n_noise
+        return NestedBank(
+            [self.children[k] for k in experts],
+            [self.groups[k] for k in experts],
+            n_columns,
+            [self.experts[k] for k in experts],
+        )
 
     def fitted(self, feature_names: np.ndarray | None) -> list:
         """Return the experts."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,14 +18,23 @@ from mixexp._estimators import parts
 from mixexp._estimators.assembly import Assembly
 from mixexp._estimators.checks import refuse_sums
 from mixexp._estimators.model import Model
+from mixexp._estimators.new_rows import PREDICTION_ROWS
 from mixexp._rows.rows import Rows
 from mixexp._warn import warn
-from mixexp.protocols import Target, can
+from mixexp.protocols import Block, Target, can
 
 if TYPE_CHECKING:
     from mixexp._estimators.base import BaseMixtureOfExperts
 
-__all__ = ["InputRules", "aligned_order", "canonical_order", "check_order", "publish", "store"]
+__all__ = [
+    "InputRules",
+    "aligned_order",
+    "canonical_order",
+    "check_order",
+    "publish",
+    "store",
+    "store_loads",
+]
 
 #: Largest root mean square change of log g_k in the last iteration of a settled gate.
 GATE_MOVES = 0.05
@@ -95,23 +105,29 @@ def store(
         order = canonical_order(usage[: model.n_experts])
         model, usage = model.reordered(order), reordered_usage(usage, order)
     publish(mixture, model, usage, _rules(mixture, model, assembly))
-    _store_loads(mixture, rows)
+    store_loads(mixture, rows)
 
 
-def _store_loads(mixture: BaseMixtureOfExperts, rows: Rows) -> None:
-    """Set the fitted router's loads, and the share of the experts that a row reaches."""
-    model = mixture._model
+def store_loads(mixture: BaseMixtureOfExperts, rows: Rows) -> None:
+    """Set the loads of the experts, and the share of them that a row reaches."""
+    model, units = mixture._model, copy(rows.units)
+    units.training, units.labels, units.block_rows = False, None, PREDICTION_ROWS
+    loads, mixture.hard_loads_ = units.reduce(partial(_loads_of_block, model=model))
+    mixture.active_fraction_ = 1.0
     if model.router is None:
-        mixture.active_fraction_ = 1.0
         return
-    units, n_experts = rows.units, model.n_experts
-    asked = copy(units)
-    asked.training = False
-    reached = model.route(asked) > 0
-    loads = reached.sum(axis=0) if units.weight is None else units.weight @ reached
     if not hasattr(model.router, "loads_"):  # a hard router knows those of its frozen routes
-        model.router.loads_ = loads.astype(float)
-    mixture.active_fraction_ = float(loads[:n_experts].sum() / (units.total_weight * n_experts))
+        model.router.loads_ = loads
+    n_all = units.total_weight * model.n_experts
+    mixture.active_fraction_ = float(loads[: model.n_experts].sum() / n_all)
+
+
+def _loads_of_block(block: Block, model: Model) -> np.ndarray:
+    """Return the weight of the rows that reach each expert, and that it is the best for."""
+    weights = model.route_block(block)
+    weight = np.ones(block.n_rows) if block.weight is None else block.weight
+    best = np.bincount(weights.argmax(axis=1), weights=weight, minlength=weights.shape[1])
+    return np.stack([weight @ (weights > 0), best])
 
 
 def _seen(state: State, selections: tuple[Any, Any]) -> tuple[Any, Any]:

@@ -188,9 +188,10 @@ class Block:
         return block
 
     def rows_at(self, ids: np.ndarray) -> Block:
-        """Return some of the rows as a block of its own, for a gate; designs are not made again."""
+        """Return some of the rows as a block of its own, for predictions; designs are kept."""
         block = Block(
             self.X[ids],
+            offset=None if self.offset is None else self.offset[:, ids],
             extra=None if self.extra is None else self.extra[ids],
             frame=None if self.frame is None else safe_indexing(self.frame, ids),
             missing=self.missing,

@@ -1,0 +1,57 @@
+"""New data as the rows that a fitted model answers for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import validate_data
+
+from mixexp import __version__
+from mixexp._columns import as_numbers, check_known_text
+from mixexp._rows.inputs import refuse_missing
+from mixexp._rows.rows import Rows
+from mixexp._warn import warn
+
+__all__ = ["PREDICTION_ROWS", "new_rows", "warn_of_version"]
+
+#: Rows per block at prediction: a single pass, so blocks need not fit the cache.
+PREDICTION_ROWS = 1 << 14
+
+
+def new_rows(
+    estimator: Any, X: Any, y: Any = None, offset: Any = None, weight: np.ndarray | None = None
+) -> Rows:
+    """Return new data as checked rows for the model of a fitted estimator."""
+    owner, model, rules = type(estimator).__name__, estimator._model, estimator._rules
+    table = as_numbers(X)
+    X = validate_data(
+        estimator,
+        table.X,
+        reset=False,
+        accept_sparse="csr" if rules.sparse else False,
+        dtype=[np.float64, np.float32],
+        ensure_all_finite="allow-nan",
+    )
+    check_known_text(table, rules.text, owner)
+    missing = refuse_missing(X, rules.refusing, owner)
+    rows = Rows(
+        X,
+        None if y is None else model.target.encode_new(y, X, owner),
+        weight,
+        frame=table.frame if rules.frames else None,
+        offset=model.target.offset(offset, X, owner, rules.batch),
+        missing=missing,
+    )
+    rows.block_rows = PREDICTION_ROWS
+    return rows
+
+
+def warn_of_version(estimator: Any, state: dict) -> None:
+    """Warn if the saved state of an estimator is that of another version."""
+    version = state.get("_mixexp_version", __version__)
+    if version != __version__:
+        warn(
+            f"This {type(estimator).__name__} was saved by mixexp {version} and is loaded by "
+            f"{__version__}; predictions may differ. Fit it again, or install that version."
+        )
