@@ -180,10 +180,10 @@ def part_accuracy(folder, folds):
             print(f"{table:10} {label:18} {right:9.4f} {loss:9.4f} {count:14.2f}", flush=True)
 
 
-def lazy_start(n, k=4):
+def lazy_start(n, rng, k=4):
     """Responsibilities in which the first expert has nearly all of every row."""
-    resp = np.full((n, k), 0.03 / (k - 1))
-    resp[:, 0] = 0.97
+    resp = 0.03 * rng.dirichlet(np.ones(k), n)
+    resp[:, 0] += 0.97
     return resp
 
 
@@ -208,7 +208,7 @@ def part_lazy(seeds):
             X, y = close_lines(1000, rng)
             new, truth = close_lines(4000, rng)
             model = MixtureOfExpertsRegressor(
-                n_experts=4, init=lazy_start(len(X)), routing=router, random_state=0
+                n_experts=4, init=lazy_start(len(X), rng), routing=router, random_state=0
             ).fit(X, y)
             route = model.route(X)
             shares = np.bincount(route.argmax(axis=1), minlength=4) / len(X)

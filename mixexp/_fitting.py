@@ -55,6 +55,9 @@ EPOCHS = 10
 #: Limit on the mean number of copies drawn per row: weights may be in the thousands.
 MOST_COPIES = 10.0
 
+#: A row with this share of its weight in one model is that model's for sure.
+SURE = 1 - 1e-9
+
 #: Smallest number of rows for an estimator without `sample_weight`.
 FEWEST_DRAWN = 5
 
@@ -278,7 +281,8 @@ def drawn_rows(resp: np.ndarray, rows: Rows, seed: int) -> list[np.ndarray]:
 
     Every row goes to one of K models, drawn with the probabilities `resp` (K, n), which include
     the row weights; if they sum to less than 1, the remainder is the chance of no model. A row of
-    weight 2 is included twice. Weights below 1, or above ten on average, are scaled. The draw
+    weight 2 is included twice; a row that is wholly several models' (`overlap` of a router) goes to
+    each of them. Weights below 1, or above ten on average, are scaled. The draw
     depends on the row's content only, and is the same in all iterations.
     """
     hashes = row_hashes(rows.X, rows.y, seed)
@@ -292,7 +296,8 @@ def drawn_rows(resp: np.ndarray, rows: Rows, seed: int) -> list[np.ndarray]:
     chosen = (below <= hashed_uniform(hashes, seed, 2)).sum(axis=0)
     drawn = []
     for k, share in enumerate(resp):
-        ids = np.repeat(np.arange(rows.n_rows), np.where(chosen == k, counts, 0))
+        taken = (chosen == k) | (share >= SURE * weight)
+        ids = np.repeat(np.arange(rows.n_rows), np.where(taken, counts, 0))
         if len(ids) < FEWEST_DRAWN:
             fewest = min(FEWEST_DRAWN, rows.n_rows)
             ids = np.sort(np.argpartition(-share, fewest - 1)[:fewest])

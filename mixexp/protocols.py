@@ -440,7 +440,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
         *("n_parameters", "mean", "eta", "without_offset", "evaluate", "statistics", "update"),
     ),
     "start": ("responsibilities",),
-    "router": ("check", "weights", "surveyed", "select", "started", "trimmed", "needs_fallback"),
+    "router": ("check", "weights", "surveyed", "select", "started", "needs_fallback"),
 }
 
 #: Required attributes that are not methods.

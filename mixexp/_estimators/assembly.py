@@ -192,7 +192,7 @@ def _problem(
         gate=gate,
         bank=bank,
         batch_gate=parts.batch_gate(mixture, rows, gate_columns, seed),
-        batch_bank=parts.batch_bank(mixture, target, expert_columns, seed) if batch else None,
+        batch_bank=parts.batch_bank(mixture, rows, target, expert_columns, seed) if batch else None,
         noise=parts.noise_of(mixture, rows, target),
         match=not by_expert and not getattr(mixture.gate, "nested", False) and rows.labels is None,
         arrange=not isinstance(expert_columns, list),

@@ -69,7 +69,7 @@ __all__ = [
 NOISE_SHARE = 0.05
 
 #: Strength of the usage prior of balance="prior", in equal shares of the weight.
-USAGE_PRIOR = 1.0
+USAGE_PRIOR = 2.0
 
 #: Default number of folds of a cross-fitted E-step.
 FOLDS = 5
@@ -151,7 +151,7 @@ def _n_folds(mixture: BaseMixtureOfExperts, flexible: bool) -> int:
 
 
 def batch_bank(
-    mixture: BaseMixtureOfExperts, target: Target, columns: Any, seed: int
+    mixture: BaseMixtureOfExperts, rows: Rows, target: Target, columns: Any, seed: int
 ) -> EstimatorBank:
     """Return the bank of experts that are fitted one by one."""
     owner, templates = owner_of(mixture), templates_of(mixture)
@@ -168,7 +168,8 @@ def batch_bank(
         for expert in templates:
             check_single_output(expert, owner)
     plain = sorted({name_of(e) for e in templates if not takes_weights(e)})
-    if plain:
+    whole = rows.weight is None or np.all(rows.weight == np.floor(rows.weight))
+    if plain and not (warm and whole and mixture.routing is not None and mixture.routing.hard):
         warn(
             f"{owner}: expert {' and '.join(plain)} does not take sample_weight in fit. It is "
             "fitted on rows that are drawn by responsibility; the draw depends on "

@@ -114,23 +114,17 @@ class BaseRouter(BaseEstimator):
         if self.balance == "bias":
             return evolve(self, bias_=bias_steps(proba, self.bias_, weight, self.chosen))
         if self.balance == "assignment":
-            return evolve(self, _log_prices=log_prices(proba, weight))
+            return evolve(self, log_prices_=log_prices(proba, weight))
         return self
 
     def select(self, experts: np.ndarray) -> Any:
         """Return the router of some experts, in this order."""
-        names = [n for n in ("bias_", "thresholds_", "_log_prices") if n in vars(self)]
+        names = [n for n in ("bias_", "thresholds_", "log_prices_") if n in vars(self)]
         changed = {name: vars(self)[name][experts] for name in names}
         if "loads_" in vars(self):  # the fallback's is the last one
             n_experts = len(self.loads_) - self.needs_fallback
             changed["loads_"] = np.append(self.loads_[experts], self.loads_[n_experts:])
         return evolve(self, **changed)
-
-    def trimmed(self) -> Any:
-        """Return the router as it predicts: prices balance the training rows only."""
-        router = evolve(self)
-        router.__dict__.pop("_log_prices", None)
-        return router
 
     def probabilities(self, log_gate: np.ndarray) -> np.ndarray:
         """Return gate probabilities (K, m) at the router's temperature."""
@@ -140,8 +134,8 @@ class BaseRouter(BaseEstimator):
 
     def scores(self, proba: np.ndarray) -> np.ndarray:
         """Return what experts are chosen by, (K, m): probability plus bias, or times a price."""
-        if "_log_prices" in vars(self):
-            return proba * np.exp(self._log_prices - self._log_prices.max())[:, None]
+        if "log_prices_" in vars(self):
+            return proba * np.exp(self.log_prices_ - self.log_prices_.max())[:, None]
         if "bias_" in vars(self):
             return proba + self.bias_[:, None]
         return proba

@@ -155,7 +155,7 @@ class RoutedGate:
     def trimmed(self) -> RoutedGate:
         """Return the gate without what it knows of the training rows."""
         inner = self.inner.trimmed() if can(self.inner, "trimmed") else self.inner
-        return evolve(self, inner=inner, routes=None, router=self.router.trimmed())
+        return evolve(self, inner=inner, routes=None)
 
     @if_inner_can("measured")
     def measured(self, rows: Rows) -> RoutedGate:

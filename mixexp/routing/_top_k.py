@@ -26,9 +26,10 @@ class TopK(BaseRouter):
         weight is the last column of `route`.
     balance : {"bias", "prior", "assignment"} or None, default=None
         How experts are kept equally busy. "bias" chooses by p_k + b_k and weights by p_k, with b
-        adjusted until loads are even; predictions use it too. "prior" puts a prior on the gate's
-        usage. "assignment" multiplies probabilities by prices that even out the loads of the
-        training rows; predictions do not use them.
+        adjusted to even loads. "prior" puts a prior on the gate's usage. "assignment" gives experts
+        equal capacity: for k = 1 in a queue, otherwise by prices, factors of the probabilities
+        by which experts are chosen. Bias and prices are those of the training rows, and
+        predictions use them too.
     overlap : float, default=0.0
         With k = 1: share of its own rows by which each expert's training set is enlarged by the
         rows from other regions to which it is most probable, for smaller steps at borders.

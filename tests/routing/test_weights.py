@@ -116,8 +116,6 @@ def test_prices_even_out_soft_loads_and_multiply_probabilities():
     assert_allclose(shares.sum(axis=1), 2.0, rtol=0.02)
     router = TopK(1, balance="assignment").surveyed(np.log(proba), None)
     assert_array_equal(router.weights(np.log(proba)).T[:, 1], [0, 0, 1, 1])
-    # predictions do not use them
-    assert_array_equal(router.trimmed().weights(np.log(proba)).T[:, 1], [0, 0, 0, 0])
     weight = np.array([1.0, 1.0, 1.0, 5.0])
     factors = np.exp(log_prices(proba, weight))
     shares = proba * factors[:, None]
