@@ -425,6 +425,10 @@ CAPABILITIES: dict[str, Capability] = {
         "(statistics, rows): the region that each expert fits best, where experts differ in kind.",
     ),
     "calibration": Capability("bank", "Calibration of cross-fitted class probabilities, or None."),
+    "predicted_rows": Capability(
+        "bank",
+        "Mask (n,) of the training rows whose predictions are known after a fit, None for all.",
+    ),
     "trainer": Capability("bank", "How the estimators of a batch bank are fitted."),
     "merged": Capability(
         "bank", "(columns): of a mixture of mixtures, columns of leaves summed by expert."

@@ -60,6 +60,7 @@ ALLOWED = {
         "_fitting",
         "_guests",
         "_numerics",
+        "_rows",
         "_probabilities",
         "_threads",
         "_weights",

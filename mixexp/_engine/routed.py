@@ -13,12 +13,21 @@ from mixexp._engine.em import Problem, Run, evaluate, run_em
 from mixexp._engine.fixed import fit_at
 from mixexp._engine.starts import Restart
 from mixexp._engine.sweep import Assigned, State, e_step_of, prepared
+from mixexp._rows.sketch import row_hashes
 from mixexp.protocols import Block, Rows, can
 
 if TYPE_CHECKING:
     from mixexp._engine.search import SearchProblem
 
 __all__ = ["Routing", "WarmUp", "frozen", "warmed"]
+
+
+#: Rows that find the partition of a warm-up: at least so many, and so many per coefficient.
+FEWEST_ROWS, ROWS_PER_COEFFICIENT = 2048, 32
+
+
+#: Starts, iterations and tolerance of a warm-up: costly experts correct what is left.
+MOST_STARTS, MOST_ITER, TOL = 5, 100, 1e-5
 
 
 class Routing(Protocol):
@@ -94,11 +103,21 @@ def warmed(problem: SearchProblem, search: Callable[..., Any]) -> tuple[Run, lis
         restarts = [Restart((problem.seed,), -np.inf, 0, ["long run"])]
         converged, n_passes = True, 0
     else:
+        sketch = _smaller(problem)
         cheap = replace(
-            problem, rows=problem.sketch, batch_bank=None, batch_gate=None, warm_up=None
+            problem,
+            rows=sketch,
+            sketch=sketch,
+            batch_bank=None,
+            batch_gate=None,
+            warm_up=None,
+            n_init=min(problem.n_init, MOST_STARTS),
+            max_iter=min(problem.max_iter, MOST_ITER),
+            tol=max(problem.tol, TOL),
         )
         run, restarts = search(cheap)
-        state, converged, n_passes = run.state, run.converged, run.n_passes
+        converged = run.converged or problem.max_iter > MOST_ITER
+        state, n_passes = run.state, run.n_passes
         state = state if problem.routing is None else problem.routing.moved(state, rows)
         resp = _responsibilities(problem, state)
     if problem.batch_gate is not None:
@@ -118,6 +137,26 @@ def warmed(problem: SearchProblem, search: Callable[..., Any]) -> tuple[Run, lis
     run.n_passes += n_passes
     run.converged = converged
     return run, restarts
+
+
+def _smaller(problem: SearchProblem) -> Rows:
+    """Return the rows that find the partition: enough for linear experts, and no more."""
+    sketch = problem.sketch
+    size = max(FEWEST_ROWS, ROWS_PER_COEFFICIENT * problem.n_experts * (sketch.X.shape[1] + 1))
+    if problem.start.whole or sketch.groups is not None or size >= sketch.n_rows:
+        return sketch
+    hashes = row_hashes(sketch.X, sketch.y, problem.seed)
+    ids = np.sort(np.argsort(hashes, kind="stable")[:size])
+    return sketch.subset(ids, None if sketch.weight is None else sketch.weight[ids])
+
+
+def _known(rows: Rows, bank: Any) -> Rows:
+    """Return the rows with weights of 0 where no expert predicted."""
+    known = bank.predicted_rows if can(bank, "predicted_rows") else None
+    if known is None:
+        return rows
+    weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
+    return rows.reweighted(np.where(known, weight, 0.0))
 
 
 def _routed(problem: SearchProblem, state: State) -> State:
@@ -163,10 +202,10 @@ def _refitted(problem: SearchProblem, gate: Any, assigner: Any, resp: np.ndarray
     bank: Any = problem.batch_bank
     bank = bank if problem.noise is None else problem.noise(bank)
     bank = _routed(problem, State(None, bank)).bank
-    em = Problem(rows, assigner, 1, problem.tol)
     run: Run | None = None
     for step in range(1, problem.warm_up.n_refits + 1):
         bank = fit_at(State(None, bank), rows, resp, 1).bank
+        em = Problem(_known(rows, bank), assigner, 1, problem.tol)
         found = evaluate(em, State(gate, bank), step)
         if run is None:
             run = Run(found, found, found.state)

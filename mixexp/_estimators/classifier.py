@@ -71,9 +71,10 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
     warm_up : {"auto"}, mixture or None, default="auto"
         A mixture of cheap experts that finds the partition, to which costly experts are then
         fitted without cross-fitting (unless `cross_fit` asks for it); the gate is taken over as
-        it is. A mixture of this class, fitted or not, with as many experts; or "auto": linear
-        experts on the sketch of the starts if `routing` is set and experts are fitted one by one,
-        otherwise no warm-up. None means no warm-up.
+        it is. Either a mixture of this class, fitted or not, with as many experts; or "auto":
+        linear experts on a sketch of the rows, from at most 5 starts and for 100 iterations, if
+        `routing` is set and experts are fitted one by one, and otherwise no warm-up. None means no
+        warm-up.
     assignment : {"soft", "hard", "stochastic"}, default="soft"
         How the E-step assigns rows to experts: by posterior probability, to the most probable
         expert (classification EM), or to one drawn from the posterior.

@@ -185,7 +185,9 @@ def batch_bank(
         seed=seed,
         owner=owner,
     )
-    return EstimatorBank(trainer, n_folds, routed=warm and mixture.routing is not None)
+    routed = warm and mixture.routing is not None
+    sampled = routed and not n_folds and mixture.n_refits == 1 and rows.groups is None
+    return EstimatorBank(trainer, n_folds, routed=routed, sampled=sampled)
 
 
 def gate_is_classifier(mixture: BaseMixtureOfExperts) -> bool:

@@ -218,6 +218,13 @@ class Rows:
         rows.units._designs = designs_of_units if groups is not None else self._designs
         return rows
 
+    def reweighted(self, weight: np.ndarray) -> Rows:
+        """Return the same rows with other weights; they may not be grouped."""
+        rows = copy.copy(self)
+        rows.weight = read_only(weight)
+        rows.total_weight = float(weight.sum())
+        return rows
+
     def with_experts(self, experts: np.ndarray, n_experts: int) -> Rows:
         """Return the rows with labels renumbered for some of the experts.
 

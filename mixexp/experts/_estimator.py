@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy.special import logsumexp
 
 from mixexp._compat import safe_indexing
 from mixexp._fitting import folds_of, learns_by_steps
+from mixexp._rows.sketch import row_hashes
 from mixexp.experts._templates import log_penalty
 from mixexp.experts._training import Fit, Refit, Trainer
 from mixexp.families import Calibration
@@ -33,6 +35,10 @@ TINY_MEAN = 1e-300
 
 #: Iterations with the same choice from a pool after which it is final.
 SETTLED_CHOICE = 2
+
+#: Rows of each expert that its dispersion is taken from if predictions are costly: its standard
+#: error is then 3 %.
+SAMPLE = 512
 
 #: Updates of the family's parameters when comparing candidates; student_t needs more than one.
 SCORE_STEPS = 3
@@ -62,12 +68,17 @@ class EstimatorBank:
     routed : bool
         Whether an expert is fitted to, and predicts, no rows but those with responsibility: routes
         do not change after the first fit.
+    sampled : bool
+        Whether dispersions are taken from some rows of each expert, which predicts no others of
+        the training rows: where predictions are costly and no other fit follows.
     """
 
-    def __init__(self, trainer: Trainer, n_folds: int, routed: bool = False):
+    def __init__(self, trainer: Trainer, n_folds: int, routed: bool = False, sampled: bool = False):
         self.trainer = trainer
         self.n_folds = n_folds
         self.routed = routed
+        self.sampled = sampled
+        self.predicted_rows: np.ndarray | None = None
         self.family = trainer.family
         self.classes = trainer.classes
         n_experts = len(trainer.candidates)
@@ -202,7 +213,11 @@ class EstimatorBank:
             new._smallest_mean = SMALLEST_MEAN * _mean_per_exposure(rows)
         if new.n_folds and new._folds is None:
             new._folds = folds_of(rows, self.n_folds, self.trainer.seed)
+        if self.sampled:
+            new.predicted_rows = sampled_rows(resp, rows, self.trainer.seed)
         outputs = new._fit_all(rows, resp)
+        if new.predicted_rows is not None:
+            resp = np.where(new.predicted_rows, resp, 0.0)
         new._choose(outputs, resp, rows)
         new._penalties = new._known_penalties()
         if new._penalties is not None and self._penalties is not None:
@@ -232,6 +247,7 @@ class EstimatorBank:
             for fold in ([None] if self._folds is None else np.unique(self._folds).tolist())
         ]
         refit = Refit(rows, self._weights, self._folds, self._models, self._iteration, self.routed)
+        refit = replace(refit, predicted=self.predicted_rows)
         done = self.trainer.fit(fits, refit)
         self._models = {**self._models, **{fit: model for fit, (model, _, _) in done.items()}}
         outputs: dict[tuple[int, int], np.ndarray] = {}
@@ -380,11 +396,20 @@ class EstimatorBank:
 
     def trimmed(self) -> EstimatorBank:
         """Return the bank without its caches of the training rows."""
-        return evolve(self, _outputs=None, _weights=None, _models={})
+        return evolve(self, _outputs=None, _weights=None, _models={}, predicted_rows=None)
 
     def fitted(self, feature_names: np.ndarray | None) -> list:
         """Return the experts."""
         return list(self.experts)
+
+
+def sampled_rows(resp: np.ndarray, rows: Rows, seed: int) -> np.ndarray:
+    """Return a mask (n,) of rows: `SAMPLE` of each expert's, by a hash of their content."""
+    order = np.argsort(row_hashes(rows.X, rows.y, seed), kind="stable")
+    mask = np.zeros(rows.n_rows, dtype=bool)
+    for share in resp:
+        mask[order[share[order] > 0][:SAMPLE]] = True
+    return mask
 
 
 def _mean_per_exposure(rows: Rows) -> np.ndarray:

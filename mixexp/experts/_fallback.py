@@ -45,6 +45,7 @@ class FallbackBank:
     n_coefficients = Forward()
     calibration = Forward()
     trainer = Forward()
+    predicted_rows = Forward()
 
     # only used on the inner bank, before it is wrapped
     replicate = Hidden()

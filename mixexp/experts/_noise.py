@@ -46,6 +46,7 @@ class NoiseBank:
     n_coefficients = Forward()
     calibration = Forward()
     trainer = Forward()
+    predicted_rows = Forward()
 
     # only used on the inner bank, before it is wrapped or after it is unwrapped
     replicate = Hidden()

@@ -102,6 +102,8 @@ class Trainer:
         whole = fit.fold is None
         if refit.routed:
             ids, whole = ids[refit.weights[fit.k][ids] > 0], False
+            if refit.predicted is not None:
+                ids = ids[refit.predicted[ids]]
             if len(ids) == 0:
                 return expert, ids, np.zeros((self.width, 0))
         X = rows.take(slice(None) if whole else ids, self.columns[fit.k])
@@ -233,7 +235,8 @@ class Trainer:
 class Refit:
     """Inputs of one M-step: weights (K, n), folds (n,) or None, and the previous models.
 
-    If `routed`, experts are fitted to, and predict, all rows with a weight and no others.
+    If `routed`, experts are fitted to, and predict, all rows with a weight and no others; of these
+    they predict those in the mask `predicted` (n,) only, if there is one.
     """
 
     rows: Rows
@@ -242,3 +245,4 @@ class Refit:
     models: dict[Fit, Any]
     iteration: int
     routed: bool = False
+    predicted: np.ndarray | None = None
