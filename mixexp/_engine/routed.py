@@ -111,6 +111,7 @@ def warmed(problem: SearchProblem, search: Callable[..., Any]) -> tuple[Run, lis
             batch_bank=None,
             batch_gate=None,
             warm_up=None,
+            share=None,
             n_init=min(problem.n_init, MOST_STARTS),
             max_iter=min(problem.max_iter, MOST_ITER),
             tol=max(problem.tol, TOL),
@@ -200,6 +201,7 @@ def _refitted(problem: SearchProblem, gate: Any, assigner: Any, resp: np.ndarray
     assert problem.warm_up is not None
     rows = problem.rows
     bank: Any = problem.batch_bank
+    bank = bank if problem.share is None else problem.share(bank)
     bank = bank if problem.noise is None else problem.noise(bank)
     bank = _routed(problem, State(None, bank)).bank
     run: Run | None = None

@@ -6,6 +6,7 @@ the highest likelihood in multivariate Gaussian mixture models, CSDA 41.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +22,7 @@ from mixexp._engine.routed import Routing, WarmUp, frozen, warmed
 from mixexp._engine.starts import NOISE_SHARE, Candidate, Restart, Start
 from mixexp._engine.sweep import EStep, State, measured, sweep
 from mixexp._guests import in_threads
-from mixexp.protocols import Rows, can
+from mixexp.protocols import Rows, can, evolve
 
 __all__ = ["SearchProblem", "search"]
 
@@ -66,6 +67,8 @@ class SearchProblem:
     owner : str
         Class name of the mixture, for messages.
     start : Start
+    share : callable or None
+        Adds the shared expert to a bank without noise.
     routing : Routing or None
     warm_up : WarmUp or None
     """
@@ -90,6 +93,7 @@ class SearchProblem:
     seed: int
     n_jobs: int | None
     judge: Judge = field(default_factory=Judge)
+    share: Callable[[Any], Any] | None = None
     routing: Routing | None = None
     warm_up: WarmUp | None = None
 
@@ -242,19 +246,30 @@ def _ranked(candidates: list[Candidate]) -> list[Candidate]:
     return sorted(candidates, key=lambda c: (bool(c.record.flags), -c.record.bound))
 
 
+def _shared(problem: SearchProblem, state: State) -> State:
+    """Return the state of a start with the shared expert in its bank, inside of the noise."""
+    if problem.share is None or problem.batch_bank is not None:
+        return state
+    bank: Any = state.bank
+    if problem.noise is None:
+        return replace(state, bank=problem.share(bank))
+    return replace(state, bank=evolve(bank, inner=problem.share(bank.inner)))
+
+
 def _handed_over(problem: SearchProblem, candidate: Candidate) -> State:
     """Return the state of the long run: the same, or with batch parts trained at its E-step.
 
     Experts of different kinds are first matched to the regions that they fit best, unless the
     user numbered the experts.
     """
-    state, rows = candidate.state, problem.rows
+    state, rows = _shared(problem, candidate.state), problem.rows
     gate, bank = problem.batch_gate, problem.batch_bank
     if gate is None and bank is None:
         return state
     if bank is not None:
         if can(state.bank, "floor") and can(bank, "with_floor"):
             bank = bank.with_floor(state.bank.floor)  # type: ignore[union-attr]
+        bank = bank if problem.share is None else problem.share(bank)
         bank = bank if problem.noise is None else problem.noise(bank)
     batch = State(gate or state.gate, bank or state.bank)
     if candidate.resp is not None:

@@ -90,7 +90,13 @@ def assemble(
     columns = _selected(mixture, X if arguments.frame is None else arguments.frame)
     custom_start = hasattr(mixture.init, "fit_predict") or hasattr(mixture.init, "responsibilities")
     fallback = hasattr(getattr(mixture.routing, "fallback", None), "fit")
-    frames = batch or parts.gate_is_classifier(mixture) or custom_start or fallback
+    frames = (
+        batch
+        or mixture.shared_expert is not None
+        or parts.gate_is_classifier(mixture)
+        or custom_start
+        or fallback
+    )
     training = _training(mixture, X, y, arguments, target, columns, batch, frames, seed)
     text = arguments.table.text
     seen = _stand_in(mixture, training, target, columns, text, batch, seed)
@@ -206,6 +212,7 @@ def _problem(
         tol=mixture.tol,
         seed=seed,
         n_jobs=mixture.n_jobs,
+        share=parts.share_of(mixture, target, expert_columns, bank, seed),
         routing=_routing(mixture, target, seed),
     )
 

@@ -61,6 +61,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         "expert_features": "no_validation",
         "gate_features": "no_validation",
         "noise_expert": ["boolean"],
+        "shared_expert": [HasMethods(["get_params", "fit"]), None],
         "routing": [HasMethods(["get_params", "weights", "check"]), None],
         "n_refits": [Interval(Integral, 1, None, closed="left")],
         "pooling": [StrOptions(set(POOLINGS)), callable],
@@ -89,6 +90,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         gate: Any,
         expert_features: Any,
         gate_features: Any,
+        shared_expert: Any,
         noise_expert: bool,
         routing: Any,
         n_refits: int,
@@ -109,6 +111,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         self.gate = gate
         self.expert_features = expert_features
         self.gate_features = gate_features
+        self.shared_expert = shared_expert
         self.noise_expert = noise_expert
         self.routing = routing
         self.n_refits = n_refits

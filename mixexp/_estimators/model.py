@@ -133,6 +133,14 @@ class Model:
         return bank.fallback if hasattr(bank, "fallback") else bank.inner.fallback
 
     @property
+    def sharing_bank(self) -> Any:
+        """The bank that holds the shared expert, None if there is none."""
+        bank: Any = self.bank
+        while bank is not None and not hasattr(bank, "fitted_shared"):
+            bank = getattr(bank, "inner", None)
+        return bank
+
+    @property
     def parameters(self) -> np.ndarray:
         """The family's parameters (P, K or K + 1, n_outputs), as many as routing weights."""
         bank: Any = self.bank

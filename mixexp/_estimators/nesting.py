@@ -146,6 +146,11 @@ def collected(mixture: BaseMixtureOfExperts, leaves: Leaves, path: Path, owner: 
 
 def _refuse_routing(mixture: BaseMixtureOfExperts, owner: str) -> None:
     """Raise if a mixture of mixtures, or one in it, routes rows."""
+    if mixture.shared_expert is not None:
+        raise ValueError(
+            f"{owner}: shared_expert={mixture.shared_expert!r}, and an expert is a mixture. Leave "
+            "shared_expert=None."
+        )
     if mixture.routing is not None or not (
         mixture.warm_up is None or isinstance(mixture.warm_up, str)
     ):

@@ -180,6 +180,11 @@ def publish(
     mixture.gate_ = model.dense_gate
     mixture.routing_ = model.router
     attributes.pop("fallback_", None)
+    attributes.pop("shared_expert_", None)
+    sharing = model.sharing_bank
+    if sharing is not None:
+        names = getattr(mixture, "feature_names_in_", None)
+        mixture.shared_expert_ = sharing.fitted_shared(names)
     if model.fallback is not None:
         mixture.fallback_ = model.fallback.fitted(None)[0]
     mixture.experts_ = bank.fitted(getattr(mixture, "feature_names_in_", None))

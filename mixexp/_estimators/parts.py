@@ -29,14 +29,18 @@ from mixexp.experts import (
     EstimatorBank,
     ExpertPool,
     NoiseBank,
+    SharedBank,
+    SharedLinearBank,
     Trainer,
     candidates_of,
     check_expert,
     check_single_output,
     has_bank,
+    linear_terms,
     memorises,
     named,
 )
+from mixexp.families import Gaussian
 from mixexp.gates import EstimatorGate, NoiseGate, SoftmaxGate
 from mixexp.protocols import Rows, Target, can, check_part
 
@@ -59,6 +63,7 @@ __all__ = [
     "refusing_missing",
     "start_gate",
     "takes_all_missing",
+    "share_of",
     "takes_all_sparse",
     "templates_of",
     "warms_up",
@@ -86,7 +91,7 @@ def check_parts(mixture: BaseMixtureOfExperts, target_kind: str) -> None:
     `target_kind` is "classes" or "numbers".
     """
     owner = owner_of(mixture)
-    for name in ("expert", "gate", "family", "init", "routing", "warm_up"):
+    for name in ("expert", "shared_expert", "gate", "family", "init", "routing", "warm_up"):
         value = getattr(mixture, name, None)
         if isinstance(value, type):
             raise TypeError(
@@ -104,6 +109,8 @@ def check_parts(mixture: BaseMixtureOfExperts, target_kind: str) -> None:
         check_part(mixture.family, "family", owner, "family")
     if mixture.expert is not None:
         check_expert(mixture.expert, owner, classifier=target_kind == "classes")
+    if mixture.shared_expert is not None:
+        check_expert(mixture.shared_expert, owner, classifier=target_kind == "classes")
     if mixture.routing is not None:
         check_part(mixture.routing, "router", owner, "routing")
         mixture.routing.check(mixture.n_experts, owner)
@@ -187,6 +194,7 @@ def batch_bank(
     )
     routed = warm and mixture.routing is not None
     sampled = routed and not n_folds and mixture.n_refits == 1 and rows.groups is None
+    sampled = sampled and mixture.shared_expert is None  # it learns from all residuals
     return EstimatorBank(trainer, n_folds, routed=routed, sampled=sampled)
 
 
@@ -244,6 +252,46 @@ def _with_usage_prior(mixture: BaseMixtureOfExperts, gate: Any, rows: Rows) -> A
         return gate
     strength = USAGE_PRIOR * rows.units.total_weight / mixture.n_experts
     return gate.set_params(usage_prior=strength)
+
+
+def share_of(
+    mixture: BaseMixtureOfExperts, target: Target, columns: Any, bank: Any, seed: int
+) -> Any:
+    """Return a function that adds the shared expert to a bank, or None.
+
+    `bank` is that of the starts, on whose design a linear shared expert works.
+    """
+    template, owner = mixture.shared_expert, owner_of(mixture)
+    if template is None:
+        return None
+    if target.classes is not None or target.family.link != "identity":
+        raise ValueError(
+            f"{owner}: shared_expert adds to predictions on the scale of y, and "
+            f"{'classes' if target.classes is not None else f'family {target.family.name}'} have "
+            "another one. Use a family with an identity link (gaussian, student_t, laplace), or "
+            "shared_expert=None."
+        )
+    terms = linear_terms(template, target.family)
+    linear = terms is not None and not is_batch(mixture, target)
+    union = np.unique(np.concatenate(columns)) if isinstance(columns, list) else columns
+    trainer = Trainer(
+        [[("shared", template)]],
+        [union],
+        classes=None,
+        family=Gaussian(),
+        n_outputs=target.width,
+        n_jobs=mixture.n_jobs,
+        seed=seed,
+        owner=owner,
+    )
+    n_folds = _n_folds(mixture, memorises(template) and not warms_up(mixture, True))
+
+    def share(inner: Any) -> Any:
+        if linear and terms is not None:
+            return SharedLinearBank.around(inner, clone(template), terms)
+        return SharedBank(inner, EstimatorBank(trainer, n_folds))
+
+    return share
 
 
 def fallback_of(mixture: BaseMixtureOfExperts, target: Target, seed: int) -> Any:

@@ -46,6 +46,11 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     expert_features, gate_features : indices, names, slice, mask or callable, default=None
         Columns used by the experts and the gate, selected as in `ColumnTransformer`; None means
         all. Or a list of such selections, one per expert (for the gate: per expert's score).
+    shared_expert : regressor or None, default=None
+        A model of all rows, added to the prediction of every expert and trained jointly: experts
+        need only know what is special in their regions. For families with an identity link. Linear
+        models below linear experts are solved for at once, and pull the experts' coefficients
+        towards each other. It sees the columns of the experts.
     noise_expert : bool, default=False
         Whether to add a fixed expert for outliers: a uniform density over the range of the
         training targets (for counts, over its integers). It has a gate probability and
@@ -106,6 +111,9 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     ----------
     experts_ : list of fitted estimators
         The experts, as scikit-learn estimators; nested mixtures stay mixtures.
+    shared_expert_ : fitted estimator
+        The shared expert, if there is one; the `experts_` then predict what they add to it, and
+        `predict_experts` returns the sums.
     gate_ : fitted gate
         The gate, with its coefficients, centres or tree.
     dispersions_ : ndarray of shape (n_experts,) or (n_experts, n_outputs)
@@ -191,6 +199,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         family: Any = "gaussian",
         expert_features: Any = None,
         gate_features: Any = None,
+        shared_expert: Any = None,
         noise_expert: bool = False,
         routing: Any = None,
         n_refits: int = 1,
@@ -212,6 +221,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             gate=gate,
             expert_features=expert_features,
             gate_features=gate_features,
+            shared_expert=shared_expert,
             noise_expert=noise_expert,
             routing=routing,
             n_refits=n_refits,

@@ -208,6 +208,12 @@ class Block:
             return of_units
         return np.repeat(of_units, np.diff(self.firsts, append=self.n_rows), axis=1)
 
+    def shifted(self, shift: np.ndarray) -> Block:
+        """Return the block with a shift (n_outputs, m) added to the offset; caches are shared."""
+        block = copy.copy(self)
+        block.offset = shift if self.offset is None else self.offset + shift
+        return block
+
     def of_units(self, log_prob: np.ndarray) -> np.ndarray:
         """Return log-densities (K, m) summed over the rows of a group; weights are exponents."""
         if self._unit is None:

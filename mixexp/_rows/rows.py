@@ -225,6 +225,18 @@ class Rows:
         rows.total_weight = float(weight.sum())
         return rows
 
+    def shifted(self, shift: np.ndarray) -> Rows:
+        """Return the same rows with a shift (n_outputs, n) added to the offset."""
+        rows = copy.copy(self)
+        rows.offset = read_only(shift if self.offset is None else self.offset + shift)
+        return rows
+
+    def retargeted(self, y: np.ndarray) -> Rows:
+        """Return the same rows with other targets (n_outputs, n), and no offset."""
+        rows = copy.copy(self)
+        rows.y, rows.offset = read_only(y), None
+        return rows
+
     def with_experts(self, experts: np.ndarray, n_experts: int) -> Rows:
         """Return the rows with labels renumbered for some of the experts.
 

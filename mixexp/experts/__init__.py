@@ -23,6 +23,7 @@ from mixexp.experts._fallback import FallbackBank
 from mixexp.experts._linear import LinearBank
 from mixexp.experts._logistic import LogisticBank
 from mixexp.experts._noise import NoiseBank
+from mixexp.experts._shared import SharedBank, SharedLinearBank
 from mixexp.experts._templates import LinearTerms, linear_terms, memorises
 from mixexp.experts._training import Trainer
 from mixexp.protocols import Rows, Target

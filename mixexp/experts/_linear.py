@@ -214,7 +214,7 @@ class LinearBank:
 
     def log_prior(self) -> float:
         """Return the log-prior: minus the penalty in units of the squared dispersion."""
-        squares = np.sum(self.penalty * self.theta**2, axis=2)
+        squares = self._squares()
         return -0.5 * float(
             np.sum(squares / self.parameters[0] ** 2 if self._dispersed else squares)
         )
@@ -252,12 +252,10 @@ class LinearBank:
         gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
         mass = statistics["mass"] if "mass" in statistics else gram[:, 0, 0, 0]
         alive = mass > EMPTY_SHARE * mass.sum()
-        theta = self.theta.copy()
-        change = np.zeros((k, q))
+        stepped = self._stepped(gram, statistics["gradient"], alive)
+        theta, change = stepped.theta, np.zeros((k, q))
         for expert in np.flatnonzero(alive).tolist():
-            gradient = statistics["gradient"][expert]
-            step = self._step(expert, gram[expert], gradient, theta[expert])
-            theta[expert] += step
+            gradient, step = statistics["gradient"][expert], theta[expert] - self.theta[expert]
             change[expert] = _quadratic(step, gram[expert]) - 2 * np.add.reduce(
                 gradient * step, axis=1
             )
@@ -265,19 +263,30 @@ class LinearBank:
         if self._dispersed:
             if self.family.link == "identity":
                 sums[0] = np.maximum(sums[0] + change, 0.0)
-            sums[0] += np.sum(self.penalty * theta**2, axis=2)
+            sums[0] += stepped._squares()
         parameters = self.family.update(
             sums, np.where(alive, mass, 1.0), self.parameters, self.floor
         )
         if not getattr(self.family, "shared", False):
             parameters[:, ~alive] = self.parameters[:, ~alive]
         return evolve(
-            self,
-            theta=theta,
+            stepped,
             parameters=parameters,
             _step_share=1.0,
             damping=float(relaxed(self.damping)) if self.damping > 0 else 0.0,
         )
+
+    def _stepped(self, gram: np.ndarray, gradient: np.ndarray, alive: np.ndarray) -> LinearBank:
+        """Return the bank with new coefficients of the experts that have weight."""
+        theta = self.theta.copy()
+        for expert in np.flatnonzero(alive).tolist():
+            theta[expert] += self._step(expert, gram[expert], gradient[expert], theta[expert])
+        return evolve(self, theta=theta)
+
+    def _squares(self) -> np.ndarray:
+        """Return the penalties (K, n_outputs) in units of the squared dispersions."""
+        squares: np.ndarray = np.sum(self.penalty * self.theta**2, axis=2)
+        return squares
 
     def _step(
         self, expert: int, gram: np.ndarray, gradient: np.ndarray, theta: np.ndarray
