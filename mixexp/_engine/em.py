@@ -101,6 +101,7 @@ class Run:
     collapsed: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))
     n_earlier: int = 0  # iterations of segments before this one
     stuck: float = 0.0  # least fall, beyond rounding, of the steps tried at the end
+    turned_back: bool = False  # iterations after this state ended lower or in a spurious maximum
 
     @property
     def state(self) -> State:

@@ -349,14 +349,17 @@ def _freedom(gate: Any, rows: Rows, n_experts: int) -> float:
     return 0.5 * np.log(n_units) * n_parameters
 
 
-def told_of(spurious: dict[int, str]) -> str:
-    """Return the event text for raised dispersions of spurious experts."""
+def told_of(spurious: dict[int, str], others: str = "") -> str:
+    """Return the event text for raised dispersions of spurious experts.
+
+    `others` says what became of other starts.
+    """
     k, why = next(iter(spurious.items()))
     more = f", and {len(spurious) - 1} more experts" if len(spurious) > 1 else ""
     return (
-        f"expert {k}{more} reached a spurious maximum of the likelihood, as {why}, and so did all "
-        f"other starts; dispersions of such experts are kept at {RAISED_SHARE} times that of a "
-        "single expert or above"
+        f"expert {k}{more} reached a spurious maximum of the likelihood, as {why}{others}; "
+        f"dispersions of such experts are kept at {RAISED_SHARE} times that of a single expert or "
+        "above"
     )
 
 

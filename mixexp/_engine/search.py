@@ -152,7 +152,7 @@ def _spread(problem: SearchProblem, run: Run, record: Restart) -> Run:
         state = raised(run.state, spurious, problem.judge.unit)
         if not spurious or state is None:
             break
-        record.events.append(told_of(spurious))
+        record.events.append(told_of(spurious, ", and so did all other starts"))
         more = _to_its_end(problem, state, record)
         more.n_passes += run.n_passes
         more.n_earlier += run.n_earlier + len(run.bounds)
@@ -168,7 +168,7 @@ def _long_run(problem: SearchProblem) -> LongRun:
         problem.on_collapse,
         int(problem.noise is not None),
         problem.owner,
-        problem.judge.flags,
+        problem.judge,
     )
 
 
