@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from _passes import check_passes, watched_runs
 from numpy.testing import assert_allclose
 from sklearn.linear_model import LinearRegression, Ridge
 
@@ -33,9 +34,11 @@ def two_regimes():
 
 def test_too_many_experts_end_no_lower_than_their_starts(two_regimes):
     """Of ten experts for two regimes many collapse, and begin anew; that is told once."""
-    model, messages = told_fit(
-        MixtureOfExpertsRegressor(n_experts=10, n_init=3, random_state=0), *two_regimes
-    )
+    with watched_runs() as runs:
+        model, messages = told_fit(
+            MixtureOfExpertsRegressor(n_experts=10, n_init=3, random_state=0), *two_regimes
+        )
+    check_passes(model, runs, closed=False)
     best = max(record.bound for record in model.restarts_ if not record.flags)
     assert model.lower_bound_ >= best - 1e-9
     assert model.n_iter_ == len(model.lower_bounds_)
@@ -85,8 +88,9 @@ def spurious_after_a_collapse(seed, **options):
 @pytest.mark.parametrize("seed", [0, 2, 5])
 def test_em_goes_on_from_before_a_collapse_with_bounded_dispersions(seed):
     model, X, y = spurious_after_a_collapse(seed)
-    with monkeypatched_segments() as segments:
+    with watched_runs() as runs, monkeypatched_segments() as segments:
         _, messages = told_fit(model, X, y)
+    check_passes(model, runs, closed=False)
     assert model.converged_
     first, again, kept, bounded = segments
     assert max(again) > max(bounded) and max(kept) > max(bounded)  # in spurious maxima
