@@ -288,6 +288,51 @@ def test_a_part_without_damping_goes_back_part_of_the_way(rng):
     assert [part.theta for part in tried] == [1.5, 0.75]
 
 
+class Backwards(HalfAtMost):
+    """Its step goes down."""
+
+    def update(self, statistics, rows):
+        return evolve(self, theta=self.theta - 3.0)
+
+    def toward(self, new, t):
+        return evolve(new, theta=self.theta + t * (new.theta - self.theta))
+
+
+class Heuristic(Backwards):
+    """Its step is no M-step, and says so."""
+
+    monotone = False
+
+
+def test_a_part_stays_where_even_short_steps_fall_unless_it_claims_no_ascent(rng):
+    rows = make_rows(rng.standard_normal((20, 1)))
+    start = Backwards(0.0)
+    assert fit_part(start, rows, np.ones((1, 20)), 2) is start
+    assert fit_part(Heuristic(0.0), rows, np.ones((1, 20)), 2).theta == -6.0
+
+
+@pytest.mark.parametrize("size, end", [(1.0, 1.5), (1e-7, 3.0)])
+def test_a_fall_counts_with_the_prior_and_by_the_weight(rng, size, end):
+    class Prior(HalfAtMost):
+        """All of its value is a log-prior."""
+
+        def log_prob(self, block):
+            return np.zeros((1, block.n_rows))
+
+        def log_prior(self):
+            return -size * (self.theta - 1.0) ** 2
+
+        def update(self, statistics, rows):
+            return Prior(self.theta + 3 * (1.0 - self.theta))
+
+        def toward(self, new, t):
+            return Prior(self.theta + t * (new.theta - self.theta))
+
+    rows = make_rows(rng.standard_normal((1000, 1)))
+    # the step to 3 lowers the value by 3 size: of a thousand rows, 3e-7 is rounding
+    assert fit_part(Prior(0.0), rows, np.ones((1, 1000))).theta == end
+
+
 @pytest.mark.parametrize("other", [None, SoftmaxGate(0.0), ConstantGate()], ids=repr)
 def test_a_tree_goes_back_with_its_nodes_that_have_no_damping(rng, other):
     rows = make_rows(rng.standard_normal((60, 2)))
