@@ -327,9 +327,9 @@ CAPABILITIES: dict[str, Capability] = {
     "set_parameters": Capability("part", "(vector): the part with these parameters."),
     "toward": Capability(
         "part",
-        "(new, t): the part a share t of the way to `new` where its step was a Newton step, and "
-        "all of the way where it was in closed form: what the safeguard goes back to where there "
-        "is no `damped`.",
+        "(new, t): the part a share t of the way to `new` where its step was a Newton step; `new` "
+        "itself where the step was in closed form. It is what the safeguard goes back to where "
+        "there is no `damped`.",
     ),
     "damped": Capability(
         "part",

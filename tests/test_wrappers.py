@@ -3,9 +3,11 @@
 import pytest
 from numpy.testing import assert_array_equal
 
+from mixexp._engine.guard import overshoots, retreats
 from mixexp.experts import FallbackBank, NoiseBank
 from mixexp.gates import HierarchicalGate, NestedGate, NoiseGate, SoftmaxGate
 from mixexp.gates._balanced import BalancedGate
+from mixexp.gates._tree import TreeGate
 from mixexp.protocols import CAPABILITIES, Capability, Forward, Hidden, Rows, can, if_inner_can
 from mixexp.routing import RoutedGate
 
@@ -78,3 +80,43 @@ def test_noise_around_a_bare_gate_has_no_more_than_that_gate(rng):
     assert can(rich, "gram_weights", "toward", "select", "n_parameters", "coef_")
     assert not can(rich, "measured") and not can(rich, "finished")
     assert_array_equal(rich.select([2, 0, 3]).coef_.shape, (2, 2))
+
+
+class ClosedForm(Plain):
+    """A part that has `toward` and `damped`, and whose step they leave as it is."""
+
+    monotone = True
+    usage = None
+
+    def toward(self, new, t):
+        return new
+
+    def damped(self, new):
+        return self
+
+
+WRAPPED = {
+    "noise gate": lambda inner: NoiseGate(inner, 0.1),
+    "usage prior": lambda inner: BalancedGate(inner, 1.0),
+    "tree": lambda inner: TreeGate([(0,), (1,)], {(): inner}),
+    "noise bank": lambda inner: NoiseBank(inner, 0.0, None, None),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+def test_the_step_of_a_wrapped_closed_form_has_no_shorter_one(wrap):
+    old, new = wrap(ClosedForm()), wrap(ClosedForm())
+    assert old.toward(new, 0.5) is new and old.damped(new) is old
+    assert not overshoots(old, new)
+
+
+def test_damping_alone_says_whether_a_step_can_be_shortened():
+    class NewObject(ClosedForm):
+        """Its `toward` gives a copy."""
+
+        def toward(self, new, t):
+            return NewObject()
+
+    old, new = NewObject(), NewObject()
+    assert not overshoots(old, new)
+    assert list(retreats(old, new, None, None)) == []

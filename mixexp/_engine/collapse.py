@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -11,8 +10,9 @@ import numpy as np
 
 from mixexp._engine.em import Problem, Run, run_em
 from mixexp._engine.fixed import fit_at
+from mixexp._engine.regimes import Judge, raised, told_of
 from mixexp._engine.sweep import Assigned, State, e_step_of, log_joint, posterior
-from mixexp.protocols import Block, Rows
+from mixexp.protocols import Block
 
 __all__ = ["ON_COLLAPSE", "LongRun", "long_run"]
 
@@ -49,8 +49,8 @@ class LongRun:
     n_fixed : int
         Number of experts without parameters (noise); they come last.
     owner : str
-    flags : callable
-        (state, rows) -> list of reasons not to choose a state; empty for a good one.
+    judge : Judge
+        Finds the spurious experts of a state, which is then not chosen.
     """
 
     problem: Problem
@@ -58,7 +58,7 @@ class LongRun:
     on_collapse: str
     n_fixed: int
     owner: str
-    flags: Callable[[State, Rows], list[str]]
+    judge: Judge
 
 
 def long_run(task: LongRun, state: State, events: list[str]) -> Run:
@@ -66,7 +66,8 @@ def long_run(task: LongRun, state: State, events: list[str]) -> Run:
 
     Returns the best segment that is not flagged, with the passes of all segments; dropping an
     expert makes another model, so earlier segments no longer count. A segment that ended in a
-    collapse goes on from its end, with the expert kept. Every action is appended to `events`.
+    collapse goes on from its end, with the expert kept, and with dispersions that cannot be small
+    where it would end in a spurious maximum. Every action is appended to `events`.
     """
     watch = task.on_collapse != "keep"
     problem = replace(
@@ -117,32 +118,50 @@ def _best(task: LongRun, problem: Problem, segments: list[Run], events: list[str
     if len(segments) == 1:
         return last
     rows, margin = problem.rows, BETTER * max(1.0, abs(last.bound))
-    flagged = bool(task.flags(last.state, rows))
+    flagged = bool(task.judge.spurious(last.state, rows))
     lowest = -np.inf if flagged else last.bound + margin
     for run in sorted(segments[:-1], key=lambda run: -run.bound):
         if run.bound <= lowest:
             return last
-        if task.flags(run.state, rows):
-            continue
-        events.append(
-            f"the fit as it was at EM iteration {run.n_earlier + len(run.bounds)} is returned, as "
-            "later iterations ended lower" + (", in a spurious maximum" if flagged else "")
-        )
-        return _continued(task, problem, run, last)
+        if not task.judge.spurious(run.state, rows):
+            return _continued(task, problem, run, last, lowest, events)
     return last
 
 
-def _continued(task: LongRun, problem: Problem, run: Run, last: Run) -> Run:
-    """Return a segment after the remaining iterations; collapsed experts are kept."""
-    done = last.n_earlier + len(last.bounds)
-    kept, n_passes = run, last.n_passes
-    if done < problem.max_iter and not run.converged:
+def _continued(
+    task: LongRun, problem: Problem, run: Run, last: Run, lowest: float, events: list[str]
+) -> Run:
+    """Return a segment after the remaining iterations; collapsed experts are kept.
+
+    If these iterations end in a spurious maximum, they are done again with the dispersions of its
+    spurious experts bounded from below; the bound may then be lower, but not below `lowest`. If
+    they end lower, or the iterations are used up, the segment is returned as it was.
+    """
+    done, n_passes, kept = last.n_earlier + len(last.bounds), last.n_passes, run
+    bounded: dict[int, str] = {}
+    state: State | None = run.state
+    while state is not None and done < problem.max_iter:
         rest = replace(problem, max_iter=problem.max_iter - done, smallest_share=0.0)
-        more = run_em(rest, run.state)
+        more = run_em(rest, state)
         n_passes, done = n_passes + more.n_passes, done + len(more.bounds)
-        if more.bound >= run.bound and not task.flags(more.state, problem.rows):
-            more.bounds = run.bounds + more.bounds
-            kept = more
+        spurious = task.judge.spurious(more.state, problem.rows)
+        if not spurious:
+            kept = more if more.bound >= (lowest if bounded else run.bound) else run
+            break
+        bounded |= spurious
+        state = raised(run.state, bounded, task.judge.unit)
+    step = run.n_earlier + len(run.bounds)
+    in_vain = lowest == -np.inf or (bounded and kept is run)
+    later = f"as later iterations ended {'in a spurious maximum' if in_vain else 'lower'}"
+    if kept is run:
+        events.append(f"the fit as it was at EM iteration {step} is returned, {later}")
+        run.turned_back = n_passes > last.n_passes
+    else:
+        events.append(f"EM went on from the fit as it was at EM iteration {step}, {later}")
+        if bounded:
+            events.append(told_of(bounded))
+        else:
+            kept.bounds = run.bounds + kept.bounds
     kept.n_passes, kept.n_earlier = n_passes, done - len(kept.bounds)
     return kept
 

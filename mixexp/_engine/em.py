@@ -110,6 +110,7 @@ class Run:
     n_earlier: int = 0  # iterations of segments before this one
     rows: Rows | None = None  # with labels renumbered if experts were dropped
     stuck: float = 0.0  # least fall, beyond rounding, of the steps tried at the end
+    turned_back: bool = False  # iterations after this state ended lower or in a spurious maximum
 
     @property
     def state(self) -> State:

@@ -33,9 +33,12 @@ def fallen(value: float, before: float, weight: float = 1.0) -> bool:
 
 
 def overshoots(old: Any, new: Any) -> bool:
-    """Return whether the step from `old` to `new` can be shortened."""
-    if can(old, "damped") and old.damped(new) is not old:
-        return True
+    """Return whether the step from `old` to `new` can be shortened.
+
+    A part with `damped` says so by that alone.
+    """
+    if can(old, "damped"):
+        return old.damped(new) is not old
     return can(old, "toward") and old.toward(new, BACKTRACKS[0]) is not new
 
 
@@ -45,11 +48,13 @@ def retreats(old: Any, new: Any, statistics: Any, rows: Any) -> Iterator[Any]:
     Damped steps use the same statistics. Parts without damping go back a half and three quarters
     of the way; a step in closed form has no shorter ones.
     """
-    if can(old, "damped") and old.damped(new) is not old:
+    if not overshoots(old, new):
+        return
+    if can(old, "damped"):
         for _ in range(DAMPED_TRIES):
             old = old.damped(new)
             new = old.update(statistics, rows)
             yield new
-    elif overshoots(old, new):
+    else:
         for share in BACKTRACKS:
             yield old.toward(new, share)

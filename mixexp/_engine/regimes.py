@@ -55,13 +55,13 @@ SURPRISE = np.log(100.0)
 
 #: An expert whose removal lowers the log-likelihood of all rows by no more than this is harmless:
 #: it shares an exact regime with another one.
-HARMLESS = 3.0
+HARMLESS = 1.0
 
 #: An expert does not hold rows of less responsibility.
 LEAST_RESP = 1e-3
 
 #: Values of y form a grid if, with the most frequent value per expert left out, at least this many
-#: values are tied, and this share of the rows.
+#: rows are tied, and this share of them.
 LEAST_TIED, TIED_SHARE = 8, 0.5
 
 #: The step of a grid is this quantile of the gaps between tied values.
@@ -94,8 +94,8 @@ def resolution(y: np.ndarray, n_experts: int) -> float:
     values, counts = np.unique(y, return_counts=True)
     tied = counts > 1
     rest = np.sort(counts)[: max(len(counts) - n_experts, 0)]
-    n_tied = int(np.sum(rest > 1))
-    if n_tied < LEAST_TIED or rest[rest > 1].sum() < TIED_SHARE * rest.sum():
+    n_tied = int(rest[rest > 1].sum())
+    if n_tied < max(LEAST_TIED, TIED_SHARE * rest.sum()):
         return 0.0
     gaps = np.diff(values[tied])
     often = np.minimum(counts[tied][1:], counts[tied][:-1])
@@ -349,14 +349,17 @@ def _freedom(gate: Any, rows: Rows, n_experts: int) -> float:
     return 0.5 * np.log(n_units) * n_parameters
 
 
-def told_of(spurious: dict[int, str]) -> str:
-    """Return the event text for raised dispersions of spurious experts."""
+def told_of(spurious: dict[int, str], others: str = "") -> str:
+    """Return the event text for raised dispersions of spurious experts.
+
+    `others` says what became of other starts.
+    """
     k, why = next(iter(spurious.items()))
     more = f", and {len(spurious) - 1} more experts" if len(spurious) > 1 else ""
     return (
-        f"expert {k}{more} reached a spurious maximum of the likelihood, as {why}, and so did all "
-        f"other starts; dispersions of such experts are kept at {RAISED_SHARE} times that of a "
-        "single expert or above"
+        f"expert {k}{more} reached a spurious maximum of the likelihood, as {why}{others}; "
+        f"dispersions of such experts are kept at {RAISED_SHARE} times that of a single expert or "
+        "above"
     )
 
 

@@ -35,6 +35,10 @@ START_WORK = 5e11
 #: Most long runs if they end in spurious maxima: usually, and with batch experts.
 MAX_LONG_RUNS, MAX_BATCH_RUNS = 10, 3
 
+#: Nats per unit of weight that an expert through a few rows hardly explains: if a start in a
+#: spurious maximum is better by more, it has found something else too.
+TEMPTING = 1.0
+
 #: Steps of the one-expert fit; one is exact for linear experts.
 ONE_EXPERT_STEPS = 5
 
@@ -120,7 +124,8 @@ def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
     3. From the best one, a long run on all rows. If it ends in a spurious maximum, the next best
        is tried, and so on; the best run that is not flagged is returned.
     4. If all are flagged, the best run goes on with the dispersions of its spurious experts
-       bounded from below.
+       bounded from below. So does a flagged start that is much better than the best run, and it is
+       returned if it is still better.
     5. Under routing, the long run is a dense one and then a routed one (`_trained`). Under a hard
        router, routes are then frozen and the experts fitted to them.
 
@@ -145,8 +150,31 @@ def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
         if not candidate.record.flags:
             break
     run, record = max(ends, key=lambda end: (not end[1].flags, end[0].bound))
-    run = _spread(problem, run, record) if record.flags else run
+    if record.flags:
+        run = _spread(problem, run, record, ", and so did all other starts")
+    else:
+        run = _tempted(problem, run, candidates, ends)
     return frozen(problem, run), restarts
+
+
+def _tempted(
+    problem: SearchProblem,
+    run: Run,
+    candidates: list[Candidate],
+    ends: list[tuple[Run, Restart]],
+) -> Run:
+    """Return the run of a flagged start without its spurious experts if that is better."""
+    best = max(candidates, key=lambda candidate: candidate.record.bound)
+    record = best.record
+    comparable = problem.batch_bank is None  # its bound is that of other experts otherwise
+    if not (comparable and record.flags and record.bound > run.bound + TEMPTING):
+        return run
+    done = [other for other, known in ends if known is record]
+    if not done:
+        record.events.append("long run")
+        done = [_trained(problem, _handed_over(problem, best), record)]
+    other = _spread(problem, done[0], record)
+    return other if not record.flags and other.bound > run.bound else run
 
 
 def _trained(problem: SearchProblem, state: State, record: Restart) -> Run:
@@ -172,8 +200,8 @@ def _to_its_end(problem: SearchProblem, state: State, record: Restart) -> Run:
     return run
 
 
-def _spread(problem: SearchProblem, run: Run, record: Restart) -> Run:
-    """Return a run without experts that go through a few rows.
+def _spread(problem: SearchProblem, run: Run, record: Restart, others: str = "") -> Run:
+    """Return a run without experts that go through a few rows; `others` tells of other starts.
 
     The rows do not support so many dispersions: each spurious expert goes on with a floor at a
     share of a single expert's dispersion, and thereby takes in other rows.
@@ -183,7 +211,7 @@ def _spread(problem: SearchProblem, run: Run, record: Restart) -> Run:
         state = raised(run.state, spurious, problem.judge.unit)
         if not spurious or state is None:
             break
-        record.events.append(told_of(spurious))
+        record.events.append(told_of(spurious, others))
         more = _to_its_end(problem, state, record)
         more.n_passes += run.n_passes
         more.n_earlier += run.n_earlier + len(run.bounds)
@@ -207,7 +235,7 @@ def _long_run(problem: SearchProblem) -> LongRun:
         on_collapse,
         n_fixed,
         problem.owner,
-        problem.judge.flags,
+        problem.judge,
     )
 
 

@@ -288,6 +288,14 @@ def _warn_of_run(mixture: BaseMixtureOfExperts, run: Run, separated: bool) -> No
             "`log_prior`, or set monotone = False.",
             ConvergenceWarning,
         )
+    elif run.turned_back:
+        warn(
+            f"{owner}: the fit that is returned, of {len(run.bounds)} EM iterations, has not "
+            "converged: the iterations after it end lower or in a spurious maximum of the "
+            "likelihood, and more of them would not help. Lower n_experts or penalise the gate "
+            "more.",
+            ConvergenceWarning,
+        )
     elif not mixture.converged_:
         warn(
             f"{owner} did not converge in max_iter={mixture.max_iter} EM iterations at "

@@ -68,7 +68,8 @@ class NoiseBank:
     @if_inner_can("toward")
     def toward(self, new: NoiseBank, t: float) -> NoiseBank:
         """Return the bank a share t of the way to `new`."""
-        return evolve(new, inner=self.inner.toward(new.inner, t))
+        inner = self.inner.toward(new.inner, t)
+        return new if inner is new.inner else evolve(new, inner=inner)
 
     @if_inner_can("bounded")
     def bounded(self) -> NoiseBank:

@@ -89,7 +89,8 @@ class BalancedGate:
     @if_inner_can("toward")
     def toward(self, new: BalancedGate, t: float) -> BalancedGate:
         """Return the gate a fraction t of the way to `new`."""
-        return evolve(new, inner=self.inner.toward(new.inner, t))
+        inner = self.inner.toward(new.inner, t)
+        return new if inner is new.inner else evolve(new, inner=inner)
 
     @if_inner_can("damped")
     def damped(self, new: BalancedGate) -> BalancedGate:

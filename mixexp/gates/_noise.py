@@ -128,7 +128,8 @@ class NoiseGate:
     @if_inner_can("toward")
     def toward(self, new: NoiseGate, t: float) -> NoiseGate:
         """Return the gate a fraction t of the way to `new`; the noise takes its full step."""
-        return evolve(new, inner=self.inner.toward(new.inner, t))
+        inner = self.inner.toward(new.inner, t)
+        return new if inner is new.inner else evolve(new, inner=inner)
 
     @if_inner_can("damped")
     def damped(self, new: NoiseGate) -> NoiseGate:

@@ -229,18 +229,39 @@ class TreeGate:
         """Return the tree after the M-step of every node."""
         return self._map_nodes(lambda part, sums: part.update(sums, rows), statistics.sums)
 
-    def toward(self, new: TreeGate, t: float) -> Any:
-        """Return the tree a fraction t of the way to `new`; closed forms take their full step."""
-        others = new.nodes_.values()
-        return self._map_nodes(lambda p, n: p.toward(n, t) if can(p, "toward") else n, others)
+    def _some_can(self, name: str) -> bool:
+        """Return whether some node has a capability."""
+        return any(can(part, name) for part in self.nodes_.values())
 
+    @property
+    def _all_damp(self) -> bool:
+        """Whether each node whose step can be shortened can damp it, and there is one."""
+        stubborn = (can(p, "toward") and not can(p, "damped") for p in self.nodes_.values())
+        return self._some_can("damped") and not any(stubborn)
+
+    @available_if(lambda self: self._some_can("toward"))
+    def toward(self, new: TreeGate, t: float) -> Any:
+        """Return the tree a fraction t of the way to `new`; closed forms take their full step.
+
+        It is `new` itself if all nodes are closed forms.
+        """
+        others = new.nodes_.values()
+        tree = self._map_nodes(lambda p, n: p.toward(n, t) if can(p, "toward") else n, others)
+        return new if tree._same_nodes(new) else tree
+
+    @available_if(lambda self: self._all_damp)
     def damped(self, new: TreeGate) -> Any:
         """Return the tree with steps shorter than those to `new`; itself if no node has one."""
         others = new.nodes_.values()
         tree = self._map_nodes(lambda p, n: p.damped(n) if can(p, "damped") else p, others)
-        same = all(tree.nodes_[path] is part for path, part in self.nodes_.items())
-        return self if same else tree
+        return self if tree._same_nodes(self) else tree
 
+    def _same_nodes(self, other: TreeGate) -> bool:
+        """Return whether both trees hold the same gates."""
+        pairs = zip(self.nodes_.values(), other.nodes_.values(), strict=True)
+        return all(one is another for one, another in pairs)
+
+    @available_if(lambda self: self._some_can("bounded"))
     def bounded(self) -> Any:
         """Return the tree with its next steps under a curvature bound."""
         return self._map_nodes(lambda part: part.bounded() if can(part, "bounded") else part)

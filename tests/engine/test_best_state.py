@@ -5,12 +5,14 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from _passes import check_passes, watched_runs
+from numpy.testing import assert_allclose
 from sklearn.linear_model import LinearRegression, Ridge
 
 from mixexp import MixtureOfExpertsRegressor
 from mixexp._engine import collapse as _collapse
 from mixexp._estimators.outcome import told_events
-from mixexp.gates import ConstantGate
+from mixexp.gates import ConstantGate, SoftmaxGate
 from mixexp.partitions import Split
 
 
@@ -32,9 +34,11 @@ def two_regimes():
 
 def test_too_many_experts_end_no_lower_than_their_starts(two_regimes):
     """Of ten experts for two regimes many collapse, and begin anew; that is told once."""
-    model, messages = told_fit(
-        MixtureOfExpertsRegressor(n_experts=10, n_init=3, random_state=0), *two_regimes
-    )
+    with watched_runs() as runs:
+        model, messages = told_fit(
+            MixtureOfExpertsRegressor(n_experts=10, n_init=3, random_state=0), *two_regimes
+        )
+    check_passes(model, runs, closed=False)
     best = max(record.bound for record in model.restarts_ if not record.flags)
     assert model.lower_bound_ >= best - 1e-9
     assert model.n_iter_ == len(model.lower_bounds_)
@@ -66,6 +70,69 @@ def test_what_was_before_a_collapse_is_returned_where_what_follows_is_lower(max_
     assert not model.converged_
     (message,) = [text for text in messages if "collapsed" in text]
     assert f"the fit as it was at EM iteration {kept_at} is returned" in message
+
+
+def spurious_after_a_collapse(seed, **options):
+    """Return a mixture of one expert too many, and its data: what follows a collapse is spurious.
+
+    An expert has collapsed; begun anew, it ends on three rows, and if it is kept it does so too.
+    """
+    rng = np.random.default_rng(20240607)
+    X = rng.standard_normal((300, 3))
+    y = np.where(X[:, 2] > 0, 2 * X[:, 0] - 1, 1.5 * X[:, 1] + 1) + 0.3 * rng.standard_normal(300)
+    columns = [[2], [0, 2], [2]]
+    options = {"gate": SoftmaxGate(alpha=0.1), "random_state": seed} | options
+    return MixtureOfExpertsRegressor(n_experts=3, gate_features=columns, **options), X, y
+
+
+@pytest.mark.parametrize("seed", [2, 5])
+def test_em_goes_on_from_before_a_collapse_with_bounded_dispersions(seed):
+    model, X, y = spurious_after_a_collapse(seed)
+    with watched_runs() as runs, monkeypatched_segments() as segments:
+        _, messages = told_fit(model, X, y)
+    check_passes(model, runs, closed=False)
+    assert model.converged_
+    first, again, kept, bounded = segments
+    assert max(again) > max(bounded) and max(kept) > max(bounded)  # in spurious maxima
+    assert model.lower_bounds_.tolist() == bounded
+    assert model.n_iter_ == len(bounded)
+    unit = MixtureOfExpertsRegressor(n_experts=1).fit(X, y).dispersions_[0]
+    assert_allclose(model.dispersions_[model.usage_.argmin()], 0.25 * unit)
+    (record,) = [record for record in model.restarts_ if "long run" in record.events]
+    assert record.flags == [] and record.bound == model.lower_bound_
+    assert_allclose(model.lower_bound_, -0.3275372, atol=1e-5)  # from both starts
+    (message,) = messages
+    assert f"EM went on from the fit as it was at EM iteration {len(first)}, as later" in message
+    assert "later iterations ended in a spurious maximum" in message
+    assert "through about 3 rows with 4 coefficients; dispersions of such experts" in message
+    assert "other starts" not in message and "is returned" not in message
+
+
+def test_a_fit_that_cannot_go_on_does_not_ask_for_more_iterations(monkeypatch):
+    monkeypatch.setattr(_collapse, "raised", lambda *args: None)  # a bank without floors
+    model, X, y = spurious_after_a_collapse(2)
+    with monkeypatched_segments() as segments:
+        _, messages = told_fit(model, X, y)
+    n_iter = len(segments[0])
+    assert not model.converged_ and model.n_iter_ == n_iter
+    unconverged, collapsed = messages
+    assert f"the fit that is returned, of {n_iter} EM iterations, has not" in unconverged
+    assert "max_iter" not in unconverged
+    assert f"at EM iteration {n_iter} is returned, as later iterations ended in a sp" in collapsed
+
+
+def test_a_fit_without_iterations_left_asks_for_more():
+    plain, X, y = spurious_after_a_collapse(2)
+    with monkeypatched_segments() as segments:
+        told_fit(plain, X, y)
+    used = sum(len(bounds) for bounds in segments[:2])
+    model, messages = told_fit(plain.set_params(max_iter=used), X, y)
+    n_iter = len(segments[0])
+    assert not model.converged_ and model.n_iter_ == n_iter
+    unconverged, collapsed = messages
+    assert f"did not converge in max_iter={used} EM iterations" in unconverged
+    assert "Increase max_iter" in unconverged
+    assert f"at EM iteration {n_iter} is returned, as later iterations ended in a sp" in collapsed
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from mixexp._engine import fixed
 from mixexp._engine.assign import Soft
 from mixexp._engine.em import Problem, run_em
 from mixexp._engine.fixed import fit_at
-from mixexp._engine.guard import FALL_TOL, fallen, retreats
+from mixexp._engine.guard import FALL_TOL, fallen, overshoots, retreats
 from mixexp._engine.sweep import State
 from mixexp._estimators.targets import Classes, Numbers
 from mixexp._numerics import (
@@ -39,10 +39,20 @@ from mixexp._numerics import (
     unpack_symmetric,
     weighted_gram,
 )
-from mixexp.experts import linear_bank
+from mixexp.experts import NoiseBank, linear_bank
 from mixexp.families import Gamma, Gaussian, Poisson, StudentT
-from mixexp.gates import ConstantGate, HierarchicalGate, NestedGate, SoftmaxGate, _softmax
-from mixexp.protocols import Sums, evolve
+from mixexp.gates import (
+    ConstantGate,
+    GaussianGate,
+    HierarchicalGate,
+    NestedGate,
+    NoiseGate,
+    SoftmaxGate,
+    _softmax,
+)
+from mixexp.gates._balanced import BalancedGate
+from mixexp.gates._tree import NodeSums, TreeGate
+from mixexp.protocols import Sums, can, evolve
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -201,6 +211,31 @@ def test_a_pass_is_made_only_where_a_step_can_overshoot(rng, monkeypatch):
     assert passes[-1][0].bank is None
 
 
+def closed_gates(rows):
+    """Return gates of four experts and a noise expert whose M-steps are in closed form."""
+    constant, gaussian = (gate.start(rows, 4, None) for gate in (ConstantGate(), GaussianGate()))
+    nodes = {(): ConstantGate(), (1,): ConstantGate()}
+    tree = NestedGate([(0,), (1, 0), (1, 1), (1, 2)], nodes).start(rows, 4, None)
+    gates = [constant, gaussian, tree, BalancedGate(tree, 2.0)]
+    return [NoiseGate(gate, 0.1) for gate in gates]
+
+
+@pytest.mark.parametrize("gate", range(4))
+@pytest.mark.parametrize("family", [Gaussian(), StudentT()], ids=repr)
+def test_closed_forms_in_a_wrapper_need_no_further_pass(rng, monkeypatch, gate, family):
+    rows = make_rows(rng.standard_normal((60, 2)), rng.standard_normal(60))
+    bank = one_expert(Ridge(), rows, family=family).replicate(4)
+    bank = NoiseBank(bank, -1.0, np.array([-9.0]), np.array([9.0]))
+    gate, resp = closed_gates(rows)[gate], random_resp(rng, 5, 60)
+    passes = []
+    monkeypatch.setattr("mixexp._engine.fixed._look", spy(passes))
+    new = fit_at(State(gate, bank), rows, resp, 2)
+    assert [statistics for _, statistics in passes] == [True, True]
+    assert not overshoots(gate, new.gate) and not overshoots(bank, new.bank)
+    assert bank.toward(new.bank, 0.5) is new.bank
+    assert list(retreats(bank, new.bank, None, rows)) == []
+
+
 def spy(passes):
 
     plain = fixed._look
@@ -251,6 +286,72 @@ def test_a_part_without_damping_goes_back_part_of_the_way(rng):
     assert found.theta == 1.5
     tried = retreats(HalfAtMost(0.0), HalfAtMost(3.0), None, rows)
     assert [part.theta for part in tried] == [1.5, 0.75]
+
+
+class Backwards(HalfAtMost):
+    """Its step goes down."""
+
+    def update(self, statistics, rows):
+        return evolve(self, theta=self.theta - 3.0)
+
+    def toward(self, new, t):
+        return evolve(new, theta=self.theta + t * (new.theta - self.theta))
+
+
+class Heuristic(Backwards):
+    """Its step is no M-step, and says so."""
+
+    monotone = False
+
+
+def test_a_part_stays_where_even_short_steps_fall_unless_it_claims_no_ascent(rng):
+    rows = make_rows(rng.standard_normal((20, 1)))
+    start = Backwards(0.0)
+    assert fit_part(start, rows, np.ones((1, 20)), 2) is start
+    assert fit_part(Heuristic(0.0), rows, np.ones((1, 20)), 2).theta == -6.0
+
+
+@pytest.mark.parametrize("size, end", [(1.0, 1.5), (1e-7, 3.0)])
+def test_a_fall_counts_with_the_prior_and_by_the_weight(rng, size, end):
+    class Prior(HalfAtMost):
+        """All of its value is a log-prior."""
+
+        def log_prob(self, block):
+            return np.zeros((1, block.n_rows))
+
+        def log_prior(self):
+            return -size * (self.theta - 1.0) ** 2
+
+        def update(self, statistics, rows):
+            return Prior(self.theta + 3 * (1.0 - self.theta))
+
+        def toward(self, new, t):
+            return Prior(self.theta + t * (new.theta - self.theta))
+
+    rows = make_rows(rng.standard_normal((1000, 1)))
+    # the step to 3 lowers the value by 3 size: of a thousand rows, 3e-7 is rounding
+    assert fit_part(Prior(0.0), rows, np.ones((1, 1000))).theta == end
+
+
+@pytest.mark.parametrize("other", [None, SoftmaxGate(0.0), ConstantGate()], ids=repr)
+def test_a_tree_goes_back_with_its_nodes_that_have_no_damping(rng, other):
+    rows = make_rows(rng.standard_normal((60, 2)))
+    paths, node = [(0,), (1, 0), (1, 1)], SoftmaxGate(0.0).start(rows, 2, None)
+    below = HalfAtMost(0.0) if other is None else other.start(rows, 2, None)
+    old = TreeGate(paths, {(): HalfAtMost(0.0), (1,): below})
+    statistics = NodeSums([Sums(mass=1.0), statistics_of(below, rows, random_resp(rng, 2, 60))], [])
+    new = old.update(statistics, rows)
+    assert not can(old, "damped") and overshoots(old, new)
+    tried = list(retreats(old, new, statistics, rows))
+    assert [tree.nodes_[()].theta for tree in tried] == [1.5, 0.75]
+    if isinstance(other, ConstantGate):
+        assert all(tree.nodes_[(1,)] is new.nodes_[(1,)] for tree in tried)
+    # no node of the one can be shortened, all of the other can be damped
+    closed = ConstantGate().start(rows, 2, None)
+    tree = TreeGate(paths, {(): closed, (1,): closed})
+    assert not can(tree, "toward") and not can(tree, "damped") and not can(tree, "bounded")
+    tree = TreeGate(paths, {(): closed, (1,): node})
+    assert can(tree, "toward") and can(tree, "damped") and can(tree, "bounded")
 
 
 def test_closed_forms_have_no_retreat(rng):

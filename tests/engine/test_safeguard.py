@@ -230,6 +230,28 @@ def test_newton_steps_are_searched_where_no_ascent_is_claimed(rng):
     assert_allclose(run.state.bank.theta, 0.9375 * y.mean())
 
 
+def test_a_closed_form_keeps_its_step_where_another_part_is_searched(rng):
+    class Gate(Newton):
+        """A gate of one expert, with a log-prior, in a run whose bound need not climb."""
+
+        monotone = False
+
+        def log_prob(self, block):
+            return np.zeros((1, block.n_rows))
+
+        def log_prior(self):
+            return -5000.0 * (self.theta - 1.0) ** 2
+
+        def statistics(self, block, resp):
+            return Sums(total=float(resp.sum()), mass=float(resp.sum()))
+
+    y = rng.standard_normal(50) + 3.0
+    state = State(Gate(0.0, 4.0), Overshooting(0.0, 1.0))
+    run = run_em(Problem(make_rows(y[:, None], y), Soft(), 1, 0.0), state)
+    assert_allclose(run.state.gate.theta, 1.0)  # a quarter of a step to 4
+    assert_allclose(run.state.bank.theta, y.mean(), rtol=1e-12)
+
+
 def test_a_step_that_is_no_ascent_is_not_taken_where_no_ascent_is_claimed(rng):
     class Free(Newton):
         """In a run whose bound need not climb; its step goes down."""

@@ -77,11 +77,12 @@ def test_a_column_for_all_and_none_for_one_is_a_constant(rng):
     assert_allclose(one.predict(X), two.predict(X), rtol=1e-9)
 
 
-def test_gate_scores_with_columns_of_their_own(rng):
+@pytest.mark.parametrize("seed", range(3))
+def test_gate_scores_with_columns_of_their_own(rng, seed):
     X, y = two_groups(rng)
     model = MixtureOfExpertsRegressor(
-        n_experts=3, gate_features=[[2], [0, 2], [2]], gate=SoftmaxGate(alpha=0.1), random_state=1,
-        tol=1e-10, max_iter=1000,
+        n_experts=3, gate_features=[[2], [0, 2], [2]], gate=SoftmaxGate(alpha=0.1),
+        random_state=seed, tol=1e-10, max_iter=1000,
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

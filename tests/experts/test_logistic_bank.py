@@ -83,17 +83,29 @@ def test_logistic_coefficients_stay_centred(rng):
     assert_allclose(shifted.theta, bank.theta, atol=1e-12)
 
 
-def test_logistic_bounded_step_never_lowers_the_bound(rng):
-    for _ in range(40):
-        c = int(rng.integers(2, 5))
-        rows, bank, resp = banks(rng, n=60, d=2, n_classes=c, alpha=rng.choice([0.0, 1.0]))
-        bank = bank.set_parameters(4 * rng.standard_normal(bank.theta.size))
+@pytest.mark.parametrize("n_classes", [2, 3, 4])
+@pytest.mark.parametrize("alpha", [0.0, 1.0, 20.0])
+def test_logistic_bounded_step_gains_where_newton_steps_fall(rng, n_classes, alpha):
+    # steps as `update` takes them, without the guard of `fit_at`
+    newton_fell = 0
+    for size in [1.0, 4.0] * 20:
+        rows, bank, resp = banks(rng, n=60, d=2, n_classes=n_classes, alpha=alpha)
+        bank = bank.set_parameters(size * rng.standard_normal(bank.theta.size))
         before = expected_log_prob(bank, rows, resp)
         bounded = bank.bounded()
         assert bounded.n_gram_weights == 3
-        new = fit_part(bounded, rows, resp)
+        statistics = statistics_of(bounded, rows, resp)
+        new = bounded.update(statistics, rows)
         assert new.curvature == "newton"
-        assert expected_log_prob(new, rows, resp) >= before - 1e-12 * abs(before)
+        # under the bound the quadratic model lies below the objective: half the slope is gained
+        slope = np.vdot(statistics["gradient"] - bank.penalty * bank.theta, new.theta - bank.theta)
+        gain = expected_log_prob(new, rows, resp) - before
+        assert slope > 0
+        assert gain >= 0.5 * slope - 1e-12 * abs(before)
+        newton = bank.update(statistics_of(bank, rows, resp), rows)
+        newton_fell += expected_log_prob(newton, rows, resp) < before - 1e-3 * abs(before)
+    if alpha <= 1.0:  # a strong penalty keeps Newton steps short
+        assert newton_fell > 0  # so that the bound is needed
 
 
 def test_logistic_toward(rng):
