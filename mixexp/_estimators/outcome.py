@@ -95,23 +95,18 @@ def store(
         order = canonical_order(usage[: model.n_experts])
         model, usage = model.reordered(order), reordered_usage(usage, order)
     publish(mixture, model, usage, _rules(mixture, model, assembly))
-    _store_loads(mixture, rows)
+    mixture.active_fraction_ = _active_fraction(model, rows.units)
 
 
-def _store_loads(mixture: BaseMixtureOfExperts, rows: Rows) -> None:
-    """Set the fitted router's loads, and the share of the experts that a row reaches."""
-    model = mixture._model
+def _active_fraction(model: Model, units: Rows) -> float:
+    """Return the share of the experts that a training row reaches, if it is predicted."""
     if model.router is None:
-        mixture.active_fraction_ = 1.0
-        return
-    units, n_experts = rows.units, model.n_experts
+        return 1.0
     asked = copy(units)
     asked.training = False
-    reached = model.route(asked) > 0
-    loads = reached.sum(axis=0) if units.weight is None else units.weight @ reached
-    if not hasattr(model.router, "loads_"):  # a hard router knows those of its frozen routes
-        model.router.loads_ = loads.astype(float)
-    mixture.active_fraction_ = float(loads[:n_experts].sum() / (units.total_weight * n_experts))
+    n_reached = (model.route(asked)[:, : model.n_experts] > 0).sum(axis=1)
+    total = n_reached.sum() if units.weight is None else n_reached @ units.weight
+    return float(total / (units.total_weight * model.n_experts))
 
 
 def _seen(state: State, selections: tuple[Any, Any]) -> tuple[Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -124,10 +125,15 @@ class RoutedGate:
         """Return the gate with the next step of the inner gate under a curvature bound."""
         return self if self.frozen else self._with(self.inner.bounded())
 
-    @if_inner_can("finished")
     def finished(self, rows: Rows) -> RoutedGate:
-        """Return the gate ready to predict new rows."""
-        return self._with(self.inner.finished(rows))
+        """Return the gate ready to predict new rows, with the loads of these training rows."""
+        gate = self._with(self.inner.finished(rows)) if can(self.inner, "finished") else self
+        if "loads_" in vars(self.router):  # of frozen routes
+            return gate
+        asked = copy(rows)
+        asked.training = False
+        weights = _with_labels(np.exp(asked.map(gate.log_prob, axis=1)), rows.labels)
+        return evolve(gate, router=evolve(self.router, loads_=_loads(weights, rows.weight)))
 
     @if_inner_can("set_parameters")
     def set_parameters(self, vector: np.ndarray) -> RoutedGate:
@@ -250,10 +256,8 @@ class RoutedGate:
         proba = router.probabilities(log_gate)
         if router.hard and router.capacity_factor is not None:
             weights = self._queued(router, proba, rows)
-        elif rows.labels is not None:
-            labelled = np.flatnonzero(rows.labels >= 0)
-            weights[:, labelled] = 0.0
-            weights[rows.labels[labelled], labelled] = 1.0
+        else:
+            weights = _with_labels(weights, rows.labels)
         router.loads_ = _loads(weights, rows.weight)
         extra = _overlapping(proba, weights, rows.weight, router.overlap)
         return evolve(gate, router=router, routes=weights), extra
@@ -278,6 +282,15 @@ def _log(weights: np.ndarray) -> np.ndarray:
     """Return logarithms, −inf of 0."""
     with np.errstate(divide="ignore"):
         return np.log(weights)
+
+
+def _with_labels(weights: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """Return routing weights (K', n) with labelled rows at their expert alone."""
+    if labels is not None:
+        labelled = np.flatnonzero(labels >= 0)
+        weights[:, labelled] = 0.0
+        weights[labels[labelled], labelled] = 1.0
+    return weights
 
 
 def _loads(weights: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
