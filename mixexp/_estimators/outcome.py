@@ -116,8 +116,6 @@ def store_loads(mixture: BaseMixtureOfExperts, rows: Rows) -> None:
     mixture.active_fraction_ = 1.0
     if model.router is None:
         return
-    if not hasattr(model.router, "loads_"):  # a hard router knows those of its frozen routes
-        model.router.loads_ = loads
     n_all = units.total_weight * model.n_experts
     mixture.active_fraction_ = float(loads[: model.n_experts].sum() / n_all)
 

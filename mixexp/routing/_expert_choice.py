@@ -12,6 +12,10 @@ from mixexp.routing._queue import capacity_of
 
 __all__ = ["ExpertChoice"]
 
+#: Thresholds are lower by this share than the last probability, which is rounded otherwise in
+#: another batch.
+ROUNDING = 1e-9
+
 
 class ExpertChoice(BaseRouter):
     """Each expert takes the rows to which it is most probable, up to its capacity.
@@ -96,7 +100,8 @@ class ExpertChoice(BaseRouter):
             order = np.argsort(-column, kind="stable")
             ordered = np.ones(n) if weight is None else weight[order]
             before = np.cumsum(ordered) - ordered
-            thresholds[k] = column[order[np.count_nonzero(before < capacity) - 1]]
+            last = column[order[np.count_nonzero(before < capacity) - 1]]
+            thresholds[k] = last * (1 - ROUNDING)
         return evolve(self, thresholds_=thresholds)
 
     def chosen(self, scores: np.ndarray) -> np.ndarray:

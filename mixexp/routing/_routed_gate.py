@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -130,10 +131,15 @@ class RoutedGate:
             return evolve(self, held=True)
         return self._with(self.inner.bounded()) if can(self.inner, "bounded") else self
 
-    @if_inner_can("finished")
     def finished(self, rows: Rows) -> RoutedGate:
-        """Return the gate ready to predict new rows."""
-        return self._with(self.inner.finished(rows))
+        """Return the gate ready to predict new rows, with the loads of these training rows."""
+        gate = self._with(self.inner.finished(rows)) if can(self.inner, "finished") else self
+        if "loads_" in vars(self.router):  # of frozen routes
+            return gate
+        asked = copy(rows)
+        asked.training = False
+        weights = _with_labels(np.exp(asked.map(gate.log_prob, axis=1)), rows.labels)
+        return evolve(gate, router=evolve(self.router, loads_=_loads(weights, rows.weight)))
 
     @if_inner_can("set_parameters")
     def set_parameters(self, vector: np.ndarray) -> RoutedGate:
@@ -277,10 +283,8 @@ class RoutedGate:
         proba = router.probabilities(log_gate)
         if router.hard and router.capacity_factor is not None:
             weights = self._queued(router, proba, rows)
-        elif rows.labels is not None:
-            labelled = np.flatnonzero(rows.labels >= 0)
-            weights[:, labelled] = 0.0
-            weights[rows.labels[labelled], labelled] = 1.0
+        else:
+            weights = _with_labels(weights, rows.labels)
         router.loads_ = _loads(weights, rows.weight)
         extra = _overlapping(proba, weights, rows.weight, router.overlap)
         return evolve(gate, router=router, routes=weights), extra
@@ -311,6 +315,15 @@ def _restricted(log_gate: np.ndarray, reached: np.ndarray) -> np.ndarray:
     """Return log-probabilities between the experts reached, 0 elsewhere."""
     inside = np.where(reached, log_gate, -np.inf)
     return np.where(reached, log_gate - np.logaddexp.reduce(inside, axis=0), 0.0)
+
+
+def _with_labels(weights: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """Return routing weights (K', n) with labelled rows at their expert alone."""
+    if labels is not None:
+        labelled = np.flatnonzero(labels >= 0)
+        weights[:, labelled] = 0.0
+        weights[labels[labelled], labelled] = 1.0
+    return weights
 
 
 def _loads(weights: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
