@@ -87,7 +87,7 @@ def warmed(problem: SearchProblem, search: Callable[..., Any]) -> tuple[Run, lis
     if warm_up.given is not None:
         gate, resp = warm_up.given()
         state = _routed(problem, State(gate, None))
-        restarts = [Restart((problem.seed,), -np.inf, 0)]
+        restarts = [Restart((problem.seed,), -np.inf, 0, ["long run"])]
         converged, n_passes = True, 0
     else:
         cheap = replace(
@@ -110,6 +110,8 @@ def warmed(problem: SearchProblem, search: Callable[..., Any]) -> tuple[Run, lis
     run = _refitted(problem, gate, assigner, resp)
     run.n_passes += n_passes
     run.converged = converged
+    if warm_up.given is not None:
+        restarts[0].bound, restarts[0].n_iter = run.bound, len(run.bounds)
     return run, restarts
 
 

@@ -168,8 +168,8 @@ def draw_legend(ax: Any, even_line: Any, *, several: bool, kwargs: dict | None) 
             legend = ax.legend(**{**options, "ncols": 1})
         room = min(MOST_ROOM, legend.get_window_extent().height / space.height + 2 * HEADROOM)
     tops = [patch.get_height() for container in ax.containers for patch in container]
-    top = max([even_line.get_ydata()[0], *tops]) or 1.0
-    ticks = MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(0, top)
+    top = float(max([even_line.get_ydata()[0], *tops])) or 1.0
+    ticks = np.asarray(MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(0, top))
     ax.set_yticks(ticks[ticks <= top * (1 + HEADROOM)])
     ax.set_ylim(0, top / (1 - room))
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if top > WHOLE else 1))
