@@ -23,11 +23,14 @@ __all__ = [
     "partitions",
     "protocols",
     "routing",
+    "routing_report",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public submodule when it is first asked for."""
+    """Import a public submodule, or the one with a function, when it is first asked for."""
+    if name == "routing_report":
+        return importlib.import_module("mixexp.inspection").routing_report
     if name in __all__:
         return importlib.import_module(f"mixexp.{name}")
     raise AttributeError(f"module 'mixexp' has no attribute {name!r}")

@@ -137,6 +137,8 @@ def warmed(problem: SearchProblem, search: Callable[..., Any]) -> tuple[Run, lis
         restarts[0].bound, restarts[0].n_iter = run.bound, len(run.bounds)
     run.n_passes += n_passes
     run.converged = converged
+    if warm_up.given is not None:
+        restarts[0].bound, restarts[0].n_iter = run.bound, len(run.bounds)
     return run, restarts
 
 

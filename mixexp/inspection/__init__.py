@@ -2,9 +2,17 @@
 
 from mixexp.inspection._expert_regions import ExpertRegionsDisplay
 from mixexp.inspection._gate_tree_display import GateTreeDisplay
+from mixexp.inspection._routing_load_display import RoutingLoadDisplay
+from mixexp.inspection._routing_report import routing_report
 from mixexp.inspection._unwrap import unwrap
 
-__all__ = ["ExpertRegionsDisplay", "GateTreeDisplay", "unwrap"]
+__all__ = [
+    "ExpertRegionsDisplay",
+    "GateTreeDisplay",
+    "RoutingLoadDisplay",
+    "routing_report",
+    "unwrap",
+]
 
 
 def __dir__() -> list[str]:

@@ -3,11 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
+from sklearn.tree import DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsRegressor
 from mixexp.routing import ExpertChoice, Switch, TopK
@@ -68,3 +69,21 @@ def test_a_fallback_that_encodes_gets_its_columns(data):
     router.fallback = Ridge()
     with pytest.raises(ValueError, match=r"fallback: Ridge\).*column 'wood'"):
         MixtureOfExpertsRegressor(routing=router, **columns, **RUN).fit(table, y)
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+@pytest.mark.parametrize("routing", [None, TopK(1), TopK(2)])
+def test_a_warm_up_of_the_user_brings_gate_and_partition(data, routing, fitted):
+    X, y, _ = data
+    warm_up = MixtureOfExpertsRegressor(**RUN)
+    warm_up = warm_up.fit(X, y) if fitted else warm_up
+    tree = DecisionTreeRegressor(max_depth=3)
+    model = MixtureOfExpertsRegressor(tree, 4, routing=routing, warm_up=warm_up, n_refits=2)
+    model.set_params(random_state=0).fit(X, y)
+    assert hasattr(warm_up, "experts_") == fitted
+    (record,) = model.restarts_
+    assert record.bound == model.lower_bound_ and record.n_iter == model.n_iter_ == 2
+    by_hand = MixtureOfExpertsRegressor(**RUN).fit(X, y)
+    own, other = model.gate_proba(X), by_hand.gate_proba(X)
+    assert_allclose(own[:, model.usage_.argsort()], other[:, by_hand.usage_.argsort()])
+    assert model.score(X, y) > 0.7
