@@ -38,6 +38,10 @@ class Routing(Protocol):
         """Number of experts that routing adds, behind the others: the fallback."""
 
     @property
+    def is_dense(self) -> bool:
+        """Whether every row reaches every expert, so that the dense mixture is the model."""
+
+    @property
     def assigner(self) -> Any:
         """Assigner of the long run, None for the problem's."""
 

@@ -15,7 +15,7 @@ import numpy as np
 from mixexp._engine.assign import Assigner, Soft
 from mixexp._engine.collapse import LongRun, long_run
 from mixexp._engine.context import ROUND_TOL, START_STEPS
-from mixexp._engine.em import Problem, Run, m_step, run_em
+from mixexp._engine.em import Problem, Run, evaluate, m_step, run_em
 from mixexp._engine.fixed import fit_at
 from mixexp._engine.regimes import Judge, raised, resolved, told_of, warn_of_few_rows
 from mixexp._engine.routed import Routing, WarmUp, frozen, warmed
@@ -187,6 +187,10 @@ def _trained(problem: SearchProblem, state: State, record: Restart) -> Run:
         return _to_its_end(problem, state, record)
     dense = _to_its_end(replace(problem, routing=None), state, record)
     state = problem.routing.routed(dense.state, problem.rows)
+    if problem.routing.is_dense:
+        em = Problem(problem.rows, problem.assigner, 1, problem.tol)
+        dense.best = dense.current = evaluate(em, state, 0)
+        return dense
     run = _to_its_end(problem, state, record)
     run.n_passes += dense.n_passes
     return run

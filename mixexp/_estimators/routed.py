@@ -45,6 +45,14 @@ class Routes:
         return int(self.router.needs_fallback)
 
     @property
+    def is_dense(self) -> bool:
+        """Whether every row reaches every expert with its gate probability."""
+        router = self.router
+        everyone = router.k is not None and router.k >= self.n_experts and router.renormalise
+        plain = router.temperature == 1 and not router.jitter and router.balance is None
+        return bool(everyone and plain and not router.hard)
+
+    @property
     def assigner(self) -> Any:
         """The assigner of the long run of a hard router, None otherwise."""
         return Queue(self.router, self.noise) if self.router.hard else None

@@ -89,8 +89,12 @@ def test_all_experts_are_dense_routing(gate, kind):
     else:
         pooled = np.einsum("nk,nkc->nc", weights, outputs)
         assert_allclose(routed.predict_proba(X), pooled, atol=1e-12)
-    # a fit takes about the same steps, as its safeguard is another one
-    assert_allclose(routed.lower_bound_, dense.lower_bound_, atol=0.02)
+    assert_allclose(routed.lower_bound_, dense.lower_bound_, rtol=1e-12)
+    assert_allclose(
+        routed.predict(X) if kind == "regressor" else routed.predict_proba(X),
+        dense.predict(X) if kind == "regressor" else dense.predict_proba(X),
+        atol=1e-12,
+    )
 
 
 @pytest.mark.parametrize("gate", GATES)
