@@ -29,6 +29,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp.gates import ConstantGate, EstimatorGate, GaussianGate, HierarchicalGate, SoftmaxGate
+from mixexp.routing import ExpertChoice, Switch, Threshold, TopK, TopP
 
 #: A fall of the bound by more than this, relative to max(1, |bound|), is one.
 FALL = 1e-8
@@ -84,6 +85,13 @@ def drawn_model(rng: np.random.Generator, classes: bool, family: str) -> tuple[A
         "on_collapse": str(rng.choice(["reinit", "drop", "keep"])),
         "noise_expert": bool(rng.random() < 0.15),
         "pooling": str(rng.choice(["weighted", "argmax"])),
+        "routing": str(
+            rng.choice(
+                ["dense", "TopK", "TopP", "Switch", "ExpertChoice", "Threshold", "fallback"],
+                p=[0.58, *[0.07] * 6],
+            )
+        ),
+        "shared": bool(rng.random() < 0.1),
     }
     k = pick["n_experts"]
     penalty = 10.0 ** rng.uniform(-3, 2)
@@ -115,13 +123,40 @@ def drawn_model(rng: np.random.Generator, classes: bool, family: str) -> tuple[A
         "tree": HierarchicalGate((2, k // 2) if k % 2 == 0 and k > 2 else (k,)),
         "classifier": EstimatorGate(GaussianNB()),
     }
-    params = {name: pick[name] for name in list(pick)[2:]}
+    params = {name: pick[name] for name in list(pick)[2:] if name not in ("routing", "shared")}
     params |= {"expert": experts[pick["experts"]], "gate": gates[pick["gate"]]}
+    params |= {"routing": drawn_router(rng, pick["routing"], k)}
+    if params["routing"] is not None and params["routing"].hard:
+        params["assignment"] = "soft"
+    if pick["shared"] and not classes and family not in ("poisson", "gamma"):
+        params["shared_expert"] = plain
     slow = pick["experts"] in ("tree", "neighbours", "pipeline", "network", "list")
     params |= {"n_init": 2, "random_state": int(rng.integers(1000)), "max_iter": 8 if slow else 200}
     if classes:
         return MixtureOfExpertsClassifier(**params), pick
     return MixtureOfExpertsRegressor(**params, family=family), pick
+
+
+def drawn_router(rng: np.random.Generator, name: str, k: int) -> Any:
+    """Return a router with random options, None for a dense mixture."""
+    count = int(rng.integers(1, k + 1))
+    balance = [None, None, "bias", "assignment"][int(rng.integers(4))]
+    options = {
+        "balance": balance,
+        "jitter": float(rng.choice([0.0, 0.0, 0.1])),
+        "temperature": float(rng.choice([1.0, 1.0, 0.5, 2.0])),
+    }
+    own = {name: options[name] for name in ("jitter", "temperature")}
+    routers: dict[str, Any] = {
+        "dense": lambda: None,
+        "TopK": lambda: TopK(count, **options),
+        "TopP": lambda: TopP(float(rng.uniform(0.3, 1.0)), **options),
+        "Switch": lambda: Switch(float(rng.uniform(1.0, 2.0)), **options),
+        "ExpertChoice": lambda: ExpertChoice(float(rng.uniform(0.5, k)), **own),
+        "Threshold": lambda: Threshold(float(rng.uniform(0.0, 0.6)), **options),
+        "fallback": lambda: TopK(count, renormalise=False, fallback="mean", **options),
+    }
+    return routers[name]()
 
 
 def faults_of(model: Any, X: np.ndarray, y: np.ndarray, climbs: bool) -> list[str]:
@@ -139,9 +174,10 @@ def faults_of(model: Any, X: np.ndarray, y: np.ndarray, climbs: bool) -> list[st
     for name, values in numbers.items():
         if np.any(np.isnan(values)):
             faults.append(f"NaN in {name}")
+    numbers["route"] = model.route(X)
     faults += [
         f"{name} does not sum to 1"
-        for name in ("gate_proba", "responsibilities", "predict_proba")
+        for name in ("gate_proba", "responsibilities", "predict_proba", "route")
         if name in numbers and not np.allclose(numbers[name].sum(axis=1), 1, atol=1e-8)
     ]
     bounds = model.lower_bounds_
