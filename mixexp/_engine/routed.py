@@ -66,12 +66,15 @@ class WarmUp:
     ----------
     n_refits : int
         How often each costly expert is fitted.
+    exchangeable : bool
+        Whether experts differ in nothing, so that any may be dropped.
     given : callable or None
         Returns the user's fitted gate, and responsibilities (K', n) of all rows. None means that
         the banked experts of the starts find the partition, on the sketch.
     """
 
     n_refits: int
+    exchangeable: bool = True
     given: Callable[[], tuple[Any, np.ndarray]] | None = None
 
 
@@ -119,6 +122,7 @@ def warmed(problem: SearchProblem, search: Callable[..., Any]) -> tuple[Run, lis
             n_init=min(problem.n_init, MOST_STARTS),
             max_iter=min(problem.max_iter, MOST_ITER),
             tol=max(problem.tol, TOL),
+            on_collapse=_of_cheap(problem),
         )
         run, restarts = search(cheap)
         converged = run.converged or problem.max_iter > MOST_ITER
@@ -144,6 +148,13 @@ def warmed(problem: SearchProblem, search: Callable[..., Any]) -> tuple[Run, lis
     if warm_up.given is not None:
         restarts[0].bound, restarts[0].n_iter = run.bound, len(run.bounds)
     return run, restarts
+
+
+def _of_cheap(problem: SearchProblem) -> str:
+    """Return how cheap experts collapse: those that stand for different experts are kept."""
+    assert problem.warm_up is not None
+    kept = problem.on_collapse == "drop" and not problem.warm_up.exchangeable
+    return "keep" if kept else problem.on_collapse
 
 
 def _smaller(problem: SearchProblem) -> Rows:
@@ -206,7 +217,11 @@ def _refitted(problem: SearchProblem, gate: Any, assigner: Any, resp: np.ndarray
     """Return a run in which the experts are fitted to responsibilities, and to theirs again."""
     assert problem.warm_up is not None
     rows = problem.rows
+    n_experts = len(resp) - (problem.noise is not None)
+    n_experts -= 0 if problem.routing is None else problem.routing.n_fixed
     bank: Any = problem.batch_bank
+    if n_experts < bank.n_experts:
+        bank = bank.select(np.arange(n_experts))
     bank = bank if problem.share is None else problem.share(bank)
     bank = bank if problem.noise is None else problem.noise(bank)
     bank = _routed(problem, State(None, bank)).bank

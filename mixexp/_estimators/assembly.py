@@ -103,8 +103,10 @@ def assemble(
     parts.check_routing(mixture, bool(text), training.rows.labels is not None)
     problem = _problem(mixture, training, target, columns, seen, batch, seed)
     if parts.warms_up(mixture, batch):
+        listed = isinstance(mixture.expert, list | tuple)
+        exchangeable = not listed and not any(isinstance(s, list) for s in columns)
         given = warm_up_of(mixture, X, y, arguments, target, problem.rows)
-        problem = replace(problem, warm_up=WarmUp(mixture.n_refits, given))
+        problem = replace(problem, warm_up=WarmUp(mixture.n_refits, exchangeable, given))
     return Assembly(problem, columns, batch, frames, text)
 
 
