@@ -32,6 +32,10 @@ class Routing(Protocol):
     def assigner(self) -> Any:
         """Assigner of the long run, None for the problem's."""
 
+    @property
+    def first_assigner(self) -> Any:
+        """Assigner of the short runs from starts."""
+
     def routed(self, state: State, rows: Rows) -> State:
         """Return a state of gate and experts, either of which may be None, for training."""
 
