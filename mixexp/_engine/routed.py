@@ -45,6 +45,10 @@ class Routing(Protocol):
     def assigner(self) -> Any:
         """Assigner of the long run, None for the problem's."""
 
+    @property
+    def first_assigner(self) -> Any:
+        """Assigner of the short runs from starts."""
+
     def routed(self, state: State, rows: Rows) -> State:
         """Return a state of gate and experts, either of which may be None, for training."""
 
@@ -140,7 +144,7 @@ def warmed(problem: SearchProblem, search: Callable[..., Any]) -> tuple[Run, lis
         resp = rows.spread(of_units)
     elif problem.routing is not None:
         resp = _within_routes(gate, rows, resp)
-    run = _refitted(problem, gate, assigner, resp)
+    run = _refitted(problem, gate, assigner, resp, soft=fixed is None)
     if warm_up.given is not None:
         restarts[0].bound, restarts[0].n_iter = run.bound, len(run.bounds)
     run.n_passes += n_passes
@@ -213,7 +217,9 @@ def _within_routes(gate: Any, rows: Rows, resp: np.ndarray) -> np.ndarray:
     return inside / total
 
 
-def _refitted(problem: SearchProblem, gate: Any, assigner: Any, resp: np.ndarray) -> Run:
+def _refitted(
+    problem: SearchProblem, gate: Any, assigner: Any, resp: np.ndarray, soft: bool
+) -> Run:
     """Return a run in which the experts are fitted to responsibilities, and to theirs again."""
     assert problem.warm_up is not None
     rows = problem.rows
@@ -238,5 +244,7 @@ def _refitted(problem: SearchProblem, gate: Any, assigner: Any, resp: np.ndarray
         if step < problem.warm_up.n_refits:
             e_step = e_step_of(found.state, rows, assigner, step)
             resp = rows.spread(rows.map(_unit_resp_of(e_step), axis=1))
+            if soft and problem.routing is not None:  # rows of least responsibility are routed too
+                resp = _within_routes(gate, rows, resp)
     assert run is not None
     return run

@@ -244,8 +244,13 @@ def _long_run(problem: SearchProblem) -> LongRun:
 
 
 def _race(problem: SearchProblem, bank: Any, candidates: list[Candidate]) -> None:
-    """Continue candidates in rounds of short runs, while more than one may still be the best."""
-    running = candidates if len(candidates) > 1 else []
+    """Continue candidates in rounds of short runs, while more than one may still be the best.
+
+    Under routing, a single one goes on too: routed EM, and classification EM even more, hardly
+    leaves the regions that it begins with, and dense EM brings better ones.
+    """
+    alone = len(candidates) == 1
+    running = [] if alone and problem.routing is None else candidates
     for done in range(1, _rounds(problem, bank) + 1):
         runs = in_threads(_short_run, [(problem, c.state) for c in running], problem.n_jobs)
         for candidate, run in zip(running, runs, strict=True):
@@ -254,7 +259,7 @@ def _race(problem: SearchProblem, bank: Any, candidates: list[Candidate]) -> Non
         if done >= MIN_ROUNDS:
             best = _ranked(candidates)[0].record.bound
             running = [c for c in running if c.record.bound + c.credit > best]
-            if len(running) == 1 and running[0].record.bound == best:
+            if not alone and len(running) == 1 and running[0].record.bound == best:
                 break
 
 
@@ -270,7 +275,8 @@ def _rounds(problem: SearchProblem, bank: Any) -> int:
 
 
 def _short_run(problem: SearchProblem, state: State) -> Run:
-    return run_em(Problem(problem.sketch, Soft(), ROUND_ITER, ROUND_TOL), state)
+    assigner = Soft() if problem.routing is None else problem.routing.first_assigner
+    return run_em(Problem(problem.sketch, assigner, ROUND_ITER, ROUND_TOL), state)
 
 
 def _ranked(candidates: list[Candidate]) -> list[Candidate]:

@@ -196,11 +196,12 @@ def reordered_usage(usage: np.ndarray, order: np.ndarray) -> np.ndarray:
 def _exchangeable(mixture: BaseMixtureOfExperts, rows: Rows, columns: tuple) -> bool:
     """Return whether the numbering of the experts is arbitrary.
 
-    It is not if the user gave a start, labels, a list of experts, or columns per expert, nor
-    for the leaves of a tree.
+    It is not if the user gave a start, a warm-up, labels, a list of experts, or columns per expert,
+    nor for the leaves of a tree.
     """
     return (
         isinstance(mixture.init, str)
+        and (mixture.warm_up is None or isinstance(mixture.warm_up, str))
         and rows.labels is None
         and not isinstance(mixture.expert, list | tuple)
         and not any(isinstance(selection, list) for selection in columns)

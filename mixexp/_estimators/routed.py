@@ -12,7 +12,7 @@ from mixexp._engine.assign import Soft
 from mixexp._engine.sweep import State
 from mixexp.experts import FallbackBank
 from mixexp.protocols import Rows, evolve
-from mixexp.routing import Overlap, Queue, RoutedGate
+from mixexp.routing import Even, Overlap, Queue, RoutedGate
 
 __all__ = ["Routes"]
 
@@ -56,6 +56,11 @@ class Routes:
     def assigner(self) -> Any:
         """The assigner of the long run of a hard router, None otherwise."""
         return Queue(self.router, self.noise) if self.router.hard else None
+
+    @property
+    def first_assigner(self) -> Any:
+        """The assigner of the starts, which are dense."""
+        return Even(self.noise) if self.router.balance in ("bias", "assignment") else Soft()
 
     def routed(self, state: State, rows: Rows) -> State:
         """Return a state for training: hard routers train the dense model."""

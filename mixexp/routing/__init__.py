@@ -1,6 +1,6 @@
 """Routing and pooling: the experts that a row reaches, and the pooling of their outputs."""
 
-from mixexp.routing._assigners import Overlap, Queue
+from mixexp.routing._assigners import Even, Overlap, Queue
 from mixexp.routing._base import BaseRouter
 from mixexp.routing._expert_choice import ExpertChoice
 from mixexp.routing._pooling import POOLINGS, argmax_pooling, weighted_pooling

@@ -9,9 +9,10 @@ import numpy as np
 
 from mixexp._rows.sketch import row_hashes
 from mixexp.protocols import Block, Rows
+from mixexp.routing._balance import log_prices
 from mixexp.routing._queue import capacity_of, placed
 
-__all__ = ["Overlap", "Queue"]
+__all__ = ["Even", "Overlap", "Queue"]
 
 #: Capacity factor of a balanced assignment.
 EVEN = 1.0
@@ -76,6 +77,36 @@ class Queue:
         order = np.lexsort((hashes, -resp.max(axis=0)))
         capacity = np.inf if factor is None else capacity_of(weight, n, n_experts, factor)
         return placed(scores, order, weight, capacity, router.overflow == "next", labels)
+
+
+@dataclass(frozen=True)
+class Even:
+    """Soft assignment with even loads, for the starts of routers that balance them.
+
+    Responsibilities are multiplied by a price per expert, at which experts have equal weight. A
+    gate that gives nearly all rows to one expert would otherwise learn to go on so, before the
+    router comes to choose.
+
+    Parameters
+    ----------
+    noise : bool
+        Whether the last expert is noise, which keeps its responsibilities.
+    """
+
+    noise: bool
+    monotone = False
+
+    def assign_all(self, log_joint: np.ndarray, units: Rows) -> tuple[np.ndarray, np.ndarray]:
+        """Return responsibilities (K', n) and log p(y | x) (n,) from the log-joint (K', n)."""
+        density = np.logaddexp.reduce(log_joint, axis=0)
+        resp = np.exp(log_joint - density)
+        experts = resp[: len(resp) - self.noise]
+        share = experts.sum(axis=0)
+        experts /= np.maximum(share, np.finfo(float).tiny)
+        weight = share if units.weight is None else share * units.weight
+        experts *= np.exp(log_prices(experts, weight))[:, None]
+        experts *= share / np.maximum(experts.sum(axis=0), np.finfo(float).tiny)
+        return resp, density
 
 
 @dataclass(frozen=True)

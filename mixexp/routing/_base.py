@@ -53,7 +53,13 @@ class BaseRouter(BaseEstimator):
         return not self.renormalise or self.overflow == "fallback"
 
     def check(self, n_experts: int, owner: str) -> None:
-        """Raise if a parameter is invalid for this many experts."""
+        """Raise if a parameter is invalid for this many experts, or `chosen` is missing."""
+        kind = type(self)
+        if kind.chosen is BaseRouter.chosen and kind.weights is BaseRouter.weights:
+            raise TypeError(
+                f"{owner}: routing {kind.__name__} has no chosen, which returns the experts that "
+                "each row reaches. Define it."
+            )
         self._check_number("temperature", owner, COLDEST, np.inf, "Use 1 for the gate as it is.")
         self._check_number("jitter", owner, 0.0, 0.999, "Use 0 for none.")
         if self.balance not in (None, *BALANCES):

@@ -1,0 +1,95 @@
+"""Even loads: from a gate that gives nearly all rows to one expert."""
+
+import numpy as np
+import pytest
+from _routed import pieces, regressor
+from numpy.testing import assert_allclose
+
+from mixexp.routing import Switch, TopK
+from mixexp.routing._balance import bias_steps
+from mixexp.routing._base import largest
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@pytest.fixture(scope="module")
+def data():
+    X, y, _ = pieces(800, noise=1.0)
+    return X[:400], y[:400], X[400:], y[400:]
+
+
+#: One expert has 97 % of every row, and the others share the rest alike: EM cannot part them.
+LAZY = np.tile([0.97, 0.01, 0.01, 0.01], (400, 1))
+#: The others differ a little.
+UNEVEN = np.column_stack(
+    [np.full(400, 0.97), 0.03 * np.random.default_rng(0).dirichlet(np.ones(3), 400)]
+)
+
+
+def fitted(router, balance, data, init):
+    router = type(router)(**{**router.get_params(), "balance": balance})
+    model = regressor(routing=router, init=init, max_iter=60, on_collapse="keep")
+    return model.fit(*data[:2])
+
+
+def smallest_share(model):
+    """Return the smallest load, in fair shares."""
+    loads = model.routing_.loads_
+    return loads.min() / loads.mean()
+
+
+@pytest.mark.parametrize("balance", ["bias", "prior", "assignment"])
+@pytest.mark.parametrize("router", [TopK(1), TopK(2), Switch()], ids=str)
+def test_every_expert_has_half_its_share(data, router, balance):
+    model = fitted(router, balance, data, UNEVEN)
+    assert smallest_share(model) >= 0.5
+    if balance == "bias":
+        assert np.any(model.routing_.bias_ != 0)
+        assert abs(model.routing_.bias_.mean()) < 1e-12
+    elif balance == "assignment":
+        assert not hasattr(model.routing_, "_log_prices")
+
+
+@pytest.mark.parametrize("router", [TopK(1), TopK(2)], ids=str)
+def test_a_planted_lazy_gate(router):
+    X, y, _ = pieces(800)
+    data = X[:400], y[:400]
+    X_new, y_new = X[400:], y[400:]
+    lazy = fitted(router, None, data, LAZY)
+    assert lazy.routing_.loads_.max() >= 0.65 * 400
+    assert smallest_share(lazy) < 0.5
+    low = lazy.log_density(X_new, y_new).mean()
+    for balance in ("bias", "assignment"):
+        model = fitted(router, balance, data, LAZY)
+        assert smallest_share(model) >= 0.5
+        assert model.log_density(X_new, y_new).mean() >= low
+
+
+def test_biases_even_out_loads():
+    rng = np.random.default_rng(0)
+    scores = rng.standard_normal((4, 500)) + np.array([2.0, 1.0, 0.0, -1.0])[:, None]
+    proba = np.exp(scores) / np.exp(scores).sum(axis=0)
+    weight = rng.integers(1, 4, 500).astype(float)
+    for w in (None, weight):
+        bias = bias_steps(proba, np.zeros(4), w, lambda s: largest(s, 2))
+        mask = largest(proba + bias[:, None], 2)
+        loads = mask.sum(axis=1) if w is None else mask @ w
+        assert_allclose(loads, loads.mean(), rtol=0.15)
+        assert abs(bias.mean()) < 1e-12
+        bias = bias_steps(proba, bias, w, lambda s: largest(s, 2))  # as in the next pass
+        mask = largest(proba + bias[:, None], 2)
+        loads = mask.sum(axis=1) if w is None else mask @ w
+        assert_allclose(loads, loads.mean(), rtol=0.05)
+
+
+def test_loads_are_weighted():
+    X, y, _ = pieces(300)
+    weight = np.where(X[:, 0] < 0, 4.0, 1.0)
+    model = regressor(routing=Switch(1.0)).fit(X, y, weight)
+    loads = model.routing_.loads_
+    assert_allclose(loads.sum(), weight.sum())
+    capacity = model.routing_.capacity_
+    assert capacity == np.ceil(weight.sum() / 4)
+    assert np.all(loads < capacity + 4)
+    fractional = regressor(routing=Switch(1.0)).fit(X, y, weight * 0.75)
+    assert fractional.routing_.capacity_ == pytest.approx(0.75 * weight.sum() / 4)

@@ -1,0 +1,185 @@
+"""The partition that cheap experts find for costly ones."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from _routed import CountingRidge, class_pieces, classifier, pieces, regressor
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.linear_model import LogisticRegression
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from mixexp.gates import GaussianGate
+from mixexp.routing import ExpertChoice, Switch, TopK
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+X, Y, Z = pieces()
+TREE = DecisionTreeRegressor(max_depth=3)
+ROUTERS = [TopK(1), TopK(2), Switch(), ExpertChoice()]
+
+
+class CountingFits(CountingRidge):
+    """Counts its fits in a list that all copies share."""
+
+    sizes: list = []  # noqa: RUF012
+
+    def fit(self, X, y, sample_weight=None):
+        self.sizes.append(len(X))
+        return super().fit(X, y, sample_weight)
+
+
+@pytest.fixture
+def sizes():
+    CountingFits.sizes.clear()
+    return CountingFits.sizes
+
+
+@pytest.mark.parametrize("router", ROUTERS, ids=str)
+@pytest.mark.parametrize("n_refits", [1, 2])
+def test_costly_experts_are_fitted_n_refits_times(router, n_refits, sizes):
+    model = regressor(CountingFits(), routing=router, n_refits=n_refits).fit(X, Y)
+    assert len(sizes) == 4 * n_refits
+    assert not model.cross_fitted_
+    assert sorted(sizes[-4:]) == sorted(model.routing_.loads_)
+    assert model.n_iter_ == n_refits
+
+
+def test_cross_fitting_that_is_asked_for(sizes):
+    model = regressor(CountingFits(), routing=TopK(1), cross_fit=3).fit(X, Y)
+    assert model.cross_fitted_
+    assert len(sizes) == 4 * 3 + 4
+    assert sum(sizes) == 2 * len(X) + len(X)
+    model = regressor(CountingFits(), routing=TopK(1), cross_fit=False).fit(X, Y)
+    assert not model.cross_fitted_
+
+
+def test_off():
+    model = regressor(TREE, routing=TopK(1), warm_up=None, max_iter=3).fit(X, Y)
+    assert model.cross_fitted_
+    dense = regressor(TREE, max_iter=2).fit(X, Y)  # "auto" is for routed mixtures
+    assert dense.cross_fitted_
+
+
+@pytest.mark.parametrize("fit_it", [False, True])
+@pytest.mark.parametrize("router", [None, *ROUTERS], ids=str)
+def test_a_mixture_of_ones_own(router, fit_it):
+    warm_up = regressor(gate=GaussianGate(), init=Z)
+    if fit_it:
+        warm_up.fit(X, Y)
+    before = dict(vars(warm_up))
+    model = regressor(TREE, routing=router, warm_up=warm_up).fit(X, Y)
+    assert vars(warm_up) == before
+    found = warm_up if fit_it else regressor(gate=GaussianGate(), init=Z).fit(X, Y)
+    assert_allclose(model.gate_proba(X), found.gate_proba(X), atol=1e-9)
+    assert isinstance(model.gate_, GaussianGate)
+    assert model.score(X, Y) > 0.5
+    assert len(model.restarts_) == 1
+    assert model.restarts_[0].bound == model.lower_bound_
+    assert model.n_iter_ == 1
+
+
+@pytest.mark.parametrize("fit_it", [False, True])
+def test_classes(fit_it):
+    x, y = class_pieces(n_classes=3)
+    warm_up = classifier()
+    if fit_it:
+        warm_up.fit(x, y)
+    tree = DecisionTreeClassifier(max_depth=3)
+    model = classifier(tree, routing=TopK(1), warm_up=warm_up).fit(x, y)
+    assert_array_equal(model.classes_, ["ash", "elm", "oak"])
+    assert model.score(x, y) > 0.7
+    weighted = classifier(tree, routing=TopK(1), warm_up=classifier(), class_weight={"oak": 0.0})
+    weighted.set_params(class_weight={"ash": 1.0, "elm": 2.0, "oak": 0.0})
+    assert_array_equal(weighted.fit(x, y).classes_, ["ash", "elm"])
+
+
+def test_with_weights_groups_noise_frames_and_offset():
+    weight = np.random.default_rng(0).integers(0, 3, len(X)).astype(float)
+    frame = pd.DataFrame(X, columns=["a", "b"])
+    model = regressor(CountingRidge(), routing=TopK(2), warm_up=regressor(), noise_expert=True)
+    model.fit(X, Y, weight)
+    assert model.gate_proba(X).shape == (240, 5)
+    model = regressor(CountingRidge(), routing=TopK(1), warm_up=regressor(init=Z))
+    model.fit(frame, Y, weight)
+    assert_allclose(sum(e.weight_.sum() for e in model.experts_), weight.sum())
+    offset = np.linspace(-3, 3, len(X))
+    shifted = regressor(CountingRidge(), routing=TopK(1), warm_up=regressor(init=Z))
+    shifted.fit(frame, Y + offset, weight, offset=offset)
+    assert_allclose(shifted.predict(frame, offset=offset), model.predict(frame) + offset, atol=1e-3)
+    groups = np.repeat(np.arange(60), 4)
+    of_groups = np.column_stack([X[groups * 4, 0], X[:, 1]])
+    warm_up = regressor(gate_features=[0])
+    model = regressor(CountingRidge(), routing=TopK(1), warm_up=warm_up, gate_features=[0])
+    model.fit(of_groups, Y, groups=groups)
+    assert np.isfinite(model.lower_bound_)
+
+
+@pytest.mark.parametrize(
+    "router", [TopK(1), TopK(2), Switch(0.6, "fallback", fallback="mean")], ids=str
+)
+@pytest.mark.parametrize("gate", [None, LogisticRegression()])
+def test_more_rows_than_the_sketch(router, gate):
+    """The partition is found on the sketch, and routes are of all rows."""
+    x, y, _ = pieces(9_000)
+    expert = DecisionTreeRegressor(max_depth=2)
+    model = regressor(expert, routing=router, gate=gate, max_iter=3).fit(x, y)
+    k = router.k
+    assert model.routing_.loads_.sum() == 9_000 * k
+    assert_allclose(model.route(x).sum(axis=1), 1.0, atol=1e-12)
+    assert np.isfinite(model.lower_bound_)
+
+
+def test_costly_experts_profit():
+    """They bend where the cheap ones are straight, on the regions that those found."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-2, 2, (600, 2))
+    y = np.where(x[:, 0] > 0, 5 + np.sin(3 * x[:, 1]), -5 - x[:, 1] ** 2)
+    y += 0.1 * rng.standard_normal(600)
+    forest = ExtraTreesRegressor(5, max_depth=6, random_state=0)
+    model = regressor(forest, n_experts=2, routing=TopK(1)).fit(x[:400], y[:400])
+    cheap = regressor(n_experts=2, routing=TopK(1)).fit(x[:400], y[:400])
+    errors = [np.mean((m.predict(x[400:]) - y[400:]) ** 2) for m in (model, cheap)]
+    assert errors[0] < 0.5 * errors[1]
+
+
+@pytest.mark.parametrize(
+    ("warm_up", "message"),
+    [
+        (
+            lambda: DecisionTreeRegressor(),
+            "warm_up must be a mixture of mixexp.*DecisionTreeRegressor",
+        ),
+        (
+            lambda: classifier(),
+            "warm_up is a MixtureOfExpertsClassifier. Give a MixtureOfExpertsRegress",
+        ),
+        (lambda: regressor(n_experts=3), "warm_up has n_experts=3.*4. Set the same number"),
+        (
+            lambda: regressor(noise_expert=True),
+            "warm_up has a noise expert. Set noise_expert=False",
+        ),
+        (lambda: regressor().fit(X[:, :1], Y), "fitted on 1 features, and X has 2"),
+        (lambda: regressor(regressor(n_experts=2)).fit(X, Y), "experts that are mixtures"),
+        (lambda: type(regressor()), "warm_up must be an instance"),
+    ],
+    ids=["tree", "classifier", "3 experts", "noise", "columns", "nested", "class"],
+)
+def test_what_cannot_bring_a_partition(warm_up, message):
+    model = regressor(TREE, routing=TopK(1), warm_up=warm_up())
+    with pytest.raises((TypeError, ValueError), match=message):
+        model.fit(X, Y)
+
+
+def test_a_gate_that_would_not_be_used():
+    model = regressor(TREE, routing=TopK(1), warm_up=regressor(), gate=GaussianGate())
+    with pytest.raises(ValueError, match="warm_up brings its gate.*Set gate=None"):
+        model.fit(X, Y)
+
+
+def test_classes_that_differ():
+    x, y = class_pieces(n_classes=3)
+    warm_up = classifier().fit(x[y != "oak"], y[y != "oak"])
+    model = classifier(DecisionTreeClassifier(max_depth=2), routing=TopK(1), warm_up=warm_up)
+    with pytest.raises(ValueError, match="knows the classes.*Fit it on the same classes"):
+        model.fit(x, y)
