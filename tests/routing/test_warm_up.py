@@ -22,7 +22,7 @@ ROUTERS = [TopK(1), TopK(2), Switch(), ExpertChoice()]
 class CountingFits(CountingRidge):
     """Counts its fits in a list that all copies share."""
 
-    sizes: list = []  # noqa: RUF012
+    sizes: list = []
 
     def fit(self, X, y, sample_weight=None):
         self.sizes.append(len(X))
@@ -173,7 +173,7 @@ def test_what_cannot_bring_a_partition(warm_up, message):
 
 def test_a_gate_that_would_not_be_used():
     model = regressor(TREE, routing=TopK(1), warm_up=regressor(), gate=GaussianGate())
-    with pytest.raises(ValueError, match="warm_up brings its gate.*Set gate=None"):
+    with pytest.raises(ValueError, match=r"warm_up brings its gate.*Set gate=None"):
         model.fit(X, Y)
 
 
@@ -181,5 +181,5 @@ def test_classes_that_differ():
     x, y = class_pieces(n_classes=3)
     warm_up = classifier().fit(x[y != "oak"], y[y != "oak"])
     model = classifier(DecisionTreeClassifier(max_depth=2), routing=TopK(1), warm_up=warm_up)
-    with pytest.raises(ValueError, match="knows the classes.*Fit it on the same classes"):
+    with pytest.raises(ValueError, match=r"knows the classes.*Fit it on the same classes"):
         model.fit(x, y)
