@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
+from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import BaggingClassifier, BaggingRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
@@ -129,7 +130,8 @@ def takes_sparse(estimator: Any) -> bool:
 def may_take_missing(estimator: Any) -> bool:
     """Return whether an estimator may take NaN; composite ones are checked in `fit`."""
     composed = isinstance(estimator, Pipeline) or innermost(estimator) is not estimator
-    return composed or bool(get_tags(estimator).input_tags.allow_nan)
+    constant = isinstance(estimator, DummyClassifier | DummyRegressor)
+    return composed or constant or bool(get_tags(estimator).input_tags.allow_nan)
 
 
 def takes_missing(estimator: Any) -> bool:

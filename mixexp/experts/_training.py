@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from mixexp._columns import text_hint
@@ -88,7 +88,10 @@ class Trainer:
                 f"{effective_size(refit.weights[fit.k]):.1f} of {refit.rows.n_rows} rows"
             )
 
-        hint = partial(text_hint, refit.rows.frame, self.columns[fit.k])
+        def hint() -> str:
+            text = text_hint(refit.rows.frame, self.columns[fit.k])
+            return text or _missing_hint(refit, fit.k)
+
         with failures_named(failure, hint), single_thread(), responsibilities_as_weights():
             return self._fit_one(fit, refit, drawn)
 
@@ -229,6 +232,23 @@ class Trainer:
             )
         proba[np.searchsorted(self.classes, expert.classes_)] = sound_proba(expert, X).T
         return proba
+
+
+def _missing_hint(refit: Refit, k: int) -> str:
+    """Return a hint at columns that are missing in all rows of an expert, empty if there are none.
+
+    A gate can tell missing values from others, and give them an expert of their own.
+    """
+    rows = refit.rows
+    if not rows.missing or sp.issparse(rows.X):
+        return ""
+    missing = np.flatnonzero(np.isnan(rows.X[refit.weights[k] > 0]).all(axis=0)).tolist()
+    if not missing:
+        return ""
+    return (
+        f" Columns {missing} are missing in all rows of this expert: impute them, or keep the gate "
+        "from telling missing values by gate_features."
+    )
 
 
 @dataclass(frozen=True)
