@@ -108,6 +108,16 @@ def test_em_goes_on_from_before_a_collapse_with_bounded_dispersions(seed):
     assert "other starts" not in message and "is returned" not in message
 
 
+def test_a_lower_run_is_chosen_before_a_spurious_one():
+    model, X, y = spurious_after_a_collapse(1, max_iter=1000)
+    _, messages = told_fit(model, X, y)
+    assert messages == [] and model.converged_
+    runs = [record for record in model.restarts_ if "long run" in record.events]
+    spurious = [record for record in runs if record.flags]
+    assert len(spurious) == len(runs) - 1 > 0
+    assert max(record.bound for record in spurious) > model.lower_bound_
+
+
 def test_a_fit_that_cannot_go_on_does_not_ask_for_more_iterations(monkeypatch):
     monkeypatch.setattr(_collapse, "raised", lambda *args: None)  # a bank without floors
     model, X, y = spurious_after_a_collapse(2)
