@@ -43,3 +43,18 @@ def test_hierarchy_finds_the_planted_tree(run, capsys):
     found = np.diff(names["model"].gate_.coef_[()], axis=0)[0]
     cosine = found @ truth[1:] / np.linalg.norm(found) / np.linalg.norm(truth[1:])
     assert abs(cosine) > 0.99
+
+
+def test_routing_saves_work_and_keeps_accuracy(run):
+    names, n_figures = run("plot_routing.py")
+    assert n_figures == 1
+    models, X, y = names["models"], names["X_new"], names["y_new"]
+    assert {name: model.active_fraction_ for name, model in models.items()} == {
+        "dense": 1.0,
+        "TopK(2)": 0.25,
+        "Switch": 0.125,
+    }
+    scores = {name: model.score(X, y) for name, model in models.items()}
+    assert scores["Switch"] > 0.93 > scores["TopK(2)"] > 0.85
+    assert models["dense"].to_hard().score(X, y) > 0.93
+    assert 0 < names["reports"]["Switch"].overflow < 0.1
