@@ -106,33 +106,9 @@ def warmed(problem: SearchProblem, search: Callable[..., Any]) -> tuple[Run, lis
     2. Hand over responsibilities of all rows, and the gate; hard routes are frozen.
     3. Fit every expert to its rows, `n_refits` times; the gate stays as it is.
     """
-    assert problem.warm_up is not None
-    rows, warm_up = problem.rows, problem.warm_up
-    if warm_up.given is not None:
-        gate, resp = warm_up.given()
-        state = _routed(problem, State(gate, None))
-        restarts = [Restart((problem.seed,), -np.inf, 0, ["long run"])]
-        converged, n_passes = True, 0
-    else:
-        sketch = _smaller(problem)
-        cheap = replace(
-            problem,
-            rows=sketch,
-            sketch=sketch,
-            batch_bank=None,
-            batch_gate=None,
-            warm_up=None,
-            share=None,
-            n_init=min(problem.n_init, MOST_STARTS),
-            max_iter=min(problem.max_iter, MOST_ITER),
-            tol=max(problem.tol, TOL),
-            on_collapse=_of_cheap(problem),
-        )
-        run, restarts = search(cheap)
-        converged = run.converged or problem.max_iter > MOST_ITER
-        state, n_passes = run.state, run.n_passes
-        state = state if problem.routing is None else problem.routing.moved(state, rows)
-        resp = _responsibilities(problem, state)
+    rows = problem.rows
+    found = _partition(problem, search)
+    state, resp = found.state, found.resp
     if problem.batch_gate is not None:
         state = replace(_routed(problem, State(problem.batch_gate, None)), bank=state.bank)
         gate = fit_at(State(state.gate, None), rows, resp, 1).gate
@@ -144,14 +120,59 @@ def warmed(problem: SearchProblem, search: Callable[..., Any]) -> tuple[Run, lis
         resp = rows.spread(of_units)
     elif problem.routing is not None:
         resp = _within_routes(gate, rows, resp)
-    run = _refitted(problem, gate, assigner, resp, soft=fixed is None)
-    if warm_up.given is not None:
-        restarts[0].bound, restarts[0].n_iter = run.bound, len(run.bounds)
-    run.n_passes += n_passes
-    run.converged = converged
-    if warm_up.given is not None:
-        restarts[0].bound, restarts[0].n_iter = run.bound, len(run.bounds)
-    return run, restarts
+    bank: Any = problem.batch_bank
+    if state.bank is not None:  # of cheap experts, which may have become fewer
+        if state.bank.n_experts < bank.n_experts:
+            bank = bank.select(np.arange(state.bank.n_experts))
+        if can(state.bank, "floor"):
+            bank = bank.with_floor(state.bank.floor)  # type: ignore[attr-defined]
+    run = _refitted(problem, State(gate, bank), assigner, resp, soft=fixed is None)
+    run.n_passes += found.n_passes
+    run.converged = found.converged
+    if not np.isfinite(found.restarts[0].bound):  # there was no search
+        found.restarts[0].bound, found.restarts[0].n_iter = run.bound, len(run.bounds)
+    return run, found.restarts
+
+
+@dataclass(frozen=True)
+class _Partition:
+    """A gate and responsibilities (K', n) of all rows, and how they were found."""
+
+    state: State
+    resp: np.ndarray
+    restarts: list[Restart]
+    converged: bool
+    n_passes: int
+
+
+def _partition(problem: SearchProblem, search: Callable[..., Any]) -> _Partition:
+    """Return the user's partition, or that of a search with cheap experts on the sketch."""
+    assert problem.warm_up is not None
+    if problem.warm_up.given is not None:
+        gate, resp = problem.warm_up.given()
+        state = _routed(problem, State(gate, None))
+        record = Restart((problem.seed,), -np.inf, 0, ["long run"])
+        return _Partition(state, resp, [record], True, 0)
+    sketch = _smaller(problem)
+    cheap = replace(
+        problem,
+        rows=sketch,
+        sketch=sketch,
+        batch_bank=None,
+        batch_gate=None,
+        warm_up=None,
+        share=None,
+        n_init=min(problem.n_init, MOST_STARTS),
+        max_iter=min(problem.max_iter, MOST_ITER),
+        tol=max(problem.tol, TOL),
+        on_collapse=_of_cheap(problem),
+    )
+    run, restarts = search(cheap)
+    converged = run.converged or problem.max_iter > MOST_ITER
+    state = run.state
+    state = state if problem.routing is None else problem.routing.moved(state, problem.rows)
+    resp = _responsibilities(problem, state)
+    return _Partition(state, resp, restarts, converged, run.n_passes)
 
 
 def _of_cheap(problem: SearchProblem) -> str:
@@ -218,16 +239,15 @@ def _within_routes(gate: Any, rows: Rows, resp: np.ndarray) -> np.ndarray:
 
 
 def _refitted(
-    problem: SearchProblem, gate: Any, assigner: Any, resp: np.ndarray, soft: bool
+    problem: SearchProblem, state: State, assigner: Any, resp: np.ndarray, soft: bool
 ) -> Run:
-    """Return a run in which the experts are fitted to responsibilities, and to theirs again."""
+    """Return a run in which the experts are fitted to responsibilities, and to theirs again.
+
+    `state` has the final gate, and the experts without noise, shared expert and fallback.
+    """
     assert problem.warm_up is not None
     rows = problem.rows
-    n_experts = len(resp) - (problem.noise is not None)
-    n_experts -= 0 if problem.routing is None else problem.routing.n_fixed
-    bank: Any = problem.batch_bank
-    if n_experts < bank.n_experts:
-        bank = bank.select(np.arange(n_experts))
+    gate, bank = state.parts
     bank = bank if problem.share is None else problem.share(bank)
     bank = bank if problem.noise is None else problem.noise(bank)
     bank = _routed(problem, State(None, bank)).bank

@@ -195,7 +195,8 @@ def batch_bank(
     routed = warm and mixture.routing is not None
     sampled = routed and not n_folds and mixture.n_refits == 1 and rows.groups is None
     sampled = sampled and mixture.shared_expert is None  # it learns from all residuals
-    return EstimatorBank(trainer, n_folds, routed=routed, sampled=sampled)
+    bank = EstimatorBank(trainer, n_folds, routed=routed, sampled=sampled)
+    return with_smallest_floor(bank, rows)
 
 
 def gate_is_classifier(mixture: BaseMixtureOfExperts) -> bool:
@@ -252,6 +253,14 @@ def _with_usage_prior(mixture: BaseMixtureOfExperts, gate: Any, rows: Rows) -> A
         return gate
     strength = USAGE_PRIOR * rows.units.total_weight / mixture.n_experts
     return gate.set_params(usage_prior=strength)
+
+
+def with_smallest_floor(bank: EstimatorBank, rows: Rows) -> EstimatorBank:
+    """Return a bank whose dispersions cannot fall below the rounding error of y."""
+    if bank.family is None:
+        return bank
+    size = np.abs(rows.y).max(axis=1)
+    return bank.with_floor(np.finfo(float).eps * np.where(size > 0, size, 1.0))
 
 
 def share_of(
@@ -323,10 +332,7 @@ def fallback_of(mixture: BaseMixtureOfExperts, target: Target, seed: int) -> Any
     )
 
     def fitted(rows: Rows) -> tuple[EstimatorBank, int | None]:
-        bank = EstimatorBank(trainer, 0)
-        if not classes:
-            size = np.abs(rows.y).max(axis=1)
-            bank = bank.with_floor(np.finfo(float).eps * np.where(size > 0, size, 1.0))
+        bank = with_smallest_floor(EstimatorBank(trainer, 0), rows)
         weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
         return bank.update([weight[None]], rows).finished(rows), n_parameters
 

@@ -246,8 +246,8 @@ def _missing_hint(refit: Refit, k: int) -> str:
     if not missing:
         return ""
     return (
-        f" Columns {missing} are missing in all rows of this expert: impute them, or keep the gate "
-        "from telling missing values by gate_features."
+        f". Columns {missing} are missing in all rows of this expert: impute them, or keep the "
+        "gate from telling missing values by gate_features."
     )
 
 
