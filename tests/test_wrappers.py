@@ -4,7 +4,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from mixexp._engine.guard import overshoots, retreats
-from mixexp.experts import FallbackBank, NoiseBank
+from mixexp.experts import FallbackBank, NoiseBank, SharedBank
 from mixexp.gates import HierarchicalGate, NestedGate, NoiseGate, SoftmaxGate
 from mixexp.gates._balanced import BalancedGate
 from mixexp.gates._tree import TreeGate
@@ -12,6 +12,7 @@ from mixexp.protocols import CAPABILITIES, Capability, Forward, Hidden, Rows, ca
 from mixexp.routing import RoutedGate
 
 GATES = [NoiseGate, BalancedGate, RoutedGate, HierarchicalGate, NestedGate]
+BANKS = [NoiseBank, FallbackBank, SharedBank]
 
 
 def unanswered(wrapper, kind, table=CAPABILITIES):
@@ -24,7 +25,7 @@ def unanswered(wrapper, kind, table=CAPABILITIES):
 
 @pytest.mark.parametrize(
     ("wrapper", "kind"),
-    [*((gate, "gate") for gate in GATES), (NoiseBank, "bank"), (FallbackBank, "bank")],
+    [*((g, "gate") for g in GATES), *((b, "bank") for b in BANKS)],
 )
 def test_wrappers_answer_every_capability(wrapper, kind):
     assert not unanswered(wrapper, kind)
