@@ -1,9 +1,9 @@
 """A shared expert: what it adds on tables, in error on new rows.
 
 Shuffled 5-fold cross-validation, one seed; root mean squared errors, inputs standardised. Routed
-trees with and without a shared ridge; routed lines with and without shared boosting; boosting alone,
-and boosting on the residuals of a ridge. Tables: concrete and auto_mpg (`--data DIR`), and two that
-are generated: a line plus a step function of twelve columns, and thirty linear pieces.
+trees with and without a shared ridge; lines with and without shared boosting; boosting alone, and
+boosting on the residuals of a ridge. Tables: concrete and auto_mpg (`--data DIR`), and two that are
+generated: a line plus steps in twelve columns, and thirty linear pieces.
 """
 
 import os

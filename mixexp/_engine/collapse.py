@@ -62,7 +62,7 @@ class LongRun:
     judge: Judge
 
 
-def long_run(task: LongRun, state: State, events: list[str]) -> Run:
+def long_run(setup: LongRun, state: State, events: list[str]) -> Run:
     """Run EM to its end; if an expert collapses, handle it and begin a new segment.
 
     Returns the best segment that is not flagged, with the passes of all segments; dropping an
@@ -70,27 +70,27 @@ def long_run(task: LongRun, state: State, events: list[str]) -> Run:
     collapse goes on from its end, with the expert kept, and with dispersions that cannot be small
     where it would end in a spurious maximum. Every action is appended to `events`.
     """
-    watch = task.on_collapse != "keep"
+    watch = setup.on_collapse != "keep"
     problem = replace(
-        task.problem, smallest_share=SMALLEST_SHARE if watch else 0.0, n_fixed=task.n_fixed
+        setup.problem, smallest_share=SMALLEST_SHARE if watch else 0.0, n_fixed=setup.n_fixed
     )
     restarted: dict[int, int] = {}
     segments: list[Run] = []
     n_passes = n_iter = 0
     while True:
-        run = run_em(replace(problem, max_iter=task.problem.max_iter - n_iter), state)
+        run = run_em(replace(problem, max_iter=setup.problem.max_iter - n_iter), state)
         run.n_earlier, n_iter = n_iter, n_iter + len(run.bounds)
         run.n_passes = n_passes = n_passes + run.n_passes
         segments.append(run)
         if not len(run.collapsed):
             break
-        last = n_iter == task.problem.max_iter
-        action = "keep" if last and task.on_collapse != "raise" else task.on_collapse
+        last = n_iter == setup.problem.max_iter
+        action = "keep" if last and setup.on_collapse != "raise" else setup.on_collapse
         if action == "reinit" and all(restarted.get(k, 0) == MOST_RESTARTS for k in run.collapsed):
             action = "keep"
         sizes = run.current.mass[run.collapsed]
         for k, size in zip(run.collapsed.tolist(), sizes, strict=True):
-            _report(task, events, action, k, float(size), n_iter)
+            _report(setup, events, action, k, float(size), n_iter)
             restarted[k] = restarted.get(k, 0) + 1
         if last:
             break
@@ -104,33 +104,33 @@ def long_run(task: LongRun, state: State, events: list[str]) -> Run:
             problem = replace(problem, rows=problem.rows.with_experts(kept, n_experts))
             segments = []
         else:
-            state = _reinitialised(task, run.current.state, run.collapsed)
+            state = _reinitialised(setup, run.current.state, run.collapsed)
     if not watch:
-        for k in np.flatnonzero(_small(task, run)).tolist():
-            _report(task, events, "keep", k, float(run.best.mass[k]), n_iter)
-    best = _best(task, problem, segments, events)
+        for k in np.flatnonzero(_small(setup, run)).tolist():
+            _report(setup, events, "keep", k, float(run.best.mass[k]), n_iter)
+    best = _best(setup, problem, segments, events)
     best.rows = problem.rows
     return best
 
 
-def _best(task: LongRun, problem: Problem, segments: list[Run], events: list[str]) -> Run:
+def _best(setup: LongRun, problem: Problem, segments: list[Run], events: list[str]) -> Run:
     """Return the best unflagged segment, run to its end; the last one if all are flagged."""
     last = segments[-1]
     if len(segments) == 1:
         return last
     rows, margin = problem.rows, BETTER * max(1.0, abs(last.bound))
-    flagged = bool(task.judge.spurious(last.state, rows))
+    flagged = bool(setup.judge.spurious(last.state, rows))
     lowest = -np.inf if flagged else last.bound + margin
     for run in sorted(segments[:-1], key=lambda run: -run.bound):
         if run.bound <= lowest:
             return last
-        if not task.judge.spurious(run.state, rows):
-            return _continued(task, problem, run, last, lowest, events)
+        if not setup.judge.spurious(run.state, rows):
+            return _continued(setup, problem, run, last, lowest, events)
     return last
 
 
 def _continued(
-    task: LongRun, problem: Problem, run: Run, last: Run, lowest: float, events: list[str]
+    setup: LongRun, problem: Problem, run: Run, last: Run, lowest: float, events: list[str]
 ) -> Run:
     """Return a segment after the remaining iterations; collapsed experts are kept.
 
@@ -145,12 +145,12 @@ def _continued(
         rest = replace(problem, max_iter=problem.max_iter - done, smallest_share=0.0)
         more = run_em(rest, state)
         n_passes, done = n_passes + more.n_passes, done + len(more.bounds)
-        spurious = task.judge.spurious(more.state, problem.rows)
+        spurious = setup.judge.spurious(more.state, problem.rows)
         if not spurious:
             kept = more if more.bound >= (lowest if bounded else run.bound) else run
             break
         bounded |= spurious
-        state = raised(run.state, bounded, task.judge.unit)
+        state = raised(run.state, bounded, setup.judge.unit)
     step = run.n_earlier + len(run.bounds)
     in_vain = lowest == -np.inf or (bounded and kept is run)
     later = f"as later iterations ended {'in a spurious maximum' if in_vain else 'lower'}"
@@ -167,21 +167,21 @@ def _continued(
     return kept
 
 
-def _small(task: LongRun, run: Run) -> np.ndarray:
-    mass = run.best.mass[: len(run.best.mass) - task.n_fixed]
-    return mass < SMALLEST_SHARE * task.problem.rows.units.total_weight / len(mass)
+def _small(setup: LongRun, run: Run) -> np.ndarray:
+    mass = run.best.mass[: len(run.best.mass) - setup.n_fixed]
+    return mass < SMALLEST_SHARE * setup.problem.rows.units.total_weight / len(mass)
 
 
-def _report(task: LongRun, events: list[str], action: str, k: int, size: float, step: int) -> None:
+def _report(setup: LongRun, events: list[str], action: str, k: int, size: float, step: int) -> None:
     """Record how a collapsed expert is handled, or raise."""
-    total = task.problem.rows.units.total_weight
+    total = setup.problem.rows.units.total_weight
     event = (
         f"expert {k} collapsed at EM iteration {step}: its effective size is {size:.3g} of a total "
         f"weight of {total:.6g}"
     )
     if action == "raise":
         raise ValueError(
-            f"{task.owner}: {event}. Lower n_experts, penalise the gate more, or set "
+            f"{setup.owner}: {event}. Lower n_experts, penalise the gate more, or set "
             "on_collapse='reinit' or 'drop'."
         )
     done = {
@@ -192,7 +192,7 @@ def _report(task: LongRun, events: list[str], action: str, k: int, size: float, 
     events.append(f"{event}; {done[action]}")
 
 
-def _reinitialised(task: LongRun, state: State, collapsed: np.ndarray) -> State:
+def _reinitialised(setup: LongRun, state: State, collapsed: np.ndarray) -> State:
     """Return a state in which the collapsed experts have the worst explained rows.
 
     Each gets its share of the rows (or groups) with the lowest log-density, in turn; the others
@@ -200,15 +200,15 @@ def _reinitialised(task: LongRun, state: State, collapsed: np.ndarray) -> State:
     anew, as its coefficients for a collapsed expert are at their limit. Needs the responsibilities
     (K, n) of all rows at once.
     """
-    rows = task.problem.rows
-    e_step = e_step_of(state, rows, task.problem.assigner, 0)
+    rows = setup.problem.rows
+    e_step = e_step_of(state, rows, setup.problem.assigner, 0)
     explained = rows.map(partial(_explained, state=state, e_step=e_step), axis=1)
     resp, worst = np.ascontiguousarray(explained[:-1]), np.argsort(explained[-1])
     weight, labels = rows.units.weight, rows.units.labels
     if labels is not None:
         worst = worst[labels[worst] < 0]
     cumulated = np.cumsum(np.ones(len(worst)) if weight is None else weight[worst])
-    share = WORST_SHARE * np.max(cumulated, initial=0.0) / (len(resp) - task.n_fixed)
+    share = WORST_SHARE * np.max(cumulated, initial=0.0) / (len(resp) - setup.n_fixed)
     n_worst = max(len(collapsed), int(np.searchsorted(cumulated, share * len(collapsed))))
     for i, k in enumerate(collapsed):
         ids = worst[i : n_worst : len(collapsed)]
@@ -216,7 +216,7 @@ def _reinitialised(task: LongRun, state: State, collapsed: np.ndarray) -> State:
         resp[k, ids] = 1.0
     if rows.groups is not None:
         resp = np.repeat(resp, np.bincount(rows.groups), axis=1)
-    return fit_at(State(task.gate, state.bank), rows, resp, REINIT_STEPS)
+    return fit_at(State(setup.gate, state.bank), rows, resp, REINIT_STEPS)
 
 
 def _explained(block: Block, state: State, e_step: Callable[[Block], Assigned]) -> np.ndarray:
