@@ -50,6 +50,10 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
     """Base class; use `MixtureOfExpertsClassifier` or `MixtureOfExpertsRegressor`."""
 
     _is_mixture = True
+
+    #: A parameter of the regressor only.
+    shared_expert: Any = None
+
     _model: Model
     _rules: outcome.InputRules
     hard_loads_: np.ndarray
@@ -61,7 +65,6 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         "expert_features": "no_validation",
         "gate_features": "no_validation",
         "noise_expert": ["boolean"],
-        "shared_expert": [HasMethods(["get_params", "fit"]), None],
         "routing": [HasMethods(["get_params", "weights", "check"]), None],
         "n_refits": [Interval(Integral, 1, None, closed="left")],
         "pooling": [StrOptions(set(POOLINGS)), callable],
@@ -90,7 +93,6 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         gate: Any,
         expert_features: Any,
         gate_features: Any,
-        shared_expert: Any,
         noise_expert: bool,
         routing: Any,
         n_refits: int,
@@ -111,7 +113,6 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         self.gate = gate
         self.expert_features = expert_features
         self.gate_features = gate_features
-        self.shared_expert = shared_expert
         self.noise_expert = noise_expert
         self.routing = routing
         self.n_refits = n_refits
@@ -623,8 +624,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         >>> from mixexp import MixtureOfExpertsRegressor
         >>> from mixexp.datasets import make_piecewise_linear
         >>> X, y = make_piecewise_linear(random_state=0)
-        >>> model = MixtureOfExpertsRegressor(n_experts=4, random_state=0).fit(X, y)
-        >>> model.to_hard().kept_  # no row prefers expert 3
+        >>> model = MixtureOfExpertsRegressor(n_experts=3, random_state=0).fit(X, y)
+        >>> model.to_hard().kept_
         array([0, 1, 2])
         """
         self._fitted_model()
@@ -657,10 +658,10 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         >>> from mixexp import MixtureOfExpertsRegressor
         >>> from mixexp.datasets import make_piecewise_linear
         >>> X, y = make_piecewise_linear(random_state=0)
-        >>> model = MixtureOfExpertsRegressor(n_experts=4, random_state=0).fit(X, y)
+        >>> model = MixtureOfExpertsRegressor(n_experts=3, random_state=0).fit(X, y)
         >>> inputs = model.expert_inputs(X, model.route(X) > 0.5)
         >>> [len(rows) for rows in inputs]
-        [109, 103, 87, 0]
+        [110, 103, 87]
         """
         model, owner = self._fitted_model(), type(self).__name__
         rows = self._new_rows(X)

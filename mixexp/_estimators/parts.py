@@ -273,11 +273,10 @@ def share_of(
     template, owner = mixture.shared_expert, owner_of(mixture)
     if template is None:
         return None
-    if target.classes is not None or target.family.link != "identity":
+    if target.family.link != "identity":
         raise ValueError(
-            f"{owner}: shared_expert adds to predictions on the scale of y, and "
-            f"{'classes' if target.classes is not None else f'family {target.family.name}'} have "
-            "another one. Use a family with an identity link (gaussian, student_t, laplace), or "
+            f"{owner}: shared_expert adds to predictions on the scale of y, and family "
+            f"{target.family.name} has another one. Use a family with an identity link (gaussian, student_t, laplace), or "
             "shared_expert=None."
         )
     terms = linear_terms(template, target.family)

@@ -187,6 +187,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
 
     _parameter_constraints: dict = {
         **BaseMixtureOfExperts._parameter_constraints,
+        "shared_expert": [HasMethods(["get_params", "fit"]), None],
         "family": [StrOptions(set(FAMILIES)), HasMethods(["evaluate", "statistics", "update"])],
     }
 
@@ -221,7 +222,6 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             gate=gate,
             expert_features=expert_features,
             gate_features=gate_features,
-            shared_expert=shared_expert,
             noise_expert=noise_expert,
             routing=routing,
             n_refits=n_refits,
@@ -238,6 +238,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             n_jobs=n_jobs,
         )
         self.family = family
+        self.shared_expert = shared_expert
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(

@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
-from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp import MixtureOfExpertsRegressor
 from mixexp.routing import Switch, TopK
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -203,7 +203,7 @@ def test_offsets(data):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (regressor(family="poisson", shared_expert=Ridge()), "family poisson have another one"),
+        (regressor(family="poisson", shared_expert=Ridge()), "family poisson has another one"),
         (regressor(shared_expert=LogisticRegression()), "LogisticRegression"),
         (regressor(regressor(), shared_expert=Ridge()), "an expert is a mixture"),
         (regressor(shared_expert=Ridge), "must be an instance"),
@@ -213,10 +213,3 @@ def test_refusals(data, model, message):
     X, y = data
     with pytest.raises((ValueError, TypeError), match=message):
         model.fit(X, np.round(np.abs(y)))
-
-
-def test_classes_are_refused(data):
-    X, y = data
-    model = MixtureOfExpertsClassifier(shared_expert=LogisticRegression())
-    with pytest.raises(ValueError, match="classes have another one"):
-        model.fit(X, y > 0)
