@@ -276,8 +276,8 @@ def share_of(
     if target.family.link != "identity":
         raise ValueError(
             f"{owner}: shared_expert adds to predictions on the scale of y, and family "
-            f"{target.family.name} has another one. Use a family with an identity link (gaussian, student_t, laplace), or "
-            "shared_expert=None."
+            f"{target.family.name} has another one. Use a family with an identity link (gaussian, "
+            "student_t, laplace), or shared_expert=None."
         )
     terms = linear_terms(template, target.family)
     linear = terms is not None and not is_batch(mixture, target)
