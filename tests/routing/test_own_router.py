@@ -71,7 +71,7 @@ class Half(BaseEstimator):
 
 def test_missing_members_are_named():
     X, y, _ = pieces(60)
-    with pytest.raises(TypeError, match="routing Half has no surveyed and no select.*BaseRouter"):
+    with pytest.raises(TypeError, match=r"routing Half has no surveyed and no select.*BaseRouter"):
         regressor(routing=Half()).fit(X, y)
 
 

@@ -58,7 +58,7 @@ def test_invalid_parameters_of_routers(case):
 
 @pytest.mark.parametrize("router", [TopK, Switch])
 def test_a_class_is_no_router(router):
-    with pytest.raises((TypeError, ValueError), match="routing.*instance"):
+    with pytest.raises((TypeError, ValueError), match=r"routing.*instance"):
         regressor(routing=router).fit(X, Y)
 
 

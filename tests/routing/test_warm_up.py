@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from _routed import CountingRidge, class_pieces, classifier, pieces, regressor
+from _thin import thinned
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.linear_model import LogisticRegression
@@ -22,7 +23,7 @@ ROUTERS = [TopK(1), TopK(2), Switch(), ExpertChoice()]
 class CountingFits(CountingRidge):
     """Counts its fits in a list that all copies share."""
 
-    sizes: list = []  # noqa: RUF012
+    sizes: list = []
 
     def fit(self, X, y, sample_weight=None):
         self.sizes.append(len(X))
@@ -61,8 +62,7 @@ def test_off():
     assert dense.cross_fitted_
 
 
-@pytest.mark.parametrize("fit_it", [False, True])
-@pytest.mark.parametrize("router", [None, *ROUTERS], ids=str)
+@pytest.mark.parametrize(("fit_it", "router"), thinned([False, True], [None, *ROUTERS], every=3))
 def test_a_mixture_of_ones_own(router, fit_it):
     warm_up = regressor(gate=GaussianGate(), init=Z)
     if fit_it:
@@ -116,9 +116,13 @@ def test_with_weights_groups_noise_frames_and_offset():
 
 
 @pytest.mark.parametrize(
-    "router", [TopK(1), TopK(2), Switch(0.6, "fallback", fallback="mean")], ids=str
+    ("router", "gate"),
+    thinned(
+        [TopK(1), TopK(2), Switch(0.6, "fallback", fallback="mean")],
+        [None, LogisticRegression()],
+        every=3,
+    ),
 )
-@pytest.mark.parametrize("gate", [None, LogisticRegression()])
 def test_more_rows_than_the_sketch(router, gate):
     """The partition is found on the sketch, and routes are of all rows."""
     x, y, _ = pieces(9_000)
@@ -173,7 +177,7 @@ def test_what_cannot_bring_a_partition(warm_up, message):
 
 def test_a_gate_that_would_not_be_used():
     model = regressor(TREE, routing=TopK(1), warm_up=regressor(), gate=GaussianGate())
-    with pytest.raises(ValueError, match="warm_up brings its gate.*Set gate=None"):
+    with pytest.raises(ValueError, match=r"warm_up brings its gate.*Set gate=None"):
         model.fit(X, Y)
 
 
@@ -181,5 +185,5 @@ def test_classes_that_differ():
     x, y = class_pieces(n_classes=3)
     warm_up = classifier().fit(x[y != "oak"], y[y != "oak"])
     model = classifier(DecisionTreeClassifier(max_depth=2), routing=TopK(1), warm_up=warm_up)
-    with pytest.raises(ValueError, match="knows the classes.*Fit it on the same classes"):
+    with pytest.raises(ValueError, match=r"knows the classes.*Fit it on the same classes"):
         model.fit(x, y)
