@@ -9,6 +9,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp.gates import GaussianGate, HierarchicalGate
+from mixexp.routing import Switch, TopK
 
 # The checks fit tiny and meaningless data, on which a mixture rightly warns that it has not
 # converged or that its gate separates; other warnings stay errors.
@@ -32,6 +33,7 @@ REGRESSORS = [
     MixtureOfExpertsRegressor(
         MixtureOfExpertsRegressor(n_experts=2), n_experts=2, n_init=1, max_iter=10
     ),
+    MixtureOfExpertsRegressor(n_experts=3, n_init=2, max_iter=10, routing=TopK(2)),
 ]
 
 CLASSIFIERS = [
@@ -48,6 +50,7 @@ CLASSIFIERS = [
         make_pipeline(StandardScaler(), LogisticRegression()), n_experts=2, n_init=2, max_iter=10
     ),
     MixtureOfExpertsClassifier(gate=GaussianGate(), n_experts=2, n_init=2, max_iter=10),
+    MixtureOfExpertsClassifier(n_experts=2, n_init=2, max_iter=10, routing=Switch()),
 ]
 
 

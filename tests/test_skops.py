@@ -16,6 +16,7 @@ from mixexp import MixtureOfExpertsClassifier as Classifier
 from mixexp import MixtureOfExpertsRegressor as Regressor
 from mixexp.experts import ExpertPool
 from mixexp.gates import ConstantGate, GaussianGate, HierarchicalGate, NestedGate, SoftmaxGate
+from mixexp.routing import ExpertChoice, Switch, TopK
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -55,6 +56,11 @@ MIXTURES = {
     "tree in a mixture": Regressor(Regressor(n_experts=4, gate=tree()), n_experts=2, **RUN),
     "ridge": Regressor(Ridge(), n_experts=2, **RUN),
     "pool": Regressor(ExpertPool([Ridge(), Ridge(10.0)]), n_experts=2, **RUN),
+    "top 2": Regressor(n_experts=3, routing=TopK(2, balance="bias"), **RUN),
+    "top 2 of a tree": Regressor(n_experts=4, gate=tree(), routing=TopK(2), **RUN),
+    "rest to mean": Regressor(n_experts=2, routing=TopK(1, False, fallback="mean"), **RUN),
+    "expert choice": Regressor(Ridge(), n_experts=2, routing=ExpertChoice(), **RUN),
+    "switch of classes": Classifier(n_experts=2, routing=Switch(), **RUN),
     "student": Regressor(n_experts=2, family="student_t", **RUN),
 }
 
@@ -91,6 +97,7 @@ def test_a_fitted_mixture_comes_back(skops, data, name):
     assert repr(again) == repr(model)
     assert_array_equal(again.predict(X), model.predict(X))
     assert_array_equal(again.gate_proba(X), model.gate_proba(X))
+    assert_array_equal(again.route(X), model.route(X))
     assert_array_equal(again.responsibilities(X, y), model.responsibilities(X, y))
     assert_array_equal(again.log_density(X, y), model.log_density(X, y))
     if hasattr(model.gate_, "to_text"):

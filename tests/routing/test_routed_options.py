@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 from _routed import FEW, CountingRidge, class_pieces, classifier, pieces, regressor
+from _thin import thinned
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
@@ -30,10 +31,15 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 X, Y, Z = pieces()
 ROUTERS = [TopK(1), TopK(2), Switch(), ExpertChoice()]
+#: The others run nightly.
+FEW_ROUTERS = [
+    router if router.k else pytest.param(router, marks=pytest.mark.slow) for router in ROUTERS
+]
+FEW_ROUTERS[0] = pytest.param(ROUTERS[0], marks=pytest.mark.slow)
 SHALLOW = DecisionTreeRegressor(max_depth=2)
 
 
-def assert_sound(model, X=X, y=Y, *, is_batch=None, **data):
+def assert_sound(model, X=X, y=Y, **data):
     """Assert that all methods agree on a routed model."""
     weights = model.route(X)
     assert_allclose(weights.sum(axis=1), 1.0, atol=1e-12)
@@ -101,8 +107,7 @@ def test_weight_0_removes_a_row():
     assert_allclose(one.predict(X), two.predict(X), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("router", ROUTERS, ids=str)
-@pytest.mark.parametrize("expert", [None, SHALLOW])
+@pytest.mark.parametrize(("router", "expert"), thinned(ROUTERS, [None, SHALLOW], every=3))
 def test_groups_go_the_same_way(router, expert):
     groups = np.repeat(np.arange(60), 4)
     of_groups = X.copy()
@@ -114,8 +119,7 @@ def test_groups_go_the_same_way(router, expert):
     assert len(model.log_density(of_groups, Y, groups=groups)) == 60
 
 
-@pytest.mark.parametrize("router", ROUTERS, ids=str)
-@pytest.mark.parametrize("expert", [None, CountingRidge()])
+@pytest.mark.parametrize(("router", "expert"), thinned(ROUTERS, [None, CountingRidge()], every=3))
 def test_offset(router, expert):
     offset = np.linspace(-5, 5, len(X))
     model = regressor(expert, routing=router, init=Z).fit(X, Y + offset, offset=offset)
@@ -124,7 +128,7 @@ def test_offset(router, expert):
     assert_sound(model, y=Y + offset, offset=offset)
 
 
-@pytest.mark.parametrize("router", ROUTERS, ids=str)
+@pytest.mark.parametrize("router", FEW_ROUTERS, ids=str)
 def test_regions_that_lack_classes(router):
     y = np.where(Z < 2, np.array(["a", "b"])[(Y > 0).astype(int)], "c")
     for expert in (None, LogisticRegression(), DecisionTreeClassifier(max_depth=2)):
@@ -133,7 +137,7 @@ def test_regions_that_lack_classes(router):
         assert model.score(X, y) > 0.7
 
 
-@pytest.mark.parametrize("router", ROUTERS, ids=str)
+@pytest.mark.parametrize("router", FEW_ROUTERS, ids=str)
 def test_missing_values(router):
     holes = X.copy()
     holes[::7, 1] = np.nan
@@ -142,8 +146,10 @@ def test_missing_values(router):
     assert_sound(model.fit(holes, Y), holes)
 
 
-@pytest.mark.parametrize("router", [*ROUTERS, TopK(2, jitter=0.1)], ids=str)
-@pytest.mark.parametrize("expert", [None, CountingRidge()])
+@pytest.mark.parametrize(
+    ("router", "expert"),
+    thinned([*ROUTERS, TopK(2, jitter=0.1)], [None, CountingRidge()], every=3),
+)
 def test_sparse(router, expert):
     rows = sp.csr_array(np.where(np.abs(X) > 0.5, X, 0.0))
     if expert is not None:
@@ -154,7 +160,7 @@ def test_sparse(router, expert):
     assert_allclose(model.predict(rows), dense.predict(rows.toarray()), rtol=1e-3, atol=1e-2)
 
 
-@pytest.mark.parametrize("router", ROUTERS, ids=str)
+@pytest.mark.parametrize("router", FEW_ROUTERS, ids=str)
 def test_frames_with_text(router):
     frame = pd.DataFrame(X, columns=["a", "b"])
     frame["kind"] = np.array(["x", "y", "z", "w"])[Z]
@@ -165,25 +171,26 @@ def test_frames_with_text(router):
     assert_allclose(model.predict(frame[5:6]), model.predict(frame)[5:6])
 
 
-@pytest.mark.parametrize("router", [*ROUTERS, TopK(2, False, fallback=Ridge())], ids=str)
+OTHERS = [
+    {"noise_expert": True},
+    {"gate": HierarchicalGate((2, 2))},
+    {"gate": HierarchicalGate((2, 2)), "noise_expert": True},
+    {"gate": SoftmaxGate(usage_prior=3.0)},
+    {"gate": LogisticRegression()},
+    {"on_collapse": "drop"},
+    {"expert": SHALLOW, "cross_fit": 3},
+    {"expert": SHALLOW, "warm_up": None, "cross_fit": False, "max_iter": 2},
+    {"expert": KNeighborsRegressor(3)},
+    {"expert": ExpertPool([Ridge(), SHALLOW])},
+    {"expert": [("r", Ridge()), ("t", SHALLOW), ("l", LinearRegression()), ("k", SHALLOW)]},
+    {"pooling": "argmax"},
+    {"n_experts": 5, "on_collapse": "keep"},
+]
+
+
 @pytest.mark.parametrize(
-    "params",
-    [
-        {"noise_expert": True},
-        {"gate": HierarchicalGate((2, 2))},
-        {"gate": HierarchicalGate((2, 2)), "noise_expert": True},
-        {"gate": SoftmaxGate(usage_prior=3.0)},
-        {"gate": LogisticRegression()},
-        {"on_collapse": "drop"},
-        {"expert": SHALLOW, "cross_fit": 3},
-        {"expert": SHALLOW, "warm_up": None, "cross_fit": False, "max_iter": 2},
-        {"expert": KNeighborsRegressor(3)},
-        {"expert": ExpertPool([Ridge(), SHALLOW])},
-        {"expert": [("r", Ridge()), ("t", SHALLOW), ("l", LinearRegression()), ("k", SHALLOW)]},
-        {"pooling": "argmax"},
-        {"n_experts": 5, "on_collapse": "keep"},
-    ],
-    ids=str,
+    ("router", "params"),
+    thinned([*ROUTERS, TopK(2, False, fallback=Ridge())], OTHERS, every=5),
 )
 @pytest.mark.filterwarnings("ignore:.*does not take sample_weight")
 def test_with_other_parameters(router, params):
@@ -213,8 +220,14 @@ def test_experts_without_rows_are_dropped(router):
         model.fit(X, Y, expert_labels=np.where(labels == 2, -1, labels))
 
 
-@pytest.mark.parametrize("router", [TopK(1), TopK(2), TopK(2, False, fallback="mean")], ids=str)
-@pytest.mark.parametrize("family", ["gaussian", "student_t", "laplace", "poisson", "gamma"])
+@pytest.mark.parametrize(
+    ("router", "family"),
+    thinned(
+        [TopK(1), TopK(2), TopK(2, False, fallback="mean")],
+        ["gaussian", "student_t", "laplace", "poisson", "gamma"],
+        every=3,
+    ),
+)
 def test_every_family(router, family):
     y = np.abs(Y) + 0.1 if family == "gamma" else Y
     y = np.round(np.abs(Y)) if family == "poisson" else y
@@ -293,6 +306,7 @@ def test_settings_after_the_fit_wait_for_the_next_one():
     assert model.fit(X, Y).routing_ is None
 
 
+@pytest.mark.slow
 def test_generative_gates():
     for router in (TopK(1), TopK(2), Switch(), ExpertChoice(), TopP(), Threshold()):
         assert_sound(regressor(routing=router, gate=GaussianGate()).fit(X, Y))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from _routed import class_pieces, classifier, pieces, regressor
+from _thin import thinned
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import Ridge
 from sklearn.tree import DecisionTreeRegressor
@@ -58,8 +59,10 @@ def test_weights_sum_to_one_and_are_those_of_the_router(data, name):
     assert_allclose(resp.sum(axis=1), 1.0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", [*ROUTERS, "tree, top 2", "tree, top 1", "tree, threshold"])
-@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize(
+    ("name", "batch"),
+    thinned([*ROUTERS, "tree, top 2", "tree, top 1", "tree, threshold"], [False, True], every=3),
+)
 def test_a_row_alone_is_predicted_as_among_all(data, name, batch):
     X, y, _ = data
     params = {"expert": DecisionTreeRegressor(max_depth=2)} if batch else {}
@@ -74,8 +77,7 @@ def test_a_row_alone_is_predicted_as_among_all(data, name, batch):
     assert_allclose(alone, model.log_density(X, y)[few], rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("gate", GATES)
-@pytest.mark.parametrize("kind", ["regressor", "classifier"])
+@pytest.mark.parametrize(("gate", "kind"), thinned(GATES, ["regressor", "classifier"], every=2))
 def test_all_experts_are_dense_routing(gate, kind):
     make = regressor if kind == "regressor" else classifier
     X, y = pieces()[:2] if kind == "regressor" else class_pieces(n_classes=3)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from _routed import CountingRidge, class_pieces, classifier, pieces, regressor
+from _thin import thinned
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.linear_model import LogisticRegression
@@ -61,8 +62,7 @@ def test_off():
     assert dense.cross_fitted_
 
 
-@pytest.mark.parametrize("fit_it", [False, True])
-@pytest.mark.parametrize("router", [None, *ROUTERS], ids=str)
+@pytest.mark.parametrize(("fit_it", "router"), thinned([False, True], [None, *ROUTERS], every=3))
 def test_a_mixture_of_ones_own(router, fit_it):
     warm_up = regressor(gate=GaussianGate(), init=Z)
     if fit_it:
@@ -116,9 +116,13 @@ def test_with_weights_groups_noise_frames_and_offset():
 
 
 @pytest.mark.parametrize(
-    "router", [TopK(1), TopK(2), Switch(0.6, "fallback", fallback="mean")], ids=str
+    ("router", "gate"),
+    thinned(
+        [TopK(1), TopK(2), Switch(0.6, "fallback", fallback="mean")],
+        [None, LogisticRegression()],
+        every=3,
+    ),
 )
-@pytest.mark.parametrize("gate", [None, LogisticRegression()])
 def test_more_rows_than_the_sketch(router, gate):
     """The partition is found on the sketch, and routes are of all rows."""
     x, y, _ = pieces(9_000)
