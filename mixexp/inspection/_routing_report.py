@@ -127,7 +127,8 @@ class RoutingReport:
     @property
     def _title(self) -> str:
         n_experts = sum(name != "fallback" for name in self.names)
-        return f"Routing of {self.n_rows} rows to {n_experts} experts: {self.router}"
+        experts = f"{n_experts} expert{'s' * (n_experts > 1)}"
+        return f"Routing of {self.n_rows} rows to {experts}: {self.router}"
 
     def _table(self) -> list[str]:
         """Return the lines of the table of experts."""
