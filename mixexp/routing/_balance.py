@@ -9,7 +9,7 @@ import numpy as np
 __all__ = ["bias_steps", "log_prices"]
 
 #: Steps of the bias per pass, and the largest and smallest step: probabilities are at most 1.
-BIAS_STEPS, LARGEST_STEP, SMALLEST_STEP = 30, 0.1, 1e-3
+BIAS_STEPS, LARGEST_STEP, SMALLEST_STEP = 40, 0.3, 1e-4
 
 #: Loads within this share of the mean are balanced.
 BALANCED = 0.02
