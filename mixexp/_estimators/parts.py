@@ -396,16 +396,22 @@ def noise_of(mixture: BaseMixtureOfExperts, rows: Rows, target: Any) -> Any:
     return partial(NoiseBank, log_density=log_density, low=low, high=high)
 
 
+def _standing_by(mixture: BaseMixtureOfExperts) -> list:
+    """Return the shared expert and the fallback, if they are estimators."""
+    others = [mixture.shared_expert, getattr(mixture.routing, "fallback", None)]
+    return [e for e in others if hasattr(e, "fit") and not isinstance(e, type)]
+
+
 def takes_all_sparse(mixture: BaseMixtureOfExperts) -> bool:
     """Return whether all experts declare that they accept sparse input."""
-    return all(takes_sparse(expert) for expert in templates_of(mixture))
+    return all(takes_sparse(expert) for expert in templates_of(mixture) + _standing_by(mixture))
 
 
 def takes_all_missing(mixture: BaseMixtureOfExperts) -> bool:
     """Return whether all experts and the gate declare that they accept NaN."""
     experts = templates_of(mixture)
     gate = getattr(mixture.gate, "estimator", mixture.gate)
-    takes = all(takes_missing(expert) for expert in experts)
+    takes = all(takes_missing(expert) for expert in experts + _standing_by(mixture))
     takes = takes and gate_takes_missing(gate)
     return bool(experts) and takes and (not hasattr(gate, "fit") or takes_missing(gate))
 
@@ -443,6 +449,8 @@ def refusing_missing(mixture: BaseMixtureOfExperts, batch: bool, columns: tuple)
     else:
         templates = templates_of(mixture)
         who = refusing(templates, [expert_columns] * len(templates))
+    others = _standing_by(mixture)
+    who += refusing(others, [None] * len(others)) if others else []
     return who + gate_refusing(mixture.gate, gate_columns)
 
 

@@ -22,6 +22,7 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from sklearn.utils import get_tags
 
 from mixexp.experts import ExpertPool
 from mixexp.gates import GaussianGate, HierarchicalGate, SoftmaxGate
@@ -107,7 +108,7 @@ def test_weight_0_removes_a_row():
     assert_allclose(one.predict(X), two.predict(X), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize(("router", "expert"), thinned(ROUTERS, [None, SHALLOW], every=3))
+@pytest.mark.parametrize(("router", "expert"), thinned(ROUTERS, [None, SHALLOW], every=2))
 def test_groups_go_the_same_way(router, expert):
     groups = np.repeat(np.arange(60), 4)
     of_groups = X.copy()
@@ -119,7 +120,7 @@ def test_groups_go_the_same_way(router, expert):
     assert len(model.log_density(of_groups, Y, groups=groups)) == 60
 
 
-@pytest.mark.parametrize(("router", "expert"), thinned(ROUTERS, [None, CountingRidge()], every=3))
+@pytest.mark.parametrize(("router", "expert"), thinned(ROUTERS, [None, CountingRidge()], every=2))
 def test_offset(router, expert):
     offset = np.linspace(-5, 5, len(X))
     model = regressor(expert, routing=router, init=Z).fit(X, Y + offset, offset=offset)
@@ -148,7 +149,7 @@ def test_missing_values(router):
 
 @pytest.mark.parametrize(
     ("router", "expert"),
-    thinned([*ROUTERS, TopK(2, jitter=0.1)], [None, CountingRidge()], every=3),
+    thinned([*ROUTERS, TopK(2, jitter=0.1)], [None, CountingRidge()], every=2),
 )
 def test_sparse(router, expert):
     rows = sp.csr_array(np.where(np.abs(X) > 0.5, X, 0.0))
@@ -324,3 +325,15 @@ def test_a_region_whose_column_is_missing_is_told_of():
     model = regressor(HistGradientBoostingRegressor(max_iter=3), routing=TopK(1), max_iter=2)
     with pytest.raises(ValueError, match=r"Columns \[1\] are missing in all rows of this expert"):
         model.fit(holes, Y)
+
+
+def test_a_fallback_is_asked_what_it_takes():
+    holes = X.copy()
+    holes[::7, 1] = np.nan
+    trees = HistGradientBoostingRegressor(max_iter=3)
+    router = TopK(1, renormalise=False, fallback=Ridge())
+    model = regressor(trees, routing=router, max_iter=2, gate_features=[0])
+    with pytest.raises(ValueError, match="expert Ridge cannot take missing values"):
+        model.fit(holes, Y)
+    assert not get_tags(model).input_tags.allow_nan
+    assert get_tags(regressor(trees)).input_tags.allow_nan

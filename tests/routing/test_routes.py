@@ -61,7 +61,7 @@ def test_weights_sum_to_one_and_are_those_of_the_router(data, name):
 
 @pytest.mark.parametrize(
     ("name", "batch"),
-    thinned([*ROUTERS, "tree, top 2", "tree, top 1", "tree, threshold"], [False, True], every=3),
+    thinned([*ROUTERS, "tree, top 2", "tree, top 1", "tree, threshold"], [False, True], every=2),
 )
 def test_a_row_alone_is_predicted_as_among_all(data, name, batch):
     X, y, _ = data
