@@ -147,7 +147,7 @@ def masked(model, X, k=2):
     return np.einsum("nk,nkc->nc", weights, model.predict_experts(X))
 
 
-def part_accuracy(folder, folds):
+def part_accuracy(folder, tables, folds):
     routers = {
         "dense": None,
         "top-2": TopK(2),
@@ -157,7 +157,7 @@ def part_accuracy(folder, folds):
     }
     print("\nAccuracy, 16 logistic experts, 5-fold shuffled (target: top-2 within 0.010 of dense)")
     print(f"{'table':10} {'routing':18} {'accuracy':>9} {'log-loss':>9} {'experts a row':>14}")
-    for table in TABLES:
+    for table in tables:
         with np.load(folder / f"{table}.npz") as arrays:
             X, y = arrays["X"].astype(float), arrays["y"]
         splits = StratifiedKFold(5, shuffle=True, random_state=0).split(X, y)
@@ -232,6 +232,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, help="folder of the tables, for the part accuracy")
     parser.add_argument("--only", choices=["predict", "fit", "accuracy", "lazy"], nargs="*")
+    parser.add_argument("--tables", default=",".join(TABLES), help="comma-separated names")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folds", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=5)
@@ -245,7 +246,7 @@ def main():
     if "lazy" in parts:
         part_lazy(options.seeds)
     if "accuracy" in parts:
-        part_accuracy(options.data, options.folds)
+        part_accuracy(options.data, options.tables.split(","), options.folds)
 
 
 if __name__ == "__main__":
