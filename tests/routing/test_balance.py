@@ -50,17 +50,16 @@ def test_every_expert_has_half_its_share(data, router, balance):
         assert not hasattr(model.routing_, "_log_prices")
 
 
-@pytest.mark.parametrize("router", [TopK(1), TopK(2)], ids=str)
-def test_a_planted_lazy_gate(router):
+def test_a_planted_lazy_gate():
+    """With k = 2, the second expert of each row learns, and EM leaves such a start by itself."""
     X, y, _ = pieces(800)
-    data = X[:400], y[:400]
-    X_new, y_new = X[400:], y[400:]
-    lazy = fitted(router, None, data, LAZY)
-    assert lazy.routing_.loads_.max() >= 0.65 * 400
-    assert smallest_share(lazy) < 0.5
+    data, X_new, y_new = (X[:400], y[:400]), X[400:], y[400:]
+    lazy = fitted(TopK(1), None, data, LAZY)
+    assert lazy.routing_.loads_.max() >= 0.7 * 400
+    assert smallest_share(lazy) == 0
     low = lazy.log_density(X_new, y_new).mean()
     for balance in ("bias", "assignment"):
-        model = fitted(router, balance, data, LAZY)
+        model = fitted(TopK(1), balance, data, LAZY)
         assert smallest_share(model) >= 0.5
         assert model.log_density(X_new, y_new).mean() >= low
 

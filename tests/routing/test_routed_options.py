@@ -107,7 +107,7 @@ def test_weight_0_removes_a_row():
     assert_allclose(one.predict(X), two.predict(X), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize(("router", "expert"), thinned(ROUTERS, [None, SHALLOW], every=3))
+@pytest.mark.parametrize(("router", "expert"), thinned(ROUTERS, [None, SHALLOW], every=2))
 def test_groups_go_the_same_way(router, expert):
     groups = np.repeat(np.arange(60), 4)
     of_groups = X.copy()
@@ -119,7 +119,7 @@ def test_groups_go_the_same_way(router, expert):
     assert len(model.log_density(of_groups, Y, groups=groups)) == 60
 
 
-@pytest.mark.parametrize(("router", "expert"), thinned(ROUTERS, [None, CountingRidge()], every=3))
+@pytest.mark.parametrize(("router", "expert"), thinned(ROUTERS, [None, CountingRidge()], every=2))
 def test_offset(router, expert):
     offset = np.linspace(-5, 5, len(X))
     model = regressor(expert, routing=router, init=Z).fit(X, Y + offset, offset=offset)
@@ -147,7 +147,7 @@ def test_missing_values(router):
 
 @pytest.mark.parametrize(
     ("router", "expert"),
-    thinned([*ROUTERS, TopK(2, jitter=0.1)], [None, CountingRidge()], every=3),
+    thinned([*ROUTERS, TopK(2, jitter=0.1)], [None, CountingRidge()], every=2),
 )
 def test_sparse(router, expert):
     rows = sp.csr_array(np.where(np.abs(X) > 0.5, X, 0.0))

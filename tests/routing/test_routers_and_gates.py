@@ -64,7 +64,7 @@ def data(classes):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("gate, router, kind", thinned(GATES, ROUTERS, KINDS, every=13))
+@pytest.mark.parametrize("gate, router, kind", thinned(GATES, ROUTERS, KINDS, every=12))
 def test_contract(gate, router, kind):
     gate, router = GATES[gate], ROUTERS[router]
     generative = isinstance(gate, GaussianGate)

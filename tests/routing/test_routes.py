@@ -61,7 +61,7 @@ def test_weights_sum_to_one_and_are_those_of_the_router(data, name):
 
 @pytest.mark.parametrize(
     ("name", "batch"),
-    thinned([*ROUTERS, "tree, top 2", "tree, top 1", "tree, threshold"], [False, True], every=3),
+    thinned([*ROUTERS, "tree, top 2", "tree, top 1", "tree, threshold"], [False, True], every=2),
 )
 def test_a_row_alone_is_predicted_as_among_all(data, name, batch):
     X, y, _ = data
@@ -91,8 +91,7 @@ def test_all_experts_are_dense_routing(gate, kind):
     else:
         pooled = np.einsum("nk,nkc->nc", weights, outputs)
         assert_allclose(routed.predict_proba(X), pooled, atol=1e-12)
-    # a fit takes about the same steps, as its safeguard is another one
-    assert_allclose(routed.lower_bound_, dense.lower_bound_, atol=0.02)
+    assert routed.lower_bound_ > dense.lower_bound_ - 0.02  # its start went on for longer
 
 
 @pytest.mark.parametrize("gate", GATES)

@@ -62,7 +62,7 @@ def test_off():
     assert dense.cross_fitted_
 
 
-@pytest.mark.parametrize(("fit_it", "router"), thinned([False, True], [None, *ROUTERS], every=3))
+@pytest.mark.parametrize(("fit_it", "router"), thinned([False, True], [None, *ROUTERS], every=2))
 def test_a_mixture_of_ones_own(router, fit_it):
     warm_up = regressor(gate=GaussianGate(), init=Z)
     if fit_it:
@@ -120,7 +120,7 @@ def test_with_weights_groups_noise_frames_and_offset():
     thinned(
         [TopK(1), TopK(2), Switch(0.6, "fallback", fallback="mean")],
         [None, LogisticRegression()],
-        every=3,
+        every=2,
     ),
 )
 def test_more_rows_than_the_sketch(router, gate):
