@@ -33,7 +33,14 @@ ROUTERS = [
 ]
 
 
-@pytest.mark.parametrize("router", ROUTERS, ids=str)
+#: All of them run nightly.
+SOME = [
+    pytest.param(r, marks=pytest.mark.slow if i in (2, 3, 4, 8) else ())
+    for i, r in enumerate(ROUTERS)
+]
+
+
+@pytest.mark.parametrize("router", SOME, ids=str)
 def test_experts_are_fitted_to_the_rows_routed_to_them(router):
     X, y, _ = pieces()
     model = regressor(CountingRidge(), routing=router).fit(X, y)
@@ -65,7 +72,7 @@ def test_rows_of_the_fit_and_weights():
     assert_allclose(sum(loads), weight.sum())
 
 
-@pytest.mark.parametrize("router", ROUTERS, ids=str)
+@pytest.mark.parametrize("router", SOME, ids=str)
 def test_experts_are_called_once_on_the_rows_that_reach_them(router):
     X, y, _ = pieces()
     model = regressor(CountingRidge(), routing=router).fit(X, y)
@@ -152,7 +159,7 @@ def tree_of_eight():
 
 
 @pytest.mark.parametrize("router", [TopK(1), TopK(2), Switch(), Threshold(0.2)], ids=str)
-@pytest.mark.parametrize("usage_prior", [0.0, 2.0])
+@pytest.mark.parametrize("usage_prior", [0.0, pytest.param(2.0, marks=pytest.mark.slow)])
 def test_nodes_below_branches_that_were_not_chosen_are_not_evaluated(
     tree_of_eight, router, usage_prior, monkeypatch
 ):
