@@ -110,7 +110,7 @@ def check_parts(mixture: BaseMixtureOfExperts, target_kind: str) -> None:
     if mixture.expert is not None:
         check_expert(mixture.expert, owner, classifier=target_kind == "classes")
     if mixture.shared_expert is not None:
-        check_expert(mixture.shared_expert, owner, classifier=target_kind == "classes")
+        check_expert(mixture.shared_expert, owner, classifier=False, name="shared_expert")
     if mixture.routing is not None:
         check_part(mixture.routing, "router", owner, "routing")
         mixture.routing.check(mixture.n_experts, owner)
@@ -318,7 +318,7 @@ def fallback_of(mixture: BaseMixtureOfExperts, target: Target, seed: int) -> Any
             f"{owner}: fallback={template!r} of the router must be 'mean' or an estimator."
         )
     else:
-        check_expert(template, owner, classifier=classes)
+        check_expert(template, owner, classifier=classes, name="fallback")
     trainer = Trainer(
         [[("fallback", template)]],
         [None],
