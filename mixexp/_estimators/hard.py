@@ -149,6 +149,8 @@ class HardMixtureRegressor(RegressorMixin, BaseHardMixture):
         The kept experts; they are the mixture's own, not copies.
     kept_ : ndarray of int of shape (n_experts,)
         Their numbers in the mixture.
+    shared_expert_ : fitted estimator
+        The shared expert, if there is one; the `experts_` predict what they add to it.
     fallback_ : fitted estimator
         The fallback expert, if it was kept. It is the last column of `route`.
     gate_ : fitted gate
@@ -238,7 +240,13 @@ class HardMixtureClassifier(ClassifierMixin, BaseHardMixture):
 
 
 #: Attributes that are taken over from the mixture, where it has them.
-SHARED = ("n_features_in_", "feature_names_in_", "classes_", "_mixexp_version")
+SHARED = (
+    "n_features_in_",
+    "feature_names_in_",
+    "classes_",
+    "shared_expert_",
+    "_mixexp_version",
+)
 
 
 def hardened(mixture: BaseMixtureOfExperts) -> HardMixtureClassifier | HardMixtureRegressor:

@@ -110,7 +110,7 @@ def check_parts(mixture: BaseMixtureOfExperts, target_kind: str) -> None:
     if mixture.expert is not None:
         check_expert(mixture.expert, owner, classifier=target_kind == "classes")
     if mixture.shared_expert is not None:
-        check_expert(mixture.shared_expert, owner, classifier=target_kind == "classes")
+        check_expert(mixture.shared_expert, owner, classifier=False, name="shared_expert")
     if mixture.routing is not None:
         check_part(mixture.routing, "router", owner, "routing")
         mixture.routing.check(mixture.n_experts, owner)
@@ -201,7 +201,12 @@ def batch_bank(
 
 def gate_is_classifier(mixture: BaseMixtureOfExperts) -> bool:
     """Return whether the gate is a classifier, or an `EstimatorGate` around one."""
-    return hasattr(mixture.gate, "fit") or can(mixture.gate, "with_fitting")
+    return is_classifier_gate(mixture.gate)
+
+
+def is_classifier_gate(gate: Any) -> bool:
+    """Return whether a gate is a classifier, or an `EstimatorGate` around one."""
+    return hasattr(gate, "fit") or can(gate, "with_fitting")
 
 
 def start_gate(mixture: BaseMixtureOfExperts, rows: Rows, columns: Any) -> Any:
@@ -318,7 +323,7 @@ def fallback_of(mixture: BaseMixtureOfExperts, target: Target, seed: int) -> Any
             f"{owner}: fallback={template!r} of the router must be 'mean' or an estimator."
         )
     else:
-        check_expert(template, owner, classifier=classes)
+        check_expert(template, owner, classifier=classes, name="fallback")
     trainer = Trainer(
         [[("fallback", template)]],
         [None],
@@ -343,6 +348,8 @@ def check_routing(mixture: BaseMixtureOfExperts, text: bool, labelled: bool) -> 
     router, owner = mixture.routing, owner_of(mixture)
     if router is None:
         return
+    brings_gate = hasattr(mixture.warm_up, "gate")
+    gate = getattr(mixture.warm_up, "gate_", mixture.warm_up.gate) if brings_gate else mixture.gate
     if router.hard and mixture.assignment != "soft":
         raise ValueError(
             f"{owner}: assignment={mixture.assignment!r}, and {router!r} assigns rows itself. Set "
@@ -353,16 +360,21 @@ def check_routing(mixture: BaseMixtureOfExperts, text: bool, labelled: bool) -> 
             f"{owner}: expert_labels with routing and on_collapse='drop', which renumbers experts "
             "between the stages of the fit. Set on_collapse='reinit' or 'keep'."
         )
-    if router.jitter and (text or gate_is_classifier(mixture)):
+    if router.jitter and (text or is_classifier_gate(gate)):
         raise ValueError(
             f"{owner}: jitter={router.jitter} multiplies the numbers that a gate sees, and this "
             "one sees text, or is a classifier. Set jitter=0."
         )
-    if router.needs_fallback and can(mixture.gate, "covariance_type"):
+    if router.needs_fallback and can(gate, "covariance_type"):
         raise ValueError(
             f"{owner}: a fallback expert takes rows away from the gate, and "
-            f"{type(mixture.gate).__name__} models x over all of them. Use SoftmaxGate, or a "
+            f"{type(gate).__name__} models x over all of them. Use SoftmaxGate, or a "
             "router without a fallback."
+        )
+    if router.balance == "prior" and brings_gate:
+        raise ValueError(
+            f"{owner}: balance='prior' trains the gate, and that of warm_up is taken over as it "
+            "is. Set balance=None, and usage_prior of the gate in warm_up; or balance='bias'."
         )
 
 

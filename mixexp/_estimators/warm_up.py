@@ -7,9 +7,12 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.base import clone, is_classifier
 
+from mixexp._columns import check_known_text
 from mixexp._estimators import parts
+from mixexp._rows.inputs import refuse_missing
 from mixexp.protocols import Rows, Target
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ def warm_up_of(
     if isinstance(warm_up, str):
         return None
     _check(mixture, warm_up)
+    owner = parts.owner_of(mixture)
 
     def given() -> tuple[Any, np.ndarray]:
         fitted = warm_up
@@ -43,9 +47,15 @@ def warm_up_of(
             source = X if arguments.frame is None else arguments.frame
             targets = y if target.classes is None else target.classes[y]
             fitted.fit(
-                source, targets, arguments.weight, groups=arguments.groups, **_offset(arguments)
+                source,
+                targets,
+                arguments.weight,
+                groups=arguments.groups,
+                expert_labels=arguments.labels,
+                **_offset(arguments),
             )
         _check_fitted(mixture, fitted, rows, target)
+        check_known_text(arguments.table, fitted._rules.text, f"{owner}: warm_up")
         again = copy(rows)
         again.training = False
         model = fitted._model
@@ -99,6 +109,24 @@ def _check_fitted(mixture: Any, fitted: Any, rows: Rows, target: Target) -> None
             f"{owner}: warm_up was fitted on {fitted.n_features_in_} features, and X has "
             f"{rows.X.shape[1]}. Fit it on the same columns."
         )
+    names, known = (getattr(m, "feature_names_in_", None) for m in (mixture, fitted))
+    if names is not None and known is not None and not np.array_equal(names, known):
+        raise ValueError(
+            f"{owner}: warm_up was fitted on columns {known.tolist()}, and X has {names.tolist()}. "
+            "Fit it on the same columns, in the same order."
+        )
+    if sp.issparse(rows.X) and not fitted._rules.sparse:
+        raise ValueError(
+            f"{owner}: warm_up does not take sparse X. Give it experts that do, or a dense X."
+        )
+    refuse_missing(rows.X, fitted._rules.refusing, f"{owner}: warm_up")
+    if target.classes is None:
+        if model.target.width != target.width:
+            raise ValueError(
+                f"{owner}: warm_up was fitted on y with {model.target.width} outputs, and y has "
+                f"{target.width}. Fit it on the same targets."
+            )
+        model.target.refuse_impossible(rows.y, f"{owner}: warm_up")
     if model.n_experts != mixture.n_experts or model.flat is not None:
         raise ValueError(
             f"{owner}: warm_up has {model.n_experts} fitted experts, or experts that are mixtures. "

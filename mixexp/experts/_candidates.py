@@ -129,8 +129,8 @@ def candidates_of(expert: Any, n_experts: int, owner: str) -> list[list[tuple[st
     ]
 
 
-def check_expert(expert: Any, owner: str, *, classifier: bool) -> None:
-    """Raise if `expert` is not valid for this kind of mixture."""
+def check_expert(expert: Any, owner: str, *, classifier: bool, name: str = "expert") -> None:
+    """Raise if a parameter, `expert` or another, is not valid for this kind of mixture."""
     if isinstance(expert, ExpertPool):
         pairs = _checked_pairs(expert.candidates, "ExpertPool.candidates", owner)
         if len(pairs) < 2:
@@ -146,7 +146,7 @@ def check_expert(expert: Any, owner: str, *, classifier: bool) -> None:
         if isinstance(inner, ExpertPool):
             check_expert(inner, owner, classifier=classifier)
         else:
-            _check_template(inner, owner, classifier=classifier)
+            _check_template(inner, f"{owner}: {name}", classifier=classifier)
 
 
 def _checked_pairs(candidates: Any, parameter: str, owner: str) -> list[tuple[str, Any]]:
@@ -166,31 +166,31 @@ def _checked_pairs(candidates: Any, parameter: str, owner: str) -> list[tuple[st
     return pairs
 
 
-def _check_template(expert: Any, owner: str, *, classifier: bool) -> None:
+def _check_template(expert: Any, who: str, *, classifier: bool) -> None:
     name = type(expert).__name__
     if isinstance(expert, type) or not (hasattr(expert, "fit") and hasattr(expert, "get_params")):
         raise TypeError(
-            f"{owner}: expert must be a scikit-learn estimator (an instance with fit, predict and "
+            f"{who} must be a scikit-learn estimator (an instance with fit, predict and "
             f"get_params), got {expert!r}."
         )
     kind = get_tags(expert).estimator_type
     if kind not in (None, "classifier", "regressor"):
         group = kind.replace("_", " ")
         raise TypeError(
-            f"{owner}: expert {name_of(expert)} is a {group}, which does not learn y. To start "
-            f"from its groups, give init={name_of(expert)}(...); as expert use a "
+            f"{who} {name_of(expert)} is a {group}, which does not learn y. To start "
+            f"from its groups, give init={name_of(expert)}(...); here use a "
             f"{'classifier' if classifier else 'regressor'}."
         )
     if is_classifier(expert) != classifier:
         wanted, example = (
             ("classifier", "LogisticRegression()") if classifier else ("regressor", "Ridge()")
         )
-        raise TypeError(f"{owner}: expert must be a {wanted} such as {example}, got {name}.")
+        raise TypeError(f"{who} must be a {wanted} such as {example}, got {name}.")
     if not _has(expert, "predict"):
-        raise TypeError(f"{owner}: expert {name} has no predict; choose an estimator that has it.")
+        raise TypeError(f"{who} {name} has no predict; choose an estimator that has it.")
     if classifier and not _has(expert, "predict_proba"):
         raise TypeError(
-            f"{owner}: expert {name_of(expert)} has no predict_proba, which the density of a class "
+            f"{who} {name_of(expert)} has no predict_proba, which the density of a class "
             "needs; wrap it in sklearn.calibration.CalibratedClassifierCV."
         )
 

@@ -243,6 +243,8 @@ class EstimatorGate(BaseEstimator):
 
         A network gets as many rounds of training as the networks of the folds had.
         """
+        if self.estimator_ is not None:  # of a warm-up
+            return self
         if None in self._models:
             return evolve(self, estimator_=self._models[None])
         whole = evolve(self, _models={})

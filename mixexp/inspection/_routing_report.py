@@ -307,7 +307,7 @@ class _Scored:
         self.found = np.full(len(mixture.experts_) + hasattr(mixture, "fallback_"), np.nan)
         self.y = None if y is None else _checked_target(y, len(weight), self.classifier, owner)
         self.outputs = None
-        if offset is not None:
+        if offset is not None or hasattr(mixture, "shared_expert_"):
             outputs = mixture.predict_experts(data, offset=offset)
             self.outputs = mixture.classes_[outputs.argmax(axis=2)] if self.classifier else outputs
 

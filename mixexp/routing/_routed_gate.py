@@ -286,7 +286,7 @@ class RoutedGate:
         else:
             weights = _with_labels(weights, rows.labels)
         router.loads_ = _loads(weights, rows.weight)
-        extra = _overlapping(proba, weights, rows.weight, router.overlap)
+        extra = _overlapping(proba, weights, rows.weight, router.overlap, rows.labels)
         return evolve(gate, router=router, routes=weights), extra
 
     @staticmethod
@@ -334,15 +334,23 @@ def _loads(weights: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
 
 
 def _overlapping(
-    proba: np.ndarray, weights: np.ndarray, weight: np.ndarray | None, share: float
+    proba: np.ndarray,
+    weights: np.ndarray,
+    weight: np.ndarray | None,
+    share: float,
+    labels: np.ndarray | None,
 ) -> np.ndarray:
-    """Return which rows from elsewhere each expert learns too: the most probable ones."""
+    """Return which rows from elsewhere each expert learns too: the most probable ones.
+
+    Labelled rows are known to belong to one expert, and no other learns them.
+    """
     extra = np.zeros(weights.shape, dtype=bool)
     if share == 0:
         return extra
     loads = _loads(weights, weight)
+    unknown = True if labels is None else labels < 0
     for k, column in enumerate(proba):
-        outside = np.flatnonzero(weights[k] == 0)
+        outside = np.flatnonzero((weights[k] == 0) & unknown)
         order = outside[np.argsort(-column[outside], kind="stable")]
         mass = np.cumsum(np.ones(len(order)) if weight is None else weight[order])
         extra[k, order[mass <= share * loads[k]]] = True

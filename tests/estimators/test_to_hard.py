@@ -301,3 +301,13 @@ def test_masks_of_another_shape(data):
         model.expert_inputs(X, np.ones((240, 2), dtype=bool))
     with pytest.raises(ValueError, match="features"):
         model.expert_inputs(X[:, :1])
+
+
+def test_the_shared_expert_is_handed_on(data):
+    X, y = data
+    model = Regressor(n_experts=2, shared_expert=Ridge(), routing=TopK(1), **RUN).fit(X, y)
+    hard = model.to_hard()
+    sums = [hard.shared_expert_.predict(X) + expert.predict(X) for expert in hard.experts_]
+    assert_allclose(hard.predict(X), np.sum(hard.route(X) * np.stack(sums, axis=1), axis=1))
+    model.set_params(shared_expert=None).fit(X, y)
+    assert not hasattr(model.to_hard(), "shared_expert_")

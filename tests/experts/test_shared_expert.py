@@ -204,7 +204,7 @@ def test_offsets(data):
     ("model", "message"),
     [
         (regressor(family="poisson", shared_expert=Ridge()), "family poisson has another one"),
-        (regressor(shared_expert=LogisticRegression()), "LogisticRegression"),
+        (regressor(shared_expert=LogisticRegression()), ": shared_expert must be a regr"),
         (regressor(regressor(), shared_expert=Ridge()), "an expert is a mixture"),
         (regressor(shared_expert=Ridge), "must be an instance"),
     ],

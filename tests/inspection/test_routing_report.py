@@ -225,3 +225,15 @@ def test_estimators_that_are_no_fitted_mixtures(data):
         routing_report(MixtureOfExpertsRegressor(), data[0])
     with pytest.raises(TypeError, match=r"^routing_report: .*no gate_proba"):
         routing_report(LinearRegression().fit(*data), data[0])
+
+
+@pytest.mark.parametrize("expert", [None, DecisionTreeRegressor(max_depth=2)])
+def test_scores_with_a_shared_expert(data, expert):
+    """Experts predict what they add to it, and scores are those of the sums."""
+    X, y = data
+    model = MixtureOfExpertsRegressor(expert, shared_expert=Ridge(), routing=TopK(1), **RUN)
+    y = y + 10 * X[:, 1]
+    report = routing_report(model.fit(X, y), X, y)
+    for k, rows in enumerate(model.route(X).T > 0):
+        own = model.predict_experts(X[rows])[:, k]
+        assert_allclose(report.score[k], r2_score(y[rows], own))

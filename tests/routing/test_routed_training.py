@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from _routed import pieces, regressor
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 import mixexp._engine.search
 from mixexp.gates import SoftmaxGate
@@ -160,3 +160,15 @@ def test_overlap_lets_experts_learn_beyond_their_border():
     assert np.all((model.route(X) > 0).sum(axis=1) == 1)
     linear = regressor(routing=Switch(overlap=0.3)).fit(X, y)
     assert np.isfinite(linear.lower_bound_)
+
+
+@pytest.mark.parametrize("router", [TopK(1, overlap=0.5), Switch(overlap=0.5)], ids=str)
+def test_overlap_leaves_labelled_rows_to_their_expert(router):
+    X, y, z = pieces()
+    from _routed import CountingRidge
+
+    labels = np.where(np.arange(len(X)) % 2, z, -1)
+    model = regressor(CountingRidge(), routing=router).fit(X, y, expert_labels=labels)
+    for k, expert in enumerate(model.experts_):
+        learned = (X[:, None] == expert.X_fitted_).all(axis=2).any(axis=1)
+        assert_array_equal(learned[labels >= 0], labels[labels >= 0] == k)

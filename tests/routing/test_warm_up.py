@@ -3,14 +3,15 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 from _routed import CountingRidge, class_pieces, classifier, pieces, regressor
 from _thin import thinned
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from mixexp.gates import GaussianGate
+from mixexp.gates import EstimatorGate, GaussianGate
 from mixexp.routing import ExpertChoice, Switch, TopK
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -18,6 +19,14 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 X, Y, Z = pieces()
 TREE = DecisionTreeRegressor(max_depth=3)
 ROUTERS = [TopK(1), TopK(2), Switch(), ExpertChoice()]
+
+
+HOLES = np.where(np.arange(X.size).reshape(X.shape) == 7, np.nan, X)
+FRAME = pd.DataFrame(X, columns=["a", "b"])
+
+
+class DenseRidge(CountingRidge):
+    """Takes no sparse X."""
 
 
 class CountingFits(CountingRidge):
@@ -113,6 +122,76 @@ def test_with_weights_groups_noise_frames_and_offset():
     model = regressor(CountingRidge(), routing=TopK(1), warm_up=warm_up, gate_features=[0])
     model.fit(of_groups, Y, groups=groups)
     assert np.isfinite(model.lower_bound_)
+
+
+def test_labels_number_the_experts_of_the_warm_up():
+    for order in ([0, 1, 2, 3], [2, 0, 3, 1]):
+        experts = np.array(order)[Z]
+        labels = np.where(np.arange(len(X)) % 2, experts, -1)
+        model = regressor(TREE, routing=TopK(1), warm_up=regressor())
+        model.fit(X, Y, expert_labels=labels)
+        assert np.mean(model.route(X).argmax(axis=1) == experts) > 0.8
+
+
+@pytest.mark.parametrize("router", [TopK(1), TopK(2), None], ids=str)
+def test_a_classifier_as_its_gate(router):
+    gate = EstimatorGate(DecisionTreeClassifier(max_depth=3))
+    warm_up = regressor(gate=gate, max_iter=3).fit(X, Y)
+    model = regressor(TREE, routing=router, warm_up=warm_up).fit(X, Y)
+    assert_allclose(model.gate_proba(X), warm_up.gate_proba(X))
+    assert model.score(X, Y) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("router", "gate", "message"),
+    [
+        (TopK(2, False, fallback="mean"), GaussianGate(), "fallback expert.*GaussianGate models x"),
+        (TopK(2, jitter=0.1), DecisionTreeClassifier(max_depth=2), r"jitter=0\.1.*Set jitter=0"),
+        (TopK(2, balance="prior"), None, "balance='prior'.*usage_prior of the gate in warm_up"),
+    ],
+)
+@pytest.mark.parametrize("fit_it", [False, True])
+def test_gates_that_do_not_suit_the_router(router, gate, message, fit_it):
+    warm_up = regressor(gate=gate, max_iter=2)
+    if fit_it:
+        warm_up.fit(X, Y)
+    with pytest.raises(ValueError, match=message):
+        regressor(TREE, routing=router, warm_up=warm_up).fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("warm_up", "data", "message"),
+    [
+        (lambda: regressor().fit(X, Y), (HOLES, Y), "warm_up: linear experts cannot take missing"),
+        (
+            lambda: regressor(TREE, max_iter=2, cross_fit=False).fit(X, Y),
+            (sp.csr_matrix(X), Y),
+            None,
+        ),
+        (
+            lambda: regressor(DenseRidge(), max_iter=2, cross_fit=False).fit(X, Y),
+            (sp.csr_matrix(X), Y),
+            "warm_up does not take sparse X",
+        ),
+        (
+            lambda: regressor().fit(FRAME, Y),
+            (FRAME[["b", "a"]], Y),
+            r"columns \['a', 'b'\].*same or",
+        ),
+        (lambda: regressor().fit(X, Y), (X, np.c_[Y, Y]), "y with 1 outputs, and y has 2"),
+        (lambda: regressor().fit(X, np.c_[Y, Y]), (X, Y), "y with 2 outputs, and y has 1"),
+        (lambda: regressor(family="gamma").fit(X, np.exp(Y)), (X, Y), "warm_up.*gamma"),
+    ],
+    ids=["NaN", "sparse", "dense", "order of columns", "1 of 2 outputs", "2 of 1", "gamma"],
+)
+def test_data_that_a_fitted_one_does_not_know(warm_up, data, message):
+    expert = HistGradientBoostingRegressor(max_iter=2) if data[0] is HOLES else TREE
+    model = regressor(expert, routing=TopK(1), warm_up=warm_up())
+    if message is None:
+        model.fit(*data)
+        return
+    with pytest.raises(ValueError, match=message):
+        model.fit(*data)
 
 
 @pytest.mark.parametrize(
