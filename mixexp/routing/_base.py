@@ -160,7 +160,22 @@ class BaseRouter(BaseEstimator):
             Columns sum to 1.
         """
         proba = self.probabilities(log_gate)
-        return self.weighted(proba, self.chosen(self.scores(proba)))
+        scores = self.scores(proba).view()
+        scores.flags.writeable = False
+        return self.weighted(proba, self._mask(scores))
+
+    def _mask(self, scores: np.ndarray) -> np.ndarray:
+        """Return the mask (K, m) of `chosen`, checked."""
+        mask = self.chosen(scores)
+        if not (isinstance(mask, np.ndarray) and mask.dtype == bool and mask.shape == scores.shape):
+            got = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else repr(mask)
+            raise ValueError(f"`chosen` returned {got}, not a mask of shape {scores.shape}")
+        if not (self.needs_fallback or np.all(mask.any(axis=0))):
+            raise ValueError(
+                "`chosen` kept no expert for some rows: at least one expert of each "
+                "column must be True"
+            )
+        return mask
 
     def weighted(self, proba: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """Return the weights (K or K + 1, m) of rows that reach the experts in `mask`."""

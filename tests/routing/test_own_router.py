@@ -83,3 +83,78 @@ def test_without_chosen():
     X, y, _ = pieces(60)
     with pytest.raises(TypeError, match="Nobody has no chosen"):
         regressor(routing=Nobody()).fit(X, y)
+
+
+class Odd(BaseRouter):
+    """Two experts a row, with one thing wrong."""
+
+    fallback = balance = None
+
+    def __init__(self, jitter=0.0, temperature=1.0):
+        self.jitter, self.temperature = jitter, temperature
+
+    def chosen(self, scores):
+        return scores >= np.sort(scores, axis=0)[-2]
+
+
+def none(self, scores):
+    return None
+
+
+def nobody(self, scores):
+    return np.zeros(scores.shape, dtype=bool)
+
+
+def indices(self, scores):
+    return scores.argmax(axis=0)
+
+
+def transposed(self, scores):
+    return (scores > 0.2).T
+
+
+def overwriting(self, scores):
+    scores[:] = 1.0
+    return scores > 0
+
+
+def of_the_batch(self, scores):
+    return scores >= min(scores.max(axis=0).min(), np.median(scores[0]))
+
+
+FAULTS = {
+    "none": ({"chosen": none}, "`chosen` returned None"),
+    "nobody": ({"chosen": nobody}, "at least one expert of each column"),
+    "indices": ({"chosen": indices}, "`chosen` returned int64"),
+    "transposed": ({"chosen": transposed}, "not a mask of shape"),
+    "overwriting": ({"chosen": overwriting}, "leave these alone"),
+    "of the batch": ({"chosen": of_the_batch}, "other weights on its own"),
+    "hard": ({"hard": True}, "chose more than one expert"),
+    "surveyed nothing": (
+        {"looks_at_all": True, "surveyed": lambda self, log_gate, weight: None},
+        "`surveyed` of routing=Wrong returned NoneType",
+    ),
+    "surveyed itself": (
+        {
+            "looks_at_all": True,
+            "surveyed": lambda self, log_gate, weight: self.set_params(temperature=2.0 + 1e-9),
+        },
+        "changed the router itself",
+    ),
+    "select": ({"select": lambda self, experts: None}, "NoneType"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_wrong_router_is_named_before_the_fit(fault):
+    changes, message = FAULTS[fault]
+    router = type("Wrong", (Odd,), changes)()
+    X, y, _ = pieces(60)
+    with pytest.raises((ValueError, TypeError), match=message) as caught:
+        regressor(routing=router).fit(X, y)
+    assert "MixtureOfExpertsRegressor" in str(caught.value) and "Wrong" in str(caught.value)
+
+
+def test_a_right_router_of_that_kind_works():
+    X, y, _ = pieces(60)
+    assert_array_equal((regressor(routing=Odd()).fit(X, y).route(X) > 0).sum(axis=1), 2)
