@@ -119,6 +119,8 @@ def warmed(problem: SearchProblem, search: Callable[..., Any]) -> tuple[Run, lis
         gate, assigner, of_units = fixed
         resp = rows.spread(of_units)
     elif problem.routing is not None:
+        if problem.routing.n_fixed and problem.warm_up.given is not None:  # type: ignore[union-attr]
+            resp = _with_fallback(gate, rows, resp, problem.n_experts)
         resp = _within_routes(gate, rows, resp)
     bank: Any = problem.batch_bank
     if state.bank is not None:  # of cheap experts, which may have become fewer
@@ -223,6 +225,15 @@ def _unit_resp_of(e_step: Callable[[Block], Assigned]) -> Callable[[Block], np.n
         return resp if weight is None else resp / weight
 
     return unit_resp
+
+
+def _with_fallback(gate: Any, rows: Rows, resp: np.ndarray, n_experts: int) -> np.ndarray:
+    """Return responsibilities (K', n) with the fallback's behind the experts': its weight."""
+    weights = rows.spread(np.exp(rows.units.map(gate.log_prob, axis=1)))[: n_experts + 1]
+    share = weights[n_experts] / weights.sum(axis=0)
+    experts, noise = np.split(resp, [n_experts])
+    left = share * experts.sum(axis=0)
+    return np.concatenate([(1 - share) * experts, left[None], noise])
 
 
 def _within_routes(gate: Any, rows: Rows, resp: np.ndarray) -> np.ndarray:

@@ -145,6 +145,7 @@ def _rules(mixture: BaseMixtureOfExperts, model: Model, assembly: Assembly) -> I
     if assembly.batch:
         bank: Any = model.bank
         who = parts.refusing(bank.fitted(None), bank.trainer.columns)
+        who += parts.refusing_others(mixture)
         who += parts.gate_refusing(model.gate, model.columns[1])
     else:
         who = parts.refusing_missing(mixture, False, model.columns)

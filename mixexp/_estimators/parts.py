@@ -62,6 +62,7 @@ __all__ = [
     "owner_of",
     "refuse_text_of",
     "refusing_missing",
+    "refusing_others",
     "start_gate",
     "takes_all_missing",
     "share_of",
@@ -290,7 +291,7 @@ def share_of(
     linear = terms is not None and not is_batch(mixture, target)
     union = np.unique(np.concatenate(columns)) if isinstance(columns, list) else columns
     trainer = Trainer(
-        [[("shared", template)]],
+        [[("shared_expert", template)]],
         [union],
         classes=None,
         family=Gaussian(),
@@ -298,6 +299,7 @@ def share_of(
         n_jobs=mixture.n_jobs,
         seed=seed,
         owner=owner,
+        name="shared_expert",
     )
     n_folds = _n_folds(mixture, memorises(template) and not warms_up(mixture, True))
 
@@ -335,6 +337,7 @@ def fallback_of(mixture: BaseMixtureOfExperts, target: Target, seed: int) -> Any
         n_jobs=mixture.n_jobs,
         seed=seed,
         owner=owner,
+        name="fallback",
     )
 
     def fitted(rows: Rows) -> tuple[EstimatorBank, int | None]:
@@ -410,22 +413,26 @@ def noise_of(mixture: BaseMixtureOfExperts, rows: Rows, target: Any) -> Any:
     return partial(NoiseBank, log_density=log_density, low=low, high=high)
 
 
-def _standing_by(mixture: BaseMixtureOfExperts) -> list:
-    """Return the shared expert and the fallback, if they are estimators."""
-    others = [mixture.shared_expert, getattr(mixture.routing, "fallback", None)]
-    return [e for e in others if hasattr(e, "fit") and not isinstance(e, type)]
+def _standing_by(mixture: BaseMixtureOfExperts) -> dict[str, Any]:
+    """Return the shared expert and the fallback, if they are estimators, by their parameters."""
+    others = {
+        "shared_expert": mixture.shared_expert,
+        "fallback": getattr(mixture.routing, "fallback", None),
+    }
+    return {n: e for n, e in others.items() if hasattr(e, "fit") and not isinstance(e, type)}
 
 
 def takes_all_sparse(mixture: BaseMixtureOfExperts) -> bool:
     """Return whether all experts declare that they accept sparse input."""
-    return all(takes_sparse(expert) for expert in templates_of(mixture) + _standing_by(mixture))
+    others = _standing_by(mixture).values()
+    return all(takes_sparse(expert) for expert in [*templates_of(mixture), *others])
 
 
 def takes_all_missing(mixture: BaseMixtureOfExperts) -> bool:
     """Return whether all experts and the gate declare that they accept NaN."""
     experts = templates_of(mixture)
     gate = getattr(mixture.gate, "estimator", mixture.gate)
-    takes = all(takes_missing(expert) for expert in experts + _standing_by(mixture))
+    takes = all(takes_missing(expert) for expert in [*experts, *_standing_by(mixture).values()])
     takes = takes and gate_takes_missing(gate)
     return bool(experts) and takes and (not hasattr(gate, "fit") or takes_missing(gate))
 
@@ -463,8 +470,7 @@ def refusing_missing(mixture: BaseMixtureOfExperts, batch: bool, columns: tuple)
     else:
         templates = templates_of(mixture)
         who = refusing(templates, [expert_columns] * len(templates))
-    others = _standing_by(mixture)
-    who += refusing(others, [None] * len(others)) if others else []
+    who += refusing_others(mixture)
     return who + gate_refusing(mixture.gate, gate_columns)
 
 
@@ -472,6 +478,12 @@ def refusing(experts: Any, columns: Any) -> list[tuple[str, Any]]:
     """Return the names of experts that reject NaN, with the columns they see."""
     pairs = zip(experts, columns, strict=True)
     return [(f"expert {name_of(e)}", seen) for e, seen in pairs if not may_take_missing(e)]
+
+
+def refusing_others(mixture: BaseMixtureOfExperts) -> list[tuple[str, Any]]:
+    """Return the names of shared expert and fallback if they reject NaN, with their columns."""
+    others = _standing_by(mixture).items()
+    return [(f"{name} {name_of(e)}", None) for name, e in others if not may_take_missing(e)]
 
 
 def gate_refusing(part: Any, columns: Any) -> list[tuple[str, Any]]:

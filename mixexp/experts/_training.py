@@ -44,7 +44,10 @@ class Fit:
 
 @dataclass(frozen=True)
 class Trainer:
-    """The part of an `EstimatorBank` that does not change between M-steps."""
+    """The part of an `EstimatorBank` that does not change between M-steps.
+
+    `name` is what messages call its only estimator, None for experts, which have numbers.
+    """
 
     candidates: list
     columns: list
@@ -54,6 +57,7 @@ class Trainer:
     n_jobs: int | None
     seed: int
     owner: str
+    name: str | None = None
 
     @property
     def width(self) -> int:
@@ -82,10 +86,11 @@ class Trainer:
 
         def failure() -> str:
             name, estimator = self.candidates[fit.k][fit.c]
+            kind = name_of(estimator)
+            who = f"expert {fit.k} ({name}: {kind})" if self.name is None else f"{self.name} {kind}"
             return (
-                f"{self.owner}: expert {fit.k} ({name}: {name_of(estimator)}) failed at EM "
-                f"iteration {refit.iteration}, on an effective sample of "
-                f"{effective_size(refit.weights[fit.k]):.1f} of {refit.rows.n_rows} rows"
+                f"{self.owner}: {who} failed at EM iteration {refit.iteration}, on an effective "
+                f"sample of {effective_size(refit.weights[fit.k]):.1f} of {refit.rows.n_rows} rows"
             )
 
         def hint() -> str:
@@ -191,9 +196,9 @@ class Trainer:
 
     def predicted(self, k: int, expert: Any, X: Any, offset: np.ndarray | None) -> np.ndarray:
         """Return an expert's outputs for new rows; errors name the expert."""
-        failure = (
-            f"{self.owner}: expert {k} ({name_of(expert)}) failed to predict {X.shape[0]} rows"
-        )
+        kind = name_of(expert)
+        who = f"expert {k} ({kind})" if self.name is None else f"{self.name} {kind}"
+        failure = f"{self.owner}: {who} failed to predict {X.shape[0]} rows"
         with failures_named(lambda: failure):
             return self.outputs(expert, X, offset)
 

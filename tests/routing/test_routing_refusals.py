@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from _routed import class_pieces, classifier, pieces, regressor
+from _routed import CountingRidge, class_pieces, classifier, pieces, regressor
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.tree import DecisionTreeRegressor
 
@@ -125,3 +125,31 @@ def test_a_failed_fit_changes_nothing():
     with pytest.raises(ValueError, match="k must be"):
         model.set_params(routing__k=9).fit(X, Y)
     assert np.array_equal(model.route(X), before)
+
+
+class Failing(CountingRidge):
+    """Fails in `fit`."""
+
+    def fit(self, X, y, sample_weight=None):
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize("name", ["shared_expert", "fallback"])
+@pytest.mark.parametrize("expert", [DecisionTreeRegressor(max_depth=2), CountingRidge()])
+def test_those_behind_the_experts_are_named_as_such(name, expert):
+    """Where they fail, and where they do not take missing values: in `fit` and afterwards."""
+
+    def model(other):
+        if name == "shared_expert":
+            return regressor(expert, routing=TopK(1), shared_expert=other)
+        return regressor(expert, routing=TopK(1, False, fallback=other))
+
+    with pytest.raises(ValueError, match=f": {name} Failing failed at EM iteration"):
+        model(Failing()).fit(X, Y)
+    fitted = model(Ridge()).fit(X, Y)
+    holes = np.where(np.arange(X.size).reshape(X.shape) == 7, np.nan, X)
+    with pytest.raises(ValueError, match=rf"Input X.*{name} Ridge cannot take missing values"):
+        fitted.predict(holes)
+    if isinstance(expert, DecisionTreeRegressor):
+        with pytest.raises(ValueError, match=f": {name} Ridge cannot take missing values"):
+            model(Ridge()).fit(holes, Y)

@@ -142,6 +142,24 @@ def test_a_classifier_as_its_gate(router):
     assert model.score(X, Y) > 0.5
 
 
+@pytest.mark.parametrize("noise", [False, True])
+@pytest.mark.parametrize("n_refits", [1, 2])
+def test_a_fallback_that_the_warm_up_has_not(noise, n_refits):
+    router = TopK(2, False, fallback="mean")
+    warm_up = regressor().fit(X, Y)
+    params = {"routing": router, "noise_expert": noise, "n_refits": n_refits, "cross_fit": 3}
+    model = regressor(CountingRidge(), warm_up=warm_up, **params).fit(X, Y)
+    assert_allclose(model.route(X)[:, 4], 1 - np.sort(warm_up.gate_proba(X))[:, 2:].sum(axis=1))
+    assert model.score(X, Y) > 0.5
+    if n_refits == 1 and not noise:
+        resp, weights = warm_up.responsibilities(X, Y), model.route(X)
+        resp = np.column_stack([resp * (1 - weights[:, 4:]), weights[:, 4]])
+        resp = np.where(weights > 0, np.maximum(resp, np.finfo(float).tiny), 0.0)
+        resp /= resp.sum(axis=1, keepdims=True)
+        for k, expert in enumerate(model.experts_):
+            assert_allclose(expert.weight_.sum(), resp[:, k].sum(), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("router", "gate", "message"),
     [
