@@ -7,12 +7,19 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp import (
+    CascadeClassifier,
+    CascadeRegressor,
+    MixtureOfExpertsClassifier,
+    MixtureOfExpertsRegressor,
+)
 from mixexp.gates import GaussianGate, HierarchicalGate
 
 # The checks fit tiny and meaningless data, on which a mixture rightly warns that it has not
-# converged or that its gate separates; other warnings stay errors.
+# converged or that its gate separates, and on too few rows for a cascade to accept any; other
+# warnings stay errors.
 pytestmark = [
+    pytest.mark.filterwarnings("ignore:Cascade.*no row is accepted:UserWarning"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning"),
 ]
@@ -32,6 +39,7 @@ REGRESSORS = [
     MixtureOfExpertsRegressor(
         MixtureOfExpertsRegressor(n_experts=2), n_experts=2, n_init=1, max_iter=10
     ),
+    CascadeRegressor(Ridge(), MixtureOfExpertsRegressor(n_experts=2, n_init=2, max_iter=10), cv=3),
 ]
 
 CLASSIFIERS = [
@@ -48,6 +56,11 @@ CLASSIFIERS = [
         make_pipeline(StandardScaler(), LogisticRegression()), n_experts=2, n_init=2, max_iter=10
     ),
     MixtureOfExpertsClassifier(gate=GaussianGate(), n_experts=2, n_init=2, max_iter=10),
+    CascadeClassifier(
+        LogisticRegression(),
+        MixtureOfExpertsClassifier(n_experts=2, n_init=2, max_iter=10),
+        cv=3,
+    ),
 ]
 
 
