@@ -14,7 +14,7 @@ from mixexp._cascade.answers import comparable
 __all__ = ["DifferenceModel", "gives_std", "relative", "std_certainty"]
 
 #: Trees of the model of differences: a prediction is to cost little beside a draft's.
-TREES = 50
+TREES = 30
 
 #: Fewest rows in a leaf of it, and the share of the rows that keeps trees of many rows small.
 LEAF, LEAF_SHARE = 5, 1e-3

@@ -85,7 +85,7 @@ class CascadeRegressor(RegressorMixin, BaseCascade):
     Notes
     -----
     *Certainty.* A draft whose `predict` takes `return_std` says it itself. For others a small
-    model (random trees) learns the difference between both models from x and the draft's answer.
+    model (30 random trees) learns the difference between both models from x and the draft's answer.
     In the calibration its predictions are out of fold, too, so that it does not know the
     differences it is tested on. It sees text columns as arbitrary codes.
 
