@@ -7,10 +7,14 @@ from typing import Any
 
 __version__ = "0.1.0"
 
+from mixexp._cascade.classifier import CascadeClassifier
+from mixexp._cascade.regressor import CascadeRegressor
 from mixexp._estimators.classifier import MixtureOfExpertsClassifier
 from mixexp._estimators.regressor import MixtureOfExpertsRegressor
 
 __all__ = [
+    "CascadeClassifier",
+    "CascadeRegressor",
     "MixtureOfExpertsClassifier",
     "MixtureOfExpertsRegressor",
     "__version__",

@@ -31,6 +31,7 @@ __all__ = [
     "drawn_rows",
     "effective_size",
     "fit_estimator",
+    "fit_weighted",
     "folds_of",
     "gate_takes_missing",
     "innermost",
@@ -191,13 +192,20 @@ def fit_estimator(
             estimator = _resumed(previous, X, y, weight)
             if estimator is not None:
                 return estimator
-        if weight is None:
-            return fresh.fit(X, y, **metadata)
-        if routing_enabled():
-            request_weights(fresh)
-            return fresh.fit(X, y, sample_weight=weight, **metadata)
-        weights = {name: weight for _, name in _weight_names(fresh)}
-        return fresh.fit(X, y, **weights, **metadata)
+        return fit_weighted(fresh, X, y, weight, metadata)
+
+
+def fit_weighted(
+    fresh: Any, X: Any, y: np.ndarray, weight: np.ndarray | None, metadata: dict[str, Any]
+) -> Any:
+    """Fit an estimator from the beginning, with row weights unless None, and return it."""
+    if weight is None:
+        return fresh.fit(X, y, **metadata)
+    if routing_enabled():
+        request_weights(fresh)
+        return fresh.fit(X, y, sample_weight=weight, **metadata)
+    weights = {name: weight for _, name in _weight_names(fresh)}
+    return fresh.fit(X, y, **weights, **metadata)
 
 
 def silent_about_steps(estimators: Iterable[Any]) -> list[Filter]:

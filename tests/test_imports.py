@@ -90,7 +90,20 @@ ALLOWED = {
         "protocols",
         "routing",
     },
-    "__init__": {"_estimators"},
+    "_cascade": {
+        "_checks",
+        "_columns",
+        "_compat",
+        "_estimators",
+        "_fitting",
+        "_guests",
+        "_probabilities",
+        "_rows",
+        "_threads",
+        "_warn",
+        "_weights",
+    },
+    "__init__": {"_cascade", "_estimators"},
     "datasets": {"_tables"},  # its own loaders, in a file of their own
     "inspection": {"__init__", "datasets"},  # public names only
 }
@@ -234,7 +247,7 @@ def test_engine_names_no_concrete_part(path):
 
 
 #: Modules of a package that import each other run one way as well.
-PACKAGES = ("_rows", "_engine", "_estimators")
+PACKAGES = ("_rows", "_engine", "_estimators", "_cascade")
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -7,13 +7,20 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp import (
+    CascadeClassifier,
+    CascadeRegressor,
+    MixtureOfExpertsClassifier,
+    MixtureOfExpertsRegressor,
+)
 from mixexp.gates import GaussianGate, HierarchicalGate
 from mixexp.routing import Switch, TopK
 
 # The checks fit tiny and meaningless data, on which a mixture rightly warns that it has not
-# converged or that its gate separates; other warnings stay errors.
+# converged or that its gate separates, and on too few rows for a cascade to accept any; other
+# warnings stay errors.
 pytestmark = [
+    pytest.mark.filterwarnings("ignore:Cascade.*no row is accepted:UserWarning"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning"),
 ]
@@ -34,6 +41,7 @@ REGRESSORS = [
         MixtureOfExpertsRegressor(n_experts=2), n_experts=2, n_init=1, max_iter=10
     ),
     MixtureOfExpertsRegressor(n_experts=3, n_init=2, max_iter=10, routing=TopK(2)),
+    CascadeRegressor(Ridge(), MixtureOfExpertsRegressor(n_experts=2, n_init=2, max_iter=10), cv=3),
 ]
 
 CLASSIFIERS = [
@@ -51,6 +59,11 @@ CLASSIFIERS = [
     ),
     MixtureOfExpertsClassifier(gate=GaussianGate(), n_experts=2, n_init=2, max_iter=10),
     MixtureOfExpertsClassifier(n_experts=2, n_init=2, max_iter=10, routing=Switch()),
+    CascadeClassifier(
+        LogisticRegression(),
+        MixtureOfExpertsClassifier(n_experts=2, n_init=2, max_iter=10),
+        cv=3,
+    ),
 ]
 
 

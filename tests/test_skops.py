@@ -12,6 +12,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from mixexp import CascadeClassifier, CascadeRegressor
 from mixexp import MixtureOfExpertsClassifier as Classifier
 from mixexp import MixtureOfExpertsRegressor as Regressor
 from mixexp.experts import ExpertPool
@@ -126,3 +127,27 @@ def test_copies_of_a_tree_have_dicts_by_path_of_their_own(data):
         assert vars(other).keys() == vars(gate).keys() - {"_known_plan"}
         other.nodes_.clear()
         assert len(gate.nodes_) == 2
+
+
+@pytest.mark.parametrize(
+    "cascade",
+    [
+        CascadeClassifier(
+            LogisticRegression(), Classifier(n_experts=2, **RUN), max_disagreement=0.3, cv=2
+        ),
+        CascadeRegressor(
+            Ridge(), Regressor(n_experts=2, **RUN), max_disagreement=0.3, tolerance=0.5, cv=2
+        ),
+    ],
+    ids=["classes", "numbers"],
+)
+def test_a_cascade_comes_back(skops, data, cascade):
+    X, y = data
+    y = (y > 0.5).astype(int) if hasattr(cascade, "predict_proba") else y
+    fitted = clone(cascade).set_params(random_state=0).fit(X, y)
+    again, types = through(skops, fitted)
+    trees = "sklearn.tree._tree.Tree"  # of the model of differences
+    assert all(own.startswith("mixexp.") or own == trees for own in types), types
+    answers, accepted = again.predict(X, return_accepted=True)
+    assert accepted.any()
+    assert_array_equal(answers, fitted.predict(X))

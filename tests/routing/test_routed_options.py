@@ -342,7 +342,7 @@ def test_a_fallback_is_asked_what_it_takes():
     trees = HistGradientBoostingRegressor(max_iter=3)
     router = TopK(1, renormalise=False, fallback=Ridge())
     model = regressor(trees, routing=router, max_iter=2, gate_features=[0])
-    with pytest.raises(ValueError, match="expert Ridge cannot take missing values"):
+    with pytest.raises(ValueError, match="fallback Ridge cannot take missing values"):
         model.fit(holes, Y)
     assert not get_tags(model).input_tags.allow_nan
     assert get_tags(regressor(trees)).input_tags.allow_nan
