@@ -26,12 +26,16 @@ START_STEPS = 2
 
 @dataclass
 class Context:
-    """The implementation of `StartContext` that partitions are given."""
+    """The implementation of `StartContext` that partitions are given.
+
+    `columns` are those of the gate, for one that is started again with fewer experts.
+    """
 
     rows: Rows
     n_experts: int
     bank: Any
     gate: Any = None
+    columns: Any = None
     turn: int = 0
     judge: Judge = field(default_factory=Judge)
 
@@ -69,7 +73,9 @@ class Context:
         if can(self.gate, "select"):
             gate = self.gate.select(experts)
         else:
-            gate = self.gate.start(rows.units, len(experts), None)
+            each = isinstance(self.columns, list)
+            columns = self.columns[: len(experts)] if each else self.columns
+            gate = self.gate.start(rows.units, len(experts), columns)
         state = State(gate, self.bank.select(experts))
         state = fit_at(state, rows, rows.shared(resp), START_STEPS)
         run = run_em(Problem(rows, Soft(), n_iter, ROUND_TOL), state)

@@ -75,6 +75,8 @@ class SearchProblem:
         Adds the shared expert to a bank without noise.
     routing : Routing or None
     warm_up : WarmUp or None
+    gate_columns : None, array or list of arrays
+        The columns with which `gate` was started.
     """
 
     rows: Rows
@@ -100,6 +102,7 @@ class SearchProblem:
     share: Callable[[Any], Any] | None = None
     routing: Routing | None = None
     warm_up: WarmUp | None = None
+    gate_columns: Any = None
 
     def with_noise(self, resp: np.ndarray) -> np.ndarray:
         """Return responsibilities (K, n) with the noise expert's appended, if there is one."""

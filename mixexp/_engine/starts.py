@@ -143,7 +143,12 @@ class FromPartition:
         random = getattr(self.partition, "random", False)
         n_init = problem.n_init if random and problem.n_experts > 1 else 1
         context = Context(
-            problem.sketch, problem.n_experts, bank, _plain_gate(problem), judge=problem.judge
+            problem.sketch,
+            problem.n_experts,
+            bank,
+            _plain_gate(problem),
+            problem.gate_columns,
+            judge=problem.judge,
         )
         turns = [(problem, replace(context, turn=turn)) for turn in range(n_init)]
         return in_threads(self._candidate, turns, problem.n_jobs)

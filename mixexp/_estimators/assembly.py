@@ -198,6 +198,7 @@ def _problem(
         rows=rows,
         sketch=training.sketch,
         gate=gate,
+        gate_columns=seen.gate,
         bank=bank,
         batch_gate=parts.batch_gate(mixture, rows, gate_columns, seed),
         batch_bank=parts.batch_bank(mixture, rows, target, expert_columns, seed) if batch else None,

@@ -9,7 +9,7 @@ from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp.families import FAMILIES, Gaussian
 from mixexp.gates import GATES, SoftmaxGate
 from mixexp.partitions import STARTS
-from mixexp.protocols import REQUIRED, Rows, check_part
+from mixexp.protocols import REQUIRED, Rows, check_part, evolve
 from mixexp.routing import ROUTERS
 
 X = np.linspace(-1, 1, 40)[:, None]
@@ -83,3 +83,45 @@ def test_an_attribute_that_is_no_method():
 
     with pytest.raises(TypeError, match="init Start has no responsibilities"):
         check_part(Start(), "start", "Owner", "init")
+
+
+class Recording(BaseEstimator):
+    """A constant gate without `select`, which records the columns it is started with."""
+
+    monotone = False
+
+    def start(self, rows, n_experts, columns):
+        STARTED.append((n_experts, columns))
+        return evolve(self, log_usage=np.full((n_experts, 1), -np.log(n_experts)))
+
+    def log_prob(self, block):
+        return np.repeat(self.log_usage, block.n_rows, axis=1)
+
+    def statistics(self, block, resp):
+        return resp.sum(axis=1)
+
+    def update(self, statistics, rows):
+        return evolve(self, log_usage=np.log(statistics / statistics.sum())[:, None])
+
+
+STARTED = []
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("init", ["split", "mixed"])
+@pytest.mark.parametrize("noise", [False, True])
+def test_a_gate_without_select_keeps_its_columns_in_starts(init, noise):
+    STARTED.clear()
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (120, 2))
+    y = np.abs(X[:, 0]) + 0.1 * rng.normal(size=120)
+    model = MixtureOfExpertsRegressor(
+        n_experts=3, gate=Recording(), init=init, noise_expert=noise, random_state=0
+    )
+    model.set_params(gate_features=[1]).fit(X, y)
+    assert {k for k, _ in STARTED} >= {2, 3}  # "split" grows from fewer experts
+    assert all(np.array_equal(columns, [1]) for _, columns in STARTED)
+    STARTED.clear()
+    model.set_params(gate_features=[[0], [1], [0, 1]]).fit(X, y)
+    for k, columns in STARTED:
+        assert [each.tolist() for each in columns] == [[0], [1], [0, 1]][:k]
