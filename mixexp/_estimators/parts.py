@@ -15,7 +15,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from mixexp._columns import Table, refuse_text
 from mixexp._estimators.checks import check_gate_part
-from mixexp._estimators.probes import probe_gate
+from mixexp._estimators.probes import probe_gate, probe_router
 from mixexp._fitting import (
     gate_takes_missing,
     may_take_missing,
@@ -115,6 +115,7 @@ def check_parts(mixture: BaseMixtureOfExperts, target_kind: str) -> None:
     if mixture.routing is not None:
         check_part(mixture.routing, "router", owner, "routing")
         mixture.routing.check(mixture.n_experts, owner)
+        probe_router(mixture.routing, mixture.n_experts, owner)
 
 
 def is_batch(mixture: BaseMixtureOfExperts, target: Target) -> bool:

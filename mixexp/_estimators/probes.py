@@ -1,4 +1,4 @@
-"""Probes of custom gates and families: whether they follow the protocol on a few rows.
+"""Probes of custom gates, families and routers: whether they follow the protocol on a few rows.
 
 Mistakes would otherwise surface deep in a fit, as errors that name neither class nor method.
 mixexp's own parts are covered by its tests and are not probed.
@@ -15,12 +15,16 @@ import numpy as np
 from mixexp._engine.sweep import FixedStep, State, measured, sweep
 from mixexp._estimators.checks import SUMS_TO_ONE
 from mixexp.protocols import PAGES, REQUIRED, Family, Rows, Target, can
+from mixexp.routing import BaseRouter
 
-__all__ = ["probe_family", "probe_gate"]
+__all__ = ["probe_family", "probe_gate", "probe_router"]
 
 #: Rows that a gate is probed on, and targets that a family is probed on.
 GATE_ROWS = 256
 FAMILY_ROWS = 8
+
+#: Rows that a router chooses experts for.
+ROUTER_ROWS = 16
 
 #: Number of experts that a family is probed with.
 K = 2
@@ -147,6 +151,41 @@ def probe_gate(part: Any, rows: Rows, n_experts: int, owner: str) -> None:
                 "mixexp.protocols makes the changed copy",
             )
     _refuse_numbers(_Subject(new, "gate", owner))
+
+
+def probe_router(router: Any, n_experts: int, owner: str) -> None:
+    """Raise if a custom router does not choose experts for a few rows.
+
+    Parameters
+    ----------
+    router : object
+        Derived from `BaseRouter`, after its `check`.
+    n_experts : int
+    owner : str
+        The class that messages name.
+
+    Raises
+    ------
+    ValueError
+        With the class, the method, what it returned and what it must return.
+    """
+    if not is_foreign(router) or type(router).weights is not BaseRouter.weights:
+        return
+    subject = _Subject(router, "router", owner)
+    log_gate = np.log(np.random.default_rng(0).dirichlet(np.ones(n_experts), ROUTER_ROWS).T)
+    fitted = router.started(n_experts)
+    if fitted.looks_at_all:
+        fitted = fitted.surveyed(log_gate.copy(), None)
+    mask = fitted.chosen(fitted.scores(fitted.probabilities(log_gate.copy())))
+    n_chosen = "one True" if router.hard else "a True"
+    wanted = f"a boolean array of shape {log_gate.shape} with {n_chosen} in each column"
+    if not (isinstance(mask, np.ndarray) and mask.dtype == bool and mask.shape == log_gate.shape):
+        raise subject.fault("chosen", mask, wanted)
+    counts = mask.sum(axis=0)
+    if counts.min() == 0:
+        raise subject.fault("chosen", "a column without any True", wanted)
+    if router.hard and counts.max() > 1:
+        raise subject.fault("chosen", f"a column with {counts.max()} True", wanted)
 
 
 def _first_rows(rows: Rows) -> Rows:

@@ -83,3 +83,37 @@ def test_without_chosen():
     X, y, _ = pieces(60)
     with pytest.raises(TypeError, match="Nobody has no chosen"):
         regressor(routing=Nobody()).fit(X, y)
+
+
+class Wrong(BaseRouter):
+    def __init__(self, returned, hard=False):
+        self.returned = returned
+        self.several = not hard
+
+    @property
+    def hard(self):
+        return not self.several
+
+    def chosen(self, scores):
+        return self.returned(scores)
+
+
+@pytest.mark.parametrize(
+    ("router", "message"),
+    [
+        (Wrong(lambda s: None), "returned None. It must return a boolean array of shape"),
+        (Wrong(lambda s: s > 2), "returned a column without any True"),
+        (Wrong(lambda s: s.T > 0), r"returned an array of shape \(16, 4\)"),
+        (Wrong(lambda s: s[:1] > 0), r"returned an array of shape \(1, 16\)"),
+        (Wrong(lambda s: np.nan * s), r"returned an array of shape \(4, 16\)"),
+        (
+            Wrong(lambda s: s > 0, hard=True),
+            "returned a column with 4 True.*one True in each column",
+        ),
+    ],
+    ids=["none", "nobody", "turned", "one row", "NaN", "several"],
+)
+def test_what_chosen_must_not_return(router, message):
+    X, y, _ = pieces(60)
+    with pytest.raises(ValueError, match=f"chosen of the router Wrong {message}.*own_router.md"):
+        regressor(routing=router).fit(X, y)
