@@ -19,3 +19,9 @@ def test_listed_cases_are_of_tests_with_several_cases():
         found = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
         assert function in found, name
     assert all("[" in line for line in LINES)
+
+
+def test_test_files_have_names_of_their_own():
+    """Pytest imports them by their names alone."""
+    names = [path.name for path in HERE.rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(names) == sorted(set(names))
