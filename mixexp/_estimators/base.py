@@ -289,7 +289,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         ndarray of shape (n_samples, n_experts)
-            Rows sum to 1.
+            Rows sum to 1. A fallback expert of the router has one more column, the last one.
         """
         return self._fitted_model().route(self._new_rows(X))
 
@@ -307,6 +307,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         -------
         ndarray of shape (n_samples, n_experts), with n_outputs or n_classes as a last axis for
         several outputs, or classes
+            A router's fallback comes last, as in `route`. All experts are asked about all rows.
         """
         return self._fitted_model().outputs(self._new_rows(X, offset=offset), type(self).__name__)
 
@@ -329,7 +330,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         ndarray of shape (n_samples, n_experts)
-            With `noise_expert` an extra last column holds the probability that a row is an
+            Under routing, 0 for experts that a row does not reach; a fallback has a column after
+            theirs. With `noise_expert` an extra last column holds the probability that a row is an
             outlier. If y is so far off that every expert's density underflows, the row gets its
             gate probabilities.
 

@@ -82,6 +82,8 @@ def _check(mixture: BaseMixtureOfExperts, warm_up: Any) -> None:
             f"{owner}: warm_up must be a mixture of mixexp, 'auto' or None, got "
             f"{type(warm_up).__name__}."
         )
+    if warm_up is mixture:
+        raise ValueError(f"{owner}: warm_up is the mixture itself. Give another one, or 'auto'.")
     if is_classifier(warm_up) != is_classifier(mixture):
         raise TypeError(f"{owner}: warm_up is a {type(warm_up).__name__}. Give a {owner}.")
     if warm_up.n_experts != mixture.n_experts:

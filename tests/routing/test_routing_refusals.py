@@ -153,3 +153,10 @@ def test_those_behind_the_experts_are_named_as_such(name, expert):
     if isinstance(expert, DecisionTreeRegressor):
         with pytest.raises(ValueError, match=f": {name} Ridge cannot take missing values"):
             model(Ridge()).fit(holes, Y)
+
+
+def test_a_mixture_does_not_warm_itself_up():
+    model = regressor(routing=TopK(1))
+    model.set_params(expert=DecisionTreeRegressor(max_depth=2), warm_up=model)
+    with pytest.raises(ValueError, match="warm_up is the mixture itself"):
+        model.fit(X, Y)
