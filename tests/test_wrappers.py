@@ -9,7 +9,7 @@ from mixexp.gates import HierarchicalGate, NestedGate, NoiseGate, SoftmaxGate
 from mixexp.gates._balanced import BalancedGate
 from mixexp.gates._tree import TreeGate
 from mixexp.protocols import CAPABILITIES, Capability, Forward, Hidden, Rows, can, if_inner_can
-from mixexp.routing import RoutedGate
+from mixexp.routing import RoutedGate, TopK
 
 GATES = [NoiseGate, BalancedGate, RoutedGate, HierarchicalGate, NestedGate]
 BANKS = [NoiseBank, FallbackBank, SharedBank]
@@ -100,7 +100,9 @@ WRAPPED = {
     "noise gate": lambda inner: NoiseGate(inner, 0.1),
     "usage prior": lambda inner: BalancedGate(inner, 1.0),
     "tree": lambda inner: TreeGate([(0,), (1,)], {(): inner}),
+    "routed gate": lambda inner: RoutedGate(inner, TopK(1)),
     "noise bank": lambda inner: NoiseBank(inner, 0.0, None, None),
+    "fallback bank": lambda inner: FallbackBank(inner, None, None),
 }
 
 
