@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mixexp._engine.assign import Soft
+from mixexp._engine.assign import Hard, Soft
 from mixexp._engine.sweep import State
 from mixexp.experts import FallbackBank
 from mixexp.protocols import Rows, evolve
@@ -55,7 +55,13 @@ class Routes:
     @property
     def assigner(self) -> Any:
         """The assigner of the long run of a hard router, None otherwise."""
-        return Queue(self.router, self.noise) if self.router.hard else None
+        router = self.router
+        if not router.hard:
+            return None
+        limited = router.capacity_factor not in (None, np.inf)
+        if limited or router.balance in ("bias", "assignment"):
+            return Queue(router, self.noise)
+        return Hard()  # plain classification EM
 
     @property
     def first_assigner(self) -> Any:

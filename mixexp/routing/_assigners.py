@@ -35,12 +35,7 @@ class Queue:
 
     router: Any
     noise: bool
-
-    @property
-    def monotone(self) -> bool:
-        """Whether it is classification EM: without limits, each row goes to its best expert."""
-        router = self.router
-        return router.capacity_factor is None and router.balance in (None, "prior")
+    monotone = False
 
     def assign_all(self, log_joint: np.ndarray, units: Rows) -> tuple[np.ndarray, np.ndarray]:
         """Return responsibilities (K', n) and objective (n,) from the log-joint (K', n)."""

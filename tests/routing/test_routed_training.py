@@ -6,6 +6,8 @@ from _routed import pieces, regressor
 from numpy.testing import assert_allclose, assert_array_equal
 
 import mixexp._engine.search
+from mixexp._engine.assign import Hard
+from mixexp._estimators.routed import Routes
 from mixexp.gates import SoftmaxGate
 from mixexp.routing import ExpertChoice, Switch, Threshold, TopK, TopP
 from mixexp.routing._assigners import Even, Queue
@@ -137,6 +139,21 @@ def test_the_queue_of_training(balance):
         assert top[kept].min() >= top[first & ~kept].max()
     limitless, _ = Queue(TopK(1), False).assign_all(joint.copy(), units)
     assert np.array_equal(limitless.argmax(axis=0), joint.argmax(axis=0))
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_without_limits_it_is_classification_em(noise):
+    """Which needs no look at all rows at once, and climbs under the safeguard."""
+    for router in (TopK(1), Switch(np.inf), TopK(1, balance="prior")):
+        assert isinstance(Routes(router, 3, noise, None, 0).assigner, Hard)
+    for router in (Switch(), TopK(1, balance="bias"), Switch(np.inf, balance="assignment")):
+        assert isinstance(Routes(router, 3, noise, None, 0).assigner, Queue)
+    joint = np.random.default_rng(2).standard_normal((4, 200))
+    units = Units(np.random.default_rng(3).standard_normal((200, 2)))
+    resp, objective = Queue(TopK(1), noise).assign_all(joint.copy(), units)
+    plain, plain_objective = Hard()(joint.copy(), None, 0)
+    assert_allclose(resp, plain)
+    assert_allclose(objective, plain_objective)
 
 
 def test_rows_that_noise_explains_do_not_queue():
