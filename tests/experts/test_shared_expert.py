@@ -13,6 +13,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsRegressor
+from mixexp._estimators.targets import Numbers
+from mixexp.experts import EstimatorBank, SharedBank, Trainer, linear_bank
+from mixexp.families import Gaussian, StudentT
+from mixexp.protocols import Rows, evolve
 from mixexp.routing import Switch, TopK
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -213,3 +217,58 @@ def test_refusals(data, model, message):
     X, y = data
     with pytest.raises((ValueError, TypeError), match=message):
         model.fit(X, np.round(np.abs(y)))
+
+
+class Recorder(Ridge):
+    """Keeps the targets and weights of its last fit in a list that copies share."""
+
+    seen: list = []
+
+    def fit(self, X, y, sample_weight=None):
+        Recorder.seen[:] = [y, sample_weight]
+        return super().fit(X, y, sample_weight=sample_weight)
+
+
+@pytest.mark.parametrize("family", [Gaussian(), StudentT(4.0)], ids=["gaussian", "student_t"])
+def test_what_the_shared_expert_is_fitted_to(data, family):
+    """The residuals' mean, by precision; weights in units of the pooled dispersion."""
+    X, y = data
+    weight = np.random.default_rng(3).integers(1, 4, len(X)).astype(float)
+    rows = Rows(X, y[None], weight, training=True)
+    target = Numbers(family, ())
+    inner = linear_bank(None, rows, None, target).replicate(2)
+    rng = np.random.default_rng(4)
+    vector = rng.standard_normal(inner.get_parameters().size)
+    inner = inner.set_parameters(vector)
+    sigma = np.array([0.5, 3.0])
+    parameters = inner.parameters.copy()
+    parameters[0, :, 0] = sigma
+    inner = evolve(inner, parameters=parameters)
+    trainer = Trainer(
+        [[("shared", Recorder())]],
+        [None],
+        classes=None,
+        family=Gaussian(),
+        n_outputs=1,
+        n_jobs=None,
+        seed=0,
+        owner="M",
+    )
+    resp = rng.dirichlet(np.ones(2), len(X)).T * weight
+    bank = SharedBank(inner, EstimatorBank(trainer, 0)).update([resp], rows)
+    residual = y - bank.inner.predict(next(rows.blocks()))[:, 0]
+    precision = 1.0 / bank.inner.parameters[0] ** 2
+    part = resp * precision
+    if family.curved:
+        z = residual**2 * precision
+        part = part * 5.0 / (4.0 + z)
+    fitted_y, fitted_weight = Recorder.seen
+    assert_allclose(fitted_y, (part * residual).sum(axis=0) / part.sum(axis=0), rtol=1e-8)
+    assert_allclose(fitted_weight, part.sum(axis=0) / precision.mean(), rtol=1e-8)
+
+
+def test_the_bound_of_trees_is_their_likelihood(data):
+    X, y = data
+    model = regressor(TREE, shared_expert=Ridge(1.0), cross_fit=False, max_iter=3).fit(X, y)
+    bound = model.log_density(X, y).mean() + model.gate_.log_prior() / len(X)
+    assert_allclose(model.lower_bound_, bound, rtol=1e-8)

@@ -7,8 +7,10 @@ import scipy.sparse as sp
 from _routed import CountingRidge, class_pieces, classifier, pieces, regressor
 from _thin import thinned
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from mixexp.gates import EstimatorGate, GaussianGate
@@ -284,3 +286,24 @@ def test_classes_that_differ():
     model = classifier(DecisionTreeClassifier(max_depth=2), routing=TopK(1), warm_up=warm_up)
     with pytest.raises(ValueError, match=r"knows the classes.*Fit it on the same classes"):
         model.fit(x, y)
+
+
+def test_dispersions_from_a_sample(monkeypatch):
+    """Bound and dispersions are those of the rows that were predicted, and close to all rows'."""
+    X, y, _ = pieces(900)
+    model = regressor(DecisionTreeRegressor(max_depth=3), routing=TopK(1))
+    whole = clone(model).fit(X, y)
+    monkeypatch.setattr("mixexp.experts._estimator.SAMPLE", 60)
+    sampled = clone(model).fit(X, y)
+    assert_array_equal(sampled.predict(X), whole.predict(X))
+    assert_allclose(sampled.dispersions_, whole.dispersions_, rtol=0.4)
+    assert np.all(sampled.dispersions_ != whole.dispersions_)
+    assert_allclose(sampled.lower_bound_, whole.lower_bound_, atol=0.3)
+
+
+@pytest.mark.filterwarnings("ignore:MixtureOfExpertsRegressor. expert KNeighbors")
+def test_experts_that_memorise_keep_the_floor_of_cheap_ones():
+    X, y, _ = pieces(300)
+    one = regressor(n_experts=1).fit(X, y).dispersions_[0]
+    model = regressor(KNeighborsRegressor(1), routing=TopK(1)).fit(X, y)
+    assert_allclose(model.dispersions_, 1e-3 * one, rtol=1e-6)
