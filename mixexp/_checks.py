@@ -1,4 +1,4 @@
-"""Conversion of parameters to arrays: errors name the owner, the parameter and the remedy."""
+"""What estimators check: conversions whose errors name owner, parameter and remedy; failed fits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-__all__ = ["as_numbers", "kept_rows", "named_error", "short"]
+__all__ = ["all_or_nothing", "as_numbers", "kept_rows", "named_error", "short"]
 
 #: Most characters of a value that a message shows.
 SHOWN = 60
@@ -24,6 +24,17 @@ def short(value: Any) -> str:
         return f"an array of shape {value.shape}"
     text = repr(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+@contextmanager
+def all_or_nothing(estimator: Any) -> Iterator[None]:
+    """Restore an estimator's attributes if the block raises: a failed fit changes nothing."""
+    before = estimator.__dict__.copy()
+    try:
+        yield
+    except BaseException:
+        estimator.__dict__ = before
+        raise
 
 
 @contextmanager

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any
 
@@ -27,6 +25,7 @@ from mixexp._cascade.folds import (
     folds_given,
 )
 from mixexp._cascade.guests import Guest, fit_all, own_rows, warn_of_weights
+from mixexp._checks import all_or_nothing
 from mixexp._columns import as_numbers
 from mixexp._compat import (
     HasMethods,
@@ -105,8 +104,8 @@ class BaseCascade(BaseEstimator, metaclass=ABCMeta):
         3. From the certainty of the draft's answers, and whether the full model's differ, find
            the threshold.
         """
-        owner, before = type(self).__name__, self.__dict__.copy()
-        with restored(self, before):
+        owner = type(self).__name__
+        with all_or_nothing(self):
             self._check_guests()
             seed = int(check_random_state(self.random_state).randint(2**31 - 1))
             data = self._data(X, y, sample_weight, y_as)
@@ -283,13 +282,3 @@ def _given(X: Any) -> tuple[Any, Any]:
         return X, table.X
     array = np.asarray(X)
     return array, as_numbers(array).X
-
-
-@contextmanager
-def restored(estimator: Any, before: dict) -> Iterator[None]:
-    """Give an estimator back its attributes if the block raises: a failed fit changes nothing."""
-    try:
-        yield
-    except BaseException:
-        estimator.__dict__ = before
-        raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any
 
@@ -178,16 +177,6 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
                 self.expert = with_params(self.expert, inner, type(self).__name__)
             return self
         return super().set_params(**params)
-
-    @contextmanager
-    def _all_or_nothing(self) -> Iterator[None]:
-        """Restore all attributes if the block raises: a failed fit changes nothing."""
-        before = self.__dict__.copy()
-        try:
-            yield
-        except BaseException:
-            self.__dict__ = before
-            raise
 
     def _fit(self, X: Any, y: np.ndarray, arguments: FitArguments, target: Any) -> Rows:
         """Fit gate and experts on checked data and store the fitted attributes.

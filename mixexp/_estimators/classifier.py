@@ -10,6 +10,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from mixexp._checks import all_or_nothing
 from mixexp._columns import as_numbers
 from mixexp._compat import StrOptions, check_weights, fit_context
 from mixexp._estimators.assembly import FitArguments
@@ -287,7 +288,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         ConvergenceWarning
             If EM did not converge, the gate separates perfectly, or an expert collapsed.
         """
-        with self._all_or_nothing():
+        with all_or_nothing(self):
             check_parts(self, "classes")
             table = as_numbers(X)
             X, y = validate_data(

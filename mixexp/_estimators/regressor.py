@@ -9,6 +9,7 @@ from sklearn.base import RegressorMixin, clone
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import validate_data
 
+from mixexp._checks import all_or_nothing
 from mixexp._columns import as_numbers
 from mixexp._compat import HasMethods, StrOptions, check_weights, fit_context
 from mixexp._estimators.assembly import FitArguments
@@ -292,7 +293,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         ConvergenceWarning
             If EM did not converge, the gate separates perfectly, or an expert collapsed.
         """
-        with self._all_or_nothing():
+        with all_or_nothing(self):
             check_parts(self, "numbers")
             table = as_numbers(X)
             X, y = validate_data(

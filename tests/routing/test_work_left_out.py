@@ -130,6 +130,8 @@ def test_active_fraction():
     assert regressor(routing=TopK(2)).fit(X, y).active_fraction_ == 0.5
     assert regressor(routing=Switch()).fit(X, y).active_fraction_ == 0.25
     assert regressor().fit(X, y).active_fraction_ == 1.0
+    behind = TopK(1, renormalise=False, fallback="mean")  # which is not one of the experts
+    assert regressor(routing=behind).fit(X, y).active_fraction_ == 0.25
     weight = np.r_[np.full(120, 3.0), np.ones(120)]
     model = regressor(routing=Threshold(0.3)).fit(X, y, weight)
     n_reached = (model.route(X) > 0).sum(axis=1)
