@@ -27,7 +27,7 @@ FEWEST_ROWS, ROWS_PER_COEFFICIENT = 2048, 32
 
 
 #: Starts, iterations and tolerance of a warm-up: costly experts correct what is left.
-MOST_STARTS, MOST_ITER, TOL = 5, 100, 1e-5
+MOST_STARTS, MOST_ITER, TOL = 3, 100, 1e-4
 
 
 class Routing(Protocol):

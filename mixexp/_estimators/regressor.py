@@ -81,7 +81,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         A mixture of cheap experts that finds the partition, to which costly experts are then
         fitted without cross-fitting (unless `cross_fit` asks for it); the gate is taken over as
         it is. Either a mixture of this class, fitted or not, with as many experts; or "auto":
-        linear experts on a sketch of the rows, from at most 5 starts and for 100 iterations, if
+        linear experts on a sketch of the rows, from at most 3 starts and for 100 iterations, if
         `routing` is set and experts are fitted one by one, and otherwise no warm-up. None means no
         warm-up.
     assignment : {"soft", "hard", "stochastic"}, default="soft"

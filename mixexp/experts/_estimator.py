@@ -37,8 +37,8 @@ TINY_MEAN = 1e-300
 SETTLED_CHOICE = 2
 
 #: Rows of each expert that its dispersion is taken from if predictions are costly: its standard
-#: error is then 3 %.
-SAMPLE = 512
+#: error is then 4 %.
+SAMPLE = 256
 
 #: Updates of the family's parameters when comparing candidates; student_t needs more than one.
 SCORE_STEPS = 3
