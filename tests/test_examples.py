@@ -45,6 +45,7 @@ def test_hierarchy_finds_the_planted_tree(run, capsys):
     assert abs(cosine) > 0.99
 
 
+@pytest.mark.slow  # about 10 seconds
 def test_routing_saves_work_and_keeps_accuracy(run):
     names, n_figures = run("plot_routing.py")
     assert n_figures == 1

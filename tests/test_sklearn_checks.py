@@ -68,7 +68,7 @@ CLASSIFIERS = [
 
 
 #: Of every estimator but the first of its list, every run makes one check in so many.
-EVERY = 5
+EVERY = 12
 
 
 def parametrize(estimators):
@@ -77,15 +77,13 @@ def parametrize(estimators):
     The first estimator gets every check in every run; the others share the checks out, and get all
     of them in `.ci/nightly`.
     """
-    mark = parametrize_with_checks(estimators).mark
-    names, checks = mark.args
-    cases, of_estimator = [], {}
-    for estimator, check in checks:
-        done = of_estimator.setdefault(repr(estimator), [])
-        number = list(of_estimator).index(repr(estimator))
-        fast = number == 0 or (len(done) + number) % EVERY == 0
-        done.append(check)
-        cases.append(pytest.param(estimator, check, marks=() if fast else pytest.mark.slow))
+    cases = []
+    for number, estimator in enumerate(estimators):
+        mark = parametrize_with_checks([estimator]).mark
+        names, checks = mark.args
+        for place, (clone, check) in enumerate(checks):
+            fast = number == 0 or (place + number) % EVERY == 0
+            cases.append(pytest.param(clone, check, marks=() if fast else pytest.mark.slow))
     return pytest.mark.parametrize(names, cases, **mark.kwargs)
 
 

@@ -203,6 +203,7 @@ def test_too_few_rows_for_the_experts_are_told_before_the_fit(two_regimes):
     model.set_params(gate=ConstantGate())
 
 
+@pytest.mark.slow
 def test_many_experts_grow_many_at_a_time(two_regimes, monkeypatch):
     from mixexp.partitions import _split
 

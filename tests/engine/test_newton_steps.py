@@ -467,6 +467,7 @@ def test_gates_of_many_coefficients_reach_the_newton_maximum(rng, monkeypatch, o
 # ---------------------------------------------------------------- many experts
 
 
+@pytest.mark.slow
 @unconverged
 def test_more_experts_from_finer_leaves_end_no_lower():
     rng = np.random.default_rng(0)

@@ -115,6 +115,7 @@ def test_bank_and_estimator_bank_agree_on_regressions(banked, alike, gate):
     assert_same_fit(*fits, X, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_classes", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_bank_and_estimator_bank_agree_on_classifications(n_classes):
     X, y = two_boundaries(n_classes=n_classes)

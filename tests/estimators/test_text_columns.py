@@ -170,6 +170,7 @@ def test_however_the_encoder_is_wrapped(expert):
     assert model.score(X, y) > 0.9
 
 
+@pytest.mark.slow
 def test_missing_text_dates_and_several_columns():
     x, names, y = trees()
     day = datetime.date(2024, 1, 1)
@@ -221,6 +222,7 @@ def test_more_rows_than_starts_see(monkeypatch):
     assert np.isfinite(model.lower_bound_)
 
 
+@pytest.mark.slow
 def test_a_user_clusterer_and_a_search_outside():
     x, names, y = trees()
     X = frame("pandas", x, names)

@@ -117,6 +117,7 @@ def test_a_total_that_is_small_beside_the_parameters_is_warned_of():
         regressor().fit(X[:9], y[:9])  # few rows are what there is
 
 
+@pytest.mark.slow
 def test_boosting_of_mixtures_is_no_coin_toss():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(300, 2))

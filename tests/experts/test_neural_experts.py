@@ -71,6 +71,7 @@ def test_the_scaler_of_a_network_stays(rng):
     assert again[-1][-1].t_ > nested[-1][-1].t_
 
 
+@pytest.mark.slow
 def test_cross_fitted_networks_are_trained_on_all_rows_as_long(step):
     X, y = step
     network = MLPRegressor(hidden_layer_sizes=(8,), max_iter=3, learning_rate_init=0.02)

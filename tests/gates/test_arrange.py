@@ -259,6 +259,7 @@ def test_divisions_come_best_first_and_none_twice(rng):
     assert_allclose(gains[0], best)
 
 
+@pytest.mark.slow
 def test_the_order_is_that_in_which_the_tree_can_say_best_which_region_is_where(rng):
     # four bands side by side, of very different width: a linear discriminant goes by the rows far
     # out, a gate by the borders
