@@ -8,6 +8,7 @@ run along contiguous memory.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -200,11 +201,17 @@ def unpack_symmetric(packed: np.ndarray, p: int) -> np.ndarray:
     """Return the result of `weighted_gram` as symmetric matrices (q, p, p)."""
     if packed.shape[1] == p * p:
         return packed.reshape(-1, p, p)
+    return packed.take(_places_in_packed(p), axis=1)
+
+
+@lru_cache(maxsize=PACKED_COLUMNS)
+def _places_in_packed(p: int) -> np.ndarray:
+    """Return the column of `weighted_gram` that holds each entry of a symmetric (p, p) matrix."""
+    places = np.empty((p, p), dtype=np.intp)
     rows, cols = np.triu_indices(p)
-    full = np.empty((len(packed), p, p))
-    full[:, rows, cols] = packed
-    full[:, cols, rows] = packed
-    return full
+    places[rows, cols] = places[cols, rows] = np.arange(len(rows))
+    places.flags.writeable = False
+    return places
 
 
 def solve_psd(matrix: np.ndarray, rhs: np.ndarray) -> np.ndarray:
@@ -213,12 +220,12 @@ def solve_psd(matrix: np.ndarray, rhs: np.ndarray) -> np.ndarray:
     A is scaled to a unit diagonal first: columns of different scale would look rank-deficient.
     Uses Cholesky if possible, else the eigenvalues above `RANK_TOL`.
     """
-    diagonal = np.diagonal(matrix)
+    diagonal = matrix.diagonal()
     scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-    scaled = matrix / np.outer(scale, scale)
+    scaled = matrix / (scale[:, None] * scale)
     b = (rhs.T / scale).T
     factor, info = dpotrf(scaled, lower=1)
-    if info == 0 and np.min(np.diagonal(factor)) ** 2 > len(matrix) * RANK_TOL:
+    if info == 0 and factor.diagonal().min() ** 2 > len(matrix) * RANK_TOL:
         x, _ = dpotrs(factor, b, lower=1)
     else:
         values, vectors = eigh(scaled)

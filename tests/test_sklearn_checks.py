@@ -70,6 +70,9 @@ CLASSIFIERS = [
 #: Of every estimator but the first of its list, every run makes one check in so many.
 EVERY = 12
 
+#: Checks of ten and more fits: in every run for the first of each list only.
+LONG = ["check_estimator_sparse_array", "check_estimator_sparse_matrix", "check_classifiers_train"]
+
 
 def parametrize(estimators):
     """Parametrise as scikit-learn does, with a list: pytest 9 wants no generator.
@@ -82,7 +85,8 @@ def parametrize(estimators):
         mark = parametrize_with_checks([estimator]).mark
         names, checks = mark.args
         for place, (clone, check) in enumerate(checks):
-            fast = number == 0 or (place + number) % EVERY == 0
+            short = check.func.__name__ not in LONG
+            fast = number == 0 or (short and (place + number) % EVERY == 0)
             cases.append(pytest.param(clone, check, marks=() if fast else pytest.mark.slow))
     return pytest.mark.parametrize(names, cases, **mark.kwargs)
 
