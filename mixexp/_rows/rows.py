@@ -23,8 +23,8 @@ __all__ = ["Rows"]
 
 S = TypeVar("S")
 
-#: Rows per block: enough to amortise numpy calls, few enough for the cache.
-BLOCK_ROWS = 1024
+#: Rows per block: enough to amortise numpy calls, few enough for the cache (`benchmarks/engine.py`).
+BLOCK_ROWS = 4096
 
 #: Maximum number of doubles in a block's design; wide data get fewer rows per block.
 BLOCK_ITEMS = 1 << 20
