@@ -23,7 +23,7 @@ __all__ = ["Routing", "WarmUp", "frozen", "warmed"]
 
 
 #: Rows that find the partition of a warm-up: at least so many, and so many per coefficient.
-FEWEST_ROWS, ROWS_PER_COEFFICIENT = 2048, 32
+FEWEST_ROWS, ROWS_PER_COEFFICIENT = 1024, 32
 
 
 #: Starts, iterations and tolerance of a warm-up: costly experts correct what is left.
