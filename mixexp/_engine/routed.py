@@ -109,10 +109,16 @@ def warmed(problem: SearchProblem, search: Callable[..., Any]) -> tuple[Run, lis
     rows = problem.rows
     found = _partition(problem, search)
     state, resp = found.state, found.resp
-    if problem.batch_gate is not None:
-        state = replace(_routed(problem, State(problem.batch_gate, None)), bank=state.bank)
-        gate = fit_at(State(state.gate, None), rows, resp, 1).gate
-        state = State(gate, state.bank)
+    bank: Any = problem.batch_bank
+    classifier: Any = problem.batch_gate
+    if state.bank is not None and state.bank.n_experts < bank.n_experts:  # some have collapsed
+        n_fixed = 0 if problem.routing is None else problem.routing.n_fixed
+        bank = bank.select(np.arange(state.bank.n_experts))
+        if classifier is not None:  # it may have a column for noise
+            classifier = classifier.select(np.arange(len(resp) - n_fixed))
+    if classifier is not None:
+        gate = _routed(problem, State(classifier, None)).gate
+        state = State(fit_at(State(gate, None), rows, resp, 1).gate, state.bank)
     gate, assigner = prepared(State(state.gate, None), rows).gate, problem.assigner
     fixed = None if problem.routing is None else problem.routing.frozen(gate, rows.units)
     if fixed is not None:
@@ -122,12 +128,8 @@ def warmed(problem: SearchProblem, search: Callable[..., Any]) -> tuple[Run, lis
         if problem.routing.n_fixed and problem.warm_up.given is not None:  # type: ignore[union-attr]
             resp = _with_fallback(gate, rows, resp, problem.n_experts)
         resp = _within_routes(gate, rows, resp)
-    bank: Any = problem.batch_bank
-    if state.bank is not None:  # of cheap experts, which may have become fewer
-        if state.bank.n_experts < bank.n_experts:
-            bank = bank.select(np.arange(state.bank.n_experts))
-        if can(state.bank, "floor"):
-            bank = bank.with_floor(state.bank.floor)  # type: ignore[attr-defined]
+    if state.bank is not None and can(state.bank, "floor"):
+        bank = bank.with_floor(state.bank.floor)  # type: ignore[attr-defined]
     run = _refitted(problem, State(gate, bank), assigner, resp, soft=fixed is None)
     run.n_passes += found.n_passes
     run.converged = found.converged

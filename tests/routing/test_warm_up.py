@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
@@ -307,3 +308,25 @@ def test_experts_that_memorise_keep_the_floor_of_cheap_ones():
     one = regressor(n_experts=1).fit(X, y).dispersions_[0]
     model = regressor(KNeighborsRegressor(1), routing=TopK(1)).fit(X, y)
     assert_allclose(model.dispersions_, 1e-3 * one, rtol=1e-6)
+
+
+@pytest.mark.parametrize("noise", [False, True])
+@pytest.mark.parametrize(
+    "router", [TopK(2), TopK(2, renormalise=False, fallback="mean")], ids=["plain", "fallback"]
+)
+def test_a_classifier_gate_has_the_experts_that_are_left(router, noise):
+    """Cheap experts that collapsed are none of the classifier's either."""
+    model = regressor(
+        TREE,
+        n_experts=12,
+        gate=EstimatorGate(GaussianNB()),
+        on_collapse="drop",
+        init="tree",
+        routing=router,
+        noise_expert=noise,
+    ).fit(X[:60], Y[:60])
+    n_left = len(model.experts_)
+    assert 1 < n_left < 12
+    assert model.gate_proba(X).shape[1] == n_left + noise
+    assert model.route(X).shape[1] == n_left + (router.fallback is not None)
+    assert np.all(np.isfinite(model.predict(X)))
