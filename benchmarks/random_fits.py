@@ -216,7 +216,7 @@ def run(seed: int, counts: Counter) -> list[str]:
         try:
             model.fit(X, y, **fit)
             counts.update(["fitted", *(["converged"] if model.converged_ else [])])
-            parts = (model._model.gate, model._model.bank)
+            parts = (model._model.gate, model._model.dense_gate, model._model.bank)
             climbs = all(part.monotone for part in parts) and pick["assignment"] == "soft"
             return faults_of(model, X, y, climbs)
         except (ValueError, TypeError) as error:

@@ -23,7 +23,7 @@ __all__ = ["Rows"]
 
 S = TypeVar("S")
 
-#: Rows per block: enough to amortise numpy calls, few enough for the cache (`benchmarks/engine.py`).
+#: Rows per block: enough to amortise numpy calls, few enough for the cache.
 BLOCK_ROWS = 4096
 
 #: Maximum number of doubles in a block's design; wide data get fewer rows per block.

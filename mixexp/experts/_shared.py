@@ -176,7 +176,7 @@ class SharedBank:
 
     def __init__(self, inner: Any, shared: EstimatorBank):
         self.inner = inner
-        self.shared = shared
+        self.shared = shared.with_floor(_least(inner.floor)) if can(inner, "floor") else shared
         self._known: np.ndarray | None = None
         self._left: Rows | None = None
 
@@ -295,8 +295,10 @@ class SharedBank:
 
     @if_inner_can("with_floor")
     def with_floor(self, floor: np.ndarray) -> SharedBank:
-        """Return the bank with these smallest dispersions."""
-        return evolve(self, inner=self.inner.with_floor(floor))
+        """Return the bank with these smallest dispersions, for the shared expert the least."""
+        return evolve(
+            self, inner=self.inner.with_floor(floor), shared=self.shared.with_floor(_least(floor))
+        )
 
     def finished(self, rows: Rows) -> SharedBank:
         """Return the bank with all estimators fitted on all rows."""
@@ -315,6 +317,12 @@ class SharedBank:
     def fitted_shared(self, feature_names: np.ndarray | None) -> Any:
         """Return the shared expert."""
         return self.shared.fitted(feature_names)[0]
+
+
+def _least(floor: np.ndarray) -> np.ndarray:
+    """Return the smallest dispersions (n_outputs,) of any expert."""
+    least: np.ndarray = np.min(np.atleast_2d(floor), axis=0)
+    return least
 
 
 def _statistics(bank: Any, block: Block, resp: np.ndarray) -> Any:

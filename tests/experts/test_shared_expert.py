@@ -193,6 +193,22 @@ def test_several_outputs(data):
     assert trees.predict(X).shape == both.shape
 
 
+def test_a_constant_output(data):
+    """The shared expert leaves no residual there: its dispersion has a floor, too."""
+    X, y = data[:2]
+    model = MixtureOfExpertsRegressor(
+        [("a", Ridge()), ("b", Ridge())],
+        n_experts=2,
+        shared_expert=Ridge(),
+        n_init=1,
+        max_iter=4,
+        random_state=0,
+    )
+    with np.errstate(divide="raise", invalid="raise"):
+        model.fit(X, np.column_stack([y, np.zeros(len(y))]))
+    assert_allclose(model.predict(X)[:, 1], 0, atol=1e-12)
+
+
 def test_offsets(data):
     X, y = data
     offset, start = np.linspace(-5, 5, len(X)), (X[:, 0] > 0).astype(int)
