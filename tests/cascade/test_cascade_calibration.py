@@ -42,7 +42,7 @@ def test_threshold_by_hand():
     differs[300::5] = True
     found = calibrate(certainty, differs, np.ones(400), 0.02)
     n = np.arange(8, 401, 8)  # the shares 2 %, 4 %, ...
-    n = n[n >= max(149, min(rows_needed(0.02, 6), 200))]
+    n = n[n >= max(149, min(rows_needed(0.02, 20), 200))]
     passed = [upper_bound(differs[:m].sum(), m) <= 0.02 for m in n]
     last = n[passed.index(False) - 1]
     assert found.threshold == certainty[last - 1]
