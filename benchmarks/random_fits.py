@@ -128,7 +128,7 @@ def drawn_model(rng: np.random.Generator, classes: bool, family: str) -> tuple[A
     params |= {"routing": drawn_router(rng, pick["routing"], k)}
     if params["routing"] is not None and params["routing"].hard:
         params["assignment"] = "soft"
-    if pick["shared"] and not classes and family not in ("poisson", "gamma"):
+    if pick["shared"]:
         params["shared_expert"] = plain
     slow = pick["experts"] in ("tree", "neighbours", "pipeline", "network", "list")
     params |= {"n_init": 2, "random_state": int(rng.integers(1000)), "max_iter": 8 if slow else 200}

@@ -4,7 +4,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from mixexp._engine.guard import overshoots, retreats
-from mixexp.experts import FallbackBank, NoiseBank, SharedBank
+from mixexp.experts import ComponentBank, FallbackBank, NoiseBank, SharedBank
 from mixexp.gates import HierarchicalGate, NestedGate, NoiseGate, SoftmaxGate
 from mixexp.gates._balanced import BalancedGate
 from mixexp.gates._tree import TreeGate
@@ -12,7 +12,7 @@ from mixexp.protocols import CAPABILITIES, Capability, Forward, Hidden, Rows, ca
 from mixexp.routing import RoutedGate, TopK
 
 GATES = [NoiseGate, BalancedGate, RoutedGate, HierarchicalGate, NestedGate]
-BANKS = [NoiseBank, FallbackBank, SharedBank]
+BANKS = [NoiseBank, FallbackBank, SharedBank, ComponentBank]
 
 
 def unanswered(wrapper, kind, table=CAPABILITIES):

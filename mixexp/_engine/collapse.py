@@ -85,6 +85,13 @@ def long_run(setup: LongRun, state: State, events: list[str]) -> Run:
         if not len(run.collapsed):
             break
         last = n_iter == setup.problem.max_iter
+        if setup.on_collapse == "drop":
+            run.collapsed = _without_last(setup, run)
+            if not len(run.collapsed):
+                problem, state = replace(problem, smallest_share=0.0), run.current.state
+                if last:
+                    break
+                continue
         action = "keep" if last and setup.on_collapse != "raise" else setup.on_collapse
         if action == "reinit" and all(restarted.get(k, 0) == MOST_RESTARTS for k in run.collapsed):
             action = "keep"
@@ -190,6 +197,12 @@ def _report(setup: LongRun, events: list[str], action: str, k: int, size: float,
         "keep": "it was kept as it is",
     }
     events.append(f"{event}; {done[action]}")
+
+
+def _without_last(setup: LongRun, run: Run) -> np.ndarray:
+    """Return the collapsed experts that can be dropped: all but the largest of all experts."""
+    mass = run.current.mass[: len(run.current.mass) - setup.n_fixed]
+    return np.setdiff1d(run.collapsed, [mass.argmax()])
 
 
 def _reinitialised(setup: LongRun, state: State, collapsed: np.ndarray) -> State:

@@ -304,7 +304,11 @@ def _handed_over(problem: SearchProblem, candidate: Candidate) -> State:
     state, rows = _shared(problem, candidate.state), problem.rows
     gate, bank = problem.batch_gate, problem.batch_bank
     if gate is None and bank is None:
-        return state
+        if problem.share is None or can(state.bank, "gram_weights"):
+            return state
+        state = measured(state, rows)  # the shared expert has not been fitted yet
+        sums = sweep(rows, State(None, state.bank), EStep(state, problem.assigner, 0)).sums
+        return State(state.gate, m_step(rows, State(None, state.bank), sums).bank)
     if bank is not None:
         if can(state.bank, "floor") and can(bank, "with_floor"):
             bank = bank.with_floor(state.bank.floor)  # type: ignore[union-attr]

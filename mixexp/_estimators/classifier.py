@@ -12,7 +12,7 @@ from sklearn.utils.validation import validate_data
 
 from mixexp._checks import all_or_nothing
 from mixexp._columns import as_numbers
-from mixexp._compat import StrOptions, check_weights, fit_context
+from mixexp._compat import HasMethods, StrOptions, check_weights, fit_context
 from mixexp._estimators.assembly import FitArguments
 from mixexp._estimators.base import BaseMixtureOfExperts
 from mixexp._estimators.class_weight import present_classes, with_class_weight
@@ -43,6 +43,10 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
     expert_features, gate_features : indices, names, slice, mask or callable, default=None
         Columns used by the experts and the gate, selected as in `ColumnTransformer`; None means
         all. Or a list of such selections, one per expert (for the gate: per expert's score).
+    shared_expert : classifier or None, default=None
+        A model of all rows that takes part in every route: every expert's class probabilities are
+        (1 − s) times its own plus s times those of the shared expert, with one share s for all
+        rows. It is trained jointly and sees the columns of the experts.
     noise_expert : bool, default=False
         Whether to add a fixed expert, with all classes equally likely, for rows that no other
         expert explains. It has a gate probability and responsibilities, in the last column, but
@@ -109,6 +113,11 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         Labels, in ascending order.
     experts_ : list of fitted estimators
         The experts, as scikit-learn estimators; nested mixtures stay mixtures.
+    shared_expert_ : fitted estimator
+        The shared expert, if there is one; `predict_experts` returns the experts' class
+        probabilities mixed with it.
+    shared_share_ : float
+        Its share s.
     gate_ : fitted gate
         The gate, with its coefficients, centres or tree.
     routing_ : router or None
@@ -186,6 +195,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
 
     _parameter_constraints: dict = {
         **BaseMixtureOfExperts._parameter_constraints,
+        "shared_expert": [HasMethods(["get_params", "fit", "predict_proba"]), None],
         "class_weight": [dict, StrOptions({"balanced"}), None],
     }
 
@@ -197,6 +207,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         gate: Any = None,
         expert_features: Any = None,
         gate_features: Any = None,
+        shared_expert: Any = None,
         noise_expert: bool = False,
         routing: Any = None,
         n_refits: int = 1,
@@ -234,6 +245,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
             random_state=random_state,
             n_jobs=n_jobs,
         )
+        self.shared_expert = shared_expert
         self.class_weight = class_weight
 
     @fit_context(prefer_skip_nested_validation=False)

@@ -245,6 +245,7 @@ SHARED = (
     "feature_names_in_",
     "classes_",
     "shared_expert_",
+    "shared_share_",
     "_mixexp_version",
 )
 

@@ -18,7 +18,7 @@ from mixexp._engine.sweep import State, log_joint
 from mixexp._estimators.checks import refuse_far
 from mixexp._numerics import softmax_in_place
 from mixexp._threads import single_thread
-from mixexp.protocols import Block, ExpertBank, Gate, Rows, Target, can
+from mixexp.protocols import Block, ExpertBank, Gate, Rows, Target, can, evolve
 from mixexp.routing import POOLINGS
 
 __all__ = ["Model", "columns_of", "pool_of"]
@@ -141,6 +141,12 @@ class Model:
         return bank
 
     @property
+    def component(self) -> Any:
+        """The bank of a shared expert that is a component, None if there is none."""
+        bank = self.sharing_bank
+        return bank if hasattr(bank, "share") else None
+
+    @property
     def parameters(self) -> np.ndarray:
         """The family's parameters (P, K or K + 1, n_outputs), as many as routing weights."""
         bank: Any = self.bank
@@ -187,6 +193,31 @@ class Model:
             return self._outputs_block(routed, owner)
 
         return weights, self._map(rows, outputs)
+
+    def components(self, rows: Rows, owner: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return weights, means and family parameters of the components of a distribution.
+
+        They are the experts, a fallback, and a shared expert unless it is added to the others.
+        """
+        sharing = self.component
+        if sharing is None:
+            return *self.routed_outputs(rows, owner), self.parameters
+        alone = replace(self, bank=_without_component(self.bank))
+        weights, outputs = alone.routed_outputs(rows, owner)
+        own = slice(self.n_experts)
+        common = sharing.share * weights[:, own].sum(axis=1, keepdims=True)
+        weights[:, own] *= 1 - sharing.share
+        shared = self._map(
+            rows,
+            lambda block: self.target.shaped(
+                sharing.shared_outputs(block)[None].transpose(2, 0, 1)
+            ),
+        )
+        return (
+            np.hstack([weights, common]),
+            np.concatenate([outputs, shared], axis=1),
+            np.concatenate([self.parameters, sharing.shared.parameters], axis=1),
+        )
 
     def _called_once(self, rows: Rows) -> Rows:
         """Return the rows as one block if experts are estimators that rows are routed to."""
@@ -264,6 +295,13 @@ class Model:
     def _map(rows: Rows, function: Callable[[Block], np.ndarray]) -> np.ndarray:
         with single_thread():
             return rows.map(function)
+
+
+def _without_component(bank: Any) -> Any:
+    """Return a bank without the shared expert that is a component of its experts."""
+    if hasattr(bank, "share"):
+        return bank.inner
+    return evolve(bank, inner=_without_component(bank.inner))
 
 
 def columns_of(columns: tuple[Any, Any], experts: np.ndarray) -> tuple[Any, Any]:

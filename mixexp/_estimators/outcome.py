@@ -180,10 +180,13 @@ def publish(
     mixture.routing_ = model.router
     attributes.pop("fallback_", None)
     attributes.pop("shared_expert_", None)
+    attributes.pop("shared_share_", None)
     sharing = model.sharing_bank
     if sharing is not None:
         names = getattr(mixture, "feature_names_in_", None)
         mixture.shared_expert_ = sharing.fitted_shared(names)
+        if hasattr(sharing, "share"):
+            mixture.shared_share_ = sharing.share
     if model.fallback is not None:
         mixture.fallback_ = model.fallback.fitted(None)[0]
     mixture.experts_ = bank.fitted(getattr(mixture, "feature_names_in_", None))

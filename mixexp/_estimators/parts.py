@@ -27,6 +27,7 @@ from mixexp._fitting import (
 )
 from mixexp._warn import warn
 from mixexp.experts import (
+    ComponentBank,
     EstimatorBank,
     ExpertPool,
     NoiseBank,
@@ -112,7 +113,8 @@ def check_parts(mixture: BaseMixtureOfExperts, target_kind: str) -> None:
     if mixture.expert is not None:
         check_expert(mixture.expert, owner, classifier=target_kind == "classes")
     if mixture.shared_expert is not None:
-        check_expert(mixture.shared_expert, owner, classifier=False, name="shared_expert")
+        of_classes = target_kind == "classes"
+        check_expert(mixture.shared_expert, owner, classifier=of_classes, name="shared_expert")
     if mixture.routing is not None:
         check_part(mixture.routing, "router", owner, "routing")
         mixture.routing.check(mixture.n_experts, owner)
@@ -168,7 +170,9 @@ def batch_bank(
     warm = warms_up(mixture, True)
     candidates = candidates_of(mixture.expert, mixture.n_experts, owner)
     pool = any(len(of_expert) > 1 for of_expert in candidates)
-    n_folds = _n_folds(mixture, pool or (not warm and any(memorises(e) for e in templates)))
+    component = mixture.shared_expert is not None and not _is_additive(target)
+    flexible = _any_memorises(mixture) if component else any(memorises(e) for e in templates)
+    n_folds = _n_folds(mixture, pool or (flexible and (component or not warm)))
     if pool and not n_folds:
         raise ValueError(
             f"{owner}: cross_fit=False, and an ExpertPool chooses by out-of-fold predictions. "
@@ -281,34 +285,47 @@ def share_of(
     template, owner = mixture.shared_expert, owner_of(mixture)
     if template is None:
         return None
-    if target.family.link != "identity":
-        raise ValueError(
-            f"{owner}: shared_expert adds to predictions on the scale of y, and family "
-            f"{target.family.name} has another one. Use a family with an identity link (gaussian, "
-            "student_t, laplace), or shared_expert=None."
-        )
-    terms = linear_terms(template, target.family)
+    additive = _is_additive(target)
+    terms = linear_terms(template, target.family) if additive else None
     linear = terms is not None and not is_batch(mixture, target)
     union = np.unique(np.concatenate(columns)) if isinstance(columns, list) else columns
     trainer = Trainer(
         [[("shared_expert", template)]],
         [union],
-        classes=None,
-        family=Gaussian(),
+        classes=target.classes,
+        family=Gaussian() if additive else target.family,
         n_outputs=target.width,
         n_jobs=mixture.n_jobs,
         seed=seed,
         owner=owner,
         name="shared_expert",
     )
-    n_folds = _n_folds(mixture, memorises(template) and not warms_up(mixture, True))
+    if additive:
+        n_folds = _n_folds(mixture, memorises(template) and not warms_up(mixture, True))
+    else:
+        n_folds = _n_folds(mixture, _any_memorises(mixture))
 
     def share(inner: Any) -> Any:
         if linear and terms is not None:
             return SharedLinearBank.around(inner, clone(template), terms)
-        return SharedBank(inner, EstimatorBank(trainer, n_folds))
+        bank = EstimatorBank(trainer, n_folds)
+        return SharedBank(inner, bank) if additive else ComponentBank(inner, bank)
 
     return share
+
+
+def _is_additive(target: Target) -> bool:
+    """Return whether a shared expert adds to predictions; otherwise it is a component."""
+    return target.family is not None and target.family.link == "identity"
+
+
+def _any_memorises(mixture: BaseMixtureOfExperts) -> bool:
+    """Return whether experts or the shared one may memorise their rows.
+
+    Where the shared one is a component, its share tells how much better than it the experts are:
+    rows that they know would make it nothing.
+    """
+    return any(memorises(e) for e in [*templates_of(mixture), mixture.shared_expert])
 
 
 def fallback_of(mixture: BaseMixtureOfExperts, target: Target, seed: int) -> Any:

@@ -49,9 +49,11 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         all. Or a list of such selections, one per expert (for the gate: per expert's score).
     shared_expert : regressor or None, default=None
         A model of all rows, added to the prediction of every expert and trained jointly: experts
-        need only know what is special in their regions. For families with an identity link. Linear
-        models below linear experts are solved for at once, and pull the experts' coefficients
-        towards each other. It sees the columns of the experts.
+        need only know what is special in their regions. Linear models below linear experts are
+        solved for at once, and pull the experts' coefficients towards each other. For families
+        with a log link it is a component in place of a term: every expert's distribution is
+        (1 − s) times its own plus s times that of the shared expert, with one share s for all
+        rows. It sees the columns of the experts.
     noise_expert : bool, default=False
         Whether to add a fixed expert for outliers: a uniform density over the range of the
         training targets (for counts, over its integers). It has a gate probability and
@@ -114,7 +116,9 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         The experts, as scikit-learn estimators; nested mixtures stay mixtures.
     shared_expert_ : fitted estimator
         The shared expert, if there is one; the `experts_` then predict what they add to it, and
-        `predict_experts` returns the sums.
+        `predict_experts` returns the sums. As a component it is not added but mixed with them.
+    shared_share_ : float
+        Share s of the shared expert, if it is a component.
     gate_ : fitted gate
         The gate, with its coefficients, centres or tree.
     dispersions_ : ndarray of shape (n_experts,) or (n_experts, n_outputs)
@@ -367,9 +371,11 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             with weighted pooling. It excludes the noise expert.
         """
         model, rows = self._fitted_model().innermost, self._new_rows(X, offset=offset)
+        weights, outputs, parameters = model.components(rows, type(self).__name__)
         return MixtureDistribution(
-            *model.routed_outputs(rows, type(self).__name__),
-            model.parameters if model.target.shape else model.parameters[..., 0],
+            weights,
+            outputs,
+            parameters if model.target.shape else parameters[..., 0],
             model.target.family,
         )
 

@@ -18,6 +18,7 @@ from mixexp.experts._candidates import (
     named,
     with_params,
 )
+from mixexp.experts._component import ComponentBank
 from mixexp.experts._estimator import EstimatorBank
 from mixexp.experts._fallback import FallbackBank
 from mixexp.experts._linear import LinearBank

@@ -129,6 +129,11 @@ class EstimatorBank:
             return np.zeros(self.n_experts, dtype=bool)
         return np.any(self.parameters[0] <= self.floor * (1 + 1e-9), axis=1)
 
+    @property
+    def trained(self) -> bool:
+        """Whether experts have been fitted."""
+        return bool(self.experts) or self._outputs is not None
+
     def predict(self, block: Block) -> np.ndarray:
         """Return means (K, n_outputs, m) or class probabilities (K, n_classes, m).
 

@@ -13,7 +13,7 @@ from mixexp.experts._linear import LinearBank
 from mixexp.experts._templates import LinearTerms
 from mixexp.protocols import Block, Forward, Hidden, Rows, can, evolve, if_inner_can
 
-__all__ = ["SharedBank", "SharedLinearBank"]
+__all__ = ["SharedBank", "SharedLinearBank", "bank_statistics", "least"]
 
 #: Keeps a quotient of numbers that may both be 0 finite.
 TINY = np.finfo(float).tiny
@@ -176,7 +176,7 @@ class SharedBank:
 
     def __init__(self, inner: Any, shared: EstimatorBank):
         self.inner = inner
-        self.shared = shared.with_floor(_least(inner.floor)) if can(inner, "floor") else shared
+        self.shared = shared.with_floor(least(inner.floor)) if can(inner, "floor") else shared
         self._known: np.ndarray | None = None
         self._left: Rows | None = None
 
@@ -252,7 +252,7 @@ class SharedBank:
     def _with_inner(self, resp: np.ndarray, rows: Rows) -> SharedBank:
         """Return the bank after the M-step of the experts at the shared predictions."""
         shifted = rows if self._known is None else rows.shifted(self._known)
-        sums = shifted.reduce(lambda block: _statistics(self.inner, block, resp))
+        sums = shifted.reduce(lambda block: bank_statistics(self.inner, block, resp))
         return evolve(self, inner=self.inner.update(sums, shifted))
 
     def _with_shared(self, resp: np.ndarray, rows: Rows) -> SharedBank:
@@ -297,7 +297,7 @@ class SharedBank:
     def with_floor(self, floor: np.ndarray) -> SharedBank:
         """Return the bank with these smallest dispersions, for the shared expert the least."""
         return evolve(
-            self, inner=self.inner.with_floor(floor), shared=self.shared.with_floor(_least(floor))
+            self, inner=self.inner.with_floor(floor), shared=self.shared.with_floor(least(floor))
         )
 
     def finished(self, rows: Rows) -> SharedBank:
@@ -319,13 +319,13 @@ class SharedBank:
         return self.shared.fitted(feature_names)[0]
 
 
-def _least(floor: np.ndarray) -> np.ndarray:
+def least(floor: np.ndarray) -> np.ndarray:
     """Return the smallest dispersions (n_outputs,) of any expert."""
-    least: np.ndarray = np.min(np.atleast_2d(floor), axis=0)
-    return least
+    smallest: np.ndarray = np.min(np.atleast_2d(floor), axis=0)
+    return smallest
 
 
-def _statistics(bank: Any, block: Block, resp: np.ndarray) -> Any:
+def bank_statistics(bank: Any, block: Block, resp: np.ndarray) -> Any:
     """Return a bank's statistics of a block, Gram matrices included."""
     here = resp[:, block.start : block.stop]
     block = block.fresh()

@@ -9,7 +9,7 @@ import numpy as np
 
 from mixexp._rows.sketch import row_hashes
 from mixexp.protocols import Block, Rows
-from mixexp.routing._balance import log_prices
+from mixexp.routing._balance import log_prices, priced
 from mixexp.routing._queue import capacity_of, placed
 
 __all__ = ["Even", "Overlap", "Queue"]
@@ -99,7 +99,7 @@ class Even:
         share = experts.sum(axis=0)
         experts /= np.maximum(share, np.finfo(float).tiny)
         weight = share if units.weight is None else share * units.weight
-        experts *= np.exp(log_prices(experts, weight))[:, None]
+        experts[:] = priced(experts, log_prices(experts, weight))
         experts *= share / np.maximum(experts.sum(axis=0), np.finfo(float).tiny)
         return resp, density
 

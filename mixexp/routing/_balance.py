@@ -6,7 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["bias_steps", "log_prices"]
+__all__ = ["bias_steps", "log_prices", "priced"]
+
+#: Smallest log-price.
+LOWEST_LOG = float(np.log(np.finfo(float).tiny))
 
 #: Steps of the bias per pass, and the largest and smallest step: probabilities are at most 1.
 BIAS_STEPS, LARGEST_STEP, SMALLEST_STEP = 40, 0.3, 1e-4
@@ -62,13 +65,29 @@ def log_prices(proba: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
     One side of Sinkhorn's iteration (Cuturi 2013, Sinkhorn distances, NeurIPS): the dual of a
     balanced soft assignment.
     """
-    prices = np.ones(len(proba))
+    logs = np.zeros(len(proba))
     for _ in range(PRICE_STEPS):
-        shares = proba * prices[:, None]
+        shares = priced(proba, logs)
         shares /= np.maximum(shares.sum(axis=0), np.finfo(float).tiny)
         load = loads(shares, weight)
-        prices = prices / np.maximum(load / load.mean(), LEAST_LOAD)
-        prices /= prices.max()
-        if np.abs(load / load.mean() - 1.0).max() <= BALANCED:
+        relative = load / max(load.mean(), np.finfo(float).tiny)
+        logs = logs - np.log(np.maximum(relative, LEAST_LOAD))
+        logs = np.maximum(logs - logs.max(), LOWEST_LOG)
+        if np.abs(relative - 1.0).max() <= BALANCED:
             break
-    return np.log(np.maximum(prices, np.finfo(float).tiny))
+    return logs
+
+
+def priced(proba: np.ndarray, log_prices: np.ndarray) -> np.ndarray:
+    """Return probabilities (K, m) times prices, of which the largest is 1.
+
+    A column that underflows, as all its experts are cheap, is scaled to a maximum of 1.
+    """
+    log_prices = (log_prices - log_prices.max())[:, None]
+    found = proba * np.exp(log_prices)
+    lost = ~np.any(found > 0, axis=0)
+    if np.any(lost):
+        with np.errstate(divide="ignore"):
+            logs = np.log(proba[:, lost]) + log_prices
+        found[:, lost] = np.exp(logs - logs.max(axis=0))
+    return found

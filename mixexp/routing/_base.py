@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 
 from mixexp._numerics import softmax_in_place
 from mixexp.protocols import evolve
-from mixexp.routing._balance import bias_steps, log_prices
+from mixexp.routing._balance import bias_steps, log_prices, priced
 
 __all__ = ["BALANCES", "BaseRouter"]
 
@@ -141,7 +141,7 @@ class BaseRouter(BaseEstimator):
     def scores(self, proba: np.ndarray) -> np.ndarray:
         """Return what experts are chosen by, (K, m): probability plus bias, or times a price."""
         if "log_prices_" in vars(self):
-            return proba * np.exp(self.log_prices_ - self.log_prices_.max())[:, None]
+            return priced(proba, self.log_prices_)
         if "bias_" in vars(self):
             return proba + self.bias_[:, None]
         return proba

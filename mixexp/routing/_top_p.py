@@ -71,7 +71,7 @@ class TopP(BaseRouter):
             return np.ones(scores.shape, dtype=bool)
         order = np.argsort(-scores, axis=0, kind="stable")
         ranked = np.maximum(np.take_along_axis(scores, order, axis=0), 0.0)
-        ranked /= ranked.sum(axis=0)
+        ranked /= np.maximum(ranked.sum(axis=0), np.finfo(float).tiny)
         before = np.cumsum(ranked, axis=0) - ranked
         enough = self.mass * (1 - ROUNDING)
         mask = np.empty(scores.shape, dtype=bool)

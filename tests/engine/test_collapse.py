@@ -153,3 +153,26 @@ def test_a_small_expert_is_no_collapsed_expert(rng):
             n_experts=2, gate=ConstantGate(), random_state=0, on_collapse="raise"
         ).fit(X, y)
     np.testing.assert_allclose(np.min(model.usage_), 0.03, atol=1e-3)
+
+
+def test_the_last_expert_is_not_dropped():
+    """The noise explains all rows better than either tree."""
+    rng = np.random.default_rng(88)
+    X, y = rng.standard_normal((8, 2)), rng.standard_normal(8)
+    model = MixtureOfExpertsRegressor(
+        DecisionTreeRegressor(max_depth=3),
+        n_experts=2,
+        family="student_t",
+        noise_expert=True,
+        on_collapse="drop",
+        init="split",
+        n_init=2,
+        max_iter=8,
+        random_state=0,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", UserWarning)
+        model.fit(X, y)
+    assert len(model.experts_) == 1
+    assert np.all(np.isfinite(model.predict(X)))

@@ -223,7 +223,6 @@ def test_offsets(data):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (regressor(family="poisson", shared_expert=Ridge()), "family poisson has another one"),
         (regressor(shared_expert=LogisticRegression()), ": shared_expert must be a regr"),
         (regressor(regressor(), shared_expert=Ridge()), "an expert is a mixture"),
         (regressor(shared_expert=Ridge), "must be an instance"),

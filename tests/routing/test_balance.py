@@ -6,7 +6,7 @@ from _routed import pieces, regressor
 from numpy.testing import assert_allclose
 
 from mixexp.routing import Switch, TopK
-from mixexp.routing._balance import bias_steps
+from mixexp.routing._balance import bias_steps, log_prices, priced
 from mixexp.routing._base import largest
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -103,3 +103,18 @@ def test_loads_are_weighted():
     assert np.all(loads < capacity + 4)
     fractional = regressor(routing=Switch(1.0)).fit(X, y, weight * 0.75)
     assert fractional.routing_.capacity_ == pytest.approx(0.75 * weight.sum() / 4)
+
+
+def test_prices_stay_numbers_where_one_expert_has_all():
+    proba = np.array([[1e-320, 0.0], [1.0, 1.0], [0.0, 0.0]])
+    prices = log_prices(proba, None)
+    assert np.all(np.isfinite(prices)) and prices[1] == prices.min()
+    scores = priced(proba, np.array([0.0, -708.0, 0.0]))
+    assert np.all(np.isfinite(scores)) and np.all(scores.max(axis=0) > 0)
+
+
+def test_prices_even_out_loads():
+    proba = np.random.default_rng(0).dirichlet([8.0, 1.0, 1.0], 500).T
+    shares = priced(proba, log_prices(proba, None))
+    shares /= shares.sum(axis=0)
+    assert_allclose(shares.sum(axis=1), 500 / 3, rtol=0.03)
