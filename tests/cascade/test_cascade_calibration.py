@@ -42,7 +42,7 @@ def test_threshold_by_hand():
     differs[300::5] = True
     found = calibrate(certainty, differs, np.ones(400), 0.02)
     n = np.arange(8, 401, 8)  # the shares 2 %, 4 %, ...
-    n = n[n >= max(149, min(rows_needed(0.02, 20), 200))]
+    n = n[n >= 200]  # half of the rows: fewer than the 590 of which 6 may differ
     passed = [upper_bound(differs[:m].sum(), m) <= 0.02 for m in n]
     last = n[passed.index(False) - 1]
     assert found.threshold == certainty[last - 1]
@@ -59,6 +59,23 @@ def test_stops_at_the_first_failure():
     found = calibrate(certainty, differs, np.ones(1000), 0.1)
     assert upper_bound(70, 1000) <= 0.1  # all rows together would pass
     assert 0.44 <= found.acceptance <= 0.52
+
+
+def test_two_sequences():
+    """Each test has level 2.5 %; where the first share fails by chance, the larger one passes."""
+    n, limit = 2000, 0.1
+    assert rows_needed(limit, 6, 0.975) <= 150 and 300 <= rows_needed(limit, 20, 0.975) <= 320
+    certainty = np.linspace(1, 0, n)
+    late = np.zeros(n, dtype=bool)
+    late[400:600:2] = True
+    early = np.zeros(n, dtype=bool)
+    early[:20] = True
+    for differs, low, high in ((late, 0.2, 0.23), (early, 1.0, 1.0)):
+        found = calibrate(certainty, differs, np.ones(n), limit)
+        assert low <= found.acceptance <= high
+        m = round(found.acceptance * n)
+        assert found.bound == upper_bound(differs[:m].sum(), m, 0.975) <= limit
+    assert calibrate(certainty, early, np.ones(n), limit).first[2] > limit
 
 
 def test_ties_are_accepted_together():
