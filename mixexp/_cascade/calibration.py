@@ -101,10 +101,11 @@ def calibrate(
     -----
     This is fixed-sequence testing from several starts (Angelopoulos et al. 2021, arXiv 2110.01052,
     section 3): the tests of two sequences have level 2.5 %, and so has each sequence, since a wrong
-    threshold is only reached through a wrong rejection at its first false hypothesis. Which hypothesis that is depends on certainties
-    but not on `differs`: given certainties, the number of differences is a sum of independent
-    Bernoulli variables, whose lower tail is no heavier than that of a binomial variable of the
-    same mean (Hoeffding 1956), so the binomial bound holds for their mean.
+    threshold is only reached through a wrong rejection at its first false hypothesis. Which
+    hypothesis that is depends on certainties but not on `differs`: given certainties, the number of
+    differences is a sum of independent Bernoulli variables, whose lower tail is no heavier than
+    that of a binomial variable of the same mean (Hoeffding 1956), so the binomial bound holds for
+    their mean.
     """
     order = np.argsort(-certainty, kind="stable")
     sorted_certainty, w = certainty[order], weight[order]
