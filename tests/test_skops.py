@@ -62,6 +62,11 @@ MIXTURES = {
     "rest to mean": Regressor(n_experts=2, routing=TopK(1, False, fallback="mean"), **RUN),
     "expert choice": Regressor(Ridge(), n_experts=2, routing=ExpertChoice(), **RUN),
     "switch of classes": Classifier(n_experts=2, routing=Switch(), **RUN),
+    "shared": Regressor(n_experts=2, shared_expert=Ridge(), **RUN),
+    "shared, in turn": Regressor(
+        make_pipeline(StandardScaler(), Ridge()), n_experts=2, shared_expert=Ridge(), **RUN
+    ),
+    "shared component": Classifier(n_experts=2, shared_expert=LogisticRegression(), **RUN),
     "student": Regressor(n_experts=2, family="student_t", **RUN),
 }
 

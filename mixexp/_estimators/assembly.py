@@ -245,12 +245,14 @@ def _routed(mixture: BaseMixtureOfExperts, params: dict) -> dict:
 
 
 def metadata_router(mixture: BaseMixtureOfExperts) -> MetadataRouter:
-    """Return the routing of metadata to the experts."""
+    """Return the routing of metadata to the experts and the shared one."""
     router = MetadataRouter(owner=parts.owner_of(mixture)).add_self_request(mixture)
-    if mixture.expert is None:
-        return router
-    n_experts = len(mixture.expert) if isinstance(mixture.expert, list | tuple) else 1
-    candidates = candidates_of(mixture.expert, n_experts, parts.owner_of(mixture))
-    experts = {name: expert for pool in candidates for name, expert in pool}
+    experts = {}
+    if mixture.expert is not None:
+        n_experts = len(mixture.expert) if isinstance(mixture.expert, list | tuple) else 1
+        candidates = candidates_of(mixture.expert, n_experts, parts.owner_of(mixture))
+        experts = {name: expert for pool in candidates for name, expert in pool}
+    if mixture.shared_expert is not None:
+        experts["shared_expert"] = mixture.shared_expert
     mapping = MethodMapping().add(caller="fit", callee="fit")
     return router.add(method_mapping=mapping, **experts)

@@ -136,6 +136,19 @@ def test_metadata_are_routed_to_the_experts(step):
         model.fit(X, y, note=note)
 
 
+@unconverged
+def test_metadata_are_routed_to_the_shared_expert(step):
+    X, y = step
+    note = np.arange(240)
+    with config_context(enable_metadata_routing=True):
+        shared = Recorder().set_fit_request(note=True)
+        model = MixtureOfExpertsRegressor(
+            n_experts=2, shared_expert=shared, n_init=1, max_iter=2, random_state=0
+        )
+        given = model.fit(X, y, note=note).shared_expert_.given_
+        assert len(given["note"]) == given["rows"]
+
+
 @pytest.mark.parametrize(
     ("estimator", "takes"),
     [
