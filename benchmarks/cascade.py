@@ -1,6 +1,6 @@
 """Cascades on real tables: rows the draft answers, answers that differ, time.
 
-For each table and seed, half of the rows (at most 2000) train and the others are held out. The full
+For each table and seed, three quarters of the rows (at most 2000) train and the others are held out. The full
 model is a mixture of two forests, or of two Gaussian processes for numbers; the draft is a linear
 model, of splines for phoneme and of their products for concrete. Per seed: the share of held-out
 rows that the draft answers, and the share of those whose answer differs from the full model's.
@@ -97,7 +97,7 @@ def one_seed(table, X, y, seed):
     """Share accepted, share of those that differ, and quality of draft, full and cascade."""
     labels = None if table == "concrete" else y
     A, B, a, b = train_test_split(
-        X, y, train_size=min(MOST_ROWS, len(X) // 2), random_state=seed, stratify=labels
+        X, y, train_size=min(MOST_ROWS, 3 * len(X) // 4), random_state=seed, stratify=labels
     )
     cascade = cascade_of(table, seed).fit(A, a)
     answers, accepted, asked = counted(cascade, B)
