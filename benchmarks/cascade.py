@@ -1,12 +1,12 @@
 """Cascades on real tables: rows the draft answers, answers that differ, time.
 
-For each table and seed, three quarters of the rows (at most 2000) train and the others are held out. The full
-model is a mixture of two forests, or of two Gaussian processes for numbers; the draft is a linear
-model, of splines for phoneme and of their products for concrete. Per seed: the share of held-out
-rows that the draft answers, and the share of those whose answer differs from the full model's.
-Once, with seed 0 and the held-out rows repeated to 200 000: the seconds of a prediction ÷ (draft +
-rejected share × full). Rows that the full model was asked about are counted, and must be the
-rejected ones.
+For each table and seed, three quarters of the rows (at most 2000) train and the others are held
+out. The full model is a mixture of two forests, or of two Gaussian processes for numbers; the draft
+is a linear model, of splines for phoneme and of their products for concrete. Per seed: the share of
+held-out rows that the draft answers, and the share of those whose answer differs from the full
+model's. Once, with seed 0 and the held-out rows repeated to 200 000: the seconds of a prediction ÷
+(draft + rejected share × full). Rows that the full model was asked about are counted, and must be
+the rejected ones.
 
 Targets are printed, not enforced.
 """
