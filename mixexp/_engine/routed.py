@@ -267,6 +267,8 @@ def _refitted(
     run: Run | None = None
     for step in range(1, problem.warm_up.n_refits + 1):
         bank = fit_at(State(None, bank), rows, resp, 1).bank
+        if problem.progress is not None:
+            problem.progress.line(f"experts fitted {step} of {problem.warm_up.n_refits} times")
         em = Problem(_known(rows, bank), assigner, 1, problem.tol)
         found = evaluate(em, State(gate, bank), step)
         if run is None:

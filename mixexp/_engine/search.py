@@ -17,6 +17,7 @@ from mixexp._engine.collapse import LongRun, long_run
 from mixexp._engine.context import ROUND_TOL, START_STEPS
 from mixexp._engine.em import Problem, Run, evaluate, m_step, run_em
 from mixexp._engine.fixed import fit_at
+from mixexp._engine.progress import Progress
 from mixexp._engine.regimes import Judge, raised, resolved, told_of, warn_of_few_rows
 from mixexp._engine.routed import Routing, WarmUp, frozen, warmed
 from mixexp._engine.starts import NOISE_SHARE, Candidate, Restart, Start
@@ -77,6 +78,7 @@ class SearchProblem:
     warm_up : WarmUp or None
     gate_columns : None, array or list of arrays
         The columns with which `gate` was started.
+    progress : Progress or None
     """
 
     rows: Rows
@@ -103,6 +105,7 @@ class SearchProblem:
     routing: Routing | None = None
     warm_up: WarmUp | None = None
     gate_columns: Any = None
+    progress: Progress | None = None
 
     def with_noise(self, resp: np.ndarray) -> np.ndarray:
         """Return responsibilities (K, n) with the noise expert's appended, if there is one."""
@@ -144,6 +147,8 @@ def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
     candidates = problem.start.candidates(problem, bank)
     _race(problem, bank, candidates)
     restarts = [candidate.record for candidate in candidates]
+    if problem.progress is not None:
+        problem.progress.starts(restarts)
     limit = MAX_LONG_RUNS if problem.batch_bank is None else MAX_BATCH_RUNS
     ends: list[tuple[Run, Restart]] = []
     for candidate in _ranked(candidates)[:limit]:
@@ -205,6 +210,8 @@ def _trained(problem: SearchProblem, state: State, record: Restart) -> Run:
 def _to_its_end(problem: SearchProblem, state: State, record: Restart) -> Run:
     """Return a long run, and enter its outcome in the record."""
     run = long_run(_long_run(problem), state, record.events)
+    if problem.progress is not None:
+        problem.progress.end(run)
     record.bound, record.n_iter = run.bound, record.n_iter + run.n_earlier + len(run.bounds)
     record.flags = problem.judge.flags(run.state, problem.rows)
     return run
@@ -240,7 +247,13 @@ def _long_run(problem: SearchProblem) -> LongRun:
         assigner = problem.routing.assigner or assigner
         n_fixed += problem.routing.n_fixed
     return LongRun(
-        Problem(problem.rows, assigner, problem.max_iter, problem.tol),
+        Problem(
+            problem.rows,
+            assigner,
+            problem.max_iter,
+            problem.tol,
+            observe=None if problem.progress is None else problem.progress.iteration,
+        ),
         gate,
         on_collapse,
         n_fixed,

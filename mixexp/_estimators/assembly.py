@@ -13,6 +13,7 @@ from mixexp._columns import Table
 from mixexp._compat import check_weights, raise_for_params, routing_enabled
 from mixexp._engine.assign import ASSIGNERS
 from mixexp._engine.routed import WarmUp
+from mixexp._engine.progress import Progress
 from mixexp._engine.search import SearchProblem
 from mixexp._estimators import parts
 from mixexp._estimators.probes import probe_family
@@ -217,6 +218,7 @@ def _problem(
         n_jobs=mixture.n_jobs,
         share=parts.share_of(mixture, target, expert_columns, bank, seed),
         routing=_routing(mixture, target, seed),
+        progress=Progress(parts.owner_of(mixture), mixture.verbose) if mixture.verbose else None,
     )
 
 

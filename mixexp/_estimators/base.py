@@ -50,9 +50,6 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
 
     _is_mixture = True
 
-    #: A parameter of the regressor only.
-    shared_expert: Any = None
-
     _model: Model
     _rules: outcome.InputRules
     hard_loads_: np.ndarray
@@ -63,6 +60,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         "gate": [HasMethods(["get_params", "start"]), HasMethods(["get_params", "fit"]), None],
         "expert_features": "no_validation",
         "gate_features": "no_validation",
+        "shared_expert": [HasMethods(["get_params", "fit"]), None],
         "noise_expert": ["boolean"],
         "routing": [HasMethods(["get_params", "weights", "check"]), None],
         "n_refits": [Interval(Integral, 1, None, closed="left")],
@@ -82,6 +80,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         "tol": [Interval(Real, 0, None, closed="left")],
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
+        "verbose": ["verbose"],
     }
 
     @abstractmethod
@@ -92,6 +91,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         gate: Any,
         expert_features: Any,
         gate_features: Any,
+        shared_expert: Any,
         noise_expert: bool,
         routing: Any,
         n_refits: int,
@@ -106,12 +106,14 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         tol: float,
         random_state: Any,
         n_jobs: int | None,
+        verbose: int,
     ):
         self.expert = expert
         self.n_experts = n_experts
         self.gate = gate
         self.expert_features = expert_features
         self.gate_features = gate_features
+        self.shared_expert = shared_expert
         self.noise_expert = noise_expert
         self.routing = routing
         self.n_refits = n_refits
@@ -126,6 +128,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         self.tol = tol
         self.random_state = random_state
         self.n_jobs = n_jobs
+        self.verbose = verbose
 
     def get_params(self, deep: bool = True) -> dict:
         """Return parameters.

@@ -106,6 +106,9 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
     n_jobs : int or None, default=None
         Number of parallel jobs for the starts and for experts that are fitted one by one, one
         thread per job. The result does not depend on it.
+    verbose : int, default=0
+        Whether to print progress: a line for each start, then the bound as it climbs, with the
+        seconds since the fit began. 1 prints some iterations, 2 all.
 
     Attributes
     ----------
@@ -223,6 +226,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         tol: float = 1e-6,
         random_state: Any = None,
         n_jobs: int | None = None,
+        verbose: int = 0,
     ):
         super().__init__(
             expert=expert,
@@ -230,6 +234,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
             gate=gate,
             expert_features=expert_features,
             gate_features=gate_features,
+            shared_expert=shared_expert,
             noise_expert=noise_expert,
             routing=routing,
             n_refits=n_refits,
@@ -244,8 +249,8 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
             tol=tol,
             random_state=random_state,
             n_jobs=n_jobs,
+            verbose=verbose,
         )
-        self.shared_expert = shared_expert
         self.class_weight = class_weight
 
     @fit_context(prefer_skip_nested_validation=False)

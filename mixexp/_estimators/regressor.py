@@ -109,6 +109,9 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     n_jobs : int or None, default=None
         Number of parallel jobs for the starts and for experts that are fitted one by one, one
         thread per job. The result does not depend on it.
+    verbose : int, default=0
+        Whether to print progress: a line for each start, then the bound as it climbs, with the
+        seconds since the fit began. 1 prints some iterations, 2 all.
 
     Attributes
     ----------
@@ -192,7 +195,6 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
 
     _parameter_constraints: dict = {
         **BaseMixtureOfExperts._parameter_constraints,
-        "shared_expert": [HasMethods(["get_params", "fit"]), None],
         "family": [StrOptions(set(FAMILIES)), HasMethods(["evaluate", "statistics", "update"])],
     }
 
@@ -220,6 +222,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         tol: float = 1e-6,
         random_state: Any = None,
         n_jobs: int | None = None,
+        verbose: int = 0,
     ):
         super().__init__(
             expert=expert,
@@ -227,6 +230,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             gate=gate,
             expert_features=expert_features,
             gate_features=gate_features,
+            shared_expert=shared_expert,
             noise_expert=noise_expert,
             routing=routing,
             n_refits=n_refits,
@@ -241,9 +245,9 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             tol=tol,
             random_state=random_state,
             n_jobs=n_jobs,
+            verbose=verbose,
         )
         self.family = family
-        self.shared_expert = shared_expert
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(
