@@ -12,8 +12,8 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from mixexp._columns import Table
 from mixexp._compat import check_weights, raise_for_params, routing_enabled
 from mixexp._engine.assign import ASSIGNERS
-from mixexp._engine.routed import WarmUp
 from mixexp._engine.progress import Progress
+from mixexp._engine.routed import WarmUp
 from mixexp._engine.search import SearchProblem
 from mixexp._estimators import parts
 from mixexp._estimators.probes import probe_family
