@@ -23,6 +23,12 @@ def scores_of(estimator: Any, X: Any) -> np.ndarray:
     if not hasattr(estimator, "decision_function"):
         return (np.asarray(estimator.predict(X))[:, None] == classes).astype(float)
     scores = np.asarray(estimator.decision_function(X), dtype=float)
+    bad = int(np.sum(~np.isfinite(scores)))
+    if bad or len(scores) != X.shape[0]:
+        raise ValueError(
+            f"its decision_function gives {len(scores)} rows for {X.shape[0]}, and NaN or infinity "
+            f"{bad} times."
+        )
     if scores.ndim == 1:
         scores = np.column_stack([np.zeros_like(scores), scores])
     if scores.shape[1] != len(classes):

@@ -192,12 +192,16 @@ class BaseCascade(BaseEstimator, metaclass=ABCMeta):
         """Return the warning of a fit that accepts no row."""
         owner, limit = type(self).__name__, self.max_disagreement
         start = f"{owner}: no row is accepted, so the full model answers every row. "
+        if found.first is None and found.n_rows >= rows_needed(limit):
+            return (
+                f"{start}The draft tells no certainty of enough rows: its standard deviations or "
+                "scores are NaN. Use another draft."
+            )
         if found.first is None:
             return (
                 f"{start}max_disagreement={limit:g} can be shown with {CONFIDENCE:.0%} confidence "
-                f"on {rows_needed(limit)} rows or more, all of which agree, and there are "
-                f"{found.n_rows:.6g} that are tested and have a certainty. Give more rows, or "
-                "raise max_disagreement."
+                f"on {rows_needed(limit)} rows or more, all of which agree, and {found.n_rows:.6g} "
+                "are tested. Give more rows, or raise max_disagreement."
             )
         acceptance, share, bound = found.first
         return (
@@ -226,9 +230,10 @@ class BaseCascade(BaseEstimator, metaclass=ABCMeta):
 
     def _asked(self, role: str, X: Any) -> tuple:
         """Return what the fitted draft or full model says."""
-        guest = Guest(role, getattr(self, role), (), {})
+        estimator = getattr(self, f"{role}_")
+        guest = Guest(role, estimator, (), {})
         with failures_named(lambda: f"{guest.describe(type(self).__name__)} in a prediction"):
-            return self._answer(role, getattr(self, f"{role}_"), X)
+            return self._answer(role, estimator, X)
 
     def get_metadata_routing(self) -> MetadataRouter:
         """Return the routing of metadata: to `fit` of draft and full, to `split` of the splitter.

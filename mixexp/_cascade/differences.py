@@ -19,6 +19,9 @@ TREES = 30
 #: Fewest rows in a leaf of it, and the share of the rows that keeps trees of many rows small.
 LEAF, LEAF_SHARE = 5, 1e-3
 
+#: Columns with numbers beyond this are scaled, as trees work in float32.
+LARGE = 1e30
+
 
 def gives_std(estimator: Any) -> bool:
     """Return whether `predict` takes `return_std`, also at the end of a Pipeline."""
@@ -71,12 +74,28 @@ class DifferenceModel:
             random_state=self.seed,
         )
         bounded = 1 - 1 / (1 + ratio)
-        self.trees_.fit(_joined(numbers, answers), bounded, sample_weight=weight)
+        columns = _joined(numbers, answers)
+        if sp.issparse(columns):
+            largest = np.abs(columns).max(axis=0).toarray().ravel()
+        else:
+            largest = np.nanmax(np.abs(columns), axis=0, initial=0.0)
+        self.scale_ = np.where(largest > LARGE, largest, 1.0)
+        self.trees_.fit(self._scaled(columns), bounded, sample_weight=weight)
         return self
+
+    def _scaled(self, columns: Any) -> Any:
+        """Return columns as float32 can hold them: trees look at the order of values alone."""
+        if sp.issparse(columns):
+            columns = (
+                columns @ sp.diags_array(1 / self.scale_) if np.any(self.scale_ > 1) else columns
+            )
+            columns.data = np.clip(columns.data, -LARGE, LARGE)
+            return columns
+        return np.clip(columns / self.scale_, -LARGE, LARGE)
 
     def certainty(self, numbers: Any, answers: np.ndarray) -> np.ndarray:
         """Return minus the expected bounded difference of every row, (n,)."""
-        return comparable(-self.trees_.predict(_joined(numbers, answers)))
+        return comparable(-self.trees_.predict(self._scaled(_joined(numbers, answers))))
 
 
 def _joined(numbers: Any, answers: np.ndarray) -> Any:

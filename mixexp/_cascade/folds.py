@@ -106,7 +106,8 @@ def _check_number(data: Data, n_folds: int, groups: np.ndarray | None, owner: st
     if n_folds > most:
         raise ValueError(
             f"{owner}: cv={n_folds} folds, and there are {most} {what} (n_samples={data.n_rows} of "
-            f"positive weight). Lower cv to at most {most} (at least 2), or give more rows."
+            f"positive weight). {f'Lower cv to at most {most}, or give' if most > 1 else 'Give'} "
+            f"more {what}."
         )
 
 
@@ -115,16 +116,31 @@ def folds_given(cv: Any, data: Data, split_params: dict, owner: str) -> list[Fol
     if hasattr(cv, "split"):
         found = list(cv.split(data.X, data.y, **split_params))
     else:
-        found = [tuple(_known(ids, data, owner) for ids in pair) for pair in cv]
+        found = [_pair(fold, data, owner) for fold in cv]
     found = [Fold(*(np.asarray(ids, dtype=int) for ids in pair)) for pair in found]
     _check_folds(found, data, owner)
     return found
+
+
+def _pair(fold: Any, data: Data, owner: str) -> tuple[np.ndarray, ...]:
+    """Return what a fold trains on and tests, of the rows of positive weight."""
+    if not (isinstance(fold, tuple | list) and len(fold) == 2):
+        raise ValueError(
+            f"{owner}: cv has {fold!r} in place of a fold. Give pairs (train, test) of row numbers."
+        )
+    return tuple(_known(ids, data, owner) for ids in fold)
 
 
 def _known(ids: Iterable[int], data: Data, owner: str) -> np.ndarray:
     """Return ids among the rows of positive weight, of ids (or a mask) among all rows."""
     ids = np.asarray(ids)
     ids = np.flatnonzero(ids) if ids.dtype == bool else ids
+    ids = ids if ids.size else ids.astype(int)
+    if ids.dtype.kind not in "iu" or ids.ndim != 1:
+        raise ValueError(
+            f"{owner}: cv has rows of type {ids.dtype} and shape {ids.shape}. Give row numbers, "
+            "integers from 0."
+        )
     if ids.size and (ids.min() < 0 or ids.max() >= data.n_given):
         raise ValueError(
             f"{owner}: cv has row {int(ids.max() if ids.min() >= 0 else ids.min())}, and rows go "

@@ -165,7 +165,8 @@ class CascadeRegressor(RegressorMixin, BaseCascade):
             Numeric targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Frequencies of the rows; rescaled to a mean of 1 if all are below 1. Handed to draft
-            and full model if they take weights.
+            and full model if they take weights. The model of differences, whose leaves have a
+            least number of rows, is not quite the one of repeated rows.
         groups : array-like of shape (n_samples,), default=None
             Rows of a group share a fold. Handed to `cv.split` if `cv` is a splitter; with metadata
             routing also to the models that request it.
@@ -214,17 +215,29 @@ class CascadeRegressor(RegressorMixin, BaseCascade):
 
     def _answer(self, role: str, estimator: Any, X: Any) -> tuple:
         """Return predictions (n, ...), and standard deviations or None."""
-        if role == "draft" and gives_std(self.draft):
+        if role == "draft" and gives_std(estimator):
             mean, std = estimator.predict(X, return_std=True)
-            return np.asarray(mean, dtype=float), np.asarray(std, dtype=float)
-        return np.asarray(estimator.predict(X), dtype=float), None
+            return self._checked(mean, X), np.asarray(std, dtype=float)
+        return self._checked(estimator.predict(X), X), None
+
+    def _checked(self, predicted: Any, X: Any) -> np.ndarray:
+        """Return predictions as numbers of the shape of y; raise if they are none."""
+        values = np.asarray(predicted, dtype=float)
+        shape = (X.shape[0], *np.shape(self.tolerance_))
+        wide = (X.shape[0], int(np.prod(shape[1:])))
+        if values.shape not in (shape, wide):
+            raise ValueError(f"it predicts shape {values.shape} and should predict {shape}.")
+        bad = int(np.sum(~np.isfinite(values)))
+        if bad:
+            raise ValueError(f"it predicts NaN or infinity, {bad} times for {X.shape[0]} rows.")
+        return values.reshape(shape)
 
     def _compared(
         self, draft: list[tuple], full: list[tuple], data: Data, folds: list[Fold], seed: int
     ) -> tuple[np.ndarray, np.ndarray]:
         answers = [mean for mean, _ in draft]
         pairs = zip(draft, full, strict=True)
-        ratios = [relative(d - f.reshape(d.shape), self.tolerance_) for (d, _), (f, _) in pairs]
+        ratios = [relative(d - f, self.tolerance_) for (d, _), (f, _) in pairs]
         ratio = np.concatenate(ratios)
         self.difference_model_: DifferenceModel | None = None
         if draft[0][1] is not None:
@@ -286,7 +299,7 @@ class CascadeRegressor(RegressorMixin, BaseCascade):
         if len(rejected):
             values = values.copy()
             asked, _ = self._asked("full", taken(given, rejected))
-            values[rejected] = asked.reshape(values[rejected].shape)
+            values[rejected] = asked
         return (values, accepted) if return_accepted else values
 
     def __sklearn_tags__(self) -> Any:

@@ -135,7 +135,7 @@ def test_no_row_accepted_is_legal_and_told(classes):
 
 def test_too_few_rows_are_told_how_many(classes):
     _, X, y = classes
-    with pytest.warns(UserWarning, match=r"on 149 rows or more, .* there are 100 that"):
+    with pytest.warns(UserWarning, match=r"on 149 rows or more, .* and 100 are tested"):
         CascadeClassifier(Draft(), Draft()).fit(X[:100], y[:100])
     assert CascadeClassifier(Draft(), Draft()).fit(X[:149], y[:149]).acceptance_rate_ == 1.0
 
