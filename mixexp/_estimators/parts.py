@@ -14,6 +14,7 @@ from sklearn.base import clone, is_classifier
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from mixexp._columns import Table, refuse_text
+from mixexp._compat import validate_parameters
 from mixexp._estimators.checks import check_gate_part
 from mixexp._estimators.probe_router import probe_router
 from mixexp._estimators.probes import probe_gate
@@ -288,6 +289,15 @@ def share_of(
     additive = _is_additive(target)
     terms = linear_terms(template, target.family) if additive else None
     linear = terms is not None and not is_batch(mixture, target)
+    if linear and terms is not None:
+        validate_parameters(template)
+        linear = bank.design.intercept or not terms.fit_intercept  # a design for both
+    elif not takes_weights(template):
+        warn(
+            f"{owner}: shared_expert {name_of(template)} does not take sample_weight in fit. It is "
+            "fitted on rows that are drawn by their weights; the draw depends on random_state and "
+            "the rows' content only."
+        )
     union = np.unique(np.concatenate(columns)) if isinstance(columns, list) else columns
     trainer = Trainer(
         [[("shared_expert", template)]],

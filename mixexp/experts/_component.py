@@ -20,6 +20,9 @@ START_SHARE = 0.5
 #: Steps of the share's own EM in an M-step, and its smallest value and that of its complement.
 SHARE_STEPS, SMALLEST_SHARE = 10, 1e-6
 
+#: With less weight than this the shared expert is left as it is.
+LEAST_WEIGHT = 10.0
+
 
 class ComponentBank:
     """K experts with one more component in the distribution of each, the shared expert's.
@@ -116,9 +119,12 @@ class ComponentBank:
         resp, own = np.concatenate(statistics, axis=2)
         common = (resp - own).sum(axis=0, keepdims=True)
         sums = rows.reduce(lambda block: bank_statistics(self.inner, block, own))
-        inner, shared = self.inner.update(sums, rows), self.shared.update([common], rows)
-        if self.shared.trained and not _better(shared, self.shared, common, rows):
-            shared = self.shared
+        inner, shared = self.inner.update(sums, rows), self.shared
+        if not shared.trained:
+            shared = shared.update([common], rows)
+        elif common.sum() >= LEAST_WEIGHT:
+            new = shared.update([common], rows)
+            shared = new if _better(new, shared, common, rows) else shared
         return evolve(self, inner=inner, shared=shared)._with_share(resp, rows)
 
     def _with_share(self, resp: np.ndarray, rows: Rows) -> ComponentBank:

@@ -301,13 +301,22 @@ class SharedBank:
         )
 
     def finished(self, rows: Rows) -> SharedBank:
-        """Return the bank with all estimators fitted on all rows."""
-        inner = self.inner
-        assert self._known is not None
+        """Return the bank with all estimators fitted on all rows.
+
+        Where both may memorise rows, the experts are fitted to what the shared one leaves of its
+        own training rows: out of fold it would leave them the same noise that it has learned.
+        """
+        inner, known = self.inner, self._known
+        assert known is not None
         assert self._left is not None
+        shared = self.shared.finished(self._left)
         if can(inner, "finished"):
-            inner = inner.finished(rows.shifted(self._known))
-        return evolve(self, inner=inner, shared=self.shared.finished(self._left))
+            if shared.cross_fitted and getattr(inner, "cross_fitted", False):
+                new = copy.copy(rows)
+                new.training, new.offset = False, None
+                known = new.map(lambda block: shared.predict(block)[0], axis=1)
+            inner = inner.finished(rows.shifted(known))
+        return evolve(self, inner=inner, shared=shared)
 
     def trimmed(self) -> SharedBank:
         """Return the bank without what it only knew of the training rows."""

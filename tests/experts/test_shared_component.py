@@ -10,6 +10,7 @@ from sklearn.datasets import make_classification
 from sklearn.linear_model import GammaRegressor, LogisticRegression, PoissonRegressor
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -205,6 +206,16 @@ def test_in_what_users_put_it(classes):
     report = routing_report(fitted, X, y)
     assert np.all(np.isfinite(report.score))
     assert not hasattr(fitted.set_params(shared_expert=None).fit(X, y), "shared_share_")
+
+
+@pytest.mark.filterwarnings("ignore:.*does not take sample_weight:UserWarning")
+def test_a_share_of_nothing(classes):
+    """A shared expert that is hardly needed keeps its last fit on enough rows."""
+    X, y = classes
+    y = X @ [1.0, 1.0, 0.0, 0.0, 0.0] > 0
+    model = classifier(shared_expert=KNeighborsClassifier(), max_iter=100).fit(X, y)
+    assert model.shared_share_ < 0.05
+    assert model.shared_expert_.n_samples_fit_ >= 10
 
 
 def test_bic_does_not_know_its_parameters(classes):

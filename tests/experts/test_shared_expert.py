@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose
 from sklearn.base import clone
 from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
@@ -191,6 +192,35 @@ def test_several_outputs(data):
     assert np.all(np.diff(model.lower_bounds_) >= -1e-9)
     trees = regressor(TREE, shared_expert=Ridge(1.0), max_iter=3).fit(X, both)
     assert trees.predict(X).shape == both.shape
+
+
+@pytest.mark.parametrize("kind", [Ridge, LinearRegression])
+def test_the_intercept_may_be_the_shared_experts_alone(data, kind):
+    X, y = data
+    model = regressor(kind(fit_intercept=False), shared_expert=Ridge(), max_iter=60).fit(X, y + 100)
+    assert abs(model.shared_expert_.intercept_ - 100) < 10
+    assert model.score(X, y + 100) > 0.8
+
+
+@pytest.mark.parametrize("alpha", [-1.0, np.nan])
+def test_parameters_of_a_linear_shared_expert_are_checked(data, alpha):
+    with pytest.raises(ValueError, match="alpha"):
+        regressor(shared_expert=Ridge(alpha)).fit(*data)
+
+
+def test_two_that_memorise(data):
+    """The expert is fitted to what the shared one leaves of its own rows, and not out of fold."""
+    X, y = data
+    tree = DecisionTreeRegressor(random_state=0)
+    model = regressor(tree, n_experts=1, shared_expert=KNeighborsRegressor(3), max_iter=2)
+    with pytest.warns(UserWarning, match="sample_weight"):
+        model.fit(X, y)
+    assert_allclose(model.predict(X), y, atol=1e-9)
+
+
+def test_estimators_without_weights_are_announced(data):
+    with pytest.warns(UserWarning, match="shared_expert KNeighborsRegressor does not take"):
+        regressor(shared_expert=KNeighborsRegressor(), max_iter=2).fit(*data)
 
 
 def test_a_constant_output(data):
