@@ -17,6 +17,9 @@ __all__ = ["Design", "measured_design"]
 #: A column with a smaller spread relative to its size is constant up to rounding.
 CONSTANT_TOL = 1e-13
 
+#: Penalties in units of the input count a scale as no smaller than the inverse of this.
+LARGEST = 1e150
+
 
 @dataclass(frozen=True, eq=False)
 class Design:
@@ -70,7 +73,11 @@ class Design:
         With `input_units` the penalty is alpha times the squared coefficients of the unscaled
         columns. Constant columns get 1, which holds their coefficient at zero.
         """
-        weights = self.inverse_scale**2 if input_units else np.ones(len(self.scale))
+        weights = (
+            np.minimum(self.inverse_scale, LARGEST) ** 2
+            if input_units
+            else np.ones(len(self.scale))
+        )
         slopes = np.where(self.scale > 0, alpha * weights, 1.0)
         return np.concatenate([np.zeros(int(self.intercept)), slopes])
 

@@ -16,8 +16,9 @@ from _bad_input import (
     with_weight,
 )
 from sklearn.ensemble import HistGradientBoostingRegressor
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, Ridge
 
+from mixexp import MixtureOfExpertsRegressor
 from mixexp.gates import SoftmaxGate
 
 CASES = [
@@ -171,3 +172,15 @@ CASES = [
 @every(CASES)
 def test_bad_data(kind, case):
     check(kind, case)
+
+
+@pytest.mark.parametrize("expert", [LinearRegression(), Ridge()])
+def test_columns_as_small_as_can_be(expert):
+    """Their squares underflow; penalties are those of the smallest scale that has one."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 2))
+    y = X @ [1.0, 2.0]
+    model = MixtureOfExpertsRegressor(expert, n_experts=1).fit(X * 1e-170, y)
+    assert np.all(np.isfinite(model.predict(X * 1e-170)))
+    if isinstance(expert, LinearRegression):
+        np.testing.assert_allclose(model.predict(X * 1e-170), y, atol=1e-8)
