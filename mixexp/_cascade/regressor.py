@@ -224,8 +224,9 @@ class CascadeRegressor(RegressorMixin, BaseCascade):
         """Return predictions as numbers of the shape of y; raise if they are none."""
         values = np.asarray(predicted, dtype=float)
         shape = (X.shape[0], *np.shape(self.tolerance_))
-        wide = (X.shape[0], int(np.prod(shape[1:])))
-        if values.shape not in (shape, wide):
+        one = int(np.prod(shape[1:])) == 1
+        allowed = {(X.shape[0],), (X.shape[0], 1)} if one else {shape}
+        if values.shape not in allowed:
             raise ValueError(f"it predicts shape {values.shape} and should predict {shape}.")
         bad = int(np.sum(~np.isfinite(values)))
         if bad:
