@@ -24,7 +24,7 @@ def answers(model, X, y):
 
 
 @pytest.mark.parametrize(
-    "expert", [None, Ridge(), RandomForestRegressor(2), regressor(n_init=1)], ids=type
+    "expert", [None, Ridge(), RandomForestRegressor(2), regressor(n_experts=1, n_init=1)], ids=type
 )
 def test_parameters_set_after_a_fit_wait_for_the_next(untouched, expert):
     X, y = kink()
