@@ -32,6 +32,7 @@ def two_regimes():
     return X, y
 
 
+@pytest.mark.slow
 def test_too_many_experts_end_no_lower_than_their_starts(two_regimes):
     """Of ten experts for two regimes many collapse, and begin anew; that is told once."""
     with watched_runs() as runs:

@@ -69,6 +69,7 @@ def test_experts_alone_on_some_columns():
     assert_allclose(chosen.experts_[1].predict(X[:, [2, 0]]), chosen.predict_experts(X)[:, 1])
 
 
+@pytest.mark.slow
 def test_gate_alone_on_some_columns():
     X, y = two_lines()
     model = MixtureOfExpertsRegressor(DummyRegressor(), 2, init=soft_start(len(y)), max_iter=500)

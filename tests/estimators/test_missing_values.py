@@ -32,6 +32,7 @@ def holes(rng):
     return X, y
 
 
+@pytest.mark.slow
 def test_boosted_experts_and_the_default_gate_take_nan(holes):
     X, y = holes
     expert = HistGradientBoostingRegressor(max_iter=20, random_state=0)

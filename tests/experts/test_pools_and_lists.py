@@ -56,6 +56,7 @@ def test_a_settled_choice_is_not_made_again(rng):
 
 
 @unconverged
+@pytest.mark.slow
 def test_named_experts_are_matched_to_the_regions_they_fit(step):
     X, y = step
     for experts in (

@@ -125,6 +125,7 @@ def test_flexible_gates_find_regions_that_a_line_cannot(box, classifier):
     assert not hasattr(classifier, "classes_")
 
 
+@pytest.mark.slow
 def test_with_estimator_experts_classes_noise_and_groups(box):
     X, y, _ = box
     tree = DecisionTreeClassifier(max_depth=3)
