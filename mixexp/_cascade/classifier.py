@@ -91,7 +91,8 @@ class CascadeClassifier(ClassifierMixin, BaseCascade):
     acceptance shares 2 %, 4 %, ... are tested from the surest rows on, by the exact binomial bound
     of Clopper and Pearson, until one fails: fixed-sequence testing, which keeps the 95 % although
     the threshold is chosen on the same rows (Angelopoulos et al. 2021). Shares with so few rows
-    that chance would decide are not tested.
+    that chance would decide are not tested. On enough rows there are two sequences, each at half
+    of the level, that begin with different shares; the largest share that passed in either counts.
 
     *What the bound is about.* It holds for rows like the training rows and for models fitted on
     all but one fold, under the assumption that rows are independent given the models. The models

@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.linear_model import BayesianRidge, LinearRegression, LogisticRegression, Ridge
+from sklearn.model_selection import KFold
 
 from mixexp import CascadeClassifier, CascadeRegressor
 
@@ -75,12 +76,15 @@ def test_parameters_set_after_a_fit_change_nothing(line):
 
 
 def test_numbers_beyond_single_precision(line):
+    """The model of differences asks for the order of numbers alone."""
     X, y = line
+    params = {"cv": KFold(3), "max_disagreement": 0.3, "random_state": 0}
+    usual = CascadeRegressor(Ridge(), LinearRegression(), **params).fit(X, y)
     with np.errstate(over="raise"):
-        large = CascadeRegressor(Ridge(), LinearRegression(), cv=3, max_disagreement=0.3).fit(
-            X, y * 1e40
-        )
+        large = CascadeRegressor(Ridge(), LinearRegression(), **params).fit(X, y * 1e40)
         assert np.all(np.isfinite(large.predict(X)))
+    assert large.threshold_ == pytest.approx(usual.threshold_, rel=1e-4)
+    assert large.acceptance_rate_ == usual.acceptance_rate_
 
 
 @pytest.mark.parametrize(

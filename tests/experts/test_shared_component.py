@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp.gates import ConstantGate
 from mixexp.inspection import routing_report
 from mixexp.routing import Switch, TopK
 
@@ -134,6 +135,23 @@ def test_likelihood_fits_climb(classes, counts):
     X, y = counts
     model = regressor(PoissonRegressor(), shared_expert=PoissonRegressor(), family="poisson")
     assert np.all(np.diff(model.fit(X, y).lower_bounds_) > -1e-6)
+
+
+def test_the_bound_is_likelihood_and_penalties(classes):
+    X, y = classes
+    model = classifier(LogisticRegression(), shared_expert=LogisticRegression(), max_iter=1)
+    model.set_params(gate=ConstantGate(), cross_fit=False).fit(X, y)
+    penalty = sum(0.5 * np.sum(e.coef_**2) for e in (*model.experts_, model.shared_expert_))
+    bound = (model.log_density(X, y).sum() - penalty) / len(y)
+    assert_allclose(model.lower_bound_, bound, atol=1e-9)
+
+
+def test_experts_that_memorise_are_cross_fitted_after_a_warm_up_too(classes):
+    X, y = classes
+    tree = DecisionTreeClassifier(random_state=0)
+    model = classifier(tree, routing=TopK(1), shared_expert=LogisticRegression()).fit(X, y)
+    assert model.cross_fitted_ and model.shared_share_ > 0.1
+    assert not classifier(tree, routing=TopK(1)).fit(X, y).cross_fitted_
 
 
 def test_it_helps_routed_trees(classes):
