@@ -24,6 +24,7 @@ __all__ = [
     "multinomial_block_step",
     "linear_scores",
     "multinomial_bound_step",
+    "multinomial_hessian",
     "multinomial_newton_step",
     "multinomial_step",
     "n_block_rows",
@@ -242,6 +243,27 @@ def usual_curvature(k: int, p: int, newton_coefficients: int) -> str:
     return "blocks" if n_block_rows(k) * p * p <= LARGEST_BLOCKS else "bound"
 
 
+def multinomial_hessian(pair_gram: np.ndarray) -> np.ndarray:
+    """Return the Hessian (K p, K p) of −Σ w log p of a multinomial logistic model.
+
+    Its blocks are H_kl = −G_kl and H_kk = Σ_{l≠k} G_kl with G_kl = Σ w g_k g_l x xᵀ, because
+    g_k(1 − g_k) = Σ_{l≠k} g_k g_l.
+
+    Parameters
+    ----------
+    pair_gram : (K(K-1)/2, p, p)
+        G_kl for k < l.
+    """
+    k, p = round((1 + np.sqrt(1 + 8 * len(pair_gram))) / 2), pair_gram.shape[1]
+    hessian = np.zeros((k, k, p, p))
+    first, second = np.triu_indices(k, 1)
+    hessian[first, second] = -pair_gram
+    hessian[second, first] = -pair_gram
+    diagonal = np.arange(k)
+    hessian[diagonal, diagonal] = -hessian.sum(axis=1)
+    return hessian.transpose(0, 2, 1, 3).reshape(k * p, k * p)
+
+
 def multinomial_newton_step(
     pair_gram: np.ndarray,
     gradient: np.ndarray,
@@ -253,9 +275,8 @@ def multinomial_newton_step(
 ) -> np.ndarray:
     """Return the full Newton step of a multinomial logistic model, centred over its classes.
 
-    Minimises the second-order model of −Σ w log p + ½ Σ_k θ_kᵀ diag(penalty) θ_k. The Hessian's
-    blocks are H_kl = −G_kl and H_kk = Σ_{l≠k} G_kl, G_kl = Σ w g_k g_l x xᵀ, because
-    g_k(1 − g_k) = Σ_{l≠k} g_k g_l; a block-diagonal Hessian diverges (Chen, Xu & Chi 1999).
+    Minimises the second-order model of −Σ w log p + ½ Σ_k θ_kᵀ diag(penalty) θ_k. The Hessian
+    (`multinomial_hessian`) is full: a block-diagonal one diverges (Chen, Xu & Chi 1999).
     Adding the same vector to all classes changes nothing: the term (11ᵀ/K) ⊗ D makes the matrix
     definite in that direction, and as the gradient is orthogonal to it the step stays centred.
 
@@ -281,15 +302,12 @@ def multinomial_newton_step(
     (K, p)
     """
     k, p = gradient.shape
-    hessian = np.zeros((k, k, p, p))
-    first, second = np.triu_indices(k, 1)
-    hessian[first, second] = -pair_gram
-    hessian[second, first] = -pair_gram
-    diagonal = np.arange(k)
-    hessian[diagonal, diagonal] = -hessian.sum(axis=1) + np.diag(penalty + damping * mass)
-    gauge = hessian[diagonal, diagonal].mean(axis=0).diagonal() / k
-    hessian += np.diag(np.where(gauge > 0, gauge, 1.0))
-    flat = hessian.transpose(0, 2, 1, 3).reshape(k * p, k * p)
+    flat = multinomial_hessian(pair_gram)
+    flat[np.diag_indices_from(flat)] += np.tile(penalty + damping * mass, k)
+    blocks = flat.reshape(k, p, k, p)
+    gauge = np.einsum("kpkp->p", blocks) / k**2
+    columns = np.arange(p)
+    blocks[:, columns, :, columns] += np.where(gauge > 0, gauge, 1.0)[:, None, None]
     residual = (gradient - penalty * theta).ravel()
     if seen is None:
         step = solve_psd(flat, residual).reshape(k, p)

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from sklearn.utils.metaestimators import available_if
 
+from mixexp._derivatives import ParameterSpace, PriorDerivatives, Scores
 from mixexp._rows.blocks import Block
 from mixexp._rows.designs import Design
 from mixexp._rows.rows import Rows
@@ -33,10 +34,13 @@ __all__ = [
     "Forward",
     "Gate",
     "Hidden",
+    "ParameterSpace",
     "Part",
     "Partition",
+    "PriorDerivatives",
     "Router",
     "Rows",
+    "Scores",
     "ShortRun",
     "StartContext",
     "Sums",
@@ -114,7 +118,10 @@ class Family(Protocol):
     `parameter_names`.
 
     With an optional method ``supports(y)``, a mask of possible values, densities are 0 elsewhere
-    whatever `evaluate` returns; y = 1 must be possible for every family.
+    whatever `evaluate` returns; y = 1 must be possible for every family. With an optional method
+    ``derivatives(y, eta, parameters)`` (`FamilyDerivatives`) fits end with Newton steps, and
+    ``bounds(floor)`` then gives the least and the largest parameters where more than dispersions
+    are bounded.
     """
 
     name: str
@@ -325,6 +332,12 @@ CAPABILITIES: dict[str, Capability] = {
     "n_parameters": Capability("part", "Number of free parameters, for aic, bic and icl."),
     "get_parameters": Capability("part", "(): the parameters as one unconstrained vector."),
     "set_parameters": Capability("part", "(vector): the part with these parameters."),
+    "scores": Capability(
+        "part",
+        "(block, resp): first and second derivatives of the log-probabilities by the parameters "
+        "(`Scores`), for the observed information. With it come the attribute `parameter_space` "
+        "and, with a prior, the method `prior_derivatives()`.",
+    ),
     "toward": Capability(
         "part",
         "(new, t): the part a share t of the way to `new` where its step was a Newton step; `new` "

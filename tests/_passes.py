@@ -10,20 +10,21 @@ from mixexp._engine import collapse, em, search
 
 @dataclass
 class Watched:
-    """A run of EM within a long run: its passes as told, as made, and those of the safeguard."""
+    """A run of EM in a long run: passes as told, as made, of the safeguard, of leaps in vain."""
 
     n_iter: int
     told: int
     made: int
     extra: int
+    refused: int
     events: list
 
 
 @contextmanager
 def watched_runs():
     """Collect the runs of EM that make up long runs."""
-    found, passes, extra, events = [], [], [], []
-    evaluate, safeguarded = em.evaluate, em._safeguarded
+    found, passes, extra, refused, events = [], [], [], [], []
+    evaluate, safeguarded, leapt = em.evaluate, em._safeguarded, em._leapt
     run_em, long_run = em.run_em, search.long_run
 
     def counted_evaluate(*args):
@@ -36,11 +37,18 @@ def watched_runs():
         extra.append(len(passes) - before)
         return trial
 
+    def counted_leap(*args):
+        trial = leapt(*args)
+        refused.append(trial is None)
+        return trial
+
     def watched(problem, state):
         passes.clear()
         extra.clear()
+        refused.clear()
         run = run_em(problem, state)
-        found.append(Watched(len(run.bounds), run.n_passes, len(passes), sum(extra), events[-1]))
+        counts = len(run.bounds), run.n_passes, len(passes), sum(extra), sum(refused)
+        found.append(Watched(*counts, events[-1]))
         return run
 
     def noted(task, state, told):
@@ -50,19 +58,20 @@ def watched_runs():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(em, "evaluate", counted_evaluate)
         patch.setattr(em, "_safeguarded", counted_safeguard)
+        patch.setattr(em, "_leapt", counted_leap)
         patch.setattr(collapse, "run_em", watched)
         patch.setattr(search, "long_run", noted)
         yield found
 
 
 def check_passes(model, runs, closed):
-    """Assert that a run makes a pass to begin with, one an iteration, and those of the safeguard.
+    """Assert the passes of a run: one to begin with, one an iteration, safeguard, leaps in vain.
 
     `closed` says that steps are in closed form, which need no safeguard. A fit's passes are those
     of all runs from the start that it ends with.
     """
     for run in runs:
-        assert run.told == run.made == 1 + run.n_iter + run.extra
+        assert run.told == run.made == 1 + run.n_iter + run.extra + run.refused
         assert run.extra == 0 or not closed
     (record,) = [
         record

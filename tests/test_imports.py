@@ -18,6 +18,7 @@ ROOT = Path(mixexp.__file__).parent
 #: A new file or package needs a line here. Imports for type checkers only are not counted.
 ALLOWED = {
     "_numerics": set(),
+    "_derivatives": set(),
     "_threads": set(),
     "_checks": set(),
     "_probabilities": set(),
@@ -28,13 +29,14 @@ ALLOWED = {
     "_tables": set(),
     "_data": set(),
     "_rows": {"_checks", "_compat", "_guests", "_numerics"},
-    "protocols": {"_rows"},
+    "protocols": {"_derivatives", "_rows"},
     "_fitting": {"_compat", "_rows", "_warn", "protocols"},
     "_weights": {"_warn", "protocols"},
     "families": {"_numerics", "protocols"},
     "gates": {
         "_checks",
         "_columns",
+        "_derivatives",
         "_fitting",
         "_guests",
         "_numerics",
@@ -57,6 +59,7 @@ ALLOWED = {
     "experts": {
         "_columns",
         "_compat",
+        "_derivatives",
         "_fitting",
         "_guests",
         "_numerics",

@@ -35,6 +35,9 @@ class Soft:
 
     monotone = True
 
+    #: Responsibilities are posterior probabilities, and the objective is the log-likelihood.
+    posterior = True
+
     def __init__(self, seed: int = 0):
         del seed
 

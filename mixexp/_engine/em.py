@@ -6,7 +6,7 @@ Gate and experts are used through the protocols of `mixexp.protocols` only.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from mixexp._engine.assign import Assigner
 from mixexp._engine.guard import FALL_TOL, fallen, retreats
+from mixexp._engine.information import Information, information_of
 from mixexp._engine.sweep import (
     Assigned,
     State,
@@ -48,12 +49,17 @@ PATIENCE = 10
 
 
 class Accelerator(Protocol):
-    """Proposes a state further ahead than the M-step."""
+    """Proposes a state further ahead than the M-step.
 
-    def __call__(self, run: Run, proposal: State) -> State:
-        """Return a state to try in place of `proposal`, the state after the M-step, or `proposal`.
+    Optional members: `informed`, whether evaluations are to come with the observed information;
+    ``settled(run)``, asked in place of the usual rule while `informed`; ``begun()``, the
+    accelerator of a new run, for one that has a memory.
+    """
 
-        If its bound is lower than the last one, `proposal` is used.
+    def __call__(self, run: Run) -> State | None:
+        """Return a state to try in place of the state after the M-step, or None.
+
+        If its bound is lower than the last one, or an expert collapses, the M-step is taken.
         """
 
 
@@ -88,12 +94,16 @@ class Problem:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A state, its lower bound, the statistics of an M-step from it, the experts' weight (K,)."""
+    """A state, its lower bound, the statistics of an M-step from it, the experts' weight (K,).
+
+    The information is there if it was asked for.
+    """
 
     state: State
     bound: float
     statistics: list
     mass: np.ndarray
+    information: Information | None = None
 
 
 @dataclass
@@ -123,18 +133,20 @@ class Run:
         return self.best.bound
 
 
-def evaluate(problem: Problem, state: State, step: int) -> Evaluation:
+def evaluate(problem: Problem, state: State, step: int, informed: bool = False) -> Evaluation:
     """Return the bound of a state and the statistics for its M-step: one pass.
 
     A bound that is not finite is −inf. An assigner that needs all rows at once takes a second pass.
+    If `informed`, the observed information comes with it, at two to four times the work.
     """
     state = prepared(state, problem.rows)
     e_step = e_step_of(state, problem.rows, problem.assigner, step)
-    total = sweep(problem.rows, state, e_step)
+    total = sweep(problem.rows, state, e_step, informed)
     priors = sum(part.log_prior() for part in state.parts if can(part, "log_prior"))
     bound = (total.objective + priors) / problem.rows.units.total_weight
     bound = bound if np.isfinite(bound) else -np.inf
-    return Evaluation(state, bound, total.sums, total.mass)
+    information = information_of(state, total.sums.pop()) if informed else None
+    return Evaluation(state, bound, total.sums, total.mass, information)
 
 
 def _check_finite(evaluation: Evaluation, step: int) -> None:
@@ -168,9 +180,11 @@ def run_em(problem: Problem, state: State) -> Run:
     The bound thus always belongs to the state it is reported for. If a part is not fitted by
     likelihood, the bound may fall; the best state is then returned.
     """
+    if can(problem.accelerate, "begun"):
+        problem = replace(problem, accelerate=problem.accelerate.begun())  # type: ignore[union-attr]
     first = evaluate(problem, state, 0)
     _check_finite(first, 0)
-    run = Run(first, first, state)
+    run = Run(first, first, state, rows=problem.rows)
     for step in range(1, problem.max_iter + 1):
         trial, climbs = _next(problem, run, step)
         _check_finite(trial, step)
@@ -181,7 +195,7 @@ def run_em(problem: Problem, state: State) -> Run:
         run.collapsed = _collapsed(problem, trial)
         if len(run.collapsed) or run.stuck:
             break
-        if _settled(run.bounds, problem.tol, climbs):
+        if _done(problem, run, climbs):
             run.converged = True
             break
         if problem.observe is not None and problem.observe(run):
@@ -191,21 +205,28 @@ def run_em(problem: Problem, state: State) -> Run:
 
 def _next(problem: Problem, run: Run, step: int) -> tuple[Evaluation, bool]:
     """Return the evaluation after an iteration, and whether its bound was sure not to fall."""
-    old = run.current
+    old, informed = run.current, False
+    if problem.accelerate is not None:
+        leap = problem.accelerate(run)
+        informed = getattr(problem.accelerate, "informed", False)
+        ahead = None if leap is None else _leapt(problem, run, leap, step, informed)
+        if ahead is not None:
+            return ahead, problem.climbs(ahead.state)
     proposal = m_step(problem.rows, old.state, old.statistics)
     if not problem.climbs(old.state):
         proposal = _line_search(problem, old.state, proposal, step - 1)
-    if problem.accelerate is not None:
-        leap = problem.accelerate(run, proposal)
-        if leap is not proposal:
-            trial = evaluate(problem, leap, step)
-            run.n_passes += 1
-            if trial.bound >= old.bound:
-                return trial, problem.climbs(leap)
-    trial = evaluate(problem, proposal, step)
+    trial = evaluate(problem, proposal, step, informed)
     run.n_passes += 1
     climbs = problem.climbs(proposal)
     return _safeguarded(problem, run, trial, step) if climbs else trial, climbs
+
+
+def _leapt(problem: Problem, run: Run, leap: State, step: int, informed: bool) -> Evaluation | None:
+    """Return the evaluation of a state further ahead, None if the bound fell or an expert did."""
+    trial = evaluate(problem, leap, step, informed)
+    run.n_passes += 1
+    good = trial.bound >= run.current.bound and not len(_collapsed(problem, trial))
+    return trial if good else None
 
 
 def _collapsed(problem: Problem, trial: Evaluation) -> np.ndarray:
@@ -304,6 +325,13 @@ def _gains(
 
 def _share(t: float) -> Callable[..., Any]:
     return lambda part, new: part.toward(new, t) if can(part, "toward") else new
+
+
+def _done(problem: Problem, run: Run, climbs: bool) -> bool:
+    """Return whether the run has settled; an accelerator knows better how much is to come."""
+    if getattr(problem.accelerate, "informed", False) and can(problem.accelerate, "settled"):
+        return problem.tol > 0 and problem.accelerate.settled(run)  # type: ignore[union-attr]
+    return _settled(run.bounds, problem.tol, climbs)
 
 
 def _settled(bounds: list[float], tol: float, climbs: bool) -> bool:

@@ -16,6 +16,7 @@ from mixexp._engine.assign import Assigner, Soft
 from mixexp._engine.collapse import LongRun, long_run
 from mixexp._engine.context import ROUND_TOL, START_STEPS
 from mixexp._engine.em import Problem, Run, evaluate, m_step, run_em
+from mixexp._engine.finish import NewtonFinish
 from mixexp._engine.fixed import fit_at
 from mixexp._engine.progress import Progress
 from mixexp._engine.regimes import Judge, raised, resolved, told_of, warn_of_few_rows
@@ -79,6 +80,8 @@ class SearchProblem:
     gate_columns : None, array or list of arrays
         The columns with which `gate` was started.
     progress : Progress or None
+    accelerated : bool
+        Whether the long run may finish with Newton steps.
     """
 
     rows: Rows
@@ -106,6 +109,7 @@ class SearchProblem:
     warm_up: WarmUp | None = None
     gate_columns: Any = None
     progress: Progress | None = None
+    accelerated: bool = False
 
     def with_noise(self, resp: np.ndarray) -> np.ndarray:
         """Return responsibilities (K, n) with the noise expert's appended, if there is one."""
@@ -252,6 +256,9 @@ def _long_run(problem: SearchProblem) -> LongRun:
             assigner,
             problem.max_iter,
             problem.tol,
+            accelerate=NewtonFinish(problem.tol)
+            if problem.accelerated and can(assigner, "posterior")
+            else None,
             observe=None if problem.progress is None else problem.progress.iteration,
         ),
         gate,

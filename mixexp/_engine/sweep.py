@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mixexp._engine.assign import Assigner
+from mixexp._engine.information import information_sums
 from mixexp._numerics import weighted_gram
 from mixexp.protocols import Block, Design, ExpertBank, Gate, Rows, can
 
@@ -199,16 +200,21 @@ class Partial:
         return self
 
 
-def run_block(block: Block, state: State, e_step: Callable[[Block], Assigned]) -> Partial:
+def run_block(
+    block: Block, state: State, e_step: Callable[[Block], Assigned], informed: bool = False
+) -> Partial:
     """Return a block's share of the objective, the experts' weight and each part's statistics.
 
-    `e_step` gives the responsibilities; usually it is the E-step of `state`.
+    `e_step` gives the responsibilities; usually it is the E-step of `state`. If `informed`, a last
+    entry of the statistics holds what the observed information needs.
     """
     block = block.fresh()
     assigned = e_step(block)
     parts = state.parts
     views = state.views((block.unit, assigned.unit_resp), (block, assigned.resp))
     sums = statistics_of(parts, views)
+    if informed:
+        sums.append(information_sums(state, block, assigned.unit_resp, assigned.resp))
     return Partial(assigned.objective, np.add.reduce(assigned.unit_resp, axis=1), sums)
 
 
@@ -220,9 +226,11 @@ def statistics_of(parts: list, views: list) -> list:
     return sums
 
 
-def sweep(rows: Rows, state: State, e_step: Callable[[Block], Assigned]) -> Partial:
+def sweep(
+    rows: Rows, state: State, e_step: Callable[[Block], Assigned], informed: bool = False
+) -> Partial:
     """Pass over the rows once."""
-    return rows.reduce(partial(run_block, state=state, e_step=e_step))
+    return rows.reduce(partial(run_block, state=state, e_step=e_step, informed=informed))
 
 
 def _gram_plan(parts: list) -> list[tuple[Design, list, int]]:

@@ -214,6 +214,7 @@ def _problem(
         assigner=ASSIGNERS[mixture.assignment](seed),
         max_iter=mixture.max_iter,
         tol=mixture.tol,
+        accelerated=mixture.acceleration is not None,
         seed=seed,
         n_jobs=mixture.n_jobs,
         share=parts.share_of(mixture, target, expert_columns, bank, seed),

@@ -78,6 +78,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         "on_collapse": [StrOptions(set(ON_COLLAPSE))],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
+        "acceleration": [StrOptions({"auto"}), None],
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
         "verbose": ["verbose"],
@@ -104,6 +105,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         on_collapse: str,
         max_iter: int,
         tol: float,
+        acceleration: str | None,
         random_state: Any,
         n_jobs: int | None,
         verbose: int,
@@ -126,6 +128,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         self.on_collapse = on_collapse
         self.max_iter = max_iter
         self.tol = tol
+        self.acceleration = acceleration
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose

@@ -101,6 +101,11 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         The run ends when both the last gain in the lower bound and the remaining gain estimated
         by Aitken's rule are below `tol` · max(1, abs(bound)). With 0, EM runs for `max_iter`
         iterations.
+    acceleration : {"auto"} or None, default="auto"
+        Whether Newton steps on the observed log-likelihood finish the run once EM has slowed
+        down, where that is expected to be cheaper. It serves softmax and constant gates with
+        linear experts (but not the laplace family), soft assignment and at most 1 500 parameters;
+        everything else is fitted by plain EM, as with None.
     random_state : int, RandomState instance or None, default=None
         Seeds the starts, and estimators whose `random_state` is None.
     n_jobs : int or None, default=None
@@ -224,6 +229,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         class_weight: Any = None,
         max_iter: int = 200,
         tol: float = 1e-6,
+        acceleration: str | None = "auto",
         random_state: Any = None,
         n_jobs: int | None = None,
         verbose: int = 0,
@@ -247,6 +253,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
             on_collapse=on_collapse,
             max_iter=max_iter,
             tol=tol,
+            acceleration=acceleration,
             random_state=random_state,
             n_jobs=n_jobs,
             verbose=verbose,

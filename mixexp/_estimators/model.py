@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 
 from mixexp._checks import named_error, short
+from mixexp._engine.assign import Soft
+from mixexp._engine.em import Problem, evaluate
+from mixexp._engine.information import Information
 from mixexp._engine.sweep import State, log_joint
 from mixexp._estimators.checks import refuse_far
 from mixexp._numerics import softmax_in_place
@@ -86,6 +89,26 @@ class Model:
                     f"the {name} not have. Compare mixtures by cross-validation."
                 )
         return sum(part.n_parameters for part in parts.values())  # type: ignore[attr-defined]
+
+    def information(self, rows: Rows) -> Information:
+        """Return the observed information of all parameters, given training rows (one pass).
+
+        Raises
+        ------
+        ValueError
+            If a part does not have the derivatives of its log-probabilities.
+        """
+        state = State(self.gate, self.bank)
+        lacking = [type(part).__name__ for part in state.parts if not can(part, "scores")]
+        if lacking:
+            raise ValueError(
+                f"the information needs derivatives (`scores`), which {' and '.join(lacking)} "
+                "does not have. Softmax and constant gates have them, and linear experts of all "
+                "families but laplace."
+            )
+        found = evaluate(Problem(rows, Soft(), 1, 0.0), state, 0, informed=True).information
+        assert found is not None
+        return found
 
     def reordered(self, order: np.ndarray) -> Model:
         """Return the model with the experts in this order; noise stays last."""

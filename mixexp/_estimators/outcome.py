@@ -302,7 +302,7 @@ def _warn_of_run(mixture: BaseMixtureOfExperts, run: Run, separated: bool) -> No
     elif not mixture.converged_:
         warn(
             f"{owner} did not converge in max_iter={mixture.max_iter} EM iterations at "
-            f"tol={mixture.tol}{last_gain(mixture.lower_bounds_)}. Increase max_iter or tol.",
+            f"tol={mixture.tol}{last_gain(mixture.lower_bounds_)}. {_remedy(mixture)}",
             ConvergenceWarning,
         )
     elif separated:
@@ -335,6 +335,13 @@ def last_gain(bounds: np.ndarray) -> str:
     if len(bounds) < 2 or not bounds[-1] > bounds[-2]:
         return ""
     return f": the last one raised the lower bound by {bounds[-1] - bounds[-2]:.1e}"
+
+
+def _remedy(mixture: BaseMixtureOfExperts) -> str:
+    """Return what helps a fit to converge."""
+    if mixture.acceleration is None:
+        return "Set acceleration='auto', or increase max_iter or tol."
+    return "Increase max_iter or tol."
 
 
 def told_events(events: list[str], routed: bool = False) -> str:

@@ -70,6 +70,7 @@ class ComponentBank:
     n_parameters = Hidden()
     get_parameters = Hidden()
     set_parameters = Hidden()
+    scores = Hidden()
     damped = Hidden()
     bounded = Hidden()
     deviance = Hidden()

@@ -45,6 +45,7 @@ class ExtendedBank:
     predicted_rows = Forward()
 
     # only used on the inner bank, before it is wrapped or after it is unwrapped
+    scores = Hidden()
     replicate = Hidden()
     merged = Hidden()
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, clone
+from sklearn.utils.metaestimators import available_if
 
 from mixexp._compat import finish_glm
 from mixexp._numerics import (
@@ -17,8 +18,20 @@ from mixexp._numerics import (
     solve_psd,
     unpack_symmetric,
 )
+from mixexp.experts._linear_scores import linear_prior, linear_scores_of, linear_space
 from mixexp.experts._templates import LinearTerms
-from mixexp.protocols import Block, Design, Family, Rows, Sums, can, evolve
+from mixexp.protocols import (
+    Block,
+    Design,
+    Family,
+    ParameterSpace,
+    PriorDerivatives,
+    Rows,
+    Scores,
+    Sums,
+    can,
+    evolve,
+)
 
 __all__ = ["LinearBank"]
 
@@ -347,6 +360,34 @@ class LinearBank:
         if can(self.family, "within"):
             parameters = self.family.within(parameters, self.floor)
         return evolve(self, theta=theta, parameters=parameters)
+
+    @property
+    def parameter_space(self) -> ParameterSpace:
+        """The space of coefficients and logarithms of the family's parameters."""
+        return linear_space(
+            self.theta.shape, self.mask, self._bounds(), getattr(self.family, "shared", False)
+        )
+
+    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the least and the largest of the family's parameters, (P, K, n_outputs) each."""
+        lower, upper = np.zeros_like(self.parameters), np.full_like(self.parameters, np.inf)
+        if self._dispersed:
+            lower[0] = self.floor
+        if can(self.family, "bounds"):
+            lower, upper = self.family.bounds(lower[0])  # type: ignore[attr-defined]
+        return lower, upper
+
+    @available_if(lambda bank: can(bank.family, "derivatives"))
+    def scores(self, block: Block, resp: np.ndarray) -> Scores:
+        """Return the derivatives of log p_k(y | x) by the parameters."""
+        family: Any = self.family
+        derivatives = family.derivatives(block.y, self._eta(block), self.parameters)
+        return linear_scores_of(derivatives, self.parameter_space, self.design, block, resp)
+
+    def prior_derivatives(self) -> PriorDerivatives:
+        """Return the derivatives of the log-prior."""
+        dispersion = self.parameters[0] if self._dispersed else None
+        return linear_prior(self.theta, self.penalty, dispersion, self.parameter_space)
 
     def fitted(self, feature_names: np.ndarray | None) -> list:
         """Return the experts as fitted scikit-learn estimators; names are those of X."""

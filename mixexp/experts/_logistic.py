@@ -23,7 +23,17 @@ from mixexp._numerics import (
     unpack_symmetric,
     usual_curvature,
 )
-from mixexp.protocols import Block, Design, Rows, Sums, evolve
+from mixexp.experts._linear_scores import logistic_prior, logistic_scores_of, logistic_space
+from mixexp.protocols import (
+    Block,
+    Design,
+    ParameterSpace,
+    PriorDerivatives,
+    Rows,
+    Scores,
+    Sums,
+    evolve,
+)
 
 __all__ = ["LogisticBank"]
 
@@ -231,6 +241,20 @@ class LogisticBank:
         if self.mask is not None:
             theta *= self.mask[:, None]
         return evolve(self, theta=theta, _last=[])
+
+    @property
+    def parameter_space(self) -> ParameterSpace:
+        """The space of the coefficients."""
+        return logistic_space(self.theta.shape, self.mask)
+
+    def scores(self, block: Block, resp: np.ndarray) -> Scores:
+        """Return the derivatives of log p_k(y | x) by the coefficients."""
+        proba = block.recall(self)
+        return logistic_scores_of(proba, self.parameter_space, self.design, block, resp)
+
+    def prior_derivatives(self) -> PriorDerivatives:
+        """Return the derivatives of the log-prior."""
+        return logistic_prior(self.theta, self.penalty, self.parameter_space)
 
     def fitted(self, feature_names: np.ndarray | None) -> list:
         """Return the experts as fitted scikit-learn estimators; names are those of X."""

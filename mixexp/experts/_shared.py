@@ -36,6 +36,9 @@ class SharedLinearBank(LinearBank):
     Made by `around`; `theta` holds θ_s + δ_k.
     """
 
+    #: Experts share coefficients, so that these belong to none of them.
+    scores = Hidden()
+
     shared_template: Any
     shared_theta: np.ndarray
     shared_penalty: np.ndarray
@@ -200,6 +203,7 @@ class SharedBank:
     n_parameters = Hidden()
     get_parameters = Hidden()
     set_parameters = Hidden()
+    scores = Hidden()
     toward = Hidden()
     damped = Hidden()
     bounded = Hidden()

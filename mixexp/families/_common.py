@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -10,6 +10,7 @@ __all__ = [
     "LARGEST_ETA",
     "LARGEST_SLOPE",
     "SMALLEST_MEAN",
+    "FamilyDerivatives",
     "IdentityLink",
     "LogLink",
     "on_or_above",
@@ -33,6 +34,27 @@ LARGEST_SLOPE = 1e100
 
 #: Optional methods of a family, which predictive distributions need.
 OF_DISTRIBUTIONS = ("variance", "pdf", "cdf", "quantile", "sample")
+
+
+class FamilyDerivatives(NamedTuple):
+    """First and second derivatives of log p(y) by the linear predictor and log-parameters.
+
+    Attributes
+    ----------
+    by_eta : ndarray of shape (K, n_outputs, m)
+    by_logs : ndarray of shape (P, K, n_outputs, m)
+    curvature : ndarray of shape (K, n_outputs, m)
+        −∂² log p / ∂η², the exact one.
+    crossed : ndarray of shape (P, K, n_outputs, m)
+        −∂² log p / ∂η ∂ log-parameter.
+    of_logs : ndarray of shape (P, P, K, n_outputs, m)
+    """
+
+    by_eta: np.ndarray
+    by_logs: np.ndarray
+    curvature: np.ndarray
+    crossed: np.ndarray
+    of_logs: np.ndarray
 
 
 class Link:

@@ -6,8 +6,19 @@ import numpy as np
 from scipy.special import gammainc, gammaincinv
 from sklearn.base import BaseEstimator
 
-from mixexp.families._common import LARGEST_ETA, LARGEST_SLOPE, LogLink, over_outputs
-from mixexp.families._shape import shape_from_gap, stirling_rest
+from mixexp.families._common import (
+    LARGEST_ETA,
+    LARGEST_SLOPE,
+    FamilyDerivatives,
+    LogLink,
+    over_outputs,
+)
+from mixexp.families._shape import (
+    log_minus_digamma,
+    shape_curvature,
+    shape_from_gap,
+    stirling_rest,
+)
 
 __all__ = ["Gamma"]
 
@@ -84,6 +95,27 @@ class Gamma(LogLink, BaseEstimator):
         log_prob -= log_y.sum(axis=0)
         np.clip(score, SMALLEST_SCORE, LARGEST_SLOPE, out=score)
         return log_prob, score, None
+
+    def derivatives(
+        self, y: np.ndarray, eta: np.ndarray, parameters: np.ndarray
+    ) -> FamilyDerivatives:
+        """Return first and second derivatives of log p by eta and log φ; the shape is a = φ⁻².
+
+        With u = y/mean: log p = a log a − log Γ(a) + a (log u − u) − log y.
+        """
+        shape = (parameters[0] ** -2.0)[..., None]
+        with np.errstate(over="ignore"):
+            log_ratio = np.minimum(np.log(y) - np.minimum(eta, LARGEST_ETA), LARGEST_LOG_RATIO)
+            excess = np.expm1(log_ratio)
+            gap = shape * (log_minus_digamma(shape) + log_ratio - excess)  # a ∂ log p / ∂a
+            slope = shape * excess
+        return FamilyDerivatives(
+            by_eta=slope,
+            by_logs=(-2 * gap)[None],
+            curvature=shape + slope,
+            crossed=(2 * slope)[None],
+            of_logs=4 * (shape_curvature(shape) - gap)[None, None],
+        )
 
     def statistics(
         self, score: np.ndarray, curvature: None, resp: np.ndarray, weighted: np.ndarray

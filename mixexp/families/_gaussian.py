@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 from sklearn.base import BaseEstimator
 
-from mixexp.families._common import IdentityLink, root_mean_square, weighted_sum
+from mixexp.families._common import FamilyDerivatives, IdentityLink, root_mean_square, weighted_sum
 
 __all__ = ["Gaussian"]
 
@@ -71,6 +71,21 @@ class Gaussian(IdentityLink, BaseEstimator):
         log_prob = log_prob[:, 0] if log_prob.shape[1] == 1 else log_prob.sum(axis=1)
         log_prob -= (np.log(dispersion) + _HALF_LOG_2PI).sum(axis=1)[:, None]
         return log_prob, residual, None
+
+    def derivatives(
+        self, y: np.ndarray, eta: np.ndarray, parameters: np.ndarray
+    ) -> FamilyDerivatives:
+        """Return first and second derivatives of log p by eta and log σ."""
+        z = (y - eta) / parameters[0][..., None]
+        inverse = 1 / parameters[0][..., None]
+        squares = z * z
+        return FamilyDerivatives(
+            by_eta=z * inverse,
+            by_logs=(squares - 1)[None],
+            curvature=np.broadcast_to(inverse**2, z.shape),
+            crossed=(2 * z * inverse)[None],
+            of_logs=(2 * squares)[None, None],
+        )
 
     def statistics(
         self, score: np.ndarray, curvature: None, resp: np.ndarray, weighted: np.ndarray

@@ -6,7 +6,13 @@ import numpy as np
 from scipy.special import gammaincc, gammaln, ndtri, pdtrik, xlogy
 from sklearn.base import BaseEstimator
 
-from mixexp.families._common import LARGEST_ETA, LARGEST_SLOPE, LogLink, over_outputs
+from mixexp.families._common import (
+    LARGEST_ETA,
+    LARGEST_SLOPE,
+    FamilyDerivatives,
+    LogLink,
+    over_outputs,
+)
 
 __all__ = ["Poisson"]
 
@@ -87,6 +93,15 @@ class Poisson(LogLink, BaseEstimator):
         log_prob -= gammaln(y + 1).sum(axis=0)
         np.minimum(mean, LARGEST_SLOPE, out=mean)
         return log_prob, y - mean, mean
+
+    def derivatives(
+        self, y: np.ndarray, eta: np.ndarray, parameters: np.ndarray
+    ) -> FamilyDerivatives:
+        """Return first and second derivatives of log p by eta; there are no parameters."""
+        with np.errstate(over="ignore"):
+            mean = np.exp(np.clip(eta, -LARGEST_ETA, LARGEST_ETA))
+        none = np.empty((0, *eta.shape))
+        return FamilyDerivatives(y - mean, none, mean, none, np.empty((0, 0, *eta.shape)))
 
     def statistics(
         self, score: np.ndarray, curvature: np.ndarray, resp: np.ndarray, weighted: np.ndarray

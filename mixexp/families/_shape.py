@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import digamma, gammaln, polygamma
 
-__all__ = ["log_minus_digamma", "shape_from_gap", "stirling_rest"]
+__all__ = ["log_minus_digamma", "shape_curvature", "shape_from_gap", "stirling_rest"]
 
 #: Above this shape the differences below are computed by series: the omitted terms are under 1e-18,
 #: while rounding would cost the direct difference ever more digits.
@@ -22,6 +22,12 @@ def log_minus_digamma(a: np.ndarray) -> np.ndarray:
     """Return log a − ψ(a), which falls from inf at a = 0 to 0."""
     series = (1 / 2 + (1 / 12 - 1 / (120 * a * a)) / a) / a
     return np.where(a > LARGE_SHAPE, series, np.log(a) - digamma(a))
+
+
+def shape_curvature(a: np.ndarray) -> np.ndarray:
+    """Return a (a ψ′(a) − 1), which falls from 1 at a = 0 to ½."""
+    series = 1 / 2 + (1 / 6 - 1 / (30 * a * a)) / a
+    return np.where(a > LARGE_SHAPE, series, a * (a * polygamma(1, a) - 1))
 
 
 def stirling_rest(a: np.ndarray) -> np.ndarray:

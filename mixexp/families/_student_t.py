@@ -5,10 +5,16 @@ from __future__ import annotations
 from numbers import Real
 
 import numpy as np
-from scipy.special import betaln, stdtr, stdtrit
+from scipy.special import betaln, digamma, polygamma, stdtr, stdtrit
 from sklearn.base import BaseEstimator
 
-from mixexp.families._common import IdentityLink, over_outputs, root_mean_square, weighted_sum
+from mixexp.families._common import (
+    FamilyDerivatives,
+    IdentityLink,
+    over_outputs,
+    root_mean_square,
+    weighted_sum,
+)
 from mixexp.families._shape import log_minus_digamma, shape_from_gap
 
 __all__ = ["StudentT"]
@@ -101,6 +107,44 @@ class StudentT(IdentityLink, BaseEstimator):
         log_prob -= (betaln(df / 2, 0.5) + 0.5 * np.log(df) + np.log(scale)).sum(axis=1)[:, None]
         return log_prob, score, weight
 
+    def derivatives(
+        self, y: np.ndarray, eta: np.ndarray, parameters: np.ndarray
+    ) -> FamilyDerivatives:
+        """Return first and second derivatives of log p by eta, log s and log ν."""
+        scale, df = (each[..., None] for each in parameters)
+        with np.errstate(over="ignore"):
+            z = (y - eta) / scale
+            square = np.minimum(z * z, LARGEST_SQUARE)
+        total = df + square
+        weight = (df + 1) / total
+        bend = 2 * df * weight / total  # −∂ (u z²) / ∂ log s, divided by z²
+        by_eta, by_scale = weight * z / scale, weight * square - 1
+        curvature = weight * (df - square) / total / scale**2
+        crossed, of_scale = bend * z / scale, bend * square
+        tail = square / total
+        constant = 0.5 * (digamma((df + 1) / 2) - digamma(df / 2) - 1 / df)
+        first = constant - 0.5 * np.log1p(square / df) + 0.5 * (df + 1) * tail / df
+        second = (
+            0.25 * (polygamma(1, (df + 1) / 2) - polygamma(1, df / 2))
+            + 0.5 / df**2
+            + tail / df
+            - 0.5 * (df + 1) * tail * (df + total) / (df**2 * total)
+        )
+        slide = df * (square - 1) / total  # ∂ u / ∂ log ν, times ν + z²
+        of_both = -slide * tail
+        return FamilyDerivatives(
+            by_eta,
+            np.stack([by_scale, df * first]),
+            curvature,
+            np.stack([crossed, -slide / total * z / scale]),
+            np.stack(
+                [
+                    np.stack([of_scale, of_both]),
+                    np.stack([of_both, -df * (first + df * second)]),
+                ]
+            ),
+        )
+
     def statistics(
         self, score: np.ndarray, curvature: np.ndarray, resp: np.ndarray, weighted: np.ndarray
     ) -> np.ndarray:
@@ -131,6 +175,15 @@ class StudentT(IdentityLink, BaseEstimator):
         parameters = super().within(parameters, floor)
         parameters[1] = self.df or np.clip(parameters[1], SMALLEST_DF, LARGEST_DF)
         return parameters
+
+    def bounds(self, floor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the least and the largest parameters, (2, ...) over the shape of the floor."""
+        free = self.df is None
+        lower, upper = (SMALLEST_DF, LARGEST_DF) if free else (self.df, self.df)
+        return (
+            np.stack([floor, np.full_like(floor, lower)]),
+            np.stack([np.full_like(floor, np.inf), np.full_like(floor, upper)]),
+        )
 
     def n_parameters(self, n_experts: int, n_outputs: int) -> int:
         """Return the number of scales and estimated degrees of freedom."""

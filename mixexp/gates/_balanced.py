@@ -73,6 +73,9 @@ class BalancedGate:
     surveyed = Hidden()
     without_routing = Hidden()
 
+    # usage is a sum over rows: its prior has no derivatives row by row
+    scores = Hidden()
+
     @property
     def monotone(self) -> bool:
         """Whether the inner gate is monotone."""

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from mixexp._derivatives import unbounded
 from mixexp.gates._checks import USAGE_REMEDY, check_number
 from mixexp.gates._usage import log_usage_prior, shares
-from mixexp.protocols import Block, Rows, Sums, evolve
+from mixexp.protocols import Block, ParameterSpace, PriorDerivatives, Rows, Scores, Sums, evolve
 
 __all__ = ["ConstantGate"]
 
@@ -69,6 +70,27 @@ class ConstantGate(BaseEstimator):
     def log_prior(self) -> float:
         """Return the log-prior of the usage."""
         return log_usage_prior(self.proba_, self.usage_prior)
+
+    @property
+    def parameter_space(self) -> ParameterSpace:
+        """The space of the logarithms, which may all be shifted."""
+        k = len(self.proba_)
+        places = np.arange(k)
+        none = np.empty((k, 0, 0), dtype=int)
+        return ParameterSpace(none, places[:, None], places, places[None], *unbounded(k))
+
+    def scores(self, block: Block, resp: np.ndarray) -> Scores:
+        """Return the derivatives of log g_k by the logarithms."""
+        k, m = resp.shape
+        total = m if block.weight is None else float(block.weight.sum())
+        information = total * (np.diag(self.proba_) - np.outer(self.proba_, self.proba_))
+        return Scores(np.empty((k, 0, 1)), np.ones((k, 1, m)), -total * self.proba_, information)
+
+    def prior_derivatives(self) -> PriorDerivatives:
+        """Return the derivatives of c Σ_k log g_k."""
+        k, c = len(self.proba_), self.usage_prior
+        information = k * c * (np.diag(self.proba_) - np.outer(self.proba_, self.proba_))
+        return PriorDerivatives(c - k * c * self.proba_, information)
 
     def statistics(self, block: Block, resp: np.ndarray) -> Sums:
         """Return the weight per expert."""

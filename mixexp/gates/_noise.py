@@ -80,6 +80,9 @@ class NoiseGate:
     # an inner classifier has its fit settings before it is wrapped
     with_fitting = Hidden()
 
+    # the share of the noise is not among its parameters
+    scores = Hidden()
+
     # a router, which is inside, is the one to descend a tree
     descended = Hidden()
 

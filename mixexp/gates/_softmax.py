@@ -25,8 +25,18 @@ from mixexp._numerics import (
 )
 from mixexp.gates._balanced import balanced
 from mixexp.gates._checks import check_missing, check_number
+from mixexp.gates._softmax_scores import softmax_scores_of, softmax_space
 from mixexp.gates._text import TextMixin
-from mixexp.protocols import Block, Design, Rows, Sums, evolve
+from mixexp.protocols import (
+    Block,
+    Design,
+    ParameterSpace,
+    PriorDerivatives,
+    Rows,
+    Scores,
+    Sums,
+    evolve,
+)
 
 __all__ = ["SoftmaxGate"]
 
@@ -310,6 +320,22 @@ class SoftmaxGate(TextMixin, BaseEstimator):
             return evolve(self, theta=theta - theta.mean(axis=0), _gram=None, _last=None)
         theta = centred_where_shared(np.where(self._seen, theta, 0.0), self._seen)
         return evolve(self, theta=theta, _gram=None, _last=None)
+
+    @property
+    def parameter_space(self) -> ParameterSpace:
+        """The space of the coefficients."""
+        k, p = self.theta.shape
+        return softmax_space(k, p, self._seen)
+
+    def scores(self, block: Block, resp: np.ndarray) -> Scores:
+        """Return the derivatives of log g_k(x) by the coefficients."""
+        proba = block.recall(self)
+        return softmax_scores_of(proba, block.weight, self.temperature, self.design, block)
+
+    def prior_derivatives(self) -> PriorDerivatives:
+        """Return the derivatives of the log-prior."""
+        pull = np.broadcast_to(self._penalty, self.theta.shape).ravel()
+        return PriorDerivatives(-pull * self.theta.ravel(), np.diag(pull))
 
     def select(self, experts: np.ndarray) -> SoftmaxGate:
         """Return the gate restricted to these experts, in this order."""

@@ -202,6 +202,9 @@ class TreeGate:
     surveyed = Hidden()
     without_routing = Hidden()
 
+    # experts share nodes, so that no parameter belongs to one of them
+    scores = Hidden()
+
     #: Whether the tree comes from a mixture of mixtures.
     nested = False
 

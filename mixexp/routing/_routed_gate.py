@@ -79,6 +79,9 @@ class RoutedGate:
     without_noise = Hidden()
     descended = Hidden()
 
+    # routes jump: there are no derivatives
+    scores = Hidden()
+
     @property
     def fallback(self) -> bool:
         """Whether the last weight is that of a fallback expert."""

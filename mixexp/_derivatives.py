@@ -1,0 +1,81 @@
+"""Derivatives of a part's log-probabilities by its parameters, and the space these lie in.
+
+The parameters of a part are a vector (`get_parameters`). An entry is either a coefficient of a
+design column, so that log-probabilities depend on it through a linear predictor, or a scalar such
+as the logarithm of a dispersion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["ParameterSpace", "PriorDerivatives", "Scores", "unbounded"]
+
+
+class Scores(NamedTuple):
+    """First and second derivatives of log-probabilities of the rows of a block.
+
+    log p_k depends on the L linear predictors and the S scalars of expert k; a gate's depends
+    on all experts' in a way that is the same for all k (`shared`).
+
+    Attributes
+    ----------
+    slopes : ndarray of shape (K, L, m) or one that broadcasts to it
+        ∂ log p_k / ∂ the predictors of expert k, without the shared part.
+    scalars : ndarray of shape (K, S, m)
+        ∂ log p_k / ∂ the scalars of expert k, without the shared part.
+    shared : ndarray of shape (P,)
+        Σ_i w_i times the shared part of the derivatives; 0 for a bank.
+    information : ndarray of shape (P, P)
+        The complete-data information Σ_i Σ_k r_ik (−∂² log p_k).
+    """
+
+    slopes: np.ndarray
+    scalars: np.ndarray
+    shared: np.ndarray
+    information: np.ndarray
+
+
+class PriorDerivatives(NamedTuple):
+    """Gradient (P,) of a part's log-prior, and its information (P, P), minus the second one."""
+
+    gradient: np.ndarray
+    information: np.ndarray
+
+
+@dataclass(frozen=True)
+class ParameterSpace:
+    """How the P parameters of a part are laid out, tied and bounded.
+
+    Attributes
+    ----------
+    predictors : ndarray of int of shape (K, L, p)
+        Positions of the coefficients of every expert's linear predictors.
+    scalars : ndarray of int of shape (K, S)
+        Positions of the scalars of every expert.
+    tied : ndarray of int of shape (P,)
+        Parameters with the same number are equal; −1 marks those that are fixed.
+    redundant : ndarray of int of shape (R, M)
+        Sets of positions: adding the same number to all of a set changes nothing.
+    lower, upper : ndarray of shape (P,)
+    """
+
+    predictors: np.ndarray
+    scalars: np.ndarray
+    tied: np.ndarray
+    redundant: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """P."""
+        return len(self.tied)
+
+
+def unbounded(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bounds (lower, upper) of parameters without bounds."""
+    return np.full(size, -np.inf), np.full(size, np.inf)

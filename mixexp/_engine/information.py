@@ -1,0 +1,134 @@
+"""The observed information of a state, from one pass over the rows.
+
+Louis (1982), Finding the observed information matrix when using the EM algorithm, JRSS B 44: the
+information of the observed data is that of the complete data, which include the responsible
+expert, less the covariance of its scores given the observed data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mixexp._engine.covariance import by_pairs, by_vectors, from_pairs, from_vectors
+from mixexp._numerics import PACKED_COLUMNS
+from mixexp.protocols import Block, ParameterSpace, Sums, can
+
+__all__ = ["Information", "has_information", "information_of", "information_sums"]
+
+#: Posterior probabilities below this count as 0: their products would underflow, which is slow.
+NO_SHARE = 1e-60
+
+
+@dataclass(frozen=True)
+class Information:
+    """Derivatives of the penalised log-likelihood of a state, by all P parameters.
+
+    Attributes
+    ----------
+    gradient : ndarray of shape (P,)
+    complete : ndarray of shape (P, P)
+        Information of the complete data, penalties included.
+    observed : ndarray of shape (P, P)
+        Minus the Hessian.
+    penalty : ndarray of shape (P, P)
+        The share of the penalties in both.
+    space : ParameterSpace
+        Of gate and bank together.
+    """
+
+    gradient: np.ndarray
+    complete: np.ndarray
+    observed: np.ndarray
+    penalty: np.ndarray
+    space: ParameterSpace
+
+
+def has_information(state: Any) -> bool:
+    """Return whether gate and bank have the derivatives that the information needs."""
+    return all(can(part, "scores", "get_parameters", "set_parameters") for part in state.parts)
+
+
+def information_sums(state: Any, block: Block, unit_resp: np.ndarray, resp: np.ndarray) -> Sums:
+    """Return a block's share of the derivatives.
+
+    Every expert has its own parameters in gate and bank, and the score of a row that it answers for
+    concerns these only, up to a part that is the same for all experts and has no covariance. Given
+    responsibilities r and scores v_k, the covariance is Σ_k r_k v_k v_kᵀ, block by block, less
+    s sᵀ with s the stacked r_k v_k.
+    """
+    mass = np.add.reduce(unit_resp, axis=0)
+    posterior = np.divide(unit_resp, mass, out=np.zeros_like(unit_resp), where=mass > 0)
+    posterior[posterior < NO_SHARE] = 0.0
+    scores = (state.gate.scores(block.unit, unit_resp), state.bank.scores(block, resp))
+    covariance = by_pairs if _is_plain(state, block) else by_vectors
+    return Sums(
+        covariance(state, block, scores, posterior, mass),
+        shared=np.concatenate([each.shared for each in scores]),
+        gate=scores[0].information,
+        bank=scores[1].information,
+    )
+
+
+def _is_plain(state: Any, block: Block) -> bool:
+    """Return whether rows are units and all predictors are of the same few columns."""
+    gate, bank = state.gate, state.bank
+    if block.unit is not block or not can(gate, "design"):
+        return False
+    return gate.design is bank.design and gate.design.size <= PACKED_COLUMNS
+
+
+def information_of(state: Any, sums: Sums) -> Information:
+    """Return the information of a state, given the sum of `information_sums` over all blocks."""
+    spaces = [part.parameter_space for part in (state.gate, state.bank)]
+    space = joined(spaces)
+    places = [
+        np.concatenate([s.predictors.reshape(len(s.predictors), -1), s.scalars], axis=1)
+        for s in spaces
+    ]
+    places[1] = places[1] + spaces[0].size
+    place = np.argsort(np.concatenate(places, axis=1).ravel())
+    covariance = (from_pairs if "pairs" in sums else from_vectors)(sums)
+    covariance = covariance[np.ix_(place, place)]
+    gradient = sums["shared"] + sums["gradient"].ravel()[place]
+    complete, penalty = np.zeros_like(covariance), np.zeros_like(covariance)
+    start = 0
+    for part, name in ((state.gate, "gate"), (state.bank, "bank")):
+        here = slice(start, start + len(sums[name]))
+        complete[here, here] = sums[name]
+        if can(part, "prior_derivatives"):
+            prior = part.prior_derivatives()
+            gradient[here] += prior.gradient
+            penalty[here, here] = prior.information
+        start = here.stop
+    complete += penalty
+    return Information(gradient, complete, complete - covariance, penalty, space)
+
+
+def joined(spaces: list[ParameterSpace]) -> ParameterSpace:
+    """Return the space of the parameters of several parts, one after the other.
+
+    The positions of predictors and scalars are left out: they differ in shape.
+    """
+    starts = np.cumsum([0] + [space.size for space in spaces])
+    tied = [
+        np.where(space.tied >= 0, space.tied + start, -1)
+        for space, start in zip(spaces, starts, strict=False)
+    ]
+    width = max(space.redundant.shape[1] for space in spaces)
+    redundant = []
+    for space, start in zip(spaces, starts, strict=False):
+        if space.redundant.size:
+            short = width - space.redundant.shape[1]
+            redundant.append(np.pad(space.redundant + start, ((0, 0), (0, short)), "edge"))
+    none = np.empty((0, 0), dtype=int)
+    return ParameterSpace(
+        none,
+        none,
+        np.concatenate(tied),
+        np.concatenate(redundant) if redundant else none,
+        np.concatenate([space.lower for space in spaces]),
+        np.concatenate([space.upper for space in spaces]),
+    )
