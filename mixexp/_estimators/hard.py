@@ -295,4 +295,5 @@ def _hard_model(model: Model, kept: np.ndarray, fallback: bool) -> Model:
         target=model.target,
         columns=(of_experts, model.columns[1]),
         pooling="argmax",
+        limits=model.limits,
     )

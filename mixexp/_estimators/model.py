@@ -52,6 +52,8 @@ class Model:
         How predictions of experts are combined: the parameter at the time of the fit.
     flat : Model or None
         For nested mixtures, the model of the innermost experts, which has the same density.
+    limits : two ndarrays of shape (n_outputs,), or None
+        The range of pooled predictions; None means any.
     """
 
     gate: Gate
@@ -60,6 +62,7 @@ class Model:
     columns: tuple[Any, Any]
     pooling: Any
     flat: Model | None = None
+    limits: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def n_experts(self) -> int:
@@ -266,7 +269,12 @@ class Model:
         weights = self.route_block(block)
         if self.router is not None:
             block = block.reaching(weights.T > 0)
-        return pool(weights, self._outputs_block(block, owner))
+        pooled = pool(weights, self._outputs_block(block, owner))
+        if self.limits is None:
+            return pooled
+        target: Any = self.target
+        bounded: np.ndarray = target.bounded(pooled, self.limits, block.offset)
+        return bounded
 
     def responsibilities(self, rows: Rows) -> np.ndarray:
         """Return P(z = k | x, y) per row, (n, K or K + 1); constant within a group."""

@@ -269,6 +269,7 @@ def adopt(mixture: BaseMixtureOfExperts, flat: Model, usage: np.ndarray, rules: 
                 gate=tree.below((number,)),
                 bank=below,
                 columns=columns_of(flat.columns, leaves),
+                limits=None,
             )
             child = _fitted(templates[number], mixture, inner, usage[leaves], rules)
             experts.append(child)

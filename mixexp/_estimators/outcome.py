@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +101,8 @@ def store(
     columns = _seen(state, assembly.columns)
     gate, bank = state.parts
     model = Model(gate, bank, target, columns, mixture.pooling)
+    if getattr(mixture, "bound_predictions", False) and model.n_experts > 1:
+        model = replace(model, limits=target.limits(rows.y, rows.offset))  # type: ignore[attr-defined]
     if _exchangeable(mixture, rows, columns) and all(can(part, "select") for part in state.parts):
         order = canonical_order(usage[: model.n_experts])
         model, usage = model.reordered(order), reordered_usage(usage, order)

@@ -68,6 +68,11 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         How the experts' outputs are combined: their mean weighted by gate probability, the output
         of the most probable expert, or a function of routing weights (n, n_experts) and outputs
         (n, n_experts[, n_outputs]), called on batches of rows.
+    bound_predictions : bool, default=True
+        Whether `predict` stays within the range of the training targets; with an offset, of the
+        targets without it, such as rates. Linear experts extrapolate, and one far row may decide
+        an error. A mixture of one expert predicts like the expert alone. Experts, mixtures among
+        them, and distributions are not bounded.
     init : str, array-like or object, default="mixed"
         Starting point of EM. A method: "mixed" (cycles through the next five; "split" is used
         once), "clusterwise", "split", "kmeans" (on X), "tree", "kmeans_xy" (on X and y), or
@@ -201,6 +206,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     _parameter_constraints: dict = {
         **BaseMixtureOfExperts._parameter_constraints,
         "family": [StrOptions(set(FAMILIES)), HasMethods(["evaluate", "statistics", "update"])],
+        "bound_predictions": ["boolean"],
     }
 
     def __init__(
@@ -217,6 +223,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         routing: Any = None,
         n_refits: int = 1,
         pooling: Any = "weighted",
+        bound_predictions: bool = True,
         init: Any = "mixed",
         n_init: int = 10,
         warm_up: Any = "auto",
@@ -255,6 +262,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             verbose=verbose,
         )
         self.family = family
+        self.bound_predictions = bound_predictions
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(
@@ -379,7 +387,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         -------
         MixtureDistribution
             With mean, variance, pdf, cdf, quantile, interval and sample. Its mean equals `predict`
-            with weighted pooling. It excludes the noise expert.
+            with weighted pooling, where that is not bounded. It excludes the noise expert.
         """
         model, rows = self._fitted_model().innermost, self._new_rows(X, offset=offset)
         weights, outputs, parameters = model.components(rows, type(self).__name__)

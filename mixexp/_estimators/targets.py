@@ -81,6 +81,21 @@ class Numbers:
         """Return outputs (n, K, n_outputs), without the last axis for a single target."""
         return outputs if self.shape else outputs[..., 0]
 
+    def limits(self, y: np.ndarray, offset: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the range of training targets (n_outputs, n), without offset, per output."""
+        if offset is not None:
+            y = self.family.without_offset(y, offset)[0]
+        return y.min(axis=1), y.max(axis=1)
+
+    def bounded(
+        self, pooled: np.ndarray, limits: tuple[np.ndarray, np.ndarray], offset: np.ndarray | None
+    ) -> np.ndarray:
+        """Return predictions (m[, n_outputs]) within limits, which an offset shifts."""
+        low, high = (limit[:, None] for limit in limits)
+        if offset is not None:
+            low, high = (self.family.mean(self.family.eta(limit) + offset) for limit in (low, high))
+        return np.clip(pooled, low.T.reshape(-1, *self.shape), high.T.reshape(-1, *self.shape))
+
     def noise(self, y: np.ndarray, owner: str) -> tuple[float, np.ndarray, np.ndarray]:
         """Return the log-density of the noise expert and its support: low and high.
 
