@@ -350,7 +350,10 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         ndarray of shape (n_samples, n_classes)
             Columns in the order of `classes_`.
         """
-        proba = self._pooled(X, offset)
+        return self._pooled(X, offset, self._as_probabilities)
+
+    def _as_probabilities(self, proba: np.ndarray) -> np.ndarray:
+        """Return pooled probabilities as they are answered; raise if they are none."""
         pooling = self._model.pooling
         if callable(pooling):
             total = proba.sum(axis=1)
@@ -395,8 +398,8 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         -------
         ndarray of shape (n_samples,)
         """
-        proba = self.predict_proba(X, offset=offset)
-        return self.classes_[proba.argmax(axis=1)]
+        codes = self._pooled(X, offset, lambda proba: self._as_probabilities(proba).argmax(axis=1))
+        return self.classes_[codes]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, *, offset: Any = None) -> float:
         """Return the accuracy of `predict`.
