@@ -150,7 +150,8 @@ def draw(results, path):
     labels = [f"{r.id}  {r.what}  {r.size}".strip() for r in reversed(results)]
     axes.set_yticks(range(len(results)), labels, fontsize=8)
     axes.axvline(1, color="k", linewidth=0.8)
-    axes.set_xscale("log")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("figure / target (at most 1 is met)")
     figure.savefig(path / "figures.png", dpi=120)
 

@@ -63,6 +63,8 @@ def draw(found, path):
         panel.loglog(sizes, values.T, ".", color="0.6")
         panel.loglog(sizes, middle, "o-", color="C0")
         panel.set_title(f"grows as {axis[0]}^{exponent(sizes, middle):.2f}", fontsize=10)
+        panel.set_xticks(sizes, [f"{size:,}" if size < 1e4 else f"{size:.0e}" for size in sizes])
+        panel.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
         panel.set_xlabel(axis)
     panels[0].set_ylabel("seconds per EM iteration")
     figure.savefig(path / "growth.png", dpi=120)

@@ -90,6 +90,7 @@ def draw(found, path):
     for phase, shares in zip(PHASES, medians.T, strict=True):
         axes.barh(list(found), shares, left=left, label=phase)
         left += shares
+    axes.set_xlim(0, 1)
     axes.set_xlabel("share of an EM iteration")
     axes.legend(ncols=3, fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     figure.savefig(path / "phases.png", dpi=120)

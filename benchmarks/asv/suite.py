@@ -1,6 +1,6 @@
 """Times and peak memory of fits and predictions, in the form of airspeed velocity (asv).
 
-Point `benchmark_dir` of an asv configuration to this folder. Sizes are small, as asv repeats: ratios
+Point `benchmark_dir` of an asv configuration to it. Sizes are small, as asv repeats; ratios
 to other programs are in the scripts of the folder above.
 """
 
