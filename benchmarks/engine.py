@@ -2,6 +2,8 @@
 
 P1: seconds per EM iteration of mixexp / seconds of the unavoidable products (`_products.py`).
 P2: seconds per EM iteration of a textbook and of a careful numpy EM (`_reference_em.py`) / mixexp.
+GM: seconds per EM iteration of mixexp / one of scikit-learn's GaussianMixture, with as many full
+covariances, on the same X.
 
 BLAS is held to one thread. All contenders take turns within a round, a ratio is formed within its
 round, and the table shows median [minimum, maximum] over the rounds. An iteration of mixexp is the
@@ -12,19 +14,12 @@ Targets are printed, not enforced: the exit status is not zero only where the fi
 then the times compare different things.
 """
 
-import os
-
-os.environ["OPENBLAS_NUM_THREADS"] = "1"
-os.environ["OMP_NUM_THREADS"] = "1"
-os.environ["MKL_NUM_THREADS"] = "1"
-os.environ["BLIS_NUM_THREADS"] = "1"
-os.environ["VECLIB_MAXIMUM_THREADS"] = "1"
-
 import argparse
 import inspect
 import time
 import warnings
 
+import _one_thread  # noqa: F401
 import numpy as np
 from _products import BLOCK_SIZES, make_sweep
 from _reference_em import (
@@ -36,21 +31,24 @@ from _reference_em import (
     simulate,
     textbook_iteration,
 )
+from _results import Result, add_json, name_of, publish
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
+from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
 SIZES = ((100_000, 10, 4), (100_000, 20, 8))
 P1_TARGET = 1.25
 TEXTBOOK_TARGETS = (4.0, 5.5)
 CAREFUL_TARGET = 3.0
+GM_TARGET = 0.3  # at the first size
 FEW, MANY = 2, 12  # max_iter of the two fits whose times are subtracted
 CHECK_SIZE = (5_000, 4, 3)  # the problem of the same kind on which all run to convergence
 CHECK_TOLERANCE = 1e-8
 SAME_POINT_TOLERANCE = 1e-6
 
 
-def fit_mixexp(X, y, start, max_iter, tol=0.0):
+def fit_mixexp(X, y, start, max_iter, tol=0.0, n_jobs=None):
     """A plain, unpenalised, single-start EM fit from given responsibilities."""
     from mixexp import MixtureOfExpertsRegressor
     from mixexp.gates import SoftmaxGate
@@ -65,6 +63,8 @@ def fit_mixexp(X, y, start, max_iter, tol=0.0):
         init=start,
         max_iter=max_iter,
         tol=tol,
+        random_state=0,
+        n_jobs=n_jobs,
         **options,
     )
     with warnings.catch_warnings():
@@ -140,6 +140,17 @@ def time_mixexp(X, y, start):
     return per_pass, few_seconds / per_pass - few.n_passes_
 
 
+def time_gaussians(X, k):
+    """Seconds per EM iteration of a GaussianMixture with full covariances."""
+    times = []
+    for max_iter in (FEW, MANY):
+        mixture = GaussianMixture(k, max_iter=max_iter, tol=0.0, init_params="random_from_data")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            times.append(seconds(mixture.set_params(random_state=0).fit, X)[0])
+    return (times[1] - times[0]) / (MANY - FEW)
+
+
 def measure(size, rounds, with_mixexp):
     """Seconds of every contender, one entry a round; set-up cost; block sizes of the products."""
     X, y, resp = simulate(*size)
@@ -157,62 +168,61 @@ def measure(size, rounds, with_mixexp):
         "products": (products, 8),
         "kept": (kept, 8),
     }
-    times = {name: [] for name in calls}
-    times["mixexp"], setups = [], []
+    times = {name: [] for name in (*calls, "gaussians", "mixexp")}
+    setups = []
     for turn in range(rounds + 1):  # the first round warms up
         now = {}
         if with_mixexp:
             now["mixexp"], setup = time_mixexp(X, y, start)
             setups += [setup] if turn else []
+            now["gaussians"] = time_gaussians(X, size[2])
         now.update({name: per_call(*call) for name, call in calls.items()})
         for name, value in now.items():
             times[name] += [value] if turn else []
     return {name: np.array(values) for name, values in times.items()}, setups, (block, kept_block)
 
 
-def ratio_row(label, size, above, below, target=None, at_most=False):
-    ratio = above / below
-    middle = np.median(ratio)
-    words = "", ""
-    if target is not None:
-        met = middle <= target if at_most else middle >= target
-        words = f"{'≤' if at_most else '≥'} {target:g}", "yes" if met else "no"
-    row = f"| {label} | {size} | {words[0]} | {middle:.2f} [{ratio.min():.2f}, {ratio.max():.2f}] "
-    return row + f"| {words[1]} |"
+def results_of(size, times, targets):
+    """Results of one size; without mixexp the references over the products.
 
-
-def rows_of(size, times, textbook_target):
-    """Table rows of one size; without mixexp the references over the products."""
-    name = "({:.0e}, {}, {})".format(*size).replace("e+0", "e")
+    `targets` are those of the textbook and of GaussianMixture.
+    """
+    name = name_of(*size)
     if not len(times["mixexp"]):
         return [
-            ratio_row(f"{above} / {text}", name, times[above], times[below])
+            Result("", f"{above} / {text}", name, times[above] / times[below])
             for above in ("textbook", "careful")
             for below, text in (("products", "products"), ("kept", "products, pairs kept"))
         ]
     own = times["mixexp"]
+    textbook, gm = targets
     return [
-        ratio_row("P1 mixexp / products", name, own, times["products"], P1_TARGET, at_most=True),
-        ratio_row("mixexp / products, pairs kept", name, own, times["kept"]),
-        ratio_row("P2 textbook / mixexp", name, times["textbook"], own, textbook_target),
-        ratio_row("P2 careful / mixexp", name, times["careful"], own, CAREFUL_TARGET),
+        Result("P1", "mixexp / products", name, own / times["products"], P1_TARGET),
+        Result("", "mixexp / products, pairs kept", name, own / times["kept"]),
+        Result("P2", "textbook / mixexp", name, times["textbook"] / own, textbook, at_least=True),
+        Result("P2", "careful / mixexp", name, times["careful"] / own, CAREFUL_TARGET, True),
+        Result("GM", "mixexp / GaussianMixture", name, own / times["gaussians"], gm),
     ]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--quick", action="store_true", help="two rounds of the smaller size")
     parser.add_argument(
         "--without-mixexp", action="store_true", help="time the references and products only"
     )
+    add_json(parser)
     options = parser.parse_args()
     with_mixexp = not options.without_mixexp
+    sizes, rounds = (SIZES[:1], 2) if options.quick else (SIZES, options.rounds)
     with threadpool_limits(limits=1):
         check_same_optimum(with_mixexp)
-        rows = []
-        for size, target in zip(SIZES, TEXTBOOK_TARGETS, strict=True):
-            times, setups, blocks = measure(size, options.rounds, with_mixexp)
-            rows += rows_of(size, times, target)
+        results = []
+        for i, size in enumerate(sizes):
+            times, setups, blocks = measure(size, rounds, with_mixexp)
+            targets = TEXTBOOK_TARGETS[i], GM_TARGET if i == 0 else None
+            results += results_of(size, times, targets)
             print(f"- (n, d, K) = {size}, milliseconds, median [min, max]:")
             for name, values in times.items():
                 if len(values):
@@ -221,8 +231,7 @@ def main():
             print(f"    block size of the products: {blocks[0]}, with pairs kept {blocks[1]}")
             if setups:
                 print(f"    set-up of a fit: {np.median(setups):.1f} iterations")
-    print("\n| ratio | (n, d, K) | target | median [min, max] | met |\n|---|---|---|---|---|")
-    print("\n".join(rows))
+    publish(results, options.json)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["single_thread"]
+__all__ = ["limit_this_thread", "single_thread"]
 
 
 @cache
@@ -109,3 +109,12 @@ def single_thread() -> Iterator[None]:
             openmp.leave()
             if openmp.n_users == 0:
                 _blas.release()
+
+
+def limit_this_thread() -> None:
+    """Have OpenMP use one thread whenever the calling thread asks it, to the end of that thread.
+
+    For threads that are made for a task inside of `single_thread`, which limits BLAS for them too.
+    """
+    with _lock:
+        _local.openmp.enter()

@@ -68,7 +68,11 @@ class Sums(dict):
 
 @runtime_checkable
 class Part(Protocol):
-    """A gate or a bank of experts."""
+    """A gate or a bank of experts.
+
+    What is called with a block may run for several blocks at once, in threads, and must not change
+    the part.
+    """
 
     #: Whether `update` is (a safeguarded step of) the M-step of a likelihood, which never lowers
     #: the bound.

@@ -28,7 +28,7 @@ ALLOWED = {
     "_guests": {"_warn"},
     "_tables": set(),
     "_data": set(),
-    "_rows": {"_checks", "_compat", "_guests", "_numerics"},
+    "_rows": {"_checks", "_compat", "_guests", "_numerics", "_threads"},
     "protocols": {"_derivatives", "_rows"},
     "_fitting": {"_compat", "_rows", "_warn", "protocols"},
     "_weights": {"_warn", "protocols"},

@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 from mixexp import MixtureOfExpertsRegressor
+from mixexp._rows.in_order import in_order
 from mixexp._threads import single_thread
 
 def now(api="blas"):
@@ -85,6 +86,13 @@ with ThreadPoolExecutor(4) as pool:
             return set(now().values())
     assert pool.submit(limited, 0).result() == {2}
     assert now() == start
+
+    # threads made inside of a limit have it
+    with single_thread():
+        found = in_order(lambda api: set(now(api).values()), ["blas", "openmp"] * 8, 2)
+        assert set().union(*found) == {1}
+    found = []
+    assert now() == start and now("openmp") == openmp
 
     # fits in several threads at once, some of which fail
     rng = np.random.default_rng(0)

@@ -21,6 +21,7 @@ from mixexp._estimators.routed import Routes
 from mixexp._estimators.stand_in import Seen, stand_in
 from mixexp._estimators.starts import start_of
 from mixexp._estimators.warm_up import warm_up_of
+from mixexp._rows.in_order import allowed_threads
 from mixexp._rows.inputs import (
     check_constant_in_groups,
     checked_groups,
@@ -90,14 +91,7 @@ def assemble(
     batch = parts.is_batch(mixture, target)
     columns = _selected(mixture, X if arguments.frame is None else arguments.frame)
     custom_start = hasattr(mixture.init, "fit_predict") or hasattr(mixture.init, "responsibilities")
-    fallback = hasattr(getattr(mixture.routing, "fallback", None), "fit")
-    frames = (
-        batch
-        or mixture.shared_expert is not None
-        or parts.gate_is_classifier(mixture)
-        or custom_start
-        or fallback
-    )
+    frames = custom_start or _has_estimators(mixture, batch)
     training = _training(mixture, X, y, arguments, target, columns, batch, frames, seed)
     text = arguments.table.text
     seen = _stand_in(mixture, training, target, columns, text, batch, seed)
@@ -109,6 +103,16 @@ def assemble(
         given = warm_up_of(mixture, X, y, arguments, target, problem.rows)
         problem = replace(problem, warm_up=WarmUp(mixture.n_refits, exchangeable, given))
     return Assembly(problem, columns, batch, frames, text)
+
+
+def _has_estimators(mixture: BaseMixtureOfExperts, batch: bool) -> bool:
+    """Return whether a part of the mixture is an estimator that is fitted on its own."""
+    return (
+        batch
+        or mixture.shared_expert is not None
+        or parts.gate_is_classifier(mixture)
+        or hasattr(getattr(mixture.routing, "fallback", None), "fit")
+    )
 
 
 def _selected(mixture: BaseMixtureOfExperts, source: Any) -> tuple[Any, Any]:
@@ -154,6 +158,8 @@ def _training(
         metadata=_routed(mixture, arguments.params),
         missing=missing,
         labels=checked_labels(arguments.labels, X.shape[0], codes, weight, k, owner),
+        # estimators are fitted in threads; that they predict in several is not to be relied on
+        n_threads=1 if _has_estimators(mixture, batch) else allowed_threads(mixture.n_jobs),
     )
     start = start_of(mixture.init, rows, k, owner)
     return training_rows(rows, codes, start, k, seed, owner)

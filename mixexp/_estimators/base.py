@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from numbers import Integral, Real
 from typing import Any
 
@@ -532,10 +532,12 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
     def _n_parameters(self) -> int:
         return self._fitted_model().n_parameters(type(self).__name__)
 
-    def _pooled(self, X: Any, offset: Any = None) -> np.ndarray:
-        """Return the pooled outputs of the experts."""
+    def _pooled(
+        self, X: Any, offset: Any = None, finish: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> np.ndarray:
+        """Return the pooled outputs of the experts, finished by blocks of rows."""
         rows = self._new_rows(X, offset=offset)
-        return self._model.pooled(rows, type(self).__name__)
+        return self._model.pooled(rows, type(self).__name__, finish)
 
     def align_experts(
         self, reference: Any, X: Any, y: Any, *, offset: Any = None, groups: Any = None

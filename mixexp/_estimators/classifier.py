@@ -109,8 +109,10 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
     random_state : int, RandomState instance or None, default=None
         Seeds the starts, and estimators whose `random_state` is None.
     n_jobs : int or None, default=None
-        Number of parallel jobs for the starts and for experts that are fitted one by one, one
-        thread per job. The result does not depend on it.
+        Number of threads for the starts, for experts that are fitted one by one, and for passes
+        over many rows, in `fit` and `predict`, where no part is an estimator. None means 1, −1
+        all cores; there are never more than cores for a pass, and one inside of a joblib worker.
+        The result does not depend on it.
     verbose : int, default=0
         Whether to print progress: a line for each start, then the bound as it climbs, with the
         seconds since the fit began. 1 prints some iterations, 2 all.
@@ -355,7 +357,10 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         ndarray of shape (n_samples, n_classes)
             Columns in the order of `classes_`.
         """
-        proba = self._pooled(X, offset)
+        return self._pooled(X, offset, self._as_probabilities)
+
+    def _as_probabilities(self, proba: np.ndarray) -> np.ndarray:
+        """Return pooled probabilities as they are answered; raise if they are none."""
         pooling = self._model.pooling
         if callable(pooling):
             total = proba.sum(axis=1)
@@ -400,8 +405,8 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         -------
         ndarray of shape (n_samples,)
         """
-        proba = self.predict_proba(X, offset=offset)
-        return self.classes_[proba.argmax(axis=1)]
+        codes = self._pooled(X, offset, lambda proba: self._as_probabilities(proba).argmax(axis=1))
+        return self.classes_[codes]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, *, offset: Any = None) -> float:
         """Return the accuracy of `predict`.

@@ -259,9 +259,20 @@ class Model:
         refuse_far(outputs, block, owner)
         return self.target.shaped(outputs.transpose(2, 0, 1))
 
-    def pooled(self, rows: Rows, owner: str) -> np.ndarray:
-        """Return the pooled outputs of the experts, (n[, n_outputs or n_classes])."""
-        return self._map(self._called_once(rows), partial(self.pooled_block, owner=owner))
+    def pooled(
+        self, rows: Rows, owner: str, finish: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> np.ndarray:
+        """Return the pooled outputs of the experts, (n[, n_outputs or n_classes]).
+
+        `finish` turns those of a block into what is answered, so that what is not need not be held
+        for all rows.
+        """
+
+        def of_block(block: Block) -> np.ndarray:
+            pooled = self.pooled_block(block, owner)
+            return pooled if finish is None else finish(pooled)
+
+        return self._map(self._called_once(rows), of_block)
 
     def pooled_block(self, block: Block, owner: str) -> np.ndarray:
         """Return the pooled outputs of a block."""

@@ -9,6 +9,7 @@ from sklearn.utils.validation import validate_data
 
 from mixexp import __version__
 from mixexp._columns import as_numbers, check_known_text
+from mixexp._rows.in_order import allowed_threads
 from mixexp._rows.inputs import refuse_missing
 from mixexp._rows.rows import Rows
 from mixexp._warn import warn
@@ -44,6 +45,8 @@ def new_rows(
         missing=missing,
     )
     rows.block_rows = PREDICTION_ROWS
+    if rows.n_rows > PREDICTION_ROWS and not rules.frames:  # estimators predict one after another
+        rows.n_threads = allowed_threads(getattr(estimator, "n_jobs", None))
     return rows
 
 

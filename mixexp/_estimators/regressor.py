@@ -117,8 +117,10 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     random_state : int, RandomState instance or None, default=None
         Seeds the starts, and estimators whose `random_state` is None.
     n_jobs : int or None, default=None
-        Number of parallel jobs for the starts and for experts that are fitted one by one, one
-        thread per job. The result does not depend on it.
+        Number of threads for the starts, for experts that are fitted one by one, and for passes
+        over many rows, in `fit` and `predict`, where no part is an estimator. None means 1, −1
+        all cores; there are never more than cores for a pass, and one inside of a joblib worker.
+        The result does not depend on it.
     verbose : int, default=0
         Whether to print progress: a line for each start, then the bound as it climbs, with the
         seconds since the fit began. 1 prints some iterations, 2 all.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,17 +28,34 @@ def with_extra(X: Any, extra: np.ndarray | None) -> Any:
 
 
 class Budget:
-    """Number of doubles that blocks of the same rows may still cache between passes."""
+    """Doubles that blocks of the same rows may keep between passes: those of the first rows.
 
-    def __init__(self, n_doubles: float):
+    What a block may keep does not depend on when it asks: products that are kept are summed
+    otherwise than those formed anew, and blocks in threads ask in any order.
+    """
+
+    def __init__(self, n_doubles: float, n_rows: int):
         self.n_doubles = n_doubles
+        self.n_rows = n_rows
+        self._ends: dict[Design, list[int]] = {}
+        self._lock = threading.Lock()
 
-    def spend(self, n_doubles: int) -> bool:
-        """Reserve this many if available; return whether they were."""
-        if n_doubles > self.n_doubles:
-            return False
-        self.n_doubles -= n_doubles
-        return True
+    def ends(self, design: Design, *sizes: int) -> list[int]:
+        """Return up to which row each of several forms of a design may be kept.
+
+        Forms, of these many doubles per row, follow each other: rows for which the first is too
+        large get the second. The first block that asks reserves for all rows.
+        """
+        with self._lock:
+            if design not in self._ends:
+                end, ends = 0, []
+                for size in sizes:
+                    n_rows = min(self.n_rows - end, int(self.n_doubles // max(1, size)))
+                    self.n_doubles -= n_rows * size
+                    end += n_rows
+                    ends.append(end)
+                self._ends[design] = ends
+            return self._ends[design]
 
 
 class PreparedDesigns:
@@ -58,12 +76,15 @@ class PreparedDesigns:
             return self.kept[design]
         matrix = design.matrix(block.numbers, missing=block.missing)
         products = None
-        packed = design.size * (design.size + 1) // 2
-        if design.size <= PACKED_COLUMNS and self.budget.spend(packed * block.n_rows):
+        sizes = [design.size]
+        if design.size <= PACKED_COLUMNS:
+            sizes = [design.size * (design.size + 1) // 2, design.size]
+        *of_products, end = self.budget.ends(design, *sizes)
+        if of_products and block.stop <= of_products[0]:
             products = column_products(matrix)
             if design.intercept:
                 matrix = products[: design.size]
-        elif not self.budget.spend(matrix.size):
+        elif block.stop > end:
             return matrix, None
         self.kept[design] = (matrix, products)
         return matrix, products

@@ -8,7 +8,8 @@ the same methods.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterator
+from contextlib import closing
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from mixexp._compat import rows_of, safe_indexing
 from mixexp._guests import owned, read_only
 from mixexp._rows.blocks import Block, Budget, PreparedDesigns, with_extra
 from mixexp._rows.designs import Design, measured_design
+from mixexp._rows.in_order import in_joblib_worker, in_order
 
 __all__ = ["Rows"]
 
@@ -28,6 +30,9 @@ BLOCK_ROWS = 4096
 
 #: Maximum number of doubles in a block's design; wide data get fewer rows per block.
 BLOCK_ITEMS = 1 << 20
+
+#: Fewest blocks for each thread: below, starting and ending threads costs what they gain.
+BLOCKS_PER_THREAD = 4
 
 
 class Rows:
@@ -55,6 +60,8 @@ class Rows:
         Whether X may hold NaN.
     labels : ndarray of int of shape (n,), optional
         The expert of every row, −1 if unknown; constant within a group.
+    n_threads : int, default=1
+        Threads that evaluate blocks, where there are enough of them. Sums do not depend on it.
     """
 
     def __init__(
@@ -70,6 +77,7 @@ class Rows:
         metadata: dict[str, dict[str, Any]] | None = None,
         missing: bool = False,
         labels: np.ndarray | None = None,
+        n_threads: int = 1,
     ):
         self.X = read_only(X)
         self.y = read_only(y)
@@ -81,6 +89,7 @@ class Rows:
         self.metadata = metadata or {}
         self.missing = missing
         self.labels = labels
+        self.n_threads = n_threads
         self.extra: np.ndarray | None = None
         self.starts: np.ndarray | None = None
         self.n_rows = X.shape[0]
@@ -88,7 +97,7 @@ class Rows:
         self.block_rows = max(64, min(BLOCK_ROWS, BLOCK_ITEMS // max(1, X.shape[1])))
         self._designs: dict[Hashable, Design] = {}
         self._prepared: dict[tuple[int, int], PreparedDesigns] = {}
-        self._budget = Budget(get_config()["working_memory"] * 2**20 // 8)
+        self._budget = Budget(get_config()["working_memory"] * 2**20 // 8, self.n_rows)
         self._units: Rows | None = None  # never self: a cycle would keep blocks alive
         self._starts = np.zeros(0, dtype=int)
         if groups is not None:
@@ -99,6 +108,7 @@ class Rows:
                 training=training,
                 missing=missing,
                 labels=None if labels is None else labels[self._starts],
+                n_threads=n_threads,
             )
 
     def attach(self, extra: np.ndarray | None, starts: np.ndarray) -> None:
@@ -165,15 +175,26 @@ class Rows:
         The function must be pure and its results must add (`+=`). A source may evaluate it
         anywhere, as long as results are added in this order.
         """
-        blocks = self.blocks()
-        total = function(next(blocks))
-        for block in blocks:
-            total += function(block)  # type: ignore[operator]
+        with closing(self._results(function)) as results:
+            total = next(results)
+            for result in results:
+                total += result  # type: ignore[operator]
         return total
 
     def map(self, function: Callable[[Block], np.ndarray], axis: int = 0) -> np.ndarray:
         """Return `function(block)` of all blocks, joined along an axis."""
-        return np.concatenate([function(block) for block in self.blocks()], axis=axis)
+        with closing(self._results(function)) as results:
+            return np.concatenate(list(results), axis=axis)
+
+    def _results(self, function: Callable[[Block], S]) -> Generator[S, None, None]:
+        """Yield `function(block)` of all blocks in order; in threads where that pays.
+
+        A start that shares the cores with others, in a thread of joblib, has one.
+        """
+        n_threads = min(self.n_threads, self.n_rows // (BLOCKS_PER_THREAD * self.block_rows))
+        if n_threads > 1 and in_joblib_worker():
+            n_threads = 1
+        return in_order(function, self.blocks(), max(1, n_threads))
 
     def take(self, ids: Any, columns: np.ndarray | None = None, own: bool = True) -> Any:
         """Return rows in their original form, for estimators: an array, CSR or a frame.
@@ -211,6 +232,7 @@ class Rows:
             },
             missing=self.missing,
             labels=None if self.labels is None else self.labels[ids],
+            n_threads=self.n_threads,
         )
         if self.starts is not None:
             rows.attach(None if self.extra is None else self.extra[ids], self.starts)

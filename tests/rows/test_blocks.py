@@ -218,6 +218,30 @@ def test_what_is_kept_stays_within_working_memory(rng, d):
     assert 0.5 * 2**20 < bytes_kept(rows) <= 2**20
 
 
+@pytest.mark.parametrize("memory", [0.003, 0.01, 0.03, 1])
+def test_what_is_kept_does_not_depend_on_the_order_in_which_blocks_ask(rng, memory):
+    X = rng.standard_normal((640, 4))
+    kept = []
+    for order in (slice(None), slice(None, None, -1)):
+        with config_context(working_memory=memory):
+            rows = make_rows(X, block_rows=64)
+        designs = rows.design(None), rows.design(np.arange(2))
+        for block in list(rows.blocks())[order]:
+            for design in designs:
+                block.products(design)
+        kept.append(
+            {
+                (block.start, i): block._prepared.kept[design][1] is not None
+                for block in rows.blocks()
+                for i, design in enumerate(designs)
+                if design in block._prepared.kept
+            }
+        )
+    assert kept[0] == kept[1]
+    assert memory == 1 or len(kept[0]) < 20
+    assert memory < 0.01 or any(kept[0].values())
+
+
 def test_what_is_kept_serves_the_next_pass(rng):
     rows = make_rows(rng.standard_normal((100, 2)), block_rows=64)
     design = rows.design(None)
