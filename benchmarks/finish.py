@@ -13,13 +13,13 @@ Exit status 1 where a target is missed: in passes a median of 4 and a worst case
 and 1, and at most 2 of 100 default fits lower. `--data` adds tables from that folder.
 """
 
-import _one_thread  # noqa: F401
 import argparse
 import sys
 import time
 import warnings
 from pathlib import Path
 
+import _one_thread  # noqa: F401
 import numpy as np
 from _results import Result, add_json, publish
 from _start_problems import CLASSIFICATIONS, REGRESSIONS, make
