@@ -527,10 +527,10 @@ def gate_refusing(part: Any, columns: Any) -> list[tuple[str, Any]]:
 
 def check_memory(mixture: BaseMixtureOfExperts, gate: Any, bank: Any, n_features: int) -> None:
     """Raise if an M-step's Gram matrices would not fit scikit-learn's working memory."""
-    parts = [(gate, 1), (bank, mixture.n_experts)]
+    bank = bank.replicate(mixture.n_experts)
     doubles = sum(
-        copies * part.n_gram_weights * part.design.size**2
-        for part, copies in parts
+        part.n_gram_weights * part.design.size**2
+        for part in (gate, bank)
         if can(part, "gram_weights")
     )
     limit = get_config()["working_memory"]

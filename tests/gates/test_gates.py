@@ -372,13 +372,13 @@ def test_more_coefficients_than_newton_steps_are_for(rng):
     assert np.abs(own).max() < 1e-6 * np.abs(first).max()
 
 
-@pytest.mark.parametrize("curvature", ["blocks", "bound"])
+@pytest.mark.parametrize("curvature", ["blocks", "products"])
 @pytest.mark.parametrize("k", [2, 3, 5])
 def test_cheaper_steps_reach_the_newton_maximum(rng, monkeypatch, curvature, k):
     rows, resp, part = started(SoftmaxGate(0.5), rng, d=2, k=k)
     newton = fit_part(part, rows, resp, 15)
     monkeypatch.setattr(_softmax, "NEWTON_COEFFICIENTS", 5)
-    if curvature == "bound":
+    if curvature == "products":
         monkeypatch.setattr("mixexp._numerics.LARGEST_BLOCKS", 5)
     part = SoftmaxGate(0.5).start(rows, k, None)
     assert part.curvature == curvature
