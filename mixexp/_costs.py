@@ -20,12 +20,13 @@ GRAM_FLOP, SOLVE_FLOP = 1e-10, 2e-10
 #: Seconds an entry and vector of a product with rows, full and sparse, and of a call.
 FULL_ENTRY, SPARSE_ENTRY, CALL = 3e-10, 1.5e-9, 3e-5
 
-#: Products of an M-step: half a dozen iterations of conjugate gradients for a Newton step, several
-#: times that where the step would otherwise be exact.
-NEWTON_PRODUCTS, EXACT_PRODUCTS = 16, 60
+#: Products of an M-step, two an iteration of conjugate gradients, for a Newton step and for one that
+#: would otherwise be exact.
+NEWTON_PRODUCTS, EXACT_PRODUCTS = 10, 60
 
-#: Below this many design columns Gram matrices are always formed: steps are then exact.
-FEWEST_COLUMNS = 256
+#: Below this many design columns Gram matrices are always formed: steps are then exact. In
+#: coordinates of the row space, which are nearly uncorrelated, few products are as good.
+FEWEST_COLUMNS, FEWEST_WHITENED = 256, 64
 
 #: Share of scikit-learn's working memory that the Gram matrices of one part may take.
 MEMORY_SHARE = 0.5
@@ -73,7 +74,7 @@ def by_products(
     exact : bool
         Whether the other way is exact.
     """
-    if design.size <= FEWEST_COLUMNS:
+    if design.size <= (FEWEST_WHITENED if design.whitened else FEWEST_COLUMNS):
         return False
     sparse = design.sparse and sp.issparse(rows.X)
     entries: Any = rows.n_rows * design.size
@@ -81,6 +82,6 @@ def by_products(
         entries = rows.X.nnz + rows.n_rows + design.size
     n_blocks = -(-rows.n_rows // rows.block_rows)
     product = product_seconds(entries, vectors, n_blocks, sparse=sparse)
-    n_products = EXACT_PRODUCTS if exact else NEWTON_PRODUCTS
+    n_products = EXACT_PRODUCTS if exact and not design.whitened else NEWTON_PRODUCTS
     gram = gram_seconds(rows.n_rows, design.size, n_weights, systems, order)
     return n_products * product < gram

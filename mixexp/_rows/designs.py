@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -54,6 +54,9 @@ class Design:
     indicators: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))
     missing: bool = False
     sparse: bool = False
+
+    #: Whether columns are uncorrelated but for the weights of experts.
+    whitened: ClassVar[bool] = False
 
     @property
     def size(self) -> int:

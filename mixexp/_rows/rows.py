@@ -19,6 +19,7 @@ from mixexp._compat import rows_of, safe_indexing
 from mixexp._guests import owned, read_only
 from mixexp._rows.blocks import Block, Budget, PreparedDesigns, with_extra
 from mixexp._rows.designs import Design, measured_design
+from mixexp._rows.row_space import row_space, spans_few
 from mixexp._rows.sparse import FEWEST_COLUMNS, rows_between
 
 __all__ = ["Rows"]
@@ -314,6 +315,18 @@ class Rows:
                 sparse,
                 self.weight,
             )
+        return self._designs[key]
+
+    def spanned(self, design: Design, *, input_units: bool = False) -> Design:
+        """Return the design in coordinates of the row space where that is cheaper, else itself.
+
+        With `input_units` its coordinates suit a penalty on coefficients in the input's units.
+        """
+        if not spans_few(self, design):
+            return design
+        key = (design, input_units)
+        if key not in self._designs:
+            self._designs[key] = row_space(self, design, input_units=input_units)
         return self._designs[key]
 
 

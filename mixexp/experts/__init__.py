@@ -73,6 +73,8 @@ def linear_bank(expert: Any, rows: Rows, columns: Any, target: Target) -> Any:
     union = np.unique(np.concatenate(columns)) if isinstance(columns, list) else columns
     design = rows.design(union, terms.fit_intercept)
     mask = _mask(design, columns) if isinstance(columns, list) else None
+    if mask is None:
+        design = rows.spanned(design, input_units=terms.input_units and terms.alpha > 0)
     if classes is not None:
         return LogisticBank(
             template,

@@ -10,8 +10,6 @@ from sklearn.base import BaseEstimator, clone
 
 from mixexp._compat import finish_glm
 from mixexp._conjugate import (
-    EXACT_TOL,
-    NEWTON_TOL,
     CurvatureProducts,
     PerRow,
     least_squares_steps,
@@ -25,6 +23,7 @@ from mixexp._numerics import (
     solve_psd,
     unpack_symmetric,
 )
+from mixexp._rows.row_space import RowSpace
 from mixexp.experts._templates import LinearTerms
 from mixexp.protocols import Block, Design, Family, Rows, Sums, can, evolve
 
@@ -325,9 +324,8 @@ class LinearBank:
         seen = None
         if self.mask is not None:
             seen = np.repeat(self.mask, q, axis=0)
-        newton = self.family.curved
         step, curvature = least_squares_steps(
-            products, rhs.reshape(k * q, p), ridge, seen, NEWTON_TOL if newton else EXACT_TOL
+            products, rhs.reshape(k * q, p), ridge, seen, exact=not self.family.curved
         )
         if self.family.link != "identity":
             lengths = np.sqrt(np.maximum(curvature, 0.0) / np.maximum(products.level, TINY))
@@ -402,6 +400,18 @@ class LinearBank:
         if can(self.family, "within"):
             parameters = self.family.within(parameters, self.floor)
         return evolve(self, theta=theta, parameters=parameters)
+
+    def trimmed(self) -> LinearBank:
+        """Return the bank in coefficients of the columns, not of the training rows' space."""
+        design = self.design
+        if not isinstance(design, RowSpace):
+            return self
+        return evolve(
+            self,
+            design=design.plain,
+            theta=design.to_plain(self.theta),
+            penalty=design.plain_penalty(self.penalty),
+        )
 
     def fitted(self, feature_names: np.ndarray | None) -> list:
         """Return the experts as fitted scikit-learn estimators; names are those of X."""

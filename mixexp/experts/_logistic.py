@@ -31,6 +31,7 @@ from mixexp._numerics import (
     unpack_symmetric,
     usual_curvature,
 )
+from mixexp._rows.row_space import RowSpace
 from mixexp.protocols import Block, Design, Rows, Sums, evolve
 
 __all__ = ["LogisticBank"]
@@ -89,7 +90,7 @@ class LogisticBank:
         self._masks = mask
         self.theta = np.zeros((1, n_classes, design.size))
         usual = usual_curvature(n_classes, design.size, NEWTON_COEFFICIENTS)
-        if usual == "blocks" and cheaper_by_products:
+        if cheaper_by_products and (usual == "blocks" or design.whitened):
             usual = "products"
         self._usual_curvature = self.curvature = usual
         self.damping = np.full(1, CURVATURE_FLOOR)
@@ -119,7 +120,7 @@ class LogisticBank:
         if self._masks is not None:
             theta *= self._masks[:, None]
         usual = self._usual_curvature
-        if usual == "blocks" and not fits(n_experts * self.n_gram_weights, self.design.size):
+        if usual != "products" and not fits(n_experts * self.n_gram_weights, self.design.size):
             usual = "products"
         return evolve(
             self,
@@ -302,6 +303,19 @@ class LogisticBank:
         if self.mask is not None:
             theta *= self.mask[:, None]
         return evolve(self, theta=theta, _last=[])
+
+    def trimmed(self) -> LogisticBank:
+        """Return the bank in coefficients of the columns, not of the training rows' space."""
+        design = self.design
+        if not isinstance(design, RowSpace):
+            return self
+        return evolve(
+            self,
+            design=design.plain,
+            theta=design.to_plain(self.theta),
+            penalty=design.plain_penalty(self.penalty),
+            _last=[],
+        )
 
     def fitted(self, feature_names: np.ndarray | None) -> list:
         """Return the experts as fitted scikit-learn estimators; names are those of X."""

@@ -44,6 +44,7 @@ class SharedLinearBank(LinearBank):
     def around(cls, bank: LinearBank, template: Any, terms: LinearTerms) -> SharedLinearBank:
         """Return a bank with shared coefficients of 0 added, penalised as `terms` says."""
         new = cls.__new__(cls)
+        bank = bank.trimmed()
         vars(new).update(vars(bank))
         new.by_products = False  # the elimination needs the matrices
         new.shared_template = template

@@ -31,6 +31,7 @@ from mixexp._numerics import (
     unpack_symmetric,
     usual_curvature,
 )
+from mixexp._rows.row_space import RowSpace
 from mixexp.gates._balanced import balanced
 from mixexp.gates._checks import check_missing, check_number
 from mixexp.gates._text import TextMixin
@@ -142,6 +143,8 @@ class SoftmaxGate(TextMixin, BaseEstimator):
                 "input contain NaN, and missing='error'. Use missing='indicator', or leave them "
                 "out by gate_features."
             )
+        if not per_expert:
+            design = rows.spanned(design)
         usual = _usual_curvature(rows, design, n_experts, per_expert)
         gate = evolve(
             self,
@@ -356,8 +359,12 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         return gate.set_parameters(gate.get_parameters())
 
     def trimmed(self) -> SoftmaxGate:
-        """Return the gate without its last Hessian."""
-        return evolve(self, _gram=None, _last=None)
+        """Return the gate without its last Hessian, in coefficients of the columns."""
+        gate = evolve(self, _gram=None, _last=None)
+        if isinstance(self.design, RowSpace):
+            theta = self.design.to_plain(self.theta)
+            gate = evolve(gate, design=self.design.plain, theta=theta)
+        return gate
 
 
 def _seen(design: Design, columns: list) -> np.ndarray:
@@ -369,16 +376,16 @@ def _seen(design: Design, columns: list) -> np.ndarray:
 def _usual_curvature(rows: Rows, design: Design, k: int, per_expert: bool) -> str:
     """Return the kind of curvature for K experts: that of the cheaper step."""
     usual = usual_curvature(k, design.size, NEWTON_COEFFICIENTS)
-    if usual != "blocks":
+    if usual == "products" or (usual == "newton" and not design.whitened):
         return usual
+    newton = usual == "newton"
+    n_weights = n_pairs(k) if newton else n_block_rows(k)
     cheaper = by_products(
         rows,
         design,
-        n_weights=n_block_rows(k),
-        systems=n_block_rows(k),
-        order=design.size,
+        n_weights=n_weights,
+        systems=1 if newton else n_weights,
+        order=k * design.size if newton else design.size,
         vectors=1 if k == 2 and not per_expert else k,
     )
-    if cheaper or not fits(n_block_rows(k), design.size):
-        return "products"
-    return usual
+    return "products" if cheaper or not fits(n_weights, design.size) else usual
