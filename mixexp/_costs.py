@@ -20,9 +20,9 @@ GRAM_FLOP, SOLVE_FLOP = 1e-10, 2e-10
 #: Seconds an entry and vector of a product with rows, full and sparse, and of a call.
 FULL_ENTRY, SPARSE_ENTRY, CALL = 3e-10, 1.5e-9, 3e-5
 
-#: Products of an M-step, two an iteration of conjugate gradients, for a Newton step and for one that
-#: would otherwise be exact.
-NEWTON_PRODUCTS, EXACT_PRODUCTS = 10, 60
+#: Products of an M-step, two an iteration of conjugate gradients: of a Newton step, and of one that
+#: is exact with Gram matrices.
+NEWTON_PRODUCTS, EXACT_PRODUCTS = 10, 200
 
 #: Below this many design columns Gram matrices are always formed: steps are then exact. In
 #: coordinates of the row space, which are nearly uncorrelated, few products are as good.

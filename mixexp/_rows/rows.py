@@ -32,8 +32,9 @@ BLOCK_ROWS = 4096
 #: Maximum number of doubles in a block's design; wide data get fewer rows per block.
 BLOCK_ITEMS = 1 << 20
 
-#: The same for sparse rows, if a part fills them in after all: 128 MB. Most do not.
-SPARSE_BLOCK_ITEMS = 1 << 24
+#: The same for sparse rows, which have as many stored entries to a block. It counts only where a
+#: part fills them in after all.
+SPARSE_BLOCK_ITEMS = 1 << 26
 
 
 class Rows:
@@ -97,6 +98,7 @@ class Rows:
         self._budget = Budget(get_config()["working_memory"] * 2**20 // 8)
         self._sliced: dict[tuple[int, int], Any] = {}
         self._linear: dict[Design, list] = {}
+        self.scores: dict[Design, np.ndarray] = {}  # principal ones, shared by starts
         self._units: Rows | None = None  # never self: a cycle would keep blocks alive
         self._starts = np.zeros(0, dtype=int)
         if groups is not None:

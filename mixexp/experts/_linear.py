@@ -49,6 +49,10 @@ FIRST_DAMPING = 0.25
 #: Logarithms of parameters are clipped here: the squares would overflow.
 LARGEST_LOG = 300.0
 
+#: Share of the deviance that a step by conjugate gradients leaves at least: of less, rounding says
+#: as much as the rows.
+LEAST_LEFT = 1e-12
+
 #: Share of a Newton step that is taken once damped steps have failed.
 CAUTIOUS = 1.0 / 64.0
 
@@ -287,7 +291,8 @@ class LinearBank:
         sums = statistics["family"].copy()
         if self._dispersed:
             if self.family.link == "identity":
-                sums[0] = np.maximum(sums[0] + change, 0.0)
+                least = LEAST_LEFT * sums[0] if self.by_products else 0.0
+                sums[0] = np.maximum(sums[0] + change, least)
             sums[0] += stepped._squares()
         parameters = self.family.update(
             sums, np.where(alive, mass, 1.0), self.parameters, self.floor

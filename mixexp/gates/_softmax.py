@@ -262,7 +262,9 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         if self._usual_curvature == "products":
             weight = np.ones((1, block.n_rows)) if weight is None else weight[None]
             bound = self.curvature == "bound"
-            sums["rows"] = PerRow(weight if bound else kept_curvature(proba[None], weight))
+            apart = self._seen is not None
+            kept = weight if bound else kept_curvature(proba[None], weight, apart=apart)
+            sums["rows"] = PerRow(kept)
         return sums
 
     def update(self, statistics: Sums, rows: Rows) -> SoftmaxGate:
@@ -312,7 +314,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         model = gradient[None], self.theta[None], self._penalty
         if self.curvature == "bound":
             step = multinomial_bound_by_products(
-                rows, self.design, of_rows, *model, factor=factor, seen=seen
+                rows, self.design, of_rows, *model, factor=factor, seen=seen, apart=seen is not None
             )
             return evolve(self, theta=self.theta + step[0], curvature="products", _last=None)
         taken = multinomial_steps_by_products(
