@@ -43,6 +43,10 @@ __all__ = [
 #: matrix product per weight row is faster.
 PACKED_COLUMNS = 48
 
+#: With as many weight rows, the products pay up to a larger number of columns: measured 1.4 to 2
+#: times as fast with 128 weight rows.
+MANY_WEIGHTS, PACKED_COLUMNS_OF_MANY = 64, 256
+
 #: Doubles of column products formed at once: about the size of a second-level cache.
 TILE_ITEMS = 1 << 16
 
@@ -179,7 +183,7 @@ def weighted_gram(
     if products is not None:
         return weights @ products.T
     p, m = design.shape
-    if p > PACKED_COLUMNS:
+    if p > (PACKED_COLUMNS if len(weights) < MANY_WEIGHTS else PACKED_COLUMNS_OF_MANY):
         gram = np.empty((len(weights), p, p))
         for w, out in zip(weights, gram, strict=True):
             np.matmul(design * w, design.T, out=out)
