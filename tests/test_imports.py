@@ -31,10 +31,14 @@ ALLOWED = {
     "protocols": {"_rows"},
     "_fitting": {"_compat", "_rows", "_warn", "protocols"},
     "_weights": {"_warn", "protocols"},
+    "_conjugate": {"_numerics", "protocols"},
+    "_costs": {"protocols"},
     "families": {"_numerics", "protocols"},
     "gates": {
         "_checks",
         "_columns",
+        "_conjugate",
+        "_costs",
         "_fitting",
         "_guests",
         "_numerics",
@@ -57,6 +61,8 @@ ALLOWED = {
     "experts": {
         "_columns",
         "_compat",
+        "_conjugate",
+        "_costs",
         "_fitting",
         "_guests",
         "_numerics",

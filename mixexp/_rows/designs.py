@@ -89,6 +89,19 @@ class Design:
         slopes = np.where(self.scale > 0, alpha * weights, 1.0)
         return np.concatenate([np.zeros(int(self.intercept)), slopes])
 
+    @property
+    def plain(self) -> Design:
+        """The design of the columns themselves: of a row space another one."""
+        return self
+
+    def to_plain(self, theta: np.ndarray) -> np.ndarray:
+        """Return coefficients (..., size) as coefficients of the plain design."""
+        return theta
+
+    def plain_penalty(self, penalty: np.ndarray) -> np.ndarray:
+        """Return a penalty (size,) as that of the plain coefficients."""
+        return penalty
+
     def _selected(self, X: Any) -> Any:
         """Return the columns of the design, unscaled."""
         n_features = X.shape[1]

@@ -45,7 +45,7 @@ class RowSpace(Design):
         The columns in the units in which the penalty is isotropic.
     directions : ndarray of shape (r, n_columns)
         Products with the columns of `base` are the coordinates.
-    plain : Design
+    of_columns : Design
         The usual design of the columns.
     weights : ndarray of shape (r,)
         Squared lengths of the directions.
@@ -54,7 +54,7 @@ class RowSpace(Design):
     whitened: ClassVar[bool] = True
 
     base: Design = field(kw_only=True)
-    plain: Design = field(kw_only=True)
+    of_columns: Design = field(kw_only=True)
     directions: np.ndarray = field(kw_only=True)
     weights: np.ndarray = field(kw_only=True)
 
@@ -68,11 +68,11 @@ class RowSpace(Design):
     def matrix(self, X: Any, *, missing: bool = False) -> np.ndarray:
         """Return the design matrix (size, m) of rows X (m, n_features), in float64."""
         first = int(self.intercept)
-        of_columns = np.zeros((self.size, self.base.size))
-        of_columns[:first, :first] = 1.0
-        of_columns[first:, first:] = self.directions
+        theta = np.zeros((self.size, self.base.size))
+        theta[:first, :first] = 1.0
+        theta[first:, first:] = self.directions
         sparse = self.base.sparse and sp.issparse(X)
-        full: np.ndarray = of_columns @ (self.base.linear(X) if sparse else self.base.matrix(X))
+        full: np.ndarray = theta @ (self.base.linear(X) if sparse else self.base.matrix(X))
         return full
 
     def to_input_units(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -83,6 +83,11 @@ class RowSpace(Design):
         first = int(self.intercept)
         slopes = theta[..., first:] @ self.directions
         return np.concatenate([theta[..., :first], slopes], axis=-1)
+
+    @property
+    def plain(self) -> Design:
+        """The usual design of the columns."""
+        return self.of_columns
 
     def to_plain(self, theta: np.ndarray) -> np.ndarray:
         """Return coefficients (..., size) as coefficients of the plain design."""
@@ -137,7 +142,7 @@ def row_space(rows: Rows, plain: Design, *, input_units: bool) -> Design:
         np.ones(r),
         plain.intercept,
         base=base,
-        plain=plain,
+        of_columns=plain,
         directions=directions,
         weights=np.sum(directions**2, axis=1),
     )

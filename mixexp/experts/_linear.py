@@ -23,7 +23,6 @@ from mixexp._numerics import (
     solve_psd,
     unpack_symmetric,
 )
-from mixexp._rows.row_space import RowSpace
 from mixexp.experts._templates import LinearTerms
 from mixexp.protocols import Block, Design, Family, Rows, Sums, can, evolve
 
@@ -409,8 +408,6 @@ class LinearBank:
     def trimmed(self) -> LinearBank:
         """Return the bank in coefficients of the columns, not of the training rows' space."""
         design = self.design
-        if not isinstance(design, RowSpace):
-            return self
         return evolve(
             self,
             design=design.plain,

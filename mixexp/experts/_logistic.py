@@ -31,7 +31,6 @@ from mixexp._numerics import (
     unpack_symmetric,
     usual_curvature,
 )
-from mixexp._rows.row_space import RowSpace
 from mixexp.protocols import Block, Design, Rows, Sums, evolve
 
 __all__ = ["LogisticBank"]
@@ -307,8 +306,6 @@ class LogisticBank:
     def trimmed(self) -> LogisticBank:
         """Return the bank in coefficients of the columns, not of the training rows' space."""
         design = self.design
-        if not isinstance(design, RowSpace):
-            return self
         return evolve(
             self,
             design=design.plain,

@@ -31,7 +31,6 @@ from mixexp._numerics import (
     unpack_symmetric,
     usual_curvature,
 )
-from mixexp._rows.row_space import RowSpace
 from mixexp.gates._balanced import balanced
 from mixexp.gates._checks import check_missing, check_number
 from mixexp.gates._text import TextMixin
@@ -362,11 +361,8 @@ class SoftmaxGate(TextMixin, BaseEstimator):
 
     def trimmed(self) -> SoftmaxGate:
         """Return the gate without its last Hessian, in coefficients of the columns."""
-        gate = evolve(self, _gram=None, _last=None)
-        if isinstance(self.design, RowSpace):
-            theta = self.design.to_plain(self.theta)
-            gate = evolve(gate, design=self.design.plain, theta=theta)
-        return gate
+        theta = self.design.to_plain(self.theta)
+        return evolve(self, design=self.design.plain, theta=theta, _gram=None, _last=None)
 
 
 def _seen(design: Design, columns: list) -> np.ndarray:
