@@ -50,6 +50,7 @@ SCRIPTS = (
     Script("threads", ("--quick", "--rounds", "3"), results=True),
     Script("overheads", ("--quick",), results=True),
     Script("finish", ("--fits", "8"), results=True, takes="data"),
+    Script("wide", ("--only", "words")),
     Script("starts"),
     Script("routing"),
     Script("robust", ("--seeds", "2")),

@@ -33,6 +33,7 @@ __all__ = [
     "relaxed",
     "softmax_in_place",
     "trusted_step",
+    "trusted_steps",
     "solve_psd",
     "unpack_symmetric",
     "usual_curvature",
@@ -42,6 +43,10 @@ __all__ = [
 #: Above this many design columns the packed column products no longer fit in the cache, and one
 #: matrix product per weight row is faster.
 PACKED_COLUMNS = 48
+
+#: With as many weight rows, the products pay up to a larger number of columns: measured 1.4 to 2
+#: times as fast with 128 weight rows.
+MANY_WEIGHTS, PACKED_COLUMNS_OF_MANY = 64, 256
 
 #: Doubles of column products formed at once: about the size of a second-level cache.
 TILE_ITEMS = 1 << 16
@@ -179,7 +184,7 @@ def weighted_gram(
     if products is not None:
         return weights @ products.T
     p, m = design.shape
-    if p > PACKED_COLUMNS:
+    if p > (PACKED_COLUMNS if len(weights) < MANY_WEIGHTS else PACKED_COLUMNS_OF_MANY):
         gram = np.empty((len(weights), p, p))
         for w, out in zip(weights, gram, strict=True):
             np.matmul(design * w, design.T, out=out)
@@ -240,7 +245,7 @@ def usual_curvature(k: int, p: int, newton_coefficients: int) -> str:
     """Return the kind of curvature for steps of K classes with p coefficients each."""
     if k * p <= newton_coefficients:
         return "newton"
-    return "blocks" if n_block_rows(k) * p * p <= LARGEST_BLOCKS else "bound"
+    return "blocks" if n_block_rows(k) * p * p <= LARGEST_BLOCKS else "products"
 
 
 def multinomial_hessian(pair_gram: np.ndarray) -> np.ndarray:
@@ -361,6 +366,26 @@ def trusted_step(
 ) -> NewtonStep:
     """Return a Newton step `solve(damping)`, with more damping if it would overshoot.
 
+    `trusted_steps` of a single model.
+    """
+    return trusted_steps(
+        lambda dampings, _: [solve(dampings[0])],
+        [residual],
+        [mass],
+        [damping],
+        None if last is None else [last],
+    )[0]
+
+
+def trusted_steps(
+    solve: Callable[[Any, Any], Any],
+    residual: Any,
+    mass: Any,
+    damping: Any,
+    last: list[NewtonStep] | None = None,
+) -> list[NewtonStep]:
+    """Return the Newton steps of B models, each with more damping if it would overshoot.
+
     1. The slope along the last step should be 0 at its end. If it is steep in the other
        direction, the curvature grew on the way, and the next step would overshoot too: more
        damping.
@@ -372,34 +397,51 @@ def trusted_step(
     Parameters
     ----------
     solve : callable
-        Function from damping to step.
-    residual : ndarray
-        The gradient of the penalised log-likelihood, of the shape of a step.
-    mass : float
-        Total weight of the rows.
-    damping : float
-    last : NewtonStep, optional
-        The previous step.
+        Function from dampings (b,) and the numbers (b,) of their models to steps.
+    residual : sequence of ndarray
+        The gradients of the penalised log-likelihoods, of the shape of a step.
+    mass : sequence of float
+        Total weight of the rows, per model.
+    damping : sequence of float
+    last : list of NewtonStep, optional
+        The previous steps.
 
     Returns
     -------
-    NewtonStep
+    list of NewtonStep
     """
-    limit, limited = LARGEST_PROMISE, False
+    trials = [
+        _first_trial(*each, None if last is None else last[i])
+        for i, each in enumerate(zip(residual, mass, damping, strict=True))
+    ]
+    done: dict[int, NewtonStep] = {}
+    while len(done) < len(trials):
+        open_ = np.array([i for i in range(len(trials)) if i not in done])
+        steps = solve(np.array([trials[i][0] for i in open_]), open_)
+        for i, step in zip(open_.tolist(), steps, strict=True):
+            trial, limit, limited = trials[i]
+            slope = float(np.vdot(residual[i], step))
+            size = mass[i] * float(np.vdot(step, step))
+            curvature = slope / size if size > 0 else 0.0
+            if not slope > 2 * limit * mass[i] or trial > LARGEST_DAMPING:
+                done[i] = NewtonStep(step, slope, float(trial), curvature, limit, limited)
+            else:
+                trials[i] = damped(trial, curvature), limit, True
+    return [done[i] for i in range(len(trials))]
+
+
+def _first_trial(
+    residual: np.ndarray, mass: float, damping: float, last: NewtonStep | None
+) -> tuple[float, float, bool]:
+    """Return the damping to try first, the limit of its gain, and that it is not limited."""
+    limit = LARGEST_PROMISE
     if last is not None:
         end = np.vdot(residual, last.step)
         if end < -OVERSHOT * max(last.slope, SMALLEST_SLOPE * mass):
             damping = damped(last.damping, last.curvature)
         elif end > 0:
             limit = last.limit * (LIMIT_GROWTH if last.limited else 1.0)
-    while True:
-        step = solve(damping)
-        slope = float(np.vdot(residual, step))
-        size = mass * float(np.vdot(step, step))
-        curvature = slope / size if size > 0 else 0.0
-        if not slope > 2 * limit * mass or damping > LARGEST_DAMPING:
-            return NewtonStep(step, slope, float(damping), curvature, limit, limited)
-        damping, limited = damped(damping, curvature), True
+    return damping, limit, False
 
 
 def n_block_rows(k: int) -> int:

@@ -279,7 +279,7 @@ class StartContext(Protocol):
 
     @property
     def features(self) -> np.ndarray:
-        """Scaled features of the rows, (n, n_features)."""
+        """Scaled features of the rows, (n, n_features); of wide rows, principal scores."""
 
     @property
     def targets(self) -> np.ndarray:

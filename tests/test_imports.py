@@ -32,10 +32,14 @@ ALLOWED = {
     "protocols": {"_derivatives", "_rows"},
     "_fitting": {"_compat", "_rows", "_warn", "protocols"},
     "_weights": {"_warn", "protocols"},
+    "_conjugate": {"_numerics", "protocols"},
+    "_costs": {"protocols"},
     "families": {"_numerics", "protocols"},
     "gates": {
         "_checks",
         "_columns",
+        "_conjugate",
+        "_costs",
         "_derivatives",
         "_fitting",
         "_guests",
@@ -59,6 +63,8 @@ ALLOWED = {
     "experts": {
         "_columns",
         "_compat",
+        "_conjugate",
+        "_costs",
         "_derivatives",
         "_fitting",
         "_guests",

@@ -13,6 +13,7 @@ from mixexp._engine.em import Problem, run_em
 from mixexp._engine.fixed import fit_at
 from mixexp._engine.regimes import Judge
 from mixexp._engine.sweep import State, log_joint, posterior
+from mixexp._rows.principal import MOST_FEATURES, principal_scores
 from mixexp.protocols import Block, Rows, ShortRun, can
 
 __all__ = ["ROUND_TOL", "START_STEPS", "Context"]
@@ -41,8 +42,12 @@ class Context:
 
     @cached_property
     def features(self) -> np.ndarray:
-        """Scaled features of the rows, (n, n_features)."""
+        """Scaled features of the rows, (n, n_features); of wide rows, principal scores."""
         design = self.rows.design(self.rows.starts)
+        if len(design.scale) > MOST_FEATURES:
+            if design not in self.rows.scores:
+                self.rows.scores[design] = principal_scores(self.rows, design)
+            return self.rows.scores[design]
         return design.matrix(self.rows.numbers)[1:].T
 
     @cached_property

@@ -15,7 +15,6 @@ import numpy as np
 
 from mixexp._engine.assign import Assigner
 from mixexp._engine.information import information_sums
-from mixexp._numerics import weighted_gram
 from mixexp.protocols import Block, Design, ExpertBank, Gate, Rows, can
 
 __all__ = [
@@ -255,7 +254,7 @@ def _add_grams(
     weights = np.empty((size, block.n_rows))
     for i, start, stop in requests:
         parts[i].gram_weights(*views[i], weights[start:stop])
-    gram = weighted_gram(weights, block.matrix(design), block.products(design))
+    gram = block.gram(weights, design)
     for i, start, stop in requests:
         sums[i]["gram"] = gram[start:stop]
 

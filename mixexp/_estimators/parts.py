@@ -45,7 +45,7 @@ from mixexp.experts import (
 )
 from mixexp.families import Gaussian
 from mixexp.gates import EstimatorGate, NoiseGate, SoftmaxGate
-from mixexp.protocols import Rows, Target, can, check_part
+from mixexp.protocols import Rows, Target, can, check_part, evolve
 
 if TYPE_CHECKING:
     from mixexp._estimators.base import BaseMixtureOfExperts
@@ -527,10 +527,13 @@ def gate_refusing(part: Any, columns: Any) -> list[tuple[str, Any]]:
 
 def check_memory(mixture: BaseMixtureOfExperts, gate: Any, bank: Any, n_features: int) -> None:
     """Raise if an M-step's Gram matrices would not fit scikit-learn's working memory."""
-    parts = [(gate, 1), (bank, mixture.n_experts)]
+    bank = bank.replicate(mixture.n_experts)
+    if mixture.shared_expert is not None and can(bank, "trimmed"):
+        # shared coefficients are solved for with Gram matrices of the columns
+        bank = evolve(bank.trimmed(), by_products=False)
     doubles = sum(
-        copies * part.n_gram_weights * part.design.size**2
-        for part, copies in parts
+        part.n_gram_weights * part.design.size**2
+        for part in (gate, bank)
         if can(part, "gram_weights")
     )
     limit = get_config()["working_memory"]

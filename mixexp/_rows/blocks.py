@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from mixexp._compat import safe_indexing
 from mixexp._guests import owned
-from mixexp._numerics import PACKED_COLUMNS, column_products
+from mixexp._numerics import PACKED_COLUMNS, column_products, weighted_gram
 
 if TYPE_CHECKING:
     from mixexp._rows.designs import Design
@@ -69,6 +69,7 @@ class PreparedDesigns:
     def __init__(self, budget: Budget):
         self.budget = budget
         self.kept: dict[Design, tuple[np.ndarray, np.ndarray | None]] = {}
+        self.linear: dict[Design, Any] = {}
 
     def prepare(self, design: Design, block: Block) -> tuple[np.ndarray, np.ndarray | None]:
         """Return design matrix and column products, None if not cached."""
@@ -159,11 +160,12 @@ class Block:
         self._unit = unit
         self._prepared = prepared
         self._matrices: dict[Design, tuple[np.ndarray, np.ndarray | None]] = {}
+        self._linear: dict[Design, Any] = {}
         self._scratch: dict[int, tuple[Any, Any]] = {}
 
     def __getstate__(self) -> dict:
         """Drop caches, which the receiver can rebuild."""
-        return vars(self) | {"_prepared": None, "_matrices": {}, "_scratch": {}}
+        return vars(self) | {"_prepared": None, "_matrices": {}, "_linear": {}, "_scratch": {}}
 
     def __copy__(self) -> Block:
         """Return a shallow copy, including the caches that `__getstate__` drops."""
@@ -256,15 +258,35 @@ class Block:
         The estimator may modify them in place.
         """
         X = self.X if self.frame is None else self.frame
+        if columns is None and sp.issparse(X):
+            return X.copy()  # a view of all rows
         return owned(X) if columns is None else safe_indexing(X, columns, axis=1)
 
     def matrix(self, design: Design) -> np.ndarray:
         """Return the design matrix (p, m)."""
         return self._prepare(design)[0]
 
+    def linear(self, design: Design) -> Any:
+        """Return the design matrix (p, m) for products from the left only.
+
+        It is that of `matrix`, or a `SparseMatrix` where rows are sparse and stay so.
+        """
+        if not (design.sparse and sp.issparse(self.X)) or self.missing:
+            return self.matrix(design)
+        kept = self._linear if self._prepared is None else self._prepared.linear
+        if design not in kept:
+            kept[design] = design.linear(self.numbers)
+        return kept[design]
+
     def products(self, design: Design) -> np.ndarray | None:
         """Return the products of the design's columns if cached."""
         return self._prepare(design)[1]
+
+    def gram(self, weights: np.ndarray, design: Design) -> np.ndarray:
+        """Return the Gram matrices of weight rows (q, m), as `weighted_gram`; q may be 0."""
+        if not len(weights):  # parts that take products: the design is not even filled in
+            return np.empty((0, 0))
+        return weighted_gram(weights, self.matrix(design), self.products(design))
 
     def _prepare(self, design: Design) -> tuple[np.ndarray, np.ndarray | None]:
         if design not in self._matrices:

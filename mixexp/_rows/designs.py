@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
+
+from mixexp._rows.sparse import SparseMatrix, sparse_moments, stays_sparse
 
 if TYPE_CHECKING:
     from mixexp._rows.blocks import Block
@@ -41,6 +43,8 @@ class Design:
         Positions in `columns` with missing values in the training rows.
     missing : bool
         Whether rows may hold NaN at all.
+    sparse : bool
+        Whether products with sparse rows are taken as they are stored (`linear`).
     """
 
     columns: np.ndarray
@@ -49,6 +53,10 @@ class Design:
     intercept: bool
     indicators: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))
     missing: bool = False
+    sparse: bool = False
+
+    #: Whether columns are uncorrelated but for the weights of experts.
+    whitened: ClassVar[bool] = False
 
     @property
     def size(self) -> int:
@@ -81,15 +89,37 @@ class Design:
         slopes = np.where(self.scale > 0, alpha * weights, 1.0)
         return np.concatenate([np.zeros(int(self.intercept)), slopes])
 
+    @property
+    def plain(self) -> Design:
+        """The design of the columns themselves: of a row space another one."""
+        return self
+
+    def to_plain(self, theta: np.ndarray) -> np.ndarray:
+        """Return coefficients (..., size) as coefficients of the plain design."""
+        return theta
+
+    def plain_penalty(self, penalty: np.ndarray) -> np.ndarray:
+        """Return a penalty (size,) as that of the plain coefficients."""
+        return penalty
+
+    def _selected(self, X: Any) -> Any:
+        """Return the columns of the design, unscaled."""
+        n_features = X.shape[1]
+        every = len(self.columns) == n_features
+        if every and np.array_equal(self.columns, np.arange(n_features)):
+            return X
+        return X[:, self.columns]
+
+    def linear(self, X: Any) -> SparseMatrix:
+        """Return the design matrix of sparse rows without missing values, for products only."""
+        return SparseMatrix(self._selected(X), self.center, self.inverse_scale, self.intercept)
+
     def matrix(self, X: Any, *, missing: bool = False) -> np.ndarray:
         """Return the design matrix (size, m) of rows X (m, n_features), in float64.
 
         With `missing`, NaN may occur even in columns without NaN in training.
         """
-        if len(self.columns) != X.shape[1] or not np.array_equal(
-            self.columns, np.arange(X.shape[1])
-        ):
-            X = X[:, self.columns]
+        X = self._selected(X)
         if sp.issparse(X):
             X = X.toarray()
         out = np.empty((self.size, X.shape[0]))
@@ -120,13 +150,23 @@ def measured_design(
     centred: bool,
     total_weight: float,
     missing: bool,
+    sparse: Any = None,
+    weight: np.ndarray | None = None,
 ) -> Design:
     """Return the design of columns with their weighted moments, from three passes over blocks.
+
+    `sparse` are all rows of these columns if they are sparse and without missing values, with
+    their `weight`: then nothing is filled in.
 
     Columns are divided by their largest absolute value to prevent squares from overflowing.
     Missing values count as the mean of their column.
     """
     n_columns = len(columns)
+    if sparse is not None:
+        unit, center, spread = sparse_moments(sparse, weight, centred)
+        scale = _scale(spread, unit)
+        center = center * unit
+        return Design(columns, center, scale, centred, sparse=stays_sparse(sparse, center, scale))
     plain = Design(columns, np.zeros(n_columns), np.ones(n_columns), False)
     size, present = np.zeros(n_columns), np.full(n_columns, total_weight)
     for block in blocks():
@@ -146,8 +186,7 @@ def measured_design(
         part *= part
         second += _weighted_sum(part, block.weight)
     spread = np.sqrt(second / total_weight)
-    scale = np.where(spread > CONSTANT_TOL, spread, 0.0) * unit
-    scale[scale < np.finfo(float).tiny] = 0.0  # its inverse would overflow
+    scale = _scale(spread, unit)
     if not missing:
         return Design(columns, center * unit, scale, centred)
     absent = 1 - present / total_weight
@@ -161,6 +200,13 @@ def measured_design(
         indicators,
         missing=True,
     )
+
+
+def _scale(spread: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Return the scales of columns from their spreads in these units; 0 for a constant one."""
+    scale = np.where(spread > CONSTANT_TOL, spread, 0.0) * unit
+    scale[scale < np.finfo(float).tiny] = 0.0  # its inverse would overflow
+    return scale
 
 
 def _in_units(

@@ -8,11 +8,12 @@ the same methods.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Generator, Hashable, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from contextlib import closing
 from typing import Any, TypeVar
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn import get_config
 
 from mixexp._compat import rows_of, safe_indexing
@@ -20,6 +21,8 @@ from mixexp._guests import owned, read_only
 from mixexp._rows.blocks import Block, Budget, PreparedDesigns, with_extra
 from mixexp._rows.designs import Design, measured_design
 from mixexp._rows.in_order import in_joblib_worker, in_order
+from mixexp._rows.row_space import row_space, spans_few
+from mixexp._rows.sparse import FEWEST_COLUMNS, rows_between
 
 __all__ = ["Rows"]
 
@@ -33,6 +36,10 @@ BLOCK_ITEMS = 1 << 20
 
 #: Fewest blocks for each thread: below, starting and ending threads costs what they gain.
 BLOCKS_PER_THREAD = 4
+
+#: The same for sparse rows, which have as many stored entries to a block. It counts only where a
+#: part fills them in after all.
+SPARSE_BLOCK_ITEMS = 1 << 26
 
 
 class Rows:
@@ -94,10 +101,13 @@ class Rows:
         self.starts: np.ndarray | None = None
         self.n_rows = X.shape[0]
         self.total_weight = float(self.n_rows if weight is None else weight.sum())
-        self.block_rows = max(64, min(BLOCK_ROWS, BLOCK_ITEMS // max(1, X.shape[1])))
+        self.block_rows = _block_rows(X)
         self._designs: dict[Hashable, Design] = {}
         self._prepared: dict[tuple[int, int], PreparedDesigns] = {}
         self._budget = Budget(get_config()["working_memory"] * 2**20 // 8, self.n_rows)
+        self._sliced: dict[tuple[int, int], Any] = {}
+        self._linear: dict[Design, list] = {}
+        self.scores: dict[Design, np.ndarray] = {}  # principal ones, shared by starts
         self._units: Rows | None = None  # never self: a cycle would keep blocks alive
         self._starts = np.zeros(0, dtype=int)
         if groups is not None:
@@ -155,7 +165,7 @@ class Rows:
         elif self.frame is not None:
             frame = safe_indexing(self.frame, here)
         return Block(
-            self.X[here],
+            self._X_of(start, stop),
             start,
             y=None if self.y is None else self.y[..., here],
             weight=None if self.weight is None else self.weight[here],
@@ -168,6 +178,30 @@ class Rows:
             prepared=prepared,
             **of_groups,
         )
+
+    def _X_of(self, start: int, stop: int) -> Any:
+        """Return the X of a block; the sparse rows of a fit are sliced only once."""
+        if not sp.issparse(self.X):
+            return self.X[start:stop]
+        if (start, stop) not in self._sliced:
+            X = rows_between(self.X, start, stop)
+            if not self.training:
+                return X
+            self._sliced[start, stop] = X
+        return self._sliced[start, stop]
+
+    def linear(self, design: Design) -> Iterable[tuple[slice, Any]]:
+        """Return the design matrix of every block, for products, with the rows it holds.
+
+        Those of sparse rows are views, and kept.
+        """
+        if not (design.sparse and sp.issparse(self.X)):
+            return ((slice(b.start, b.stop), b.linear(design)) for b in self.blocks())
+        if design not in self._linear:
+            self._linear[design] = [
+                (slice(b.start, b.stop), b.linear(design)) for b in self.blocks()
+            ]
+        return self._linear[design]
 
     def reduce(self, function: Callable[[Block], S]) -> S:
         """Return the sum of `function(block)` over the blocks, added in their order.
@@ -291,7 +325,39 @@ class Rows:
         columns = np.arange(self.X.shape[1]) if columns is None else columns
         key = (tuple(columns.tolist()), intercept)
         if key not in self._designs:
+            sparse = None
+            if sp.issparse(self.X) and not self.missing and len(columns) > FEWEST_COLUMNS:
+                numbers = self.numbers
+                every = np.array_equal(columns, np.arange(numbers.shape[1]))
+                sparse = numbers if every else numbers[:, columns]
             self._designs[key] = measured_design(
-                self.blocks, columns, intercept, self.total_weight, self.missing
+                self.blocks,
+                columns,
+                intercept,
+                self.total_weight,
+                self.missing,
+                sparse,
+                self.weight,
             )
         return self._designs[key]
+
+    def spanned(self, design: Design, *, input_units: bool = False) -> Design:
+        """Return the design in coordinates of the row space where that is cheaper, else itself.
+
+        With `input_units` its coordinates suit a penalty on coefficients in the input's units.
+        """
+        if not spans_few(self, design):
+            return design
+        key = (design, input_units)
+        if key not in self._designs:
+            self._designs[key] = row_space(self, design, input_units=input_units)
+        return self._designs[key]
+
+
+def _block_rows(X: Any) -> int:
+    """Return the number of rows per block."""
+    items = BLOCK_ITEMS // max(1, X.shape[1])
+    if sp.issparse(X):
+        stored = BLOCK_ITEMS * X.shape[0] // max(1, X.nnz)
+        items = max(items, min(stored, SPARSE_BLOCK_ITEMS // max(1, X.shape[1])))
+    return max(64, min(BLOCK_ROWS, items))

@@ -34,7 +34,14 @@ def _salt(*words: int) -> np.uint64:
     return total[0]
 
 
-def _column(values: np.ndarray, salt: np.uint64) -> np.ndarray:
+def _column_salts(seed: int, n_columns: int) -> np.ndarray:
+    """Return `_salt(seed, j)` of every column j."""
+    first = np.full(1, _salt(seed))
+    salts: np.ndarray = _mix(first + _GOLDEN + np.arange(n_columns, dtype=np.uint64))
+    return salts
+
+
+def _column(values: np.ndarray, salt: Any) -> np.ndarray:
     """Hash one column; zeros hash to 0, which makes sparse and dense rows agree."""
     bits = np.ascontiguousarray(values, dtype=np.float64).view(np.uint64)
     return np.where(values != 0, _mix(bits ^ salt), np.uint64(0))
@@ -49,11 +56,11 @@ def row_hashes(X: Any, y: np.ndarray | None, seed: int) -> np.ndarray:
     y : ndarray of shape (n_outputs, n) or (n,), or None
     seed : int
     """
-    salts = [_salt(seed, j) for j in range(X.shape[1])]
+    salts = _column_salts(seed, X.shape[1])
     total = np.zeros(X.shape[0], dtype=np.uint64)
     if sp.issparse(X):
         coo = X.tocoo()
-        np.add.at(total, coo.row, _column(coo.data, np.array(salts, dtype=np.uint64)[coo.col]))
+        np.add.at(total, coo.row, _column(coo.data, salts[coo.col]))
     else:
         for j, salt in enumerate(salts):
             total += _column(X[:, j], salt)

@@ -10,6 +10,8 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import GammaRegressor, LogisticRegression, PoissonRegressor, Ridge
 
 from mixexp._compat import validate_parameters
+from mixexp._costs import by_products
+from mixexp._numerics import n_block_rows
 from mixexp.experts._candidates import (
     ExpertPool,
     candidates_of,
@@ -27,7 +29,7 @@ from mixexp.experts._noise import NoiseBank
 from mixexp.experts._shared import SharedBank, SharedLinearBank
 from mixexp.experts._templates import LinearTerms, linear_terms, memorises
 from mixexp.experts._training import Trainer
-from mixexp.protocols import Rows, Target
+from mixexp.protocols import Design, Rows, Target
 
 __all__ = [
     "ExpertPool",
@@ -71,6 +73,8 @@ def linear_bank(expert: Any, rows: Rows, columns: Any, target: Target) -> Any:
     union = np.unique(np.concatenate(columns)) if isinstance(columns, list) else columns
     design = rows.design(union, terms.fit_intercept)
     mask = _mask(design, columns) if isinstance(columns, list) else None
+    if mask is None:
+        design = rows.spanned(design, input_units=terms.input_units and terms.alpha > 0)
     if classes is not None:
         return LogisticBank(
             template,
@@ -78,6 +82,7 @@ def linear_bank(expert: Any, rows: Rows, columns: Any, target: Target) -> Any:
             classes=classes,
             alpha=terms.alpha,
             input_units=terms.input_units,
+            cheaper_by_products=_by_products(rows, design, len(classes), exact=False),
             mask=mask,
         )
     if terms.per_weight:
@@ -89,12 +94,27 @@ def linear_bank(expert: Any, rows: Rows, columns: Any, target: Target) -> Any:
         terms=terms,
         family=family,
         floor=np.finfo(float).eps * np.where(size > 0, size, 1.0),
+        by_products=_by_products(rows, design, len(rows.y), exact=not family.curved),
         mask=mask,
     )
     return bank.from_mean(rows) if family.link == "log" and terms.fit_intercept else bank
 
 
-def _mask(design: Any, columns: list) -> np.ndarray:
+def _by_products(rows: Rows, design: Design, width: int, *, exact: bool) -> bool:
+    """Return whether the M-step of an expert with this many outputs is cheaper by products."""
+    n_weights = 1 if exact else n_block_rows(width)
+    return by_products(
+        rows,
+        design,
+        n_weights=n_weights,
+        systems=n_weights,
+        order=design.size,
+        vectors=1 if width == 2 and not exact else width,
+        exact=exact,
+    )
+
+
+def _mask(design: Design, columns: list) -> np.ndarray:
     """Return which rows of the design each expert sees, (K, n_design)."""
     slopes = [np.isin(design.columns, visible) for visible in columns]
     seen = np.array([np.append(slope, slope[design.indicators]) for slope in slopes])

@@ -10,6 +10,12 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils.metaestimators import available_if
 
 from mixexp._compat import finish_glm
+from mixexp._conjugate import (
+    CurvatureProducts,
+    PerRow,
+    least_squares_steps,
+)
+from mixexp._costs import fits
 from mixexp._numerics import (
     FARTHEST_SCORE,
     damped,
@@ -55,6 +61,10 @@ FIRST_DAMPING = 0.25
 #: Logarithms of parameters are clipped here: the squares would overflow.
 LARGEST_LOG = 300.0
 
+#: Share of the deviance that a step by conjugate gradients leaves at least: of less, rounding says
+#: as much as the rows.
+LEAST_LEFT = 1e-12
+
 #: Share of a Newton step that is taken once damped steps have failed.
 CAUTIOUS = 1.0 / 64.0
 
@@ -82,6 +92,9 @@ class LinearBank:
     family : Family
     floor : ndarray of shape (n_outputs,)
         Smallest dispersions of a one-expert fit: the rounding error of y.
+    by_products : bool
+        Whether the weighted least squares are solved by conjugate gradients, to a tolerance, and
+        not with Gram matrices.
     mask : ndarray of bool of shape (n_experts, n_design), optional
         The columns that each expert of a replicated bank sees, including the intercept; None
         means all.
@@ -97,6 +110,7 @@ class LinearBank:
         terms: LinearTerms,
         family: Family,
         floor: np.ndarray,
+        by_products: bool = False,
         mask: np.ndarray | None = None,
     ):
         self.template = template
@@ -109,6 +123,7 @@ class LinearBank:
         self.theta = np.zeros((1, len(floor), design.size))
         self.parameters = family.initial(1, len(floor))
         self.floor = floor
+        self.by_products = by_products
         self._unit = self.parameters
         self._step_share = 1.0
         self.damping = 0.0
@@ -162,7 +177,7 @@ class LinearBank:
         """Return K copies of a one-expert bank, whose dispersion sets the floor."""
         parameters = np.repeat(self.parameters, n_experts, axis=1)
         theta = np.repeat(self.theta, n_experts, axis=0)
-        floor = self.floor
+        floor, n_weights = self.floor, n_experts * self.n_gram_weights
         if self._dispersed:
             floor = np.maximum(FLOOR_SHARE * self.parameters[0, 0], floor)
         return evolve(
@@ -171,6 +186,7 @@ class LinearBank:
             mask=self._masks,
             parameters=parameters,
             floor=floor,
+            by_products=self.by_products or not fits(n_weights, self.design.size),
             penalty=self.penalty / n_experts if self.terms.per_weight else self.penalty,
             _unit=parameters,
             damping=0.0,
@@ -200,7 +216,7 @@ class LinearBank:
     def _eta(self, block: Block) -> np.ndarray:
         """Return linear predictors (K, n_outputs, m)."""
         k, q, p = self.theta.shape
-        eta = linear_scores(self.theta.reshape(k * q, p), block.matrix(self.design))
+        eta = linear_scores(self.theta.reshape(k * q, p), block.linear(self.design))
         eta = eta.reshape(k, q, -1)
         if block.offset is not None:
             eta += block.offset
@@ -236,10 +252,14 @@ class LinearBank:
     def n_gram_weights(self) -> int:
         """Number of weight rows: one per expert, times outputs if their curvatures differ."""
         k, q, _ = self.theta.shape
+        if self.by_products:
+            return 0
         return k * q if self.family.curved else k
 
     def gram_weights(self, block: Block, resp: np.ndarray, out: np.ndarray) -> None:
         """Write the weight rows: the responsibilities, times the curvature unless it is 1."""
+        if not len(out):
+            return
         _, curvature = block.recall(self)
         if curvature is None:
             out[:] = resp
@@ -252,30 +272,39 @@ class LinearBank:
         score, curvature = block.recall(self)
         weighted = resp[:, None] * score
         sums = Sums(
-            gradient=(weighted.reshape(k * q, -1) @ block.matrix(self.design).T).reshape(k, q, p),
+            gradient=(weighted.reshape(k * q, -1) @ block.linear(self.design).T).reshape(k, q, p),
             family=self.family.statistics(score, curvature, resp, weighted),
         )
-        if self.family.curved or not self.design.intercept:
+        if self.family.curved or not self.design.intercept or self.by_products:
             sums["mass"] = resp.sum(axis=1)
+        if self.by_products:
+            weights = resp[:, None] if curvature is None else resp[:, None] * curvature
+            sums["rows"] = PerRow(weights.reshape(-1, 1, block.n_rows))
         return sums
 
     def update(self, statistics: Sums, rows: Rows) -> LinearBank:
         """Return the bank after the M-step."""
         k, q, p = self.theta.shape
-        gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
-        mass = statistics["mass"] if "mass" in statistics else gram[:, 0, 0, 0]
-        alive = mass > EMPTY_SHARE * mass.sum()
-        stepped = self._stepped(gram, statistics["gradient"], alive)
-        theta, change = stepped.theta, np.zeros((k, q))
-        for expert in np.flatnonzero(alive).tolist():
-            gradient, step = statistics["gradient"][expert], theta[expert] - self.theta[expert]
-            change[expert] = _quadratic(step, gram[expert]) - 2 * np.add.reduce(
-                gradient * step, axis=1
-            )
+        if self.by_products:
+            mass = statistics["mass"]
+            alive = mass > EMPTY_SHARE * mass.sum()
+            stepped, change = self._stepped_by_products(statistics, alive, rows)
+        else:
+            gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
+            mass = statistics["mass"] if "mass" in statistics else gram[:, 0, 0, 0]
+            alive = mass > EMPTY_SHARE * mass.sum()
+            stepped = self._stepped(gram, statistics["gradient"], alive)
+            theta, change = stepped.theta, np.zeros((k, q))
+            for expert in np.flatnonzero(alive).tolist():
+                gradient, step = statistics["gradient"][expert], theta[expert] - self.theta[expert]
+                change[expert] = _quadratic(step, gram[expert]) - 2 * np.add.reduce(
+                    gradient * step, axis=1
+                )
         sums = statistics["family"].copy()
         if self._dispersed:
             if self.family.link == "identity":
-                sums[0] = np.maximum(sums[0] + change, 0.0)
+                least = LEAST_LEFT * sums[0] if self.by_products else 0.0
+                sums[0] = np.maximum(sums[0] + change, least)
             sums[0] += stepped._squares()
         parameters = self.family.update(
             sums, np.where(alive, mass, 1.0), self.parameters, self.floor
@@ -295,6 +324,34 @@ class LinearBank:
         for expert in np.flatnonzero(alive).tolist():
             theta[expert] += self._step(expert, gram[expert], gradient[expert], theta[expert])
         return evolve(self, theta=theta)
+
+    def _stepped_by_products(
+        self, statistics: Sums, alive: np.ndarray, rows: Rows
+    ) -> tuple[LinearBank, np.ndarray]:
+        """Return the bank after the steps by conjugate gradients, and changes of the deviance.
+
+        The changes (K, n_outputs) are dᵀ G d − 2 gᵀ d.
+        """
+        k, q, p = self.theta.shape
+        weights = statistics["rows"].values
+        products = CurvatureProducts(rows, self.design, weights, share=k * q // len(weights))
+        gradient = np.where(alive[:, None, None], statistics["gradient"], 0.0)
+        rhs = gradient - np.where(alive[:, None, None], self.penalty * self.theta, 0.0)
+        ridge = self.penalty + self.damping * products.level[:, None]
+        seen = None
+        if self.mask is not None:
+            seen = np.repeat(self.mask, q, axis=0)
+        step, curvature = least_squares_steps(
+            products, rhs.reshape(k * q, p), ridge, seen, exact=not self.family.curved
+        )
+        if self.family.link != "identity":
+            lengths = np.sqrt(np.maximum(curvature, 0.0) / np.maximum(products.level, TINY))
+            share = self._step_share * np.minimum(1.0, LONGEST_STEP / np.maximum(lengths, TINY))
+            step *= share[:, None]
+            curvature *= share**2
+        step = step.reshape(k, q, p)
+        change = curvature.reshape(k, q) - 2 * np.add.reduce(gradient * step, axis=2)
+        return evolve(self, theta=self.theta + step), change
 
     def _squares(self) -> np.ndarray:
         """Return the penalties (K, n_outputs) in units of the squared dispersions."""
@@ -388,6 +445,16 @@ class LinearBank:
         """Return the derivatives of the log-prior."""
         dispersion = self.parameters[0] if self._dispersed else None
         return linear_prior(self.theta, self.penalty, dispersion, self.parameter_space)
+
+    def trimmed(self) -> LinearBank:
+        """Return the bank in coefficients of the columns, not of the training rows' space."""
+        design = self.design
+        return evolve(
+            self,
+            design=design.plain,
+            theta=design.to_plain(self.theta),
+            penalty=design.plain_penalty(self.penalty),
+        )
 
     def fitted(self, feature_names: np.ndarray | None) -> list:
         """Return the experts as fitted scikit-learn estimators; names are those of X."""

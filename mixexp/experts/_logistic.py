@@ -7,6 +7,14 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
+from mixexp._conjugate import (
+    CurvatureProducts,
+    PerRow,
+    kept_curvature,
+    multinomial_bound_by_products,
+    multinomial_steps_by_products,
+)
+from mixexp._costs import fits
 from mixexp._numerics import (
     CURVATURE_FLOOR,
     NewtonStep,
@@ -58,6 +66,8 @@ class LogisticBank:
         Strength of the ridge penalty, 1/C.
     input_units : bool
         Whether the penalty is on coefficients in input units or of scaled columns.
+    cheaper_by_products : bool
+        Whether steps by conjugate gradients are cheaper than with Gram matrices.
     mask : ndarray of bool of shape (n_experts, n_design), optional
         The columns that each expert of a replicated bank sees, including the intercept; None
         means all.
@@ -76,6 +86,7 @@ class LogisticBank:
         classes: np.ndarray,
         alpha: float,
         input_units: bool,
+        cheaper_by_products: bool = False,
         mask: np.ndarray | None = None,
     ):
         self.template = template
@@ -88,6 +99,8 @@ class LogisticBank:
         self._masks = mask
         self.theta = np.zeros((1, n_classes, design.size))
         usual = usual_curvature(n_classes, design.size, NEWTON_COEFFICIENTS)
+        if cheaper_by_products and (usual == "blocks" or design.whitened):
+            usual = "products"
         self._usual_curvature = self.curvature = usual
         self.damping = np.full(1, CURVATURE_FLOOR)
         self._last: list[NewtonStep] = []
@@ -115,8 +128,18 @@ class LogisticBank:
         theta = np.repeat(self.theta, n_experts, axis=0)
         if self._masks is not None:
             theta *= self._masks[:, None]
-        damping = np.full(n_experts, CURVATURE_FLOOR)
-        return evolve(self, theta=theta, mask=self._masks, damping=damping, _last=[])
+        usual = self._usual_curvature
+        if usual != "products" and not fits(n_experts * self.n_gram_weights, self.design.size):
+            usual = "products"
+        return evolve(
+            self,
+            theta=theta,
+            mask=self._masks,
+            damping=np.full(n_experts, CURVATURE_FLOOR),
+            curvature=usual,
+            _usual_curvature=usual,
+            _last=[],
+        )
 
     def select(self, experts: np.ndarray) -> LogisticBank:
         """Return the bank of some experts, in this order."""
@@ -126,8 +149,12 @@ class LogisticBank:
 
     def _scores(self, block: Block) -> np.ndarray:
         k, c, p = self.theta.shape
-        scores = linear_scores(self.theta.reshape(k * c, p), block.matrix(self.design))
-        scores = scores.reshape(k, c, -1)
+        matrix = block.linear(self.design)
+        if c == 2:  # coefficients are centred: one product for both classes
+            second = linear_scores(self.theta[:, 1], matrix)
+            scores = np.stack([-second, second], axis=1)
+        else:
+            scores = linear_scores(self.theta.reshape(k * c, p), matrix).reshape(k, c, -1)
         if block.offset is not None:
             scores += block.offset
         return scores
@@ -158,10 +185,14 @@ class LogisticBank:
     def n_gram_weights(self) -> int:
         """Number of weight rows."""
         k, c, _ = self.theta.shape
+        if self._usual_curvature == "products":
+            return 0
         return k * {"newton": n_pairs, "blocks": n_block_rows}.get(self.curvature, _bound_rows)(c)
 
     def gram_weights(self, block: Block, resp: np.ndarray, out: np.ndarray) -> None:
         """Write r p_c p_d for every expert and c < d, or r for the bound."""
+        if not len(out):
+            return
         if self.curvature == "bound":
             out[:] = resp
             return
@@ -171,16 +202,28 @@ class LogisticBank:
         weights *= resp[:, None]
 
     def statistics(self, block: Block, resp: np.ndarray) -> Sums:
-        """Return the gradients Σ r (1[y = c] − p_c) x."""
+        """Return the gradients Σ r (1[y = c] − p_c) x; for products also rows' curvatures."""
         k, c, p = self.theta.shape
-        error = block.recall(self) * -resp[:, None]
+        proba = block.recall(self)
+        error = proba * -resp[:, None]
         error[:, block.y, np.arange(block.n_rows)] += resp
-        flat = error.reshape(k * c, -1) @ block.matrix(self.design).T
-        return Sums(gradient=flat.reshape(k, c, p), mass=resp.sum(axis=1))
+        transposed = block.linear(self.design).T
+        if c == 2:
+            second = error[:, 1] @ transposed
+            gradient = np.stack([-second, second], axis=1)
+        else:
+            gradient = (error.reshape(k * c, -1) @ transposed).reshape(k, c, p)
+        sums = Sums(gradient=gradient, mass=resp.sum(axis=1))
+        if self._usual_curvature == "products":
+            bound = self.curvature == "bound"
+            sums["rows"] = PerRow(resp if bound else kept_curvature(proba, resp))
+        return sums
 
     def update(self, statistics: Sums, rows: Rows) -> LogisticBank:
         """Return the bank after one step per expert."""
         k, c, p = self.theta.shape
+        if self._usual_curvature == "products":
+            return self._updated_by_products(statistics, rows)
         gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
         theta, steps = self.theta.copy(), []
         for expert, matrices in enumerate(gram):
@@ -214,6 +257,34 @@ class LogisticBank:
             theta=theta,
             curvature=self._usual_curvature,
             damping=relaxed(damping),
+            _last=steps,
+        )
+
+    def _updated_by_products(self, statistics: Sums, rows: Rows) -> LogisticBank:
+        """Return the bank after one step per expert by conjugate gradients, all at once."""
+        gradient, of_rows = statistics["gradient"], statistics["rows"].values
+        seen = None
+        if self.mask is not None:
+            seen = np.broadcast_to(self.mask[:, None], self.theta.shape)
+        if self.curvature == "bound":
+            step = multinomial_bound_by_products(
+                rows, self.design, of_rows, gradient, self.theta, self.penalty, seen=seen
+            )
+            return evolve(self, theta=self.theta + step, curvature="products", _last=[])
+        steps = multinomial_steps_by_products(
+            CurvatureProducts(rows, self.design, of_rows),
+            gradient,
+            self.theta,
+            self.penalty,
+            statistics["mass"],
+            self.damping,
+            self._last or None,
+            seen,
+        )
+        return evolve(
+            self,
+            theta=self.theta + np.stack([step.step for step in steps]),
+            damping=relaxed(np.array([step.damping for step in steps])),
             _last=steps,
         )
 
@@ -255,6 +326,17 @@ class LogisticBank:
     def prior_derivatives(self) -> PriorDerivatives:
         """Return the derivatives of the log-prior."""
         return logistic_prior(self.theta, self.penalty, self.parameter_space)
+
+    def trimmed(self) -> LogisticBank:
+        """Return the bank in coefficients of the columns, not of the training rows' space."""
+        design = self.design
+        return evolve(
+            self,
+            design=design.plain,
+            theta=design.to_plain(self.theta),
+            penalty=design.plain_penalty(self.penalty),
+            _last=[],
+        )
 
     def fitted(self, feature_names: np.ndarray | None) -> list:
         """Return the experts as fitted scikit-learn estimators; names are those of X."""

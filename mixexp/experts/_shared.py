@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mixexp._numerics import solve_psd, weighted_gram
+from mixexp._numerics import solve_psd
 from mixexp.experts._estimator import EstimatorBank
 from mixexp.experts._linear import LinearBank
 from mixexp.experts._templates import LinearTerms
@@ -47,7 +47,9 @@ class SharedLinearBank(LinearBank):
     def around(cls, bank: LinearBank, template: Any, terms: LinearTerms) -> SharedLinearBank:
         """Return a bank with shared coefficients of 0 added, penalised as `terms` says."""
         new = cls.__new__(cls)
+        bank = bank.trimmed()
         vars(new).update(vars(bank))
+        new.by_products = False  # the elimination needs the matrices
         new.shared_template = template
         new.shared_theta = np.zeros(bank.theta.shape[1:])
         penalty = bank.design.penalty(terms.alpha, input_units=terms.input_units)
@@ -346,7 +348,5 @@ def bank_statistics(bank: Any, block: Block, resp: np.ndarray) -> Any:
     if can(bank, "gram_weights"):
         weights = np.empty((bank.n_gram_weights, block.n_rows))
         bank.gram_weights(block, here, weights)
-        sums["gram"] = weighted_gram(
-            weights, block.matrix(bank.design), block.products(bank.design)
-        )
+        sums["gram"] = block.gram(weights, bank.design)
     return sums

@@ -7,6 +7,14 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from mixexp._conjugate import (
+    CurvatureProducts,
+    PerRow,
+    kept_curvature,
+    multinomial_bound_by_products,
+    multinomial_steps_by_products,
+)
+from mixexp._costs import by_products, fits
 from mixexp._numerics import (
     CURVATURE_FLOOR,
     block_products,
@@ -41,7 +49,7 @@ from mixexp.protocols import (
 __all__ = ["SoftmaxGate"]
 
 #: With more coefficients than this, the Hessian costs more than the rest of a pass, and the gate
-#: takes steps under a block-diagonal bound instead of Newton steps.
+#: takes steps under a block-diagonal bound, or by conjugate gradients, whichever is cheaper.
 NEWTON_COEFFICIENTS = 512
 
 #: If the Hessian needs more weight rows than there are experts, it is recomputed in the first
@@ -144,7 +152,9 @@ class SoftmaxGate(TextMixin, BaseEstimator):
                 "input contain NaN, and missing='error'. Use missing='indicator', or leave them "
                 "out by gate_features."
             )
-        usual = usual_curvature(n_experts, design.size, NEWTON_COEFFICIENTS)
+        if not per_expert:
+            design = rows.spanned(design)
+        usual = _usual_curvature(rows, design, n_experts, per_expert)
         gate = evolve(
             self,
             design=design,
@@ -205,7 +215,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
 
     def log_prob(self, block: Block) -> np.ndarray:
         """Return log g_k(x), (K, m)."""
-        scores = linear_scores(self.theta / self.temperature, block.matrix(self.design))
+        scores = linear_scores(self.theta / self.temperature, block.linear(self.design))
         proba = scores.copy()
         scores -= softmax_in_place(proba, centred=self._seen is None)
         block.keep(self, proba)
@@ -233,6 +243,8 @@ class SoftmaxGate(TextMixin, BaseEstimator):
     @property
     def n_gram_weights(self) -> int:
         """Number of weight rows the Hessian needs."""
+        if self._usual_curvature == "products":
+            return 0
         if self.curvature == "bound":
             return 1
         if self.curvature == "blocks":
@@ -241,27 +253,34 @@ class SoftmaxGate(TextMixin, BaseEstimator):
 
     def gram_weights(self, block: Block, resp: np.ndarray, out: np.ndarray) -> None:
         """Write the weight rows of the Hessian: w g_k g_l for k < l, or w for its bound."""
-        weight = 1.0 if block.weight is None else block.weight
-        if self.curvature == "bound":
-            out[:] = weight
-            return
         if not len(out):
+            return
+        if self.curvature == "bound":
+            out[:] = 1.0 if block.weight is None else block.weight
             return
         products = block_products if self.curvature == "blocks" else pair_products
         products(block.recall(self), out)
         if block.weight is not None:
-            out *= weight
+            out *= block.weight
 
     def statistics(self, block: Block, resp: np.ndarray) -> Sums:
-        """Return the gradient Σ_i w (r_k − g_k) x."""
-        proba = block.recall(self)
-        if block.weight is not None:
-            proba = proba * block.weight
-        return Sums(gradient=(resp - proba) @ block.matrix(self.design).T)
+        """Return the gradient Σ_i w (r_k − g_k) x; for products also each row's curvature."""
+        proba, weight = block.recall(self), block.weight
+        error = resp - (proba if weight is None else proba * weight)
+        sums = Sums(gradient=error @ block.linear(self.design).T)
+        if self._usual_curvature == "products":
+            weight = np.ones((1, block.n_rows)) if weight is None else weight[None]
+            bound = self.curvature == "bound"
+            apart = self._seen is not None
+            kept = weight if bound else kept_curvature(proba[None], weight, apart=apart)
+            sums["rows"] = PerRow(kept)
+        return sums
 
     def update(self, statistics: Sums, rows: Rows) -> SoftmaxGate:
         """Return the gate after one step."""
         design, gradient = self.design, statistics["gradient"] / self.temperature
+        if self._usual_curvature == "products":
+            return self._updated_by_products(gradient, statistics["rows"].values, rows)
         inverse_square = self.temperature**-2
         gram, fresh = self._gram, len(statistics["gram"]) > 0 or self._gram is None
         if fresh:
@@ -294,6 +313,29 @@ class SoftmaxGate(TextMixin, BaseEstimator):
             _gram=gram if self.curvature == "newton" else None,
             _age=self._age + 1 if self._age < REFRESH else 1,
         )
+
+    def _updated_by_products(
+        self, gradient: np.ndarray, of_rows: np.ndarray, rows: Rows
+    ) -> SoftmaxGate:
+        """Return the gate after one step by conjugate gradients."""
+        factor = self.temperature**-2
+        seen = None if self._seen is None else self._seen[None]
+        model = gradient[None], self.theta[None], self._penalty
+        if self.curvature == "bound":
+            step = multinomial_bound_by_products(
+                rows, self.design, of_rows, *model, factor=factor, seen=seen, apart=seen is not None
+            )
+            return evolve(self, theta=self.theta + step[0], curvature="products", _last=None)
+        taken = multinomial_steps_by_products(
+            CurvatureProducts(rows, self.design, of_rows, factor),
+            *model,
+            np.array([rows.total_weight]),
+            np.array([self.damping]),
+            None if self._last is None else [self._last],
+            seen,
+        )[0]
+        damping = float(relaxed(taken.damping))
+        return evolve(self, theta=self.theta + taken.step, damping=damping, _last=taken)
 
     def toward(self, new: SoftmaxGate, t: float) -> SoftmaxGate:
         """Return the gate a fraction t of the way to `new`."""
@@ -344,11 +386,30 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         return gate.set_parameters(gate.get_parameters())
 
     def trimmed(self) -> SoftmaxGate:
-        """Return the gate without its last Hessian."""
-        return evolve(self, _gram=None, _last=None)
+        """Return the gate without its last Hessian, in coefficients of the columns."""
+        theta = self.design.to_plain(self.theta)
+        return evolve(self, design=self.design.plain, theta=theta, _gram=None, _last=None)
 
 
 def _seen(design: Design, columns: list) -> np.ndarray:
     """Return a mask of the design rows that each expert's score uses, (K, n_design)."""
     masks = [np.isin(design.columns, expert_columns) for expert_columns in columns]
     return np.array([np.concatenate([[True], mask, mask[design.indicators]]) for mask in masks])
+
+
+def _usual_curvature(rows: Rows, design: Design, k: int, per_expert: bool) -> str:
+    """Return the kind of curvature for K experts: that of the cheaper step."""
+    usual = usual_curvature(k, design.size, NEWTON_COEFFICIENTS)
+    if usual == "products" or (usual == "newton" and not design.whitened):
+        return usual
+    newton = usual == "newton"
+    n_weights = n_pairs(k) if newton else n_block_rows(k)
+    cheaper = by_products(
+        rows,
+        design,
+        n_weights=n_weights,
+        systems=1 if newton else n_weights,
+        order=k * design.size if newton else design.size,
+        vectors=1 if k == 2 and not per_expert else k,
+    )
+    return "products" if cheaper or not fits(n_weights, design.size) else usual

@@ -372,17 +372,32 @@ def test_more_coefficients_than_newton_steps_are_for(rng):
     assert np.abs(own).max() < 1e-6 * np.abs(first).max()
 
 
-@pytest.mark.parametrize("curvature", ["blocks", "bound"])
+@pytest.mark.parametrize("curvature", ["blocks", "products"])
 @pytest.mark.parametrize("k", [2, 3, 5])
 def test_cheaper_steps_reach_the_newton_maximum(rng, monkeypatch, curvature, k):
     rows, resp, part = started(SoftmaxGate(0.5), rng, d=2, k=k)
     newton = fit_part(part, rows, resp, 15)
     monkeypatch.setattr(_softmax, "NEWTON_COEFFICIENTS", 5)
-    if curvature == "bound":
+    if curvature == "products":
         monkeypatch.setattr("mixexp._numerics.LARGEST_BLOCKS", 5)
     part = SoftmaxGate(0.5).start(rows, k, None)
     assert part.curvature == curvature
     assert_allclose(fit_part(part, rows, resp, 100).theta, newton.theta, atol=1e-7)
+
+
+@pytest.mark.parametrize("columns", [[[0, 1], [1, 2]], [[0, 1], [1, 2], [0, 2]]], ids=str)
+def test_products_with_separate_columns_reach_the_newton_maximum(rng, monkeypatch, columns):
+    columns, k = [np.array(seen) for seen in columns], len(columns)
+    rows, resp, _ = started(SoftmaxGate(0.5), rng, d=3, k=k)
+    newton = fit_part(SoftmaxGate(0.5).start(rows, k, columns), rows, resp, 100)
+    monkeypatch.setattr(_softmax, "NEWTON_COEFFICIENTS", 5)
+    monkeypatch.setattr("mixexp._numerics.LARGEST_BLOCKS", 5)
+    part = fit_part(SoftmaxGate(0.5).start(rows, k, columns), rows, resp, 200)
+    assert part.curvature == "products"
+    assert_allclose(part.theta, newton.theta, atol=1e-7)
+    bounded = part.bounded()
+    stepped = bounded.update(statistics_of(bounded, rows, resp), rows)
+    assert_allclose(stepped.theta, newton.theta, atol=1e-6)
 
 
 def test_constant_and_collinear_columns(rng):

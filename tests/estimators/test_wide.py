@@ -1,0 +1,310 @@
+"""Fits of wide and sparse rows: the same results as with full matrices, at the cost of products."""
+
+import pickle
+import tracemalloc
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.linear_model import (
+    LinearRegression,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+)
+
+from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp.gates import SoftmaxGate
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*did not converge")
+
+#: Cost of a product with which the model chooses products always or never.
+ALWAYS, NEVER = 0, 1e12
+
+
+@pytest.fixture
+def force(monkeypatch):
+    """Return a function that makes all M-steps exact, by products always or never.
+
+    The iterations are then the same one by one: EM amplifies what is left of a truncated step.
+    """
+    for name in ("NEWTON_TOL", "EXACT_TOL"):
+        monkeypatch.setattr(f"mixexp._conjugate.{name}", 1e-11)
+    for name in ("MOST_NEWTON", "MOST_EXACT"):
+        monkeypatch.setattr(f"mixexp._conjugate.{name}", 1000)
+    # damping is in units of the coordinates, which may differ
+    monkeypatch.setattr("mixexp._numerics.LARGEST_PROMISE", 1e6)
+    monkeypatch.setattr("mixexp._numerics.OVERSHOT", 1e6)
+
+    def forced(products):
+        for name in ("FEWEST_COLUMNS", "FEWEST_WHITENED"):
+            monkeypatch.setattr(f"mixexp._costs.{name}", 20)
+        for name in ("NEWTON_PRODUCTS", "EXACT_PRODUCTS"):
+            monkeypatch.setattr(f"mixexp._costs.{name}", products)
+        for module in ("mixexp.gates._softmax", "mixexp.experts._logistic"):
+            most = 30 if products == ALWAYS else 1_000_000
+            monkeypatch.setattr(f"{module}.NEWTON_COEFFICIENTS", most)
+
+    return forced
+
+
+@pytest.fixture
+def unrotated(monkeypatch):
+    """Keep wide rows in their columns."""
+    monkeypatch.setattr("mixexp._rows.rows.spans_few", lambda rows, design: False)
+
+
+def two_halves(rng, n, p, filled=0.1, classes=True):
+    """Return sparse rows whose target depends on other columns in either half, and the halves."""
+    S = sp.random(n, p, filled, format="csr", random_state=rng.integers(1 << 30))
+    S.data += 0.5
+    half = (np.asarray(S[:, : p // 2].sum(axis=1)) > np.asarray(S[:, p // 2 :].sum(axis=1))).ravel()
+    a, b = S @ rng.standard_normal(p), S @ rng.standard_normal(p)
+    signal = np.where(half, a, b) + 2.0 * rng.standard_normal(n)
+    return S, (signal > 0).astype(int) if classes else signal, half.astype(int)
+
+
+def fitted(S, y, half, expert, weight=None, **params):
+    kind = (
+        MixtureOfExpertsClassifier
+        if isinstance(expert, LogisticRegression)
+        else MixtureOfExpertsRegressor
+    )
+    settings = {"n_experts": 2, "gate": SoftmaxGate(5.0), "init": half, "random_state": 0}
+    settings |= {"tol": 1e-13, "max_iter": 6} | params
+    return kind(expert, **settings).fit(S, y, sample_weight=weight)
+
+
+def answers(model, S):
+    proba = hasattr(model, "predict_proba")
+    return model.predict_proba(S) if proba else model.predict(S)
+
+
+def assert_same(one, other, S, atol=1e-6):
+    assert one.lower_bound_ == pytest.approx(other.lower_bound_, abs=1e-9)
+    assert_allclose(answers(one, S), answers(other, S), atol=atol)
+    assert_allclose(one.gate_.coef_, other.gate_.coef_, atol=atol)
+    for mine, theirs in zip(one.experts_, other.experts_, strict=True):
+        assert_allclose(mine.coef_, theirs.coef_, atol=atol)
+        assert_allclose(mine.intercept_, theirs.intercept_, atol=atol)
+
+
+EXPERTS = [
+    LogisticRegression(C=0.05),
+    LogisticRegression(C=0.05, fit_intercept=False),
+    Ridge(20.0),
+    PoissonRegressor(alpha=0.1),
+]
+
+
+@pytest.mark.parametrize("expert", EXPERTS, ids=repr)
+def test_both_ways_give_the_same_fit(rng, force, expert):
+    S, y, half = two_halves(rng, 150, 40, classes=isinstance(expert, LogisticRegression))
+    params = {}
+    if isinstance(expert, PoissonRegressor):
+        y, params = rng.poisson(np.exp(0.3 * np.clip(y, -2, 2))), {"family": "poisson"}
+    models = []
+    for products in (NEVER, ALWAYS):
+        force(products)
+        models.append(fitted(S, y, half, expert, **params))
+    assert_same(*models, S)
+
+
+def test_three_classes_and_experts(rng, force):
+    S, y, half = two_halves(rng, 240, 50)
+    y, half = y + (S[:, 0].toarray().ravel() > 0), np.arange(240) % 3
+    models = []
+    for products in (NEVER, ALWAYS):
+        force(products)
+        models.append(fitted(S, y, half, LogisticRegression(C=0.1), n_experts=3))
+    assert_allclose(answers(models[0], S), answers(models[1], S), atol=1e-5)
+
+
+def test_separate_columns_of_experts_and_gate(rng, force):
+    S, y, half = two_halves(rng, 200, 80)
+    columns = {"expert_features": [slice(0, 50), slice(30, 80)], "gate_features": slice(0, 60)}
+    models = []
+    for products in (NEVER, ALWAYS):
+        force(products)
+        models.append(fitted(S, y, half, LogisticRegression(C=0.05), **columns))
+    assert_same(*models, S)
+
+
+@pytest.mark.parametrize("shape", [(120, 300), (300, 300), (400, 300)], ids=str)
+@pytest.mark.parametrize("expert", [LogisticRegression(C=0.05), Ridge(20.0)], ids=repr)
+def test_sparse_equals_dense(rng, force, shape, expert):
+    force(ALWAYS)
+    S, y, half = two_halves(rng, *shape, 0.03, classes=isinstance(expert, LogisticRegression))
+    assert_same(fitted(S, y, half, expert), fitted(S.toarray(), y, half, expert), S)
+
+
+@pytest.mark.parametrize("expert", [LogisticRegression(C=0.05), Ridge(20.0)], ids=repr)
+@pytest.mark.parametrize("filled", [0.03, 0.5])
+def test_the_row_space_changes_nothing(rng, request, force, expert, filled):
+    force(ALWAYS)
+    S, y, half = two_halves(rng, 80, 300, filled, classes=isinstance(expert, LogisticRegression))
+    weight = rng.uniform(0.5, 2.0, 80)
+    rotated = fitted(S, y, half, expert, weight)
+    request.getfixturevalue("unrotated")
+    plain = fitted(S, y, half, expert, weight)
+    assert_same(rotated, plain, S)
+    assert rotated.gate_.n_parameters == plain.gate_.n_parameters
+
+
+def test_a_fitted_model_has_forgotten_the_row_space(rng):
+    S, y, half = two_halves(rng, 60, 2000, 0.02)
+    model = fitted(S, y, half, LogisticRegression(), max_iter=20)
+    assert model.gate_.coef_.shape == (2, 2000)
+    stored = pickle.dumps(model)
+    assert len(stored) < 5e5  # the directions alone would be a megabyte
+    assert_array_equal(pickle.loads(stored).predict_proba(S), model.predict_proba(S))
+    new = sp.random(50, 2000, 0.02, format="csr", random_state=1)
+    assert_allclose(model.predict_proba(new), model.predict_proba(new.toarray()), atol=1e-10)
+
+
+@pytest.mark.parametrize("shape", [(100, 400), (600, 300)], ids=str)
+def test_one_expert_is_the_estimator(rng, shape):
+    S, y, _ = two_halves(rng, *shape, 0.05)
+    params = {"n_experts": 1, "tol": 1e-14, "max_iter": 500, "random_state": 0}
+    one = MixtureOfExpertsClassifier(LogisticRegression(C=0.5), **params).fit(S, y)
+    alone = LogisticRegression(C=0.5, tol=1e-10, max_iter=10_000).fit(S, y)
+    assert_allclose(one.experts_[0].coef_, alone.coef_, atol=1e-6)
+    assert_allclose(one.predict_proba(S), alone.predict_proba(S), atol=1e-6)
+    target = S @ rng.standard_normal(shape[1])
+    ridge = MixtureOfExpertsRegressor(Ridge(2.0), **params).fit(S, target)
+    expected = Ridge(2.0).fit(S.toarray(), target)
+    assert_allclose(ridge.experts_[0].coef_, expected.coef_, atol=1e-7)
+    assert_allclose(ridge.predict(S), expected.predict(S), atol=1e-7)
+
+
+@pytest.mark.filterwarnings("ignore:.*every step lowers the bound")
+def test_unpenalised_wide_experts_interpolate(rng, request):
+    S, y, _ = two_halves(rng, 60, 300, 0.1, classes=False)
+    params = {"n_experts": 1, "random_state": 0, "max_iter": 20}
+    rotated = MixtureOfExpertsRegressor(LinearRegression(), **params).fit(S, y)
+    assert_allclose(rotated.predict(S), y, atol=1e-6)
+    request.getfixturevalue("unrotated")
+    plain = MixtureOfExpertsRegressor(LinearRegression(), **params).fit(S, y)
+    assert_allclose(rotated.experts_[0].coef_, plain.experts_[0].coef_, atol=1e-6)
+
+
+def hostile(S):
+    """Return versions of the same sparse rows that must not matter."""
+    wide = S.copy()
+    wide.indices, wide.indptr = wide.indices.astype(np.int64), wide.indptr.astype(np.int64)
+    zeros = S.copy()
+    zeros.data = np.append(zeros.data, 0.0)
+    zeros.indices = np.append(zeros.indices, (S.indices[S.indptr[-2] :].max() + 1) % S.shape[1])
+    zeros.indptr = np.append(zeros.indptr[:-1], zeros.indptr[-1] + 1)
+    halved = sp.csr_matrix(
+        (np.repeat(S.data / 2, 2), np.repeat(S.indices, 2), 2 * S.indptr), shape=S.shape
+    )
+    return {
+        "int64": wide,
+        "explicit zero": zeros,
+        "duplicates": halved,
+        "csc": S.tocsc(),
+        "coo": S.tocoo(),
+        "array": sp.csr_array(S),
+    }
+
+
+@pytest.mark.parametrize("shape", [(90, 300), (500, 290)], ids=str)
+@pytest.mark.parametrize(
+    "form", ["int64", "explicit zero", "duplicates", "csc", "coo", "array"], ids=str
+)
+def test_forms_of_sparse_rows(rng, shape, form):
+    S, y, half = two_halves(rng, *shape, 0.03)
+    params = {"max_iter": 10}
+    expected = fitted(S, y, half, LogisticRegression(), **params)
+    given = hostile(S)[form]
+    before = given.copy()
+    model = fitted(given, y, half, LogisticRegression(), **params)
+    assert_allclose(model.predict_proba(S), expected.predict_proba(S), atol=1e-8)
+    assert_array_equal(given.toarray(), before.toarray())
+    assert given.nnz == before.nnz
+
+
+def test_float32_columns_of_zeros_and_constants(rng):
+    S, y, half = two_halves(rng, 400, 290, 0.03)
+    odd = sp.hstack([S, sp.csr_matrix((400, 3)), np.full((400, 2), 7.0)], format="csr")
+    plain = fitted(S, y, half, LogisticRegression(), max_iter=20)
+    model = fitted(odd, y, half, LogisticRegression(), max_iter=20)
+    assert_allclose(model.predict_proba(odd), plain.predict_proba(S), atol=1e-8)
+    assert_array_equal(model.gate_.coef_[:, 290:], 0.0)
+    single = fitted(odd.astype(np.float32), y, half, LogisticRegression(), max_iter=20)
+    assert_allclose(single.predict_proba(odd), plain.predict_proba(S), atol=1e-3)
+
+
+def test_one_row_and_equal_rows():
+    row = sp.random(1, 500, 0.1, format="csr", random_state=0)
+    model = MixtureOfExpertsRegressor(n_experts=1).fit(row, [2.0])
+    assert_allclose(model.predict(row), 2.0)
+    rows = sp.vstack([row] * 6, format="csr")
+    model = MixtureOfExpertsRegressor(n_experts=1).fit(rows, np.arange(6.0))
+    assert_allclose(model.predict(row), 2.5)
+
+
+def test_row_order_and_weights(rng):
+    S, y, half = two_halves(rng, 90, 300, 0.03)
+    order = rng.permutation(90)
+    model = fitted(S, y, half, LogisticRegression(C=0.05))
+    again = fitted(S[order], y[order], half[order], LogisticRegression(C=0.05))
+    assert_allclose(again.predict_proba(S), model.predict_proba(S), atol=1e-8)
+    twice = np.append(np.arange(90), np.arange(30))
+    weight = np.where(np.arange(90) < 30, 2.0, 1.0)
+    weighted = fitted(S, y, half, LogisticRegression(C=0.05), weight)
+    repeated = fitted(S[twice], y[twice], half[twice], LogisticRegression(C=0.05))
+    assert_allclose(weighted.predict_proba(S), repeated.predict_proba(S), atol=1e-6)
+
+
+def test_groups_noise_and_usage_prior(rng, force):
+    S, y, half = two_halves(rng, 200, 60, classes=False)
+    groups = np.arange(200) // 2
+    S = S[2 * groups]
+    half = half[2 * groups]
+    models = []
+    for products in (NEVER, ALWAYS):
+        force(products)
+        model = MixtureOfExpertsRegressor(
+            Ridge(20.0),
+            n_experts=2,
+            gate=SoftmaxGate(5.0, usage_prior=2.0),
+            noise_expert=True,
+            init=half,
+            tol=1e-13,
+            max_iter=6,
+            random_state=0,
+        )
+        models.append(model.fit(S, y, groups=groups))
+    assert_allclose(models[0].predict(S), models[1].predict(S), atol=1e-5)
+
+
+def test_the_bound_does_not_fall(rng):
+    S, y, half = two_halves(rng, 500, 400, 0.02)
+    model = fitted(S, y, half, LogisticRegression(), gate=None, max_iter=60, tol=0)
+    assert np.diff(model.lower_bounds_).min() > -1e-9
+
+
+def test_memory_grows_with_the_columns_not_with_their_square(rng):
+    n, p = 3000, 6000
+    S = sp.random(n, p, 0.003, format="csr", random_state=0)
+    y = np.arange(n) % 2
+    model = MixtureOfExpertsClassifier(
+        LogisticRegression(), n_experts=4, n_init=1, max_iter=2, random_state=0
+    )
+    tracemalloc.start()
+    try:
+        model.fit(S, y)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * n * p / 2  # half of the rows filled in; a square of columns is twice that
+
+
+def test_shared_experts_still_say_what_does_not_fit(rng):
+    S = sp.random(100, 20_000, 0.01, format="csr", random_state=0)
+    model = MixtureOfExpertsRegressor(n_experts=2, shared_expert=Ridge(), random_state=0)
+    with pytest.raises(ValueError, match=r"20000 features.*Gram matrices"):
+        model.fit(S, np.arange(100.0))
