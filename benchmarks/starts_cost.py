@@ -48,9 +48,9 @@ def smooth(what, n, seed):
     return X, y if what == "numbers" else (y > np.median(y)).astype(int)
 
 
-def seconds(fit):
+def seconds(model, X, y):
     begin = time.process_time()
-    fit()
+    model.fit(X, y)
     return time.process_time() - begin
 
 
@@ -63,15 +63,11 @@ def ratios(what, X, y, repeats):
         if what == "numbers"
         else (MixtureOfExpertsClassifier, HistGradientBoostingClassifier)
     )
-    return np.array(
-        [
-            [
-                seconds(lambda: mixture(n_experts=N_EXPERTS, random_state=seed).fit(X, y)),
-                seconds(lambda: boosting(random_state=seed).fit(X, y)),
-            ]
-            for seed in range(repeats)
-        ]
-    )
+    taken = []
+    for seed in range(repeats):
+        model = mixture(n_experts=N_EXPERTS, random_state=seed)
+        taken.append([seconds(each, X, y) for each in (model, boosting(random_state=seed))])
+    return np.array(taken)
 
 
 def main():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,7 @@ from mixexp._engine.regimes import Judge
 from mixexp._engine.sweep import State, log_joint, posterior
 from mixexp.protocols import Block, Rows, ShortRun, can
 
-__all__ = ["ROUND_TOL", "START_STEPS", "Context"]
+__all__ = ["ROUND_TOL", "START_STEPS", "Context", "posteriors"]
 
 #: Starts that converge to within this tolerance leave the rounds early.
 ROUND_TOL = 1e-6
@@ -79,12 +79,30 @@ class Context:
         state = State(gate, self.bank.select(experts))
         state = fit_at(state, rows, rows.shared(resp), START_STEPS)
         run = run_em(Problem(rows, Soft(), n_iter, ROUND_TOL), state)
-        resp, log_density = _posteriors(run.state, rows)
         flagged = bool(self.judge.spurious(run.state, rows))
-        return ShortRun(resp, run.bound, log_density, flagged)
+        resp, log_density = posteriors(run.state, rows)
+        return ShortRun(resp, run.bound, log_density, flagged, run.state)
+
+    def first_rows(self, n_rows: int) -> Context:
+        """Return the context of the first rows, whose order is by hash: a random sample.
+
+        Groups are taken whole, so that there may be more.
+        """
+        rows = self.rows
+        if rows.n_rows <= n_rows:
+            return self
+        if rows.groups is not None:
+            n_rows = int(np.searchsorted(rows.groups, rows.groups[n_rows - 1], "right"))
+        ids = np.arange(n_rows)
+        weight = None if rows.weight is None else rows.weight[ids]
+        return replace(self, rows=rows.subset(ids, weight))
+
+    def posteriors(self, run: ShortRun) -> np.ndarray:
+        """Return the responsibilities (k, n) of all rows at the end of a run on the first ones."""
+        return posteriors(run.state, self.rows)[0]
 
 
-def _posteriors(state: State, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+def posteriors(state: State, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Return responsibilities (k, n) and log p(y | x) (n,), a group's shared among its rows."""
 
     def of_block(block: Block) -> np.ndarray:
