@@ -284,6 +284,9 @@ class StartContext(Protocol):
     def short_run(self, resp: np.ndarray, n_iter: int) -> ShortRun:
         """Return the end of a short EM run of the first k experts, from responsibilities (k, n)."""
 
+    def best_run(self, starts: list[np.ndarray], n_iter: int) -> ShortRun:
+        """Return the best of several short runs, in which flagged ones come last."""
+
     def first_rows(self, n_rows: int) -> StartContext:
         """Return the context of about so many rows, the first ones: a random sample."""
 
@@ -300,8 +303,8 @@ class Partition(Protocol):
     If an attribute ``numbered`` is true, regions already follow the user's numbering of experts;
     labels of some rows (`expert_labels`) then do not renumber them.
 
-    If an attribute ``varied`` is true, starts are of several kinds; fewer than `n_init` are then run
-    if some agree, or if further ones bring nothing better.
+    If an attribute ``varied`` is true, starts are of several kinds; fewer than `n_init` are then
+    run if some agree, or if further ones bring nothing better.
     """
 
     #: Whether the start depends on the seed; False if missing.

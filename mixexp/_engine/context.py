@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mixexp._engine.assign import Soft
-from mixexp._engine.em import Problem, run_em
+from mixexp._engine.em import Problem, Run, run_em
 from mixexp._engine.fixed import fit_at
 from mixexp._engine.regimes import Judge
 from mixexp._engine.sweep import State, log_joint, posterior
@@ -67,6 +67,30 @@ class Context:
 
         Labels are ignored while there are fewer experts than the final number.
         """
+        problem, state = self._begun(resp, n_iter)
+        return self._ended(problem, run_em(problem, state))
+
+    def best_run(self, starts: list[np.ndarray], n_iter: int) -> ShortRun:
+        """Return the best of several short runs, in which flagged ones come last.
+
+        The worse half ends after one iteration: M-steps at their responsibilities precede it.
+        """
+        begun = [self._begun(resp, 1) for resp in starts]
+        tried = sorted(
+            ((problem, run_em(problem, state)) for problem, state in begun), key=self._rank
+        )
+        longer = [
+            (problem, run_em(replace(problem, max_iter=n_iter - 1), run.state, run.best))
+            for problem, run in tried[: (len(tried) + 1) // 2]
+        ]
+        return self._ended(*min(longer, key=self._rank))
+
+    def _rank(self, tried: tuple[Problem, Run]) -> tuple[bool, float]:
+        problem, run = tried
+        return bool(self.judge.spurious(run.state, problem.rows)), -run.bound
+
+    def _begun(self, resp: np.ndarray, n_iter: int) -> tuple[Problem, State]:
+        """Return a short run of k experts, and the state after M-steps at responsibilities."""
         rows, experts = self.rows, np.arange(len(resp))
         if len(resp) < self.n_experts:
             rows = rows.with_experts(experts[:0], self.n_experts)
@@ -76,11 +100,12 @@ class Context:
             each = isinstance(self.columns, list)
             columns = self.columns[: len(experts)] if each else self.columns
             gate = self.gate.start(rows.units, len(experts), columns)
-        state = State(gate, self.bank.select(experts))
-        state = fit_at(state, rows, rows.shared(resp), START_STEPS)
-        run = run_em(Problem(rows, Soft(), n_iter, ROUND_TOL), state)
-        flagged = bool(self.judge.spurious(run.state, rows))
-        resp, log_density = posteriors(run.state, rows)
+        state = fit_at(State(gate, self.bank.select(experts)), rows, rows.shared(resp), START_STEPS)
+        return Problem(rows, Soft(), n_iter, ROUND_TOL), state
+
+    def _ended(self, problem: Problem, run: Run) -> ShortRun:
+        flagged = bool(self.judge.spurious(run.state, problem.rows))
+        resp, log_density = posteriors(run.state, problem.rows)
         return ShortRun(resp, run.bound, log_density, flagged, run.state)
 
     def first_rows(self, n_rows: int) -> Context:

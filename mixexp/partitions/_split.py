@@ -110,8 +110,7 @@ def _many_more(
 
 def _grown(context: StartContext, resp: np.ndarray, proposals: list[Proposal]) -> ShortRun:
     """Return a longer run from the best proposal by short runs, in which flagged ones come last."""
-    runs = [context.short_run(_with_half(resp, *p), SCREEN_ITER) for p in proposals]
-    best = max(runs, key=lambda run: (not run.flagged, run.bound))
+    best = context.best_run([_with_half(resp, *p) for p in proposals], SCREEN_ITER)
     return context.short_run(best.resp, GROW_ITER)
 
 
