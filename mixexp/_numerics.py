@@ -338,7 +338,7 @@ def _two_class_step(
     """
     residual = gradient - penalty * theta
     matrix = 2.0 * gram
-    matrix[np.diag_indices_from(matrix)] += penalty + damping
+    matrix.reshape(-1)[:: len(matrix) + 1] += penalty + damping
     step = solve_psd(matrix, 0.5 * (residual[0] - residual[1]))
     return np.stack([step, -step])
 
