@@ -110,7 +110,7 @@ def test_em_goes_on_from_before_a_collapse_with_bounded_dispersions(seed):
 
 
 def test_a_lower_run_is_chosen_before_a_spurious_one():
-    model, X, y = spurious_after_a_collapse(1, max_iter=1000)
+    model, X, y = spurious_after_a_collapse(2, max_iter=1000, init="kmeans")
     _, messages = told_fit(model, X, y)
     assert messages == [] and model.converged_
     runs = [record for record in model.restarts_ if "long run" in record.events]
