@@ -211,6 +211,14 @@ def unpack_symmetric(packed: np.ndarray, p: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=PACKED_COLUMNS)
+def pairs_of(k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of all pairs of k items, the smaller one first."""
+    first, second = np.triu_indices(k, 1)
+    first.flags.writeable = second.flags.writeable = False
+    return first, second
+
+
+@lru_cache(maxsize=PACKED_COLUMNS)
 def _places_in_packed(p: int) -> np.ndarray:
     """Return the column of `weighted_gram` that holds each entry of a symmetric (p, p) matrix."""
     places = np.empty((p, p), dtype=np.intp)
@@ -241,6 +249,25 @@ def solve_psd(matrix: np.ndarray, rhs: np.ndarray) -> np.ndarray:
     return (x.T / scale).T
 
 
+def solve_psd_stack(matrices: np.ndarray, rhs: np.ndarray) -> np.ndarray:
+    """Solve A_k X_k = B_k, (K, p, p) and (K, p, q), as `solve_psd` does, for all at once.
+
+    Where one of the matrices may be rank-deficient, each is solved on its own.
+    """
+    diagonal = np.diagonal(matrices, axis1=1, axis2=2)
+    scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    scaled = matrices / (scale[:, :, None] * scale[:, None, :])
+    try:
+        factors = np.linalg.cholesky(scaled)
+    except np.linalg.LinAlgError:
+        factors = None
+    if factors is not None:
+        smallest = np.diagonal(factors, axis1=1, axis2=2).min()
+        if smallest**2 > matrices.shape[1] * RANK_TOL:
+            return np.linalg.solve(scaled, rhs / scale[:, :, None]) / scale[:, :, None]
+    return np.stack([solve_psd(*pair) for pair in zip(matrices, rhs, strict=True)])
+
+
 def usual_curvature(k: int, p: int, newton_coefficients: int) -> str:
     """Return the kind of curvature for steps of K classes with p coefficients each."""
     if k * p <= newton_coefficients:
@@ -261,7 +288,7 @@ def multinomial_hessian(pair_gram: np.ndarray) -> np.ndarray:
     """
     k, p = round((1 + np.sqrt(1 + 8 * len(pair_gram))) / 2), pair_gram.shape[1]
     hessian = np.zeros((k, k, p, p))
-    first, second = np.triu_indices(k, 1)
+    first, second = pairs_of(k)
     hessian[first, second] = -pair_gram
     hessian[second, first] = -pair_gram
     diagonal = np.arange(k)
@@ -307,6 +334,8 @@ def multinomial_newton_step(
     (K, p)
     """
     k, p = gradient.shape
+    if k == 2 and seen is None:
+        return _two_class_step(pair_gram[0], gradient, theta, penalty, damping * mass)
     flat = multinomial_hessian(pair_gram)
     flat[np.diag_indices_from(flat)] += np.tile(penalty + damping * mass, k)
     blocks = flat.reshape(k, p, k, p)
@@ -321,6 +350,20 @@ def multinomial_newton_step(
     free = np.flatnonzero(seen)
     step.ravel()[free] = solve_psd(flat[np.ix_(free, free)], residual[free])
     return centred_where_shared(step, seen)
+
+
+def _two_class_step(
+    gram: np.ndarray, gradient: np.ndarray, theta: np.ndarray, penalty: np.ndarray, damping: float
+) -> np.ndarray:
+    """Return the Newton step (2, p) of two classes, from a system of half the size.
+
+    The step is centred, (s, −s): H (s, −s) = ((2 G + D) s, −(2 G + D) s).
+    """
+    residual = gradient - penalty * theta
+    matrix = 2.0 * gram
+    matrix.reshape(-1)[:: len(matrix) + 1] += penalty + damping
+    step = solve_psd(matrix, 0.5 * (residual[0] - residual[1]))
+    return np.stack([step, -step])
 
 
 def centred_where_shared(step: np.ndarray, seen: np.ndarray) -> np.ndarray:

@@ -258,13 +258,14 @@ class ShortRun(NamedTuple):
 
     `resp` (k, n) are responsibilities, `bound` the lower bound, `log_density` (n,) is
     log p(y | x), a group's divided among its rows; `flagged` says whether an expert interpolates a
-    few rows, which makes the bound meaningless.
+    few rows, which makes the bound meaningless. `state` holds the parameters at the end.
     """
 
     resp: np.ndarray
     bound: float
     log_density: np.ndarray
     flagged: bool
+    state: Any = None
 
 
 class StartContext(Protocol):
@@ -294,6 +295,15 @@ class StartContext(Protocol):
     def short_run(self, resp: np.ndarray, n_iter: int) -> ShortRun:
         """Return the end of a short EM run of the first k experts, from responsibilities (k, n)."""
 
+    def best_run(self, starts: list[np.ndarray], n_iter: int) -> ShortRun:
+        """Return the best of several short runs, in which flagged ones come last."""
+
+    def first_rows(self, n_rows: int) -> StartContext:
+        """Return the context of about so many rows, the first ones: a random sample."""
+
+    def posteriors(self, run: ShortRun) -> np.ndarray:
+        """Return the responsibilities (k, n) of all rows at the end of a run on the first ones."""
+
 
 class Partition(Protocol):
     """A start: initial responsibilities for EM.
@@ -303,6 +313,9 @@ class Partition(Protocol):
 
     If an attribute ``numbered`` is true, regions already follow the user's numbering of experts;
     labels of some rows (`expert_labels`) then do not renumber them.
+
+    If an attribute ``varied`` is true, starts are of several kinds; fewer than `n_init` are then
+    run if some agree, or if further ones bring nothing better.
     """
 
     #: Whether the start depends on the seed; False if missing.

@@ -15,6 +15,7 @@ from mixexp._numerics import (
     pair_products,
     softmax_in_place,
     solve_psd,
+    solve_psd_stack,
     unpack_symmetric,
     weighted_gram,
 )
@@ -143,6 +144,21 @@ def test_solve_psd_of_zeros():
     matrix = np.diag([4.0, 0.0, 1.0])
     assert_allclose(solve_psd(matrix, np.array([2.0, 0.0, 3.0])), [0.5, 0.0, 3.0])
     assert_array_equal(solve_psd(np.zeros((2, 2)), np.ones(2)), np.zeros(2))
+
+
+@pytest.mark.parametrize("singular", [False, True])
+def test_a_stack_is_solved_as_one_by_one(rng, singular):
+    scale = 10.0 ** np.linspace(-6, 6, 5)
+    roots = rng.standard_normal((3, 40, 5)) * scale
+    if singular:
+        roots[1, :, 4] = 1e12 * roots[1, :, 0]
+    matrices = np.swapaxes(roots, 1, 2) @ roots
+    rhs = matrices @ (rng.standard_normal((3, 5, 2)) / scale[:, None])
+    kept = matrices.copy()
+    expected = [solve_psd(*pair) for pair in zip(matrices, rhs, strict=True)]
+    for x, one in zip(solve_psd_stack(matrices, rhs), expected, strict=True):
+        assert_allclose(x, one, rtol=1e-8)
+    assert_array_equal(matrices, kept)
 
 
 # ---------------------------------------------------------------- multinomial steps

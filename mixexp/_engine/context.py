@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from mixexp._engine.assign import Soft
-from mixexp._engine.em import Problem, run_em
+from mixexp._engine.em import Problem, Run, run_em
 from mixexp._engine.fixed import fit_at
 from mixexp._engine.regimes import Judge
 from mixexp._engine.sweep import State, log_joint, posterior
 from mixexp._rows.principal import MOST_FEATURES, principal_scores
 from mixexp.protocols import Block, Rows, ShortRun, can
 
-__all__ = ["ROUND_TOL", "START_STEPS", "Context"]
+__all__ = ["ROUND_TOL", "START_STEPS", "Context", "posteriors"]
 
 #: Starts that converge to within this tolerance leave the rounds early.
 ROUND_TOL = 1e-6
@@ -72,6 +72,30 @@ class Context:
 
         Labels are ignored while there are fewer experts than the final number.
         """
+        problem, state = self._begun(resp, n_iter)
+        return self._ended(problem, run_em(problem, state))
+
+    def best_run(self, starts: list[np.ndarray], n_iter: int) -> ShortRun:
+        """Return the best of several short runs, in which flagged ones come last.
+
+        The worse half ends after one iteration: M-steps at their responsibilities precede it.
+        """
+        begun = [self._begun(resp, 1) for resp in starts]
+        tried = sorted(
+            ((problem, run_em(problem, state)) for problem, state in begun), key=self._rank
+        )
+        longer = [
+            (problem, run_em(replace(problem, max_iter=n_iter - 1), run.state, run.best))
+            for problem, run in tried[: (len(tried) + 1) // 2]
+        ]
+        return self._ended(*min(longer, key=self._rank))
+
+    def _rank(self, tried: tuple[Problem, Run]) -> tuple[bool, float]:
+        problem, run = tried
+        return bool(self.judge.spurious(run.state, problem.rows)), -run.bound
+
+    def _begun(self, resp: np.ndarray, n_iter: int) -> tuple[Problem, State]:
+        """Return a short run of k experts, and the state after M-steps at responsibilities."""
         rows, experts = self.rows, np.arange(len(resp))
         if len(resp) < self.n_experts:
             rows = rows.with_experts(experts[:0], self.n_experts)
@@ -81,15 +105,34 @@ class Context:
             each = isinstance(self.columns, list)
             columns = self.columns[: len(experts)] if each else self.columns
             gate = self.gate.start(rows.units, len(experts), columns)
-        state = State(gate, self.bank.select(experts))
-        state = fit_at(state, rows, rows.shared(resp), START_STEPS)
-        run = run_em(Problem(rows, Soft(), n_iter, ROUND_TOL), state)
-        resp, log_density = _posteriors(run.state, rows)
-        flagged = bool(self.judge.spurious(run.state, rows))
-        return ShortRun(resp, run.bound, log_density, flagged)
+        state = fit_at(State(gate, self.bank.select(experts)), rows, rows.shared(resp), START_STEPS)
+        return Problem(rows, Soft(), n_iter, ROUND_TOL), state
+
+    def _ended(self, problem: Problem, run: Run) -> ShortRun:
+        flagged = bool(self.judge.spurious(run.state, problem.rows))
+        resp, log_density = posteriors(run.state, problem.rows)
+        return ShortRun(resp, run.bound, log_density, flagged, run.state)
+
+    def first_rows(self, n_rows: int) -> Context:
+        """Return the context of the first rows, whose order is by hash: a random sample.
+
+        Groups are taken whole, so that there may be more.
+        """
+        rows = self.rows
+        if rows.n_rows <= n_rows:
+            return self
+        if rows.groups is not None:
+            n_rows = int(np.searchsorted(rows.groups, rows.groups[n_rows - 1], "right"))
+        ids = np.arange(n_rows)
+        weight = None if rows.weight is None else rows.weight[ids]
+        return replace(self, rows=rows.subset(ids, weight))
+
+    def posteriors(self, run: ShortRun) -> np.ndarray:
+        """Return the responsibilities (k, n) of all rows at the end of a run on the first ones."""
+        return posteriors(run.state, self.rows)[0]
 
 
-def _posteriors(state: State, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+def posteriors(state: State, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Return responsibilities (k, n) and log p(y | x) (n,), a group's shared among its rows."""
 
     def of_block(block: Block) -> np.ndarray:

@@ -166,8 +166,8 @@ def m_step(rows: Rows, state: State, statistics: list) -> State:
 
 
 @np.errstate(over="ignore", invalid="ignore")  # the bound is checked instead
-def run_em(problem: Problem, state: State) -> Run:
-    """Run EM from a state.
+def run_em(problem: Problem, state: State, first: Evaluation | None = None) -> Run:
+    """Run EM from a state; `first` is its evaluation if the caller has it.
 
     1. Pass over the data for the bound of the state and the statistics (E-step).
     2. Update every part from its statistics (M-step); an accelerator may step further ahead.
@@ -182,8 +182,9 @@ def run_em(problem: Problem, state: State) -> Run:
     """
     if can(problem.accelerate, "begun"):
         problem = replace(problem, accelerate=problem.accelerate.begun())  # type: ignore[union-attr]
-    first = evaluate(problem, state, 0)
-    _check_finite(first, 0)
+    if first is None:
+        first = evaluate(problem, state, 0)
+        _check_finite(first, 0)
     run = Run(first, first, state, rows=problem.rows)
     for step in range(1, problem.max_iter + 1):
         trial, climbs = _next(problem, run, step)

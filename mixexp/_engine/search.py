@@ -12,27 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from mixexp._engine.assign import Assigner, Soft
+from mixexp._engine.assign import Assigner
 from mixexp._engine.collapse import LongRun, long_run
-from mixexp._engine.context import ROUND_TOL, START_STEPS
-from mixexp._engine.em import Problem, Run, evaluate, m_step, run_em
+from mixexp._engine.context import START_STEPS
+from mixexp._engine.em import Problem, Run, evaluate, m_step
 from mixexp._engine.finish import NewtonFinish
 from mixexp._engine.fixed import fit_at
 from mixexp._engine.progress import Progress
+from mixexp._engine.race import raced, ranked
 from mixexp._engine.regimes import Judge, raised, resolved, told_of, warn_of_few_rows
 from mixexp._engine.routed import Routing, WarmUp, frozen, warmed
 from mixexp._engine.starts import NOISE_SHARE, Candidate, Restart, Start
 from mixexp._engine.sweep import EStep, State, measured, sweep
-from mixexp._guests import in_threads
 from mixexp.protocols import Rows, can, evolve
 
 __all__ = ["SearchProblem", "search"]
-
-#: EM iterations of a start per round; rounds before starts are compared; most rounds.
-ROUND_ITER, MIN_ROUNDS, MAX_ROUNDS = 8, 2, 8
-
-#: Multiplications that all short runs together may take; wide data get fewer rounds.
-START_WORK = 5e11
 
 #: Most long runs if they end in spurious maxima: usually, and with batch experts.
 MAX_LONG_RUNS, MAX_BATCH_RUNS = 10, 3
@@ -128,9 +122,8 @@ def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
     """Choose a start and run EM from it to its end; return the run and the record of every start.
 
     1. Fit one expert: its dispersion sets the floor, and all experts begin at its coefficients.
-    2. From each start, M-steps at its responsibilities and short runs on the sketch, in rounds.
-       A start drops out when it has converged, or when its expected gain does not take it above
-       the best: starts cannot be compared after a few iterations only.
+    2. From each start, M-steps at its responsibilities and short runs on the sketch, until the
+       starts agree or are used up (`raced`).
     3. From the best one, a long run on all rows. If it ends in a spurious maximum, the next best
        is tried, and so on; the best run that is not flagged is returned.
     4. If all are flagged, the best run goes on with the dispersions of its spurious experts
@@ -148,14 +141,13 @@ def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
     single = fit_at(State(None, problem.bank), problem.sketch, ones, ONE_EXPERT_STEPS).bank
     problem = replace(problem, judge=Judge.of(single))
     bank = resolved(single.replicate(problem.n_experts), problem.sketch)  # type: ignore[union-attr]
-    candidates = problem.start.candidates(problem, bank)
-    _race(problem, bank, candidates)
+    candidates = raced(problem, bank)
     restarts = [candidate.record for candidate in candidates]
     if problem.progress is not None:
         problem.progress.starts(restarts)
     limit = MAX_LONG_RUNS if problem.batch_bank is None else MAX_BATCH_RUNS
     ends: list[tuple[Run, Restart]] = []
-    for candidate in _ranked(candidates)[:limit]:
+    for candidate in ranked(candidates)[:limit]:
         state = _handed_over(problem, candidate)
         candidate.record.events.append("long run")
         ends.append((_trained(problem, state, candidate.record), candidate.record))
@@ -267,42 +259,6 @@ def _long_run(problem: SearchProblem) -> LongRun:
         problem.owner,
         problem.judge,
     )
-
-
-def _race(problem: SearchProblem, bank: Any, candidates: list[Candidate]) -> None:
-    """Continue candidates in rounds of short runs, while more than one may still be the best."""
-    running = candidates if len(candidates) > 1 else []
-    for done in range(1, _rounds(problem, bank) + 1):
-        runs = in_threads(_short_run, [(problem, c.state) for c in running], problem.n_jobs)
-        for candidate, run in zip(running, runs, strict=True):
-            candidate.follow(run, problem.judge.flags(run.state, problem.sketch))
-        running = [candidate for candidate in running if not candidate.settled]
-        if done >= MIN_ROUNDS:
-            best = _ranked(candidates)[0].record.bound
-            running = [c for c in running if c.record.bound + c.credit > best]
-            if len(running) == 1 and running[0].record.bound == best:
-                break
-
-
-def _rounds(problem: SearchProblem, bank: Any) -> int:
-    """Return the number of rounds of short runs within the budget, at least one."""
-    work = sum(
-        part.n_gram_weights * problem.sketch.n_rows * part.design.size**2
-        for part in (problem.gate, bank)
-        if can(part, "gram_weights")
-    )
-    affordable = START_WORK / max(1.0, float(work) * problem.n_init * ROUND_ITER)
-    return int(np.clip(affordable, 1, MAX_ROUNDS))
-
-
-def _short_run(problem: SearchProblem, state: State) -> Run:
-    assigner = Soft() if problem.routing is None else problem.routing.first_assigner
-    return run_em(Problem(problem.sketch, assigner, ROUND_ITER, ROUND_TOL), state)
-
-
-def _ranked(candidates: list[Candidate]) -> list[Candidate]:
-    """Return candidates from best to worst, flagged ones last."""
-    return sorted(candidates, key=lambda c: (bool(c.record.flags), -c.record.bound))
 
 
 def _shared(problem: SearchProblem, state: State) -> State:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mixexp._engine.arrange import arranged
 from mixexp._engine.context import Context
-from mixexp._engine.em import Run
+from mixexp._engine.em import Evaluation, Run
 from mixexp._engine.sweep import State
 from mixexp._guests import in_threads
 from mixexp._rows.labels import with_labels
@@ -22,6 +22,11 @@ __all__ = ["Candidate", "FromPartition", "FromResponsibilities", "FromState", "R
 
 #: Share of each row that starts give to the noise expert.
 NOISE_SHARE = 0.05
+
+#: Starts of a varied partition that are tried together: a quick one, growing, and regions of X. On
+#: 91 simulated problems the best of these three ended as high as the best of ten, on all.
+#: Further waves are a third of the starts: whoever asks for more starts has more of them tried.
+FIRST_WAVE, N_WAVES = 3, 3
 
 #: A start is credited with at most this multiple of its last gain.
 MAX_CREDIT = 20.0
@@ -60,7 +65,7 @@ class Candidate:
     """A start during the search.
 
     `resp` are the responsibilities (K, n) of all rows to which batch parts are first fitted; None
-    stands for those of `state`.
+    stands for those of `state`. `evaluation` is that of `state` on the sketch, for the next run.
     """
 
     state: State
@@ -68,6 +73,8 @@ class Candidate:
     resp: np.ndarray | None = None
     settled: bool = False
     credit: float = np.inf
+    n_rounds: int = 0
+    evaluation: Evaluation | None = None
 
     def follow(self, run: Run, flags: list[str]) -> None:
         """Take over the end of a short run and its flags, and estimate what it may still gain.
@@ -75,6 +82,8 @@ class Candidate:
         The credit extrapolates the last gains as a geometric series (Aitken).
         """
         self.state, self.settled = run.state, run.converged
+        self.evaluation = run.best
+        self.n_rounds += 1
         self.record.bound = run.bound
         self.record.n_iter += len(run.bounds)
         self.record.flags = flags
@@ -104,7 +113,10 @@ class Start(Protocol):
     def empty_experts(self) -> list[int]:
         """Return the experts that start without rows."""
 
-    def candidates(self, problem: SearchProblem, bank: Any) -> list[Candidate]:
+    def waves(self, n_init: int) -> list[list[int]]:
+        """Return the numbers of the starts to try together, and of those to try if need be."""
+
+    def candidates(self, problem: SearchProblem, bank: Any, turns: list[int]) -> list[Candidate]:
         """Return the states from which short runs, or the long run, start."""
 
 
@@ -138,10 +150,22 @@ class FromPartition:
         """Return none: the partition has not been computed yet."""
         return []
 
-    def candidates(self, problem: SearchProblem, bank: Any) -> list[Candidate]:
-        """Return the states after M-steps at the responsibilities of each start."""
+    def waves(self, n_init: int) -> list[list[int]]:
+        """Return all starts in one wave; those of a varied partition in several.
+
+        Starts of one kind may agree because they miss the same region; those of several kinds
+        hardly do.
+        """
         random = getattr(self.partition, "random", False)
-        n_init = problem.n_init if random and problem.n_experts > 1 else 1
+        turns = list(range(n_init if random else 1))
+        if not getattr(self.partition, "varied", False):
+            return [turns]
+        size = max(FIRST_WAVE, n_init // N_WAVES)
+        later = range(FIRST_WAVE, len(turns), size)
+        return [turns[:FIRST_WAVE], *(turns[i : i + size] for i in later)]
+
+    def candidates(self, problem: SearchProblem, bank: Any, turns: list[int]) -> list[Candidate]:
+        """Return the states after M-steps at the responsibilities of some of the starts."""
         context = Context(
             problem.sketch,
             problem.n_experts,
@@ -150,8 +174,8 @@ class FromPartition:
             problem.gate_columns,
             judge=problem.judge,
         )
-        turns = [(problem, replace(context, turn=turn)) for turn in range(n_init)]
-        return in_threads(self._candidate, turns, problem.n_jobs)
+        calls = [(problem, replace(context, turn=turn)) for turn in turns]
+        return in_threads(self._candidate, calls, problem.n_jobs)
 
     @np.errstate(over="ignore", invalid="ignore")
     def _candidate(self, problem: SearchProblem, context: Context) -> Candidate:
@@ -190,7 +214,11 @@ class FromResponsibilities:
         """Return the experts without responsibility for any row."""
         return np.flatnonzero(self.resp.sum(axis=1) == 0).tolist()
 
-    def candidates(self, problem: SearchProblem, bank: Any) -> list[Candidate]:
+    def waves(self, n_init: int) -> list[list[int]]:
+        """Return the one start."""
+        return [[0]]
+
+    def candidates(self, problem: SearchProblem, bank: Any, turns: list[int]) -> list[Candidate]:
         """Return the one state after M-steps at the responsibilities."""
         rows = problem.rows
         resp = rows.shared(with_labels(self.resp, rows.labels, None, match=False))
@@ -217,7 +245,11 @@ class FromState:
         """Return none: every expert of a state has been fitted."""
         return []
 
-    def candidates(self, problem: SearchProblem, bank: Any) -> list[Candidate]:
+    def waves(self, n_init: int) -> list[list[int]]:
+        """Return the one start."""
+        return [[0]]
+
+    def candidates(self, problem: SearchProblem, bank: Any, turns: list[int]) -> list[Candidate]:
         """Return the state itself."""
         return [Candidate(self.state, Restart((problem.seed,), -np.inf, 0))]
 

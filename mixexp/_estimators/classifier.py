@@ -71,8 +71,10 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         `mixexp.partitions`, such as `NearestCenter` or `FeatureGroups`; or any object with
         ``responsibilities(context, rng)``.
     n_init : int, default=10
-        Number of starts. Each runs for 8 iterations on at most 8192 rows; the best one then runs
-        to convergence. With 1, or a deterministic `init`, only that start is run.
+        Number of starts, at most. Each runs for 8 iterations or more on at most 8192 rows; the best
+        one then runs to convergence. With "mixed", the first three are enough if the best of them
+        agrees with another, and the rest is tried in parts until one brings no better start; other
+        values of `init` run all. With 1, or a deterministic `init`, only that start is run.
     warm_up : {"auto"}, mixture or None, default="auto"
         A mixture of cheap experts that finds the partition, to which costly experts are then
         fitted without cross-fitting (unless `cross_fit` asks for it); the gate is taken over as

@@ -21,7 +21,7 @@ from mixexp._numerics import (
     damped,
     linear_scores,
     relaxed,
-    solve_psd,
+    solve_psd_stack,
     unpack_symmetric,
 )
 from mixexp.experts._linear_scores import linear_prior, linear_scores_of, linear_space
@@ -294,12 +294,10 @@ class LinearBank:
             mass = statistics["mass"] if "mass" in statistics else gram[:, 0, 0, 0]
             alive = mass > EMPTY_SHARE * mass.sum()
             stepped = self._stepped(gram, statistics["gradient"], alive)
-            theta, change = stepped.theta, np.zeros((k, q))
-            for expert in np.flatnonzero(alive).tolist():
-                gradient, step = statistics["gradient"][expert], theta[expert] - self.theta[expert]
-                change[expert] = _quadratic(step, gram[expert]) - 2 * np.add.reduce(
-                    gradient * step, axis=1
-                )
+            step = stepped.theta - self.theta
+            change = _quadratic(step, gram) - 2 * np.add.reduce(
+                statistics["gradient"] * step, axis=2
+            )
         sums = statistics["family"].copy()
         if self._dispersed:
             if self.family.link == "identity":
@@ -320,9 +318,19 @@ class LinearBank:
 
     def _stepped(self, gram: np.ndarray, gradient: np.ndarray, alive: np.ndarray) -> LinearBank:
         """Return the bank with new coefficients of the experts that have weight."""
+        if self.mask is None:
+            step = np.zeros_like(self.theta)
+            step[alive] = self._step(gram[alive], gradient[alive], self.theta[alive])
+            return evolve(self, theta=self.theta + step)
         theta = self.theta.copy()
         for expert in np.flatnonzero(alive).tolist():
-            theta[expert] += self._step(expert, gram[expert], gradient[expert], theta[expert])
+            seen, one = np.flatnonzero(self.mask[expert]), slice(expert, expert + 1)
+            theta[expert][:, seen] += self._step(
+                gram[one][:, :, seen[:, None], seen],
+                gradient[one][:, :, seen],
+                self.theta[one][:, :, seen],
+                seen,
+            )[0]
         return evolve(self, theta=theta)
 
     def _stepped_by_products(
@@ -359,32 +367,28 @@ class LinearBank:
         return squares
 
     def _step(
-        self, expert: int, gram: np.ndarray, gradient: np.ndarray, theta: np.ndarray
+        self, gram: np.ndarray, gradient: np.ndarray, theta: np.ndarray, seen: Any = slice(None)
     ) -> np.ndarray:
-        """Return one expert's change of coefficients, (n_outputs, p)."""
-        rhs = gradient - self.penalty * theta
-        ridge = np.diag(self.penalty)
+        """Return some experts' changes of coefficients, (K, n_outputs, p), of the columns seen.
+
+        `gram` is (K, 1 or n_outputs, p, p).
+        """
+        k, q, p = theta.shape
+        rhs, penalty = gradient - self.penalty[seen] * theta, self.penalty[seen]
+        ridge = np.diag(penalty)
         if self.damping > 0:
-            ridge = ridge + self.damping * gram[:, :1, :1] * np.eye(len(ridge))
-        if self.mask is None:
-            step = self._solved(gram + ridge, rhs)
+            ridge = ridge + self.damping * gram[:, :, :1, :1] * np.eye(p)
+        matrices = (gram + ridge).reshape(-1, p, p)
+        if len(matrices) == k:
+            step = solve_psd_stack(matrices, rhs.transpose(0, 2, 1)).transpose(0, 2, 1)
         else:
-            step = np.zeros_like(theta)
-            seen = np.flatnonzero(self.mask[expert])
-            inner = (gram + ridge)[:, seen[:, None], seen]
-            step[:, seen] = self._solved(inner, rhs[:, seen])
+            step = solve_psd_stack(matrices, rhs.reshape(k * q, p, 1)).reshape(k, q, p)
         if self.family.link == "identity":
             return step
-        lengths = np.sqrt(np.maximum(_quadratic(step, gram), 0.0) / np.maximum(gram[:, 0, 0], TINY))
+        mass = np.maximum(gram[:, :, 0, 0], TINY)
+        lengths = np.sqrt(np.maximum(_quadratic(step, gram), 0.0) / mass)
         share = self._step_share * np.minimum(1.0, LONGEST_STEP / np.maximum(lengths, TINY))
-        return step * share[:, None]
-
-    @staticmethod
-    def _solved(matrices: np.ndarray, rhs: np.ndarray) -> np.ndarray:
-        """Return steps (n_outputs, p) from one matrix for all outputs, or one per output."""
-        if len(matrices) == 1:
-            return solve_psd(matrices[0], rhs.T).T
-        return np.stack([solve_psd(*pair) for pair in zip(matrices, rhs, strict=True)])
+        return step * share[:, :, None]
 
     def toward(self, new: LinearBank, t: float) -> LinearBank:
         """Return the bank a share t of the way to `new`; closed forms take the full step."""
@@ -481,6 +485,8 @@ class LinearBank:
 
 
 def _quadratic(step: np.ndarray, gram: np.ndarray) -> np.ndarray:
-    """Return dᵀ G d per output, (n_outputs,); G may be shared by all outputs."""
-    product = step @ gram[0] if len(gram) == 1 else np.matmul(step[:, None], gram)[:, 0]
-    return np.add.reduce(product * step, axis=1)
+    """Return dᵀ G d per expert and output, (K, n_outputs); G may be shared by all outputs."""
+    product = (
+        step @ gram[:, 0] if gram.shape[1] == 1 else np.matmul(step[:, :, None], gram)[:, :, 0]
+    )
+    return np.add.reduce(product * step, axis=2)

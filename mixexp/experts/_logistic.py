@@ -167,11 +167,32 @@ class LogisticBank:
 
     def log_prob(self, block: Block) -> np.ndarray:
         """Return log p_k(y | x), (K, m)."""
+        if len(self.classes) == 2 and block.offset is None:
+            return self._log_prob_of_two(block)
         scores = self._scores(block)
         log_prob = scores[:, block.y, np.arange(block.n_rows)]
         log_prob -= softmax_in_place(scores, centred=True)
         block.keep(self, scores)
         return log_prob
+
+    def _log_prob_of_two(self, block: Block) -> np.ndarray:
+        """Return log p_k(y | x) of two classes, (K, m), by half of the exponentials.
+
+        With s the score of the other class minus that of y, log p(y) = −log(1 + exp s).
+        """
+        score = linear_scores(self.theta[:, 1] - self.theta[:, 0], block.matrix(self.design))
+        odds = np.exp(-np.abs(score))
+        larger = 1.0 / (1.0 + odds)
+        positive = score > 0
+        proba = np.empty((len(score), 2, block.n_rows))
+        proba[:, 0] = proba[:, 1] = odds * larger
+        np.copyto(proba[:, 1], larger, where=positive)
+        np.copyto(proba[:, 0], larger, where=~positive)
+        block.keep(self, proba)
+        np.negative(score, out=score, where=block.y == 1)
+        np.maximum(score, 0.0, out=score)
+        score += np.log1p(odds, out=odds)
+        return np.negative(score, out=score)
 
     def deviance(self, block: Block) -> np.ndarray:
         """Return −log p_k(y | x), (K, m)."""

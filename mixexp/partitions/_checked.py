@@ -37,6 +37,11 @@ class CheckedStart:
         return bool(getattr(self.start, "random", False))
 
     @property
+    def varied(self) -> bool:
+        """Whether starts are of several kinds."""
+        return bool(getattr(self.start, "varied", False))
+
+    @property
     def numbered(self) -> bool:
         """Whether the user numbered the experts, which labels then do not change."""
         return bool(getattr(self.start, "numbered", False))

@@ -25,8 +25,9 @@ class MixedStart(BaseEstimator):
     """Starts of several kinds in turn: what one kind misses, another finds.
 
     The first starts of a fit are one of each kind, in the order of the list; then it begins again,
-    without the deterministic ones. All `n_init` of them race in short runs, and the best one is run
-    to its end.
+    without the deterministic ones. They race in short runs, and the best one is run to its end. The
+    `n_init` starts of a given list are all run; those of None until some agree, or further ones
+    bring nothing better.
 
     Parameters
     ----------
@@ -52,6 +53,11 @@ class MixedStart(BaseEstimator):
 
     def __init__(self, starts: Any = None):
         self.starts = starts
+
+    @property
+    def varied(self) -> bool:
+        """Whether starts are of several kinds: where they agree, others hardly find more."""
+        return self.starts is None
 
     def bound(self, resolve: Callable[[Any], Any]) -> MixedStart:
         """Return the same with all of its starts resolved for a fit.

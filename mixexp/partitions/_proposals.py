@@ -7,12 +7,12 @@ experts are: a proposal only has to be good enough for EM to continue from.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
-from mixexp._numerics import unpack_symmetric, weighted_gram
-from mixexp.partitions._labels import fitted_kmeans
+from mixexp._numerics import PACKED_COLUMNS, column_products, unpack_symmetric, weighted_gram
 
 __all__ = ["Half", "Table", "halves", "merge_costs"]
 
@@ -38,8 +38,8 @@ NO_VARIANCE, NO_VARIANCE_CLASSES = 1e-6, 1e-2
 #: Rows with the same target are a proposal if they exceed the features in number by this.
 LEAST_TIED = 3
 
-#: Rounds of reassigning rows to the nearer of two lines.
-ROUNDS = 5
+#: Rounds of reassigning rows to the nearer of two lines, and most rounds of 2-means.
+ROUNDS, MEANS_ROUNDS = 5, 20
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,16 @@ class Table:
         """Return some of the rows, with their weights under one expert."""
         return Table(self.features[ids], self.targets[ids], weight[ids], self.no_variance)
 
-    def system(self, columns: np.ndarray) -> np.ndarray:
-        """Return [1, x, y], component-major (1 + p + q, n), to which lines are fitted."""
+    @cached_property
+    def system(self) -> np.ndarray:
+        """[1, x, y], component-major (1 + p + q, n), to which lines are fitted."""
         ones = np.ones((1, len(self.weight)))
-        return np.vstack([ones, self.features[:, columns].T, self.targets.T])
+        return np.vstack([ones, self.features.T, self.targets.T])
+
+    @cached_property
+    def products(self) -> np.ndarray | None:
+        """The products of the columns of the system; None if it is wide."""
+        return column_products(self.system) if len(self.system) <= PACKED_COLUMNS else None
 
 
 class Half(NamedTuple):
@@ -118,8 +124,8 @@ def halves(table: Table, resp: np.ndarray, rng: np.random.Generator) -> list[Hal
     clusters = _two_means(sample, table, rng)
     sides += [] if clusters is None else [clusters]
     n_regions = len(sides)
-    for first in (error > 0, _turned(sample, error), _nearer(sample, rng)):
-        sides.append(_two_lines(sample, table, first))
+    firsts = np.stack([error > 0, _turned(sample, error), _nearer(sample, rng)])
+    sides += list(_two_lines(sample, table, firsts))
     tied = _most_frequent(sample, table)
     sides += [] if tied is None else [tied]
     gains, entropies = _gains(sample, np.array([side[ids] for side in sides]), columns)
@@ -159,7 +165,11 @@ def merge_costs(table: Table, resp: np.ndarray) -> np.ndarray:
 
 def _grams(table: Table, weights: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Return the Gram matrices of [1, x, y] for weight rows (m, n)."""
-    system = table.system(columns)
+    p, q = table.features.shape[1], table.targets.shape[1]
+    if len(columns) == p:
+        gram = weighted_gram(weights, table.system, table.products)
+        return unpack_symmetric(gram, len(table.system))
+    system = table.system[np.concatenate([[0], 1 + columns, 1 + p + np.arange(q)])]
     return unpack_symmetric(weighted_gram(weights, system), len(system))
 
 
@@ -184,9 +194,9 @@ def _ridge(p: int) -> np.ndarray:
 
 def _lines(table: Table, weights: np.ndarray) -> np.ndarray:
     """Return coefficients (m, 1 + p, q) of lines fitted with weight rows (m, n)."""
-    X1 = np.column_stack([np.ones(len(table.weight)), table.features])
-    weighted = X1.T * weights[:, None]
-    return np.linalg.solve(weighted @ X1 + _ridge(X1.shape[1]), weighted @ table.targets)
+    p = 1 + table.features.shape[1]
+    grams = _grams(table, weights, np.arange(p - 1))
+    return np.linalg.solve(grams[:, :p, :p] + _ridge(p), grams[:, :p, p:])
 
 
 def _residual(table: Table) -> np.ndarray:
@@ -257,27 +267,49 @@ def _inner_edges(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def _two_means(sample: Table, table: Table, rng: np.random.Generator) -> np.ndarray | None:
-    """Return each row's cluster by 2-means of X, None if X is constant."""
-    if not np.ptp(sample.features, axis=0).any():
+    """Return each row's cluster by 2-means of X, seeded by k-means++; None if X is constant."""
+    x, weight = sample.features, sample.weight
+    low = x[rng.choice(len(x), p=weight / weight.sum())]
+    distance = weight * np.sum((x - low) ** 2, axis=1)
+    if not distance.sum() > 0:
         return None
-    low, high = fitted_kmeans(sample.features, 2, sample.weight, rng).cluster_centers_
-    return table.features @ (high - low) > 0.5 * (high @ high - low @ low)
-
-
-def _two_lines(sample: Table, table: Table, side: np.ndarray) -> np.ndarray:
-    """Return which of two lines is nearer to each row, after refitting them in rounds."""
-    for _ in range(ROUNDS):
-        lines = _lines(sample, sample.weight * np.stack([~side, side]))
-        again = _second_nearer(sample, lines)
-        if np.array_equal(again, side):
+    high = x[rng.choice(len(x), p=distance / distance.sum())]
+    last = None
+    for _ in range(MEANS_ROUNDS):
+        side = _beyond_middle(x, low, high)
+        if last is not None and np.array_equal(side, last):
             break
-        side = again
+        last, upper = side, weight * side
+        lower = weight - upper
+        high, low = upper @ x / upper.sum(), lower @ x / lower.sum()
+    return _beyond_middle(table.features, low, high)
+
+
+def _beyond_middle(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return which rows are nearer to `high` than to `low`."""
+    side: np.ndarray = x @ (high - low) > 0.5 * (high @ high - low @ low)
+    return side
+
+
+def _two_lines(sample: Table, table: Table, sides: np.ndarray) -> np.ndarray:
+    """Return which of two lines is nearer to each row, after refitting them in rounds.
+
+    For several first divisions (m, n) at once.
+    """
+    for _ in range(ROUNDS):
+        halves_of_each = np.stack([~sides, sides], axis=1).reshape(-1, sides.shape[1])
+        lines = _lines(sample, sample.weight * halves_of_each)
+        again = _second_nearer(sample, lines)
+        if np.array_equal(again, sides):
+            break
+        sides = again
     return _second_nearer(table, lines)
 
 
 def _second_nearer(table: Table, lines: np.ndarray) -> np.ndarray:
+    """Return which of the two lines of each pair (2 m, 1 + p, q) is nearer to each row, (m, n)."""
     miss = np.sum((table.targets - _values(table, lines)) ** 2, axis=2)
-    return miss[1] < miss[0]
+    return miss[1::2] < miss[::2]
 
 
 def _nearer(table: Table, rng: np.random.Generator) -> np.ndarray:

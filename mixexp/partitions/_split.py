@@ -28,6 +28,9 @@ N_MERGED, LAST_EXCHANGES = 2, 3
 #: every step would take K² fits, and 200 experts took more than an hour.
 MOST_SINGLY = 16
 
+#: Experts grow on the first rows: at least so many, and so many for each of their coefficients.
+GROWN_ROWS, ROWS_PER_COEFFICIENT = 2048, 20
+
 #: Least gain of an exchange, relative to max(1, |bound|).
 LEAST_GAIN = 1e-4
 
@@ -40,11 +43,20 @@ class Proposal(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """A mixture during growth: `resp` (k, n), and the lower bound of a short run."""
+    """A mixture during growth: the end of a short run, its `resp` (k, n) and lower bound."""
 
     n_experts: int
-    resp: np.ndarray
-    bound: float
+    run: ShortRun
+
+    @property
+    def resp(self) -> np.ndarray:
+        """Responsibilities (k, n)."""
+        return self.run.resp
+
+    @property
+    def bound(self) -> float:
+        """The lower bound."""
+        return self.run.bound
 
 
 def grow(context: StartContext, n_experts: int, rng: np.random.Generator) -> Iterator[Stage]:
@@ -64,7 +76,7 @@ def grow(context: StartContext, n_experts: int, rng: np.random.Generator) -> Ite
     classes = rows.y.ndim == 1
     table = Table.of(context.features, context.targets, weights_of(rows), classes=classes)
     run = context.short_run(np.ones((1, rows.n_rows)), 1)
-    yield Stage(1, run.resp, run.bound)
+    yield Stage(1, run)
     for k in range(2, min(n_experts, MOST_SINGLY) + 1):
         proposals = _proposals(table, run, rng)
         if not proposals:
@@ -75,13 +87,13 @@ def grow(context: StartContext, n_experts: int, rng: np.random.Generator) -> Ite
             if better is None:
                 break
             run = better
-        yield Stage(k, run.resp, run.bound)
+        yield Stage(k, run)
     while len(run.resp) < n_experts:
         resp = _many_more(table, run.resp, n_experts, rng)
         if len(resp) == len(run.resp):
             return
         run = context.short_run(resp, GROW_ITER)
-        yield Stage(len(resp), run.resp, run.bound)
+        yield Stage(len(resp), run)
 
 
 def _many_more(
@@ -98,8 +110,7 @@ def _many_more(
 
 def _grown(context: StartContext, resp: np.ndarray, proposals: list[Proposal]) -> ShortRun:
     """Return a longer run from the best proposal by short runs, in which flagged ones come last."""
-    runs = [context.short_run(_with_half(resp, *p), SCREEN_ITER) for p in proposals]
-    best = max(runs, key=lambda run: (not run.flagged, run.bound))
+    best = context.best_run([_with_half(resp, *p) for p in proposals], SCREEN_ITER)
     return context.short_run(best.resp, GROW_ITER)
 
 
@@ -199,7 +210,9 @@ class Split(BaseEstimator):
         k, n = context.n_experts, context.rows.n_rows
         if n < k:
             return RandomStart().responsibilities(context, rng)
-        *_, last = grow(context, k, rng)
+        size = k * (context.features.shape[1] + 1) * context.targets.shape[1]
+        sample = context.first_rows(max(GROWN_ROWS, ROWS_PER_COEFFICIENT * size))
+        *_, last = grow(sample, k, rng)
         if last.n_experts < k:  # too few rows differ
             return RandomStart().responsibilities(context, rng)
-        return last.resp
+        return last.resp if sample is context else context.posteriors(last.run)

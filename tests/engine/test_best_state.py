@@ -86,7 +86,7 @@ def spurious_after_a_collapse(seed, **options):
     return MixtureOfExpertsRegressor(n_experts=3, gate_features=columns, **options), X, y
 
 
-@pytest.mark.parametrize("seed", [2, 5])
+@pytest.mark.parametrize("seed", [0, 8])
 def test_em_goes_on_from_before_a_collapse_with_bounded_dispersions(seed):
     model, X, y = spurious_after_a_collapse(seed)
     with watched_runs() as runs, monkeypatched_segments() as segments:
@@ -110,7 +110,7 @@ def test_em_goes_on_from_before_a_collapse_with_bounded_dispersions(seed):
 
 
 def test_a_lower_run_is_chosen_before_a_spurious_one():
-    model, X, y = spurious_after_a_collapse(1, max_iter=1000)
+    model, X, y = spurious_after_a_collapse(2, max_iter=1000, init="kmeans")
     _, messages = told_fit(model, X, y)
     assert messages == [] and model.converged_
     runs = [record for record in model.restarts_ if "long run" in record.events]
@@ -121,7 +121,7 @@ def test_a_lower_run_is_chosen_before_a_spurious_one():
 
 def test_a_fit_that_cannot_go_on_does_not_ask_for_more_iterations(monkeypatch):
     monkeypatch.setattr(_collapse, "raised", lambda *args: None)  # a bank without floors
-    model, X, y = spurious_after_a_collapse(2)
+    model, X, y = spurious_after_a_collapse(8)
     with monkeypatched_segments() as segments:
         _, messages = told_fit(model, X, y)
     n_iter = len(segments[0])
@@ -133,7 +133,7 @@ def test_a_fit_that_cannot_go_on_does_not_ask_for_more_iterations(monkeypatch):
 
 
 def test_a_fit_without_iterations_left_asks_for_more():
-    plain, X, y = spurious_after_a_collapse(2)
+    plain, X, y = spurious_after_a_collapse(8)
     with monkeypatched_segments() as segments:
         told_fit(plain, X, y)
     used = sum(len(bounds) for bounds in segments[:2])

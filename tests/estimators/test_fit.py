@@ -30,7 +30,7 @@ def test_records_of_a_fit(default):
     assert default.lower_bound_ == default.lower_bounds_[-1]
     assert np.all(np.diff(default.lower_bounds_) >= -1e-9 * max(1, abs(default.lower_bound_)))
     assert default.n_passes_ >= default.n_iter_ + 1
-    assert len(default.restarts_) == 4
+    assert 3 <= len(default.restarts_) <= 4  # no fourth if two of three agree
     long_runs = [start for start in default.restarts_ if "long run" in start.events]
     assert len(long_runs) == 1
     assert long_runs[0].bound == default.lower_bound_

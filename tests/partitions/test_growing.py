@@ -173,6 +173,31 @@ def test_short_run_of_groups_and_of_exact_lines(rng):
     assert run.bound > 5 and not run.flagged  # exact regimes of many rows are what is looked for
 
 
+def test_the_best_run_of_several(rng):
+    X, y, _, _ = softmax_gated(rng, 150, 2, 3)
+    where = context_of(make_rows(X, y), 3)
+    good = KMeansStart().responsibilities(where, rng)
+    poor = rng.dirichlet(np.ones(3), 150).T
+    best = where.best_run([poor, good, poor[::-1]], 6)
+    assert_allclose(best.bound, where.short_run(good, 6).bound, rtol=1e-9)
+    assert_allclose(where.best_run([poor], 6).resp, where.short_run(poor, 6).resp, rtol=1e-6)
+
+
+def test_growing_on_the_first_rows(rng):
+    X, y, _, _ = softmax_gated(rng, 300, 2, 3)
+    rows = make_rows(X, y)
+    where = context_of(rows, 3)
+    assert where.first_rows(300) is where
+    few = where.first_rows(100)
+    assert_allclose(few.rows.X, X[:100])
+    run = few.short_run(KMeansStart().responsibilities(few, rng), 5)
+    everywhere = where.posteriors(run)
+    assert everywhere.shape == (3, 300)
+    assert_allclose(everywhere[:, :100], run.resp, rtol=1e-10)
+    grouped = context_of(rows.subset(np.arange(300), None, np.repeat(np.arange(100), 3)), 3)
+    assert grouped.first_rows(100).rows.n_rows == 102  # whole groups
+
+
 def test_growing_with_noise_expert_and_lists_of_features(rng):
     X, y, _ = unbalanced(rng, 300)
     model = MixtureOfExpertsRegressor(
