@@ -180,7 +180,7 @@ class LogisticBank:
 
         With s the score of the other class minus that of y, log p(y) = −log(1 + exp s).
         """
-        score = linear_scores(self.theta[:, 1] - self.theta[:, 0], block.matrix(self.design))
+        score = linear_scores(self.theta[:, 1] - self.theta[:, 0], block.linear(self.design))
         odds = np.exp(-np.abs(score))
         larger = 1.0 / (1.0 + odds)
         positive = score > 0

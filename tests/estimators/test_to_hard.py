@@ -26,6 +26,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 #: Short runs: what is tested is the prediction.
 RUN = {"n_init": 1, "max_iter": 10, "tol": 1e-2, "random_state": 0}
 
+#: Predictions of regressors are those of the chosen expert, also out of the range of y.
+FREE = {**RUN, "bound_predictions": False}
+
 
 @pytest.fixture(scope="module")
 def data():
@@ -72,34 +75,34 @@ def check(model, X, **offset):
 
 
 MIXTURES = {
-    "dense": Regressor(n_experts=3, **RUN),
-    "argmax": Regressor(n_experts=3, pooling="argmax", **RUN),
-    "tree of gates": Regressor(n_experts=4, gate=HierarchicalGate((2, 2)), **RUN),
-    "gaussian gate": Regressor(n_experts=3, gate=GaussianGate(), **RUN),
-    "classifier as gate": Regressor(n_experts=3, gate=LogisticRegression(), **RUN),
-    "cross-fitted gate": Regressor(n_experts=2, gate=DecisionTreeClassifier(max_depth=2), **RUN),
-    "noise": Regressor(n_experts=3, noise_expert=True, **RUN),
+    "dense": Regressor(n_experts=3, **FREE),
+    "argmax": Regressor(n_experts=3, pooling="argmax", **FREE),
+    "tree of gates": Regressor(n_experts=4, gate=HierarchicalGate((2, 2)), **FREE),
+    "gaussian gate": Regressor(n_experts=3, gate=GaussianGate(), **FREE),
+    "classifier as gate": Regressor(n_experts=3, gate=LogisticRegression(), **FREE),
+    "cross-fitted gate": Regressor(n_experts=2, gate=DecisionTreeClassifier(max_depth=2), **FREE),
+    "noise": Regressor(n_experts=3, noise_expert=True, **FREE),
     "noise and fallback": Regressor(
         n_experts=3,
         noise_expert=True,
         routing=TopK(1, renormalise=False, fallback="mean"),
-        **RUN,
+        **FREE,
     ),
-    "columns": Regressor(n_experts=2, expert_features=[[0, 1], [1]], **RUN),
-    "top 1": Regressor(n_experts=3, routing=TopK(1), **RUN),
-    "top 2, bias": Regressor(n_experts=4, routing=TopK(2, balance="bias"), **RUN),
+    "columns": Regressor(n_experts=2, expert_features=[[0, 1], [1]], **FREE),
+    "top 1": Regressor(n_experts=3, routing=TopK(1), **FREE),
+    "top 2, bias": Regressor(n_experts=4, routing=TopK(2, balance="bias"), **FREE),
     "top 1, tree of gates": Regressor(
-        n_experts=4, gate=HierarchicalGate((2, 2)), routing=TopK(1), **RUN
+        n_experts=4, gate=HierarchicalGate((2, 2)), routing=TopK(1), **FREE
     ),
-    "switch": Regressor(n_experts=3, routing=Switch(1.0), **RUN),
-    "top p, hot": Regressor(n_experts=3, routing=TopP(0.6, temperature=2.0), **RUN),
-    "threshold": Regressor(n_experts=3, routing=Threshold(0.3), **RUN),
-    "expert choice": Regressor(n_experts=3, routing=ExpertChoice(), **RUN),
-    "estimators": Regressor(DecisionTreeRegressor(max_depth=2), n_experts=2, **RUN),
+    "switch": Regressor(n_experts=3, routing=Switch(1.0), **FREE),
+    "top p, hot": Regressor(n_experts=3, routing=TopP(0.6, temperature=2.0), **FREE),
+    "threshold": Regressor(n_experts=3, routing=Threshold(0.3), **FREE),
+    "expert choice": Regressor(n_experts=3, routing=ExpertChoice(), **FREE),
+    "estimators": Regressor(DecisionTreeRegressor(max_depth=2), n_experts=2, **FREE),
     "routed estimators": Regressor(
-        DecisionTreeRegressor(max_depth=2), n_experts=3, routing=TopK(1), **RUN
+        DecisionTreeRegressor(max_depth=2), n_experts=3, routing=TopK(1), **FREE
     ),
-    "mixtures": Regressor(Regressor(n_experts=2), n_experts=2, **RUN),
+    "mixtures": Regressor(Regressor(n_experts=2), n_experts=2, **FREE),
     "classes": Classifier(n_experts=2, **RUN),
     "calibrated classes": Classifier(DecisionTreeClassifier(max_depth=2), n_experts=2, **RUN),
     "mixtures of classes": Classifier(Classifier(n_experts=2), n_experts=2, **RUN),
@@ -135,7 +138,7 @@ def test_an_expert_that_no_row_prefers_is_left_out(data, name):
 def test_weights_of_zero_are_no_rows(data):
     X, y = data
     weight = (X[:, 0] > 0).astype(float)
-    model = Regressor(n_experts=2, **RUN).fit(X, y, weight)
+    model = Regressor(n_experts=2, **FREE).fit(X, y, weight)
     assert model.hard_loads_.sum() == weight.sum()
     check(model, X)
 
@@ -144,11 +147,11 @@ def test_weights_of_zero_are_no_rows(data):
 def test_the_fallback_is_kept_if_it_is_the_first_choice_of_rows(data, fallback):
     X, y = data
     router = TopK(1, renormalise=False, fallback=fallback, temperature=2.0)
-    model = Regressor(n_experts=4, routing=router, **RUN).fit(X, y)
+    model = Regressor(n_experts=4, routing=router, **FREE).fit(X, y)
     assert model.hard_loads_[-1] > 0
     hard = check(model, X)
     assert hard.fallback_ is model.fallback_
-    model = Regressor(n_experts=2, routing=clone(router).set_params(temperature=0.1), **RUN)
+    model = Regressor(n_experts=2, routing=clone(router).set_params(temperature=0.1), **FREE)
     hard = check(model.fit(X, y), X)
     assert not hasattr(hard, "fallback_")
 
@@ -156,7 +159,7 @@ def test_the_fallback_is_kept_if_it_is_the_first_choice_of_rows(data, fallback):
 def test_only_the_fallback_is_reached(data):
     X, y = data
     router = TopK(1, renormalise=False, fallback="mean", temperature=1e3)
-    model = Regressor(n_experts=4, routing=router, **RUN).fit(X, y)
+    model = Regressor(n_experts=4, routing=router, **FREE).fit(X, y)
     hard = model.to_hard()
     assert hard.n_experts == 1 and hard.kept_[0] == model.usage_.argmax()
     assert_allclose(hard.predict(X), y.mean())
@@ -168,18 +171,18 @@ def test_offsets(data):
     exposure = rng.uniform(0.5, 2.0, len(y))
     counts = rng.poisson(exposure * np.exp(y / 2))
     log = np.log(exposure)
-    model = Regressor(n_experts=2, family="poisson", **RUN).fit(X, counts, offset=log)
+    model = Regressor(n_experts=2, family="poisson", **FREE).fit(X, counts, offset=log)
     hard = check(model, X, offset=log)
     assert_allclose(hard.predict(X, offset=log), hard.predict(X) * exposure)
     inner = Regressor(n_experts=2, family="poisson")
-    check(Regressor(inner, n_experts=2, family="poisson", **RUN).fit(X, counts), X, offset=log)
+    check(Regressor(inner, n_experts=2, family="poisson", **FREE).fit(X, counts), X, offset=log)
     model = Classifier(n_experts=2, **RUN).fit(X, y > 1, offset=log)
     check(model, X, offset=log)
 
 
 def test_several_outputs(data):
     X, y = data
-    model = Regressor(n_experts=3, routing=TopK(1), **RUN).fit(X, np.column_stack([y, -y]))
+    model = Regressor(n_experts=3, routing=TopK(1), **FREE).fit(X, np.column_stack([y, -y]))
     assert check(model, X).predict(X).shape == (240, 2)
 
 
@@ -200,7 +203,7 @@ def test_frames_with_text(data):
     table = pd.DataFrame({"x": X[:, 0], "z": X[:, 1], "c": np.where(X[:, 0] > 0.5, "s", "t")})
     encoder = make_column_transformer((OneHotEncoder(), ["c"]), remainder="passthrough")
     expert = make_pipeline(encoder, Ridge())
-    model = Regressor(expert, n_experts=2, gate_features=["x", "z"], **RUN).fit(table, y)
+    model = Regressor(expert, n_experts=2, gate_features=["x", "z"], **FREE).fit(table, y)
     hard = check(model, table)
     assert_array_equal(hard.feature_names_in_, ["x", "z", "c"])
     assert hard.n_features_in_ == 3
@@ -224,7 +227,7 @@ def test_it_follows_a_new_order_of_experts(data):
 def test_rows_with_labels_count_where_the_gate_sends_them(data):
     X, y = data
     known = np.where(np.arange(240) % 3 == 0, (X[:, 0] > 0).astype(int), -1)
-    model = Regressor(n_experts=2, routing=TopK(1), **RUN).fit(X, y, expert_labels=known)
+    model = Regressor(n_experts=2, routing=TopK(1), **FREE).fit(X, y, expert_labels=known)
     assert model.active_fraction_ == 0.5
     assert_array_equal(model.hard_loads_, model.route(X).sum(axis=0))
 
@@ -286,7 +289,7 @@ def test_inputs_of_frames_are_frames(data, expert):
     table = pd.DataFrame({"c": np.where(y > 0, "s", "t"), "x": X[:, 0], "z": X[:, 1]})
     router = TopK(1, renormalise=False, fallback="mean")
     columns = {"expert_features": ["x", "z"], "gate_features": ["x"]}
-    model = Regressor(expert, n_experts=2, routing=router, **columns, **RUN).fit(table, y)
+    model = Regressor(expert, n_experts=2, routing=router, **columns, **FREE).fit(table, y)
     inputs = list(model.expert_inputs(table, model.route(table) > 0))
     assert [list(rows.columns) for rows in inputs] == [["x", "z"], ["x", "z"], ["c", "x", "z"]]
     for k, expert in enumerate(model.experts_):
@@ -305,7 +308,7 @@ def test_masks_of_another_shape(data):
 
 def test_the_shared_expert_is_handed_on(data):
     X, y = data
-    model = Regressor(n_experts=2, shared_expert=Ridge(), routing=TopK(1), **RUN).fit(X, y)
+    model = Regressor(n_experts=2, shared_expert=Ridge(), routing=TopK(1), **FREE).fit(X, y)
     hard = model.to_hard()
     sums = [hard.shared_expert_.predict(X) + expert.predict(X) for expert in hard.experts_]
     assert_allclose(hard.predict(X), np.sum(hard.route(X) * np.stack(sums, axis=1), axis=1))

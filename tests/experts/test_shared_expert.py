@@ -36,9 +36,8 @@ def data():
 
 
 def regressor(expert=None, **params):
-    return MixtureOfExpertsRegressor(
-        expert, **{"n_experts": 2, "n_init": 2, "random_state": 0, **params}
-    )
+    given = {"n_experts": 2, "n_init": 2, "bound_predictions": False, "random_state": 0}
+    return MixtureOfExpertsRegressor(expert, **{**given, **params})
 
 
 def reference(model, X, y, weight, alpha, alpha_shared):

@@ -27,7 +27,9 @@ def class_pieces(n=240, k=4, seed=0, n_classes=2):
 
 
 def regressor(expert=None, **params):
-    return MixtureOfExpertsRegressor(expert, **{"n_experts": 4, **FEW, **params})
+    """Return a mixture whose predictions are the pooled outputs of its experts, not bounded."""
+    given = {"n_experts": 4, "bound_predictions": False, **FEW}
+    return MixtureOfExpertsRegressor(expert, **{**given, **params})
 
 
 def classifier(expert=None, **params):

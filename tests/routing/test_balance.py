@@ -65,7 +65,9 @@ def test_a_planted_lazy_gate(k, seed):
     start = 0.03 * rng.dirichlet(np.ones(4), 600)
     start[:, 0] += 0.97
     lazy, *even = (
-        regressor(routing=TopK(k, balance=balance), init=start, max_iter=100).fit(X, y)
+        regressor(
+            routing=TopK(k, balance=balance), init=start, max_iter=100, acceleration=None
+        ).fit(X, y)
         for balance in (None, "bias", "prior", "assignment")
     )
     shares = np.bincount(lazy.route(X).argmax(axis=1), minlength=4) / 600
