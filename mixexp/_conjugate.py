@@ -35,7 +35,7 @@ EXACT_TOL = 1e-3
 
 #: Most products of a Newton step, and of one that would be exact: with more, EM would wait for an
 #: M-step that it overtakes. On 1 500 x 1 500 sparse rows, 200 iterations of two products ended 7e-5
-#: nats a row below those of five, in two thirds of the time.
+#: nats a row below those of five.
 MOST_NEWTON, MOST_EXACT = 2, 200
 
 #: Keeps a quotient of numbers that may both be 0 finite.
