@@ -27,15 +27,16 @@ class Scores(NamedTuple):
         ∂ log p_k / ∂ the predictors of expert k, without the shared part.
     scalars : ndarray of shape (K, S, m)
         ∂ log p_k / ∂ the scalars of expert k, without the shared part.
-    shared : ndarray of shape (P,)
-        Σ_i w_i times the shared part of the derivatives; 0 for a bank.
+    shared : ndarray of shape (K, L + S, m) or None
+        The part of the derivatives that all log p_k have in common, by the predictors and scalars
+        of every expert; None where there is none.
     information : ndarray of shape (P, P)
         The complete-data information Σ_i Σ_k r_ik (−∂² log p_k).
     """
 
     slopes: np.ndarray
     scalars: np.ndarray
-    shared: np.ndarray
+    shared: np.ndarray | None
     information: np.ndarray
 
 

@@ -77,6 +77,7 @@ ALLOWED = {
         "protocols",
     },
     "distribution": {"_checks"},
+    "inference": {"_engine", "protocols"},
     "_engine": {"_guests", "_numerics", "_rows", "_warn", "protocols"},
     "_estimators": {
         "_checks",
@@ -95,6 +96,7 @@ ALLOWED = {
         "experts",
         "families",
         "gates",
+        "inference",
         "partitions",
         "protocols",
         "routing",

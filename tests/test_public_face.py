@@ -17,6 +17,7 @@ MODULES = [
     "mixexp.experts",
     "mixexp.families",
     "mixexp.gates",
+    "mixexp.inference",
     "mixexp.inspection",
     "mixexp.partitions",
     "mixexp.protocols",

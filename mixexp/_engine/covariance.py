@@ -15,7 +15,7 @@ import numpy as np
 from mixexp._numerics import unpack_symmetric, weighted_gram
 from mixexp.protocols import Block, Scores, Sums, can
 
-__all__ = ["by_pairs", "by_vectors", "from_pairs", "from_vectors"]
+__all__ = ["by_pairs", "by_vectors", "from_pairs", "from_vectors", "score_vectors"]
 
 #: Doubles that are formed at once: few enough for the cache, enough for long products.
 TILE_ITEMS = 1 << 18
@@ -114,7 +114,7 @@ def by_vectors(
     within: Any = 0.0
     across: Any = 0.0
     gradient: Any = 0.0
-    for rows, vectors in _tiles(state, block, *scores):
+    for rows, vectors in score_vectors(state, block, *scores):
         shares = vectors * posterior[:, None, rows]
         weighted = shares * mass[rows]
         within = within + np.matmul(weighted, vectors.transpose(0, 2, 1))
@@ -136,7 +136,7 @@ def from_vectors(sums: Sums) -> np.ndarray:
     return covariance.reshape(k * c, k * c)
 
 
-def _tiles(
+def score_vectors(
     state: Any, block: Block, of_gate: Scores, of_bank: Scores
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield runs of a block's units and their score vectors, (K, C, m).

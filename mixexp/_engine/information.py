@@ -12,11 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from mixexp._engine.covariance import by_pairs, by_vectors, from_pairs, from_vectors
+from mixexp._engine.covariance import (
+    by_pairs,
+    by_vectors,
+    from_pairs,
+    from_vectors,
+    score_vectors,
+)
 from mixexp._numerics import PACKED_COLUMNS
-from mixexp.protocols import Block, ParameterSpace, Sums, can
+from mixexp.protocols import Block, ParameterSpace, Scores, Sums, can
 
-__all__ = ["Information", "has_information", "information_of", "information_sums"]
+__all__ = ["Information", "has_information", "information_of", "information_sums", "unit_scores"]
 
 #: Posterior probabilities below this count as 0: their products would underflow, which is slow.
 NO_SHARE = 1e-60
@@ -66,10 +72,81 @@ def information_sums(state: Any, block: Block, unit_resp: np.ndarray, resp: np.n
     covariance = by_pairs if _is_plain(state, block) else by_vectors
     return Sums(
         covariance(state, block, scores, posterior, mass),
-        shared=np.concatenate([each.shared for each in scores]),
+        shared=np.concatenate(
+            [
+                _shared(state.gate, scores[0], block.unit, mass),
+                _shared(state.bank, scores[1], block, np.add.reduce(resp, axis=0)),
+            ]
+        ),
         gate=scores[0].information,
         bank=scores[1].information,
     )
+
+
+def _shared(part: Any, scores: Scores, block: Block, weight: np.ndarray) -> np.ndarray:
+    """Return the sum of the scores that all experts have in common, by a part's parameters."""
+    space: ParameterSpace = part.parameter_space
+    total = np.zeros(space.size)
+    if scores.shared is None:
+        return total
+    weighted = scores.shared * weight
+    k, n_predictors, p = space.predictors.shape
+    if n_predictors:
+        flat = weighted[:, :n_predictors].reshape(k * n_predictors, -1)
+        total[space.predictors] = (flat @ block.matrix(part.design).T).reshape(k, n_predictors, p)
+    total[space.scalars] = weighted[:, n_predictors:].sum(axis=2)
+    return total
+
+
+def unit_scores(block: Block, state: Any, e_step: Any) -> np.ndarray:
+    """Return every unit's score given the observed data, by all parameters, (P, n_units)."""
+    block = block.fresh()
+    assigned = e_step(block)
+    mass = np.add.reduce(assigned.unit_resp, axis=0)
+    posterior = assigned.unit_resp / np.where(mass > 0, mass, 1.0)
+    scores = (
+        state.gate.scores(block.unit, assigned.unit_resp),
+        state.bank.scores(block, assigned.resp),
+    )
+    found = np.concatenate(
+        [
+            (vectors * posterior[:, None, rows]).reshape(-1, vectors.shape[2])
+            for rows, vectors in score_vectors(state, block, *scores)
+        ],
+        axis=1,
+    )
+    spaces = [part.parameter_space for part in (state.gate, state.bank)]
+    found = found[_places(spaces)]
+    size = spaces[0].size
+    for part, each, view, here in (
+        (state.gate, scores[0], block.unit, slice(0, size)),
+        (state.bank, scores[1], block, slice(size, None)),
+    ):
+        if each.shared is not None:
+            found[here] += _shared_of_units(part, each, view)
+    return found
+
+
+def _shared_of_units(part: Any, scores: Scores, block: Block) -> np.ndarray:
+    """Return what the scores of all experts have in common, by a part's parameters, (P, m)."""
+    space: ParameterSpace = part.parameter_space
+    shared: Any = scores.shared
+    found = np.zeros((space.size, block.n_rows))
+    n_predictors = space.predictors.shape[1]
+    if n_predictors:
+        by_columns = shared[:, :n_predictors, None] * block.matrix(part.design)
+        found[space.predictors] = by_columns
+    found[space.scalars] = shared[:, n_predictors:]
+    return found
+
+
+def _places(spaces: list[ParameterSpace]) -> np.ndarray:
+    """Return where the parameters of gate and bank are among those listed expert by expert."""
+    places = [
+        np.concatenate([s.predictors.reshape(len(s.predictors), -1), s.scalars], axis=1)
+        for s in spaces
+    ]
+    return np.argsort(np.concatenate([places[0], places[1] + spaces[0].size], axis=1).ravel())
 
 
 def _is_plain(state: Any, block: Block) -> bool:
@@ -84,12 +161,7 @@ def information_of(state: Any, sums: Sums) -> Information:
     """Return the information of a state, given the sum of `information_sums` over all blocks."""
     spaces = [part.parameter_space for part in (state.gate, state.bank)]
     space = joined(spaces)
-    places = [
-        np.concatenate([s.predictors.reshape(len(s.predictors), -1), s.scalars], axis=1)
-        for s in spaces
-    ]
-    places[1] = places[1] + spaces[0].size
-    place = np.argsort(np.concatenate(places, axis=1).ravel())
+    place = _places(spaces)
     covariance = (from_pairs if "pairs" in sums else from_vectors)(sums)
     covariance = covariance[np.ix_(place, place)]
     gradient = sums["shared"] + sums["gradient"].ravel()[place]

@@ -38,6 +38,7 @@ from mixexp._rows.rows import Rows
 from mixexp._threads import single_thread
 from mixexp._weights import as_counts
 from mixexp.experts import named, with_params
+from mixexp.inference import Summary, summarize
 from mixexp.partitions import PARTITIONS
 from mixexp.protocols import can
 from mixexp.routing import POOLINGS
@@ -503,6 +504,88 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
             entropy = entropy * weight
         bic = self.bic(X, y, weight, offset=offset, groups=groups)
         return bic + 2 * float(entropy.sum())
+
+    def summary(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        offset: Any = None,
+        groups: Any = None,
+        cov_type: str = "observed",
+        clusters: Any = None,
+        level: float = 0.95,
+    ) -> Summary:
+        """Return the coefficients of experts and gate with standard errors, tests and intervals.
+
+        The same as `mixexp.inference.summarize`, which says what the numbers mean.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The rows of the fit.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Their targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Their frequencies, as in `fit`.
+        offset : array-like of shape (n_samples,), default=None
+            As in `fit`.
+        groups : array-like of shape (n_samples,), default=None
+            As in `fit`: a group is one unit.
+        cov_type : {"observed", "sandwich"}, default="observed"
+            The inverse of the observed information, or one that holds where the densities are
+            misspecified.
+        clusters : array-like of shape (n_samples,), default=None
+            Rows of one cluster may depend on each other; needs ``cov_type="sandwich"``.
+        level : float, default=0.95
+            Coverage of the intervals.
+
+        Returns
+        -------
+        mixexp.inference.Summary
+
+        Raises
+        ------
+        ValueError
+            If a parameter is invalid; if gate or experts have no derivatives; if the information
+            is near-singular; if the estimates are not an optimum for these rows.
+        """
+        return summarize(
+            self,
+            X,
+            y,
+            sample_weight,
+            offset=offset,
+            groups=groups,
+            cov_type=cov_type,
+            clusters=clusters,
+            level=level,
+        )
+
+    def _rows_of_fit(
+        self, X: Any, y: Any, sample_weight: Any, offset: Any, groups: Any, clusters: Any
+    ) -> tuple[Rows, np.ndarray | None]:
+        """Return the rows of the fit, checked and sorted by group, and every unit's cluster."""
+        if clusters is not None:
+            clusters = np.asarray(clusters)
+            if sample_weight is not None:
+                clusters = clusters[check_weights(sample_weight, X, type(self).__name__) > 0]
+            clusters = np.unique(clusters, return_inverse=True)[1]
+        X, y, weight, offset, groups = self._weighted(X, y, sample_weight, offset, groups)
+        if groups is None:
+            return self._new_rows(X, y, offset, weight), clusters
+        rows, order = self._grouped_rows(X, y, weight, offset, groups)
+        if clusters is None:
+            return rows, None
+        codes: Any = rows.groups
+        of_groups = clusters[order][np.unique(codes, return_index=True)[1]]
+        if np.any(of_groups[codes] != clusters[order]):
+            raise ValueError(
+                f"{type(self).__name__}: rows of one group lie in several clusters. A group is one "
+                "unit: give all its rows the same cluster."
+            )
+        return rows, of_groups
 
     def _weighted(self, X: Any, y: Any, sample_weight: Any, offset: Any, groups: Any) -> tuple:
         """Return the rows with positive weight, with checked weights or None."""

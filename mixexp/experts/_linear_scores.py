@@ -86,7 +86,7 @@ def linear_scores_of(
                 "kqm,km->kq", derivatives.of_logs[i, j], resp
             )
     by_logs = derivatives.by_logs.transpose(1, 0, 2, 3).reshape(k, n_logs * q, m)
-    return Scores(derivatives.by_eta, by_logs, np.zeros(space.size), information)
+    return Scores(derivatives.by_eta, by_logs, None, information)
 
 
 def linear_prior(
@@ -146,7 +146,7 @@ def logistic_scores_of(
     information = np.zeros((space.size, space.size))
     places = space.predictors.reshape(k, c * p)
     information[places[:, :, None], places[:, None]] = [multinomial_hessian(g) for g in grams]
-    return Scores(slopes, np.empty((k, 0, m)), np.zeros(space.size), information)
+    return Scores(slopes, np.empty((k, 0, m)), None, information)
 
 
 def logistic_prior(

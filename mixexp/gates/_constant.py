@@ -84,7 +84,8 @@ class ConstantGate(BaseEstimator):
         k, m = resp.shape
         total = m if block.weight is None else float(block.weight.sum())
         information = total * (np.diag(self.proba_) - np.outer(self.proba_, self.proba_))
-        return Scores(np.empty((k, 0, 1)), np.ones((k, 1, m)), -total * self.proba_, information)
+        shared = np.broadcast_to(-self.proba_[:, None, None], (k, 1, m))
+        return Scores(np.empty((k, 0, 1)), np.ones((k, 1, m)), shared, information)
 
     def prior_derivatives(self) -> PriorDerivatives:
         """Return the derivatives of c Σ_k log g_k."""

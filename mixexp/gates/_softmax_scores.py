@@ -42,12 +42,11 @@ def softmax_scores_of(
     matrix = block.matrix(design)
     weights = pair_products(proba, np.empty((n_pairs(k), m)))
     if weight is not None:
-        proba, weights = proba * weight, weights * weight
+        weights *= weight
     grams = unpack_symmetric(weighted_gram(weights, matrix, block.products(design)), p)
-    shared = -(proba @ matrix.T).ravel() / temperature
     return Scores(
         np.full((k, 1, 1), 1 / temperature),
         np.empty((k, 0, m)),
-        shared,
+        -proba[:, None] / temperature,
         multinomial_hessian(grams) / temperature**2,
     )

@@ -1,0 +1,131 @@
+"""From the engine's parameters to the terms that users know: input units and names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mixexp.protocols import Design, can
+
+__all__ = ["Term", "terms_of"]
+
+
+@dataclass(frozen=True)
+class Term:
+    """A reported parameter: a linear function of the engine's, or the exponential of one.
+
+    Attributes
+    ----------
+    part : str
+        "expert 0", "gate 1": what it belongs to.
+    output : str
+        The output or class; empty for a single one.
+    name : str
+        The column, "intercept", or the family's name for it.
+    weights : ndarray of shape (P,)
+    exponential : bool
+    """
+
+    part: str
+    output: str
+    name: str
+    weights: np.ndarray
+    exponential: bool = False
+
+
+def terms_of(estimator: Any) -> list[Term]:
+    """Return the terms of the experts, then of the gate, of a fitted mixture."""
+    model = estimator._model
+    gate, bank = model.gate, model.bank
+    offset, size = gate.get_parameters().size, 0
+    size = offset + bank.get_parameters().size
+    names = getattr(estimator, "feature_names_in_", None)
+    if names is None:
+        names = np.array([f"x{j}" for j in range(estimator.n_features_in_)], dtype=object)
+    found = []
+    for k in range(model.n_experts):
+        found += _of_expert(bank, k, names, offset, size)
+    for k in range(model.n_experts if model.n_experts > 1 else 0):
+        found += _of_gate(gate, k, names, size)
+    return found
+
+
+def _of_expert(bank: Any, k: int, names: np.ndarray, offset: int, size: int) -> list[Term]:
+    space, part = bank.parameter_space, f"expert {k}"
+    rows, columns = _to_input(bank.design, names)
+    seen = None if bank.mask is None else bank.mask[k]
+    found = []
+    for output, weights in _outputs(bank, space.predictors[k] + offset, size):
+        found += _predictor(part, output, rows, columns, weights, seen)
+    if not can(bank, "parameters") or not len(bank.parameters):
+        return found
+    n_outputs = bank.parameters.shape[2]
+    positions = space.scalars[k].reshape(-1, n_outputs) + offset
+    for name, row in zip(bank.family.parameter_names, positions, strict=True):
+        for q, position in enumerate(row):
+            weights = np.zeros(size)
+            weights[position] = 1.0
+            output = "" if n_outputs == 1 else f"y{q}"
+            found.append(Term(part, output, SINGULAR.get(name, name), weights, exponential=True))
+    return found
+
+
+#: Names of a family's parameters, for one expert.
+SINGULAR = {"dispersions": "dispersion", "degrees_of_freedom": "degrees of freedom"}
+
+
+def _outputs(bank: Any, positions: np.ndarray, size: int) -> list[tuple[str, np.ndarray]]:
+    """Return the name of every output or class, and the weights (p, P) of its coefficients.
+
+    Of two classes, the coefficients are those of the second less those of the first.
+    """
+    unit = np.zeros((*positions.shape, size))
+    np.put_along_axis(unit, positions[..., None], 1.0, axis=2)
+    classes = getattr(bank, "classes", None)
+    if classes is None:
+        several = len(positions) > 1
+        return [(f"y{q}" if several else "", weights) for q, weights in enumerate(unit)]
+    if len(classes) == 2:
+        return [("", unit[1] - unit[0])]
+    return [(str(label), weights) for label, weights in zip(classes, unit, strict=True)]
+
+
+def _of_gate(gate: Any, k: int, names: np.ndarray, size: int) -> list[Term]:
+    space, part = gate.parameter_space, f"gate {k}"
+    if not can(gate, "design"):
+        weights = np.zeros(size)
+        weights[space.scalars[k]] = 1.0
+        return [Term(part, "", "log-probability", weights)]
+    rows, columns = _to_input(gate.design, names)
+    weights = np.zeros((space.predictors.shape[2], size))
+    np.put_along_axis(weights, space.predictors[k, 0][:, None], 1.0, axis=1)
+    seen = None if gate._seen is None else gate._seen[k]
+    return _predictor(part, "", rows, columns, weights, seen)
+
+
+def _predictor(
+    part: str,
+    output: str,
+    rows: np.ndarray,
+    columns: list[str],
+    weights: np.ndarray,
+    seen: np.ndarray | None,
+) -> list[Term]:
+    """Return the terms of one linear predictor; constant and unseen columns have none."""
+    found = []
+    for i, (row, name) in enumerate(zip(rows, columns, strict=True)):
+        if np.any(row) and (seen is None or seen[i]):
+            found.append(Term(part, output, name, row @ weights))
+    return found
+
+
+def _to_input(design: Design, names: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Return the map from coefficients of a design to input units (p, p), and names (p,)."""
+    slopes, intercepts = design.to_input_units(np.eye(design.size))
+    columns = [str(names[j]) for j in design.columns]
+    columns += [f"{columns[i]} is missing" for i in design.indicators]
+    if not design.intercept:
+        return slopes.T, columns
+    return np.vstack([intercepts, slopes.T]), ["intercept", *columns]

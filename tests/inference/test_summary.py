@@ -1,0 +1,321 @@
+"""Standard errors against closed forms, invariances, and what is refused."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor, Ridge
+
+from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp.families import StudentT
+from mixexp.gates import ConstantGate, GaussianGate, SoftmaxGate
+from mixexp.inference import summarize
+
+UNPENALISED = SoftmaxGate(alpha=0.0)
+TIGHT = {"tol": 1e-10, "max_iter": 1000, "random_state": 0}
+
+
+def two_lines(rng, n=600):
+    X = rng.standard_normal((n, 2))
+    first = rng.random(n) < 1 / (1 + np.exp(1 - 2 * X[:, 0]))
+    y = np.where(first, 3 + 2 * X[:, 0] - X[:, 1], -2 * X[:, 0] + X[:, 1])
+    return X, y + 0.5 * rng.standard_normal(n)
+
+
+def two_experts(expert=None, **options):
+    options = {"n_experts": 2, "gate": UNPENALISED, "n_init": 2, **TIGHT, **options}
+    return MixtureOfExpertsRegressor(LinearRegression() if expert is None else expert, **options)
+
+
+@pytest.fixture(scope="module")
+def lines():
+    X, y = two_lines(np.random.default_rng(3))
+    return X, y, two_experts().fit(X, y)
+
+
+def with_ones(X):
+    return np.column_stack([np.ones(len(X)), X])
+
+
+# ---------------------------------------------------------------- one expert: closed forms
+
+
+def test_least_squares(rng):
+    X = rng.standard_normal((80, 3)) * [1, 10, 1e-3] + [0, 5, 1]
+    y = X @ [1.0, -0.2, 300.0] + rng.standard_normal(80)
+    model = MixtureOfExpertsRegressor(LinearRegression(), n_experts=1).fit(X, y)
+    A = with_ones(X)
+    coef, rest, *_ = np.linalg.lstsq(A, y, rcond=None)
+    inverse = np.linalg.inv(A.T @ A)
+    usual = np.sqrt(inverse.diagonal() * rest[0] / (80 - 4))
+    found = model.summary(X, y).estimates
+    assert found.names == ["intercept", "x0", "x1", "x2", "dispersion"]
+    assert_allclose(found.estimates[:4], coef, rtol=1e-6)
+    assert_allclose(found.std_errors[:4] * np.sqrt(80 / 76), usual, rtol=1e-6)
+    assert_allclose(found.std_errors[4], np.sqrt(rest[0] / 80) / np.sqrt(160), rtol=1e-6)
+    error = y - A @ coef  # White's HC0
+    white = inverse @ (A.T * error**2) @ A @ inverse
+    robust = model.summary(X, y, cov_type="sandwich").estimates
+    assert_allclose(robust.std_errors[:4], np.sqrt(white.diagonal()), rtol=1e-6)
+    clusters = np.arange(80) // 5
+    sums = np.stack([(A * error[:, None])[clusters == c].sum(axis=0) for c in range(16)])
+    robust = model.summary(X, y, cov_type="sandwich", clusters=clusters).estimates
+    expected = np.sqrt((inverse @ sums.T @ sums @ inverse).diagonal())
+    assert_allclose(robust.std_errors[:4], expected, rtol=1e-6)
+
+
+def test_logistic_and_poisson(rng):
+    X = rng.standard_normal((200, 2))
+    A = with_ones(X)
+    y = rng.random(200) < 1 / (1 + np.exp(-A @ [0.3, 1.0, -1.0]))
+    model = MixtureOfExpertsClassifier(LogisticRegression(C=np.inf), n_experts=1, **TIGHT)
+    found = model.fit(X, y).summary(X, y).estimates
+    p = model.predict_proba(X)[:, 1]
+    expected = np.sqrt(np.linalg.inv((A.T * (p * (1 - p))) @ A).diagonal())
+    assert_allclose(found.std_errors, expected, rtol=1e-6)
+    assert_allclose(found.estimates[1:], model.experts_[0].coef_[0])
+    counts = rng.poisson(np.exp(A @ [0.5, 0.4, -0.2]))
+    model = MixtureOfExpertsRegressor(
+        PoissonRegressor(alpha=0), n_experts=1, family="poisson", **TIGHT
+    )
+    found = model.fit(X, counts).summary(X, counts).estimates
+    expected = np.sqrt(np.linalg.inv((A.T * np.exp(A @ found.estimates)) @ A).diagonal())
+    assert_allclose(found.std_errors, expected, rtol=1e-6)
+
+
+# ---------------------------------------------------------------- two experts
+
+
+def test_it_is_the_inverse_of_the_curvature(lines):
+    """The profile of the log-likelihood along a coefficient falls by half at a standard error."""
+    X, y, model = lines
+    found = model.summary(X, y).estimates
+    for place in (1, 5):  # a slope of either expert
+        part, column = int(found.parts[place].split()[1]), int(found.names[place][1:])
+        step = 0.2 * found.std_errors[place]
+        falls = []
+        for sign in (-1, 1):
+            fixed = found.estimates[place] + sign * step
+            target = y - 0.0
+            resp = None
+            for _ in range(2):  # the others adapt to a slope that is held, by plain EM
+                resp = _held(X, target, model, part, column, fixed)
+            falls.append(model.log_density(X, y).sum() - resp)
+        assert_allclose(np.mean(falls), 0.5 * 0.2**2, rtol=0.02)
+
+
+def _held(X, y, model, part, column, value):
+    """Return the largest log-likelihood with a slope held, by EM from a model's parameters."""
+    A = with_ones(X)
+    coef = np.array([[e.intercept_, *e.coef_] for e in model.experts_])
+    scale = model.dispersions_.copy()
+    v = np.column_stack([model.gate_.intercept_, model.gate_.coef_])[1]
+    v = v - np.column_stack([model.gate_.intercept_, model.gate_.coef_])[0]
+    coef[part, column + 1] = value
+    bound = -np.inf
+    for _ in range(3000):
+        second = 1 / (1 + np.exp(-A @ v))
+        log_p = -0.5 * ((y[:, None] - A @ coef.T) / scale) ** 2 - np.log(scale)
+        joint = log_p + np.log(np.column_stack([1 - second, second])) - 0.5 * np.log(2 * np.pi)
+        total = np.logaddexp.reduce(joint, axis=1)
+        resp = np.exp(joint - total[:, None])
+        before, bound = bound, total.sum()
+        if bound - before < 1e-11 * abs(bound):
+            break
+        for k in range(2):
+            free = np.delete(np.arange(A.shape[1]), column + 1) if k == part else slice(None)
+            rest = y - A[:, column + 1] * value if k == part else y
+            B = A[:, free]
+            w = resp[:, k]
+            solved = np.linalg.solve((B.T * w) @ B, B.T @ (w * rest))
+            coef[k, free] = solved
+            scale[k] = np.sqrt(w @ (y - A @ coef[k]) ** 2 / w.sum())
+        weight = second * (1 - second)
+        v = v + np.linalg.solve((A.T * weight) @ A, A.T @ (resp[:, 1] - second))
+    return bound
+
+
+def test_gate_coefficients_are_centred_contrasts(lines):
+    X, y, model = lines
+    found = model.summary(X, y).estimates
+    first = [i for i, part in enumerate(found.parts) if part == "gate 0"]
+    second = [i for i, part in enumerate(found.parts) if part == "gate 1"]
+    assert_allclose(found.estimates[first], -found.estimates[second], rtol=1e-8)
+    assert_allclose(found.std_errors[first], found.std_errors[second], rtol=1e-8)
+    joint = found.covariance[np.ix_(first, second)]
+    assert_allclose(joint, -found.covariance[np.ix_(first, first)], rtol=1e-6)
+    test = found.wald_test([*first, *second])
+    assert test.df == len(first) and test.pvalue < 1e-6
+
+
+def test_units_of_the_columns_do_not_matter(lines):
+    X, y, model = lines
+    moved = two_experts().fit(X * [1e3, 1e-2] + [5, 0], 10 * y)
+    one, other = model.summary(X, y).estimates, moved.summary(X * [1e3, 1e-2] + [5, 0], 10 * y)
+    slopes = [i for i, name in enumerate(one.names) if name.startswith("x")]
+    assert_allclose(one.z_values[slopes], other.estimates.z_values[slopes], rtol=1e-4)
+
+
+def test_frequencies_are_repeated_rows(lines):
+    X, y, _ = lines
+    count = np.random.default_rng(0).integers(0, 3, len(y))
+    weighted = two_experts().fit(X, y, sample_weight=count)
+    one = weighted.summary(X, y, sample_weight=count)
+    X, y = X.repeat(count, axis=0), y.repeat(count)
+    other = two_experts().fit(X, y).summary(X, y)
+    assert one.facts["observations"] == other.facts["observations"] == str(count.sum())
+    assert_allclose(one.estimates.std_errors, other.estimates.std_errors, rtol=1e-4)
+    for clusters in (None, np.arange(len(count))):
+        robust = weighted.summary(
+            *lines[:2], sample_weight=count, cov_type="sandwich", clusters=clusters
+        )
+        assert np.all(robust.estimates.std_errors > 0)
+
+
+def test_groups_of_one_row_are_rows_and_clusters_of_one_are_none(lines):
+    X, y, model = lines
+    grouped = two_experts().fit(X, y, groups=np.arange(len(y)))
+    for cov_type in ("observed", "sandwich"):
+        one = model.summary(X, y, cov_type=cov_type).estimates
+        other = grouped.summary(X, y, groups=np.arange(len(y)), cov_type=cov_type).estimates
+        assert_allclose(one.std_errors, other.std_errors, rtol=1e-4)
+    clustered = model.summary(X, y, cov_type="sandwich", clusters=np.arange(len(y))).estimates
+    assert_allclose(clustered.std_errors, one.std_errors, rtol=1e-9)
+
+
+def test_groups_are_units_and_lie_in_one_cluster(rng):
+    X, y = two_lines(rng, 400)
+    groups = np.arange(400) // 2
+    model = two_experts(gate=ConstantGate()).fit(X, y, groups=groups)
+    summary = model.summary(X, y, groups=groups)
+    assert summary.facts["groups"] == "200"
+    model.summary(X, y, groups=groups, cov_type="sandwich", clusters=groups // 3)
+    with pytest.raises(ValueError, match="same cluster"):
+        model.summary(X, y, groups=groups, cov_type="sandwich", clusters=np.arange(400) // 3)
+
+
+def test_a_penalty_shrinks_estimates_and_errors(lines):
+    X, y, model = lines
+    penalised = two_experts(Ridge(1.0), gate=SoftmaxGate(alpha=10.0)).fit(X, y)
+    one, other = (m.summary(X, y).estimates for m in (model, penalised))
+    slopes = [
+        i for i, part in enumerate(one.parts) if part[:4] == "gate" and one.names[i][0] == "x"
+    ]
+    assert np.all(other.std_errors[slopes] < one.std_errors[slopes])
+
+
+# ---------------------------------------------------------------- names and tables
+
+
+def test_names_of_columns_missing_values_and_classes(rng):
+    frame = pd.DataFrame(rng.standard_normal((300, 2)), columns=["age", "dose_mg"])
+    y = np.array(["no", "so", "yes"])[rng.integers(3, size=300)]
+    model = MixtureOfExpertsClassifier(LogisticRegression(C=1.0), n_experts=1).fit(frame, y)
+    found = model.summary(frame, y).estimates
+    assert found.outputs == ["no"] * 3 + ["so"] * 3 + ["yes"] * 3
+    assert found.names == ["intercept", "age", "dose_mg"] * 3
+    text = model.summary(frame, y).to_latex()
+    assert r"dose\_mg" in text and text.count(r"\begin{tabular}") == 1
+
+
+def test_columns_of_each_expert_and_constant_columns(rng):
+    X, y = two_lines(rng)
+    X = np.column_stack([X, np.ones(len(X))])
+    model = two_experts(expert_features=[[0, 1, 2], [0]]).fit(X, y)
+    found = model.summary(X, y).estimates
+    names = [n for part, n in zip(found.parts, found.names, strict=True) if part == "expert 1"]
+    assert names == ["intercept", "x0", "dispersion"]
+    assert "x2" not in found.names
+
+
+def test_tables_say_the_same_in_all_forms(lines):
+    X, y, model = lines
+    summary = model.summary(X, y, level=0.9)
+    frame = summary.to_frame()
+    assert frame.index.names == ["part", "output", "name"]
+    assert_array_equal(frame["std_error"], summary.estimates.std_errors)
+    assert_allclose(frame["p_value"].iloc[1], summary.estimates.p_values[1])
+    low, high = summary.estimates.intervals(0.9)[1]
+    for text in (str(summary), summary.to_latex(), summary._repr_html_()):
+        assert f"{low:.4g}" in text and f"{high:.4g}" in text
+        assert "expert 1" in text and "gate" in text and "0.05" in text
+    assert str(summary).startswith("MixtureOfExpertsRegressor, 2 experts\nobservations: 600")
+    assert_array_equal(summarize(model, X, y).estimates.estimates, summary.estimates.estimates)
+
+
+def test_names_are_escaped_in_html(rng):
+    frame = pd.DataFrame({"<b>": rng.standard_normal(50)})
+    y = frame["<b>"] + rng.standard_normal(50)
+    html = MixtureOfExpertsRegressor(n_experts=1).fit(frame, y).summary(frame, y)._repr_html_()
+    assert "&lt;b&gt;" in html and "<b>" not in html
+
+
+def test_held_parameters_have_no_error(lines):
+    X, y, _ = lines
+    model = two_experts(family=StudentT(df=4.0)).fit(X, y)
+    found = model.summary(X, y).estimates
+    held = [i for i, name in enumerate(found.names) if name == "degrees of freedom"]
+    assert_allclose(found.estimates[held], 4.0)
+    assert np.all(np.isnan(found.std_errors[held]))
+    assert np.all(np.isnan(found.intervals()[held]))
+    with pytest.raises(ValueError, match="no standard errors"):
+        found.wald_test(held)
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def test_collinear_columns_and_experts_without_rows(lines):
+    X, y, _ = lines
+    doubled = np.column_stack([X, X[:, 0]])
+    model = two_experts().fit(doubled, y)
+    with pytest.raises(ValueError, match="near-singular"):
+        model.summary(doubled, y)
+
+
+def test_other_rows(lines):
+    X, y, model = lines
+    with pytest.raises(ValueError, match="no maximum for these rows"):
+        model.summary(X[:300], y[:300] + 1)
+    with pytest.raises(ValueError, match="standard errors away from the optimum"):
+        model.summary(X, y + 0.1)
+
+
+def test_parts_without_derivatives(lines):
+    X, y, _ = lines
+    for options in ({"family": "laplace"}, {"gate": GaussianGate()}):
+        model = two_experts(**{**options, "tol": 1e-4, "max_iter": 200}).fit(X, y)
+        with pytest.raises(ValueError, match="needs derivatives"):
+            model.summary(X, y)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cov_type": "HC3"}, "cov_type must be one of 'observed', 'sandwich', got 'HC3'"),
+        ({"clusters": np.zeros(600)}, "Set cov_type='sandwich'"),
+        ({"clusters": np.zeros(5), "cov_type": "sandwich"}, "clusters has 5 entries"),
+        ({"level": 1.5}, "level must be between 0 and 1, got 1.5"),
+    ],
+)
+def test_parameters_are_checked(lines, options, message):
+    X, y, model = lines
+    with pytest.raises(ValueError, match=message):
+        model.summary(X, y, **options)
+
+
+def test_a_mixture_must_be_fitted(lines):
+    X, y, _ = lines
+    with pytest.raises(NotFittedError):
+        MixtureOfExpertsRegressor().summary(X, y)
+
+
+def test_constraints_are_checked(lines):
+    X, y, model = lines
+    found = model.summary(X, y).estimates
+    with pytest.raises(ValueError, match="one column a parameter"):
+        found.wald_test(np.ones((2, 3)))
+    one = found.wald_test([1])
+    assert_allclose(one.statistic, found.z_values[1] ** 2)
+    assert_allclose(one.pvalue, found.p_values[1], atol=1e-300)
