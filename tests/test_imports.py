@@ -77,7 +77,7 @@ ALLOWED = {
         "protocols",
     },
     "distribution": {"_checks"},
-    "inference": {"_engine", "protocols"},
+    "inference": {"_compat", "_engine", "_guests", "_warn", "protocols"},
     "_engine": {"_guests", "_numerics", "_rows", "_warn", "protocols"},
     "_estimators": {
         "_checks",

@@ -1,9 +1,17 @@
-"""Inference: standard errors, tests and intervals of coefficients."""
+"""Inference: standard errors, tests, intervals and the bootstrap."""
 
+from mixexp.inference._bootstrap import BootstrapEstimates, bootstrap
 from mixexp.inference._estimates import ParameterEstimates, WaldTest
 from mixexp.inference._summary import Summary, summarize
 
-__all__ = ["ParameterEstimates", "Summary", "WaldTest", "summarize"]
+__all__ = [
+    "BootstrapEstimates",
+    "ParameterEstimates",
+    "Summary",
+    "WaldTest",
+    "bootstrap",
+    "summarize",
+]
 
 
 def __dir__() -> list[str]:

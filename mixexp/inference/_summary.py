@@ -249,7 +249,7 @@ def summarize(
         )
     rows, codes = estimator._rows_of_fit(X, y, sample_weight, offset, groups, clusters)
     model = estimator._model
-    terms = terms_of(estimator) if _has_terms(model) else []
+    terms = terms_of(estimator)
     covariance = parameter_covariance(model, rows, cov_type, codes, owner)
     linear = np.array([term.weights for term in terms])
     positive = np.array([term.exponential for term in terms])
@@ -267,10 +267,6 @@ def summarize(
     values.intervals(level)  # a wrong level is an error here
     facts = _facts(estimator, rows, cov_type, codes)
     return Summary(f"{owner}, {model.n_experts} experts", facts, values, level)
-
-
-def _has_terms(model: Any) -> bool:
-    return hasattr(model.gate, "parameter_space") and hasattr(model.bank, "parameter_space")
 
 
 def _facts(estimator: Any, rows: Any, cov_type: str, clusters: np.ndarray | None) -> dict:

@@ -39,6 +39,13 @@ def terms_of(estimator: Any) -> list[Term]:
     """Return the terms of the experts, then of the gate, of a fitted mixture."""
     model = estimator._model
     gate, bank = model.gate, model.bank
+    lacking = [type(part).__name__ for part in (gate, bank) if not can(part, "scores")]
+    if lacking:
+        raise ValueError(
+            f"{type(estimator).__name__}: inference needs parameters with derivatives, which "
+            f"{' and '.join(lacking)} does not have. Softmax and constant gates have them, and "
+            "linear experts of all families but laplace."
+        )
     offset, size = gate.get_parameters().size, 0
     size = offset + bank.get_parameters().size
     names = getattr(estimator, "feature_names_in_", None)

@@ -286,7 +286,7 @@ def test_parts_without_derivatives(lines):
     X, y, _ = lines
     for options in ({"family": "laplace"}, {"gate": GaussianGate()}):
         model = two_experts(**{**options, "tol": 1e-4, "max_iter": 200}).fit(X, y)
-        with pytest.raises(ValueError, match="needs derivatives"):
+        with pytest.raises(ValueError, match="needs parameters with derivatives"):
             model.summary(X, y)
 
 

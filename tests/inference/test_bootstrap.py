@@ -1,0 +1,75 @@
+"""The bootstrap agrees with standard errors, and keeps the numbers of experts."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.linear_model import LinearRegression
+
+from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp.gates import ConstantGate, GaussianGate
+from mixexp.inference import bootstrap
+
+
+@pytest.fixture(scope="module")
+def lines():
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((250, 1))
+    z = rng.random(250) < 0.4
+    y = np.where(z, 4 + X[:, 0], -2 * X[:, 0]) + 0.5 * rng.standard_normal(250)
+    options = {"n_experts": 2, "gate": ConstantGate(), "n_init": 2, "random_state": 0}
+    return X, y, MixtureOfExpertsRegressor(LinearRegression(), **options).fit(X, y)
+
+
+@pytest.mark.parametrize("kind", ["case", "parametric"])
+def test_standard_errors_agree(lines, kind):
+    X, y, model = lines
+    refits = bootstrap(model, X, y, n_refits=60, kind=kind, random_state=0)
+    found = model.summary(X, y).estimates
+    assert refits.names == found.names and refits.parts == found.parts
+    assert_allclose(refits.estimates, found.estimates)
+    assert refits.n_failed == 0
+    experts = [i for i, part in enumerate(found.parts) if part.startswith("expert")]
+    assert_allclose(refits.std_errors[experts], found.std_errors[experts], rtol=0.35)
+    low, high = refits.intervals(0.99).T
+    assert np.all((low < found.estimates) & (found.estimates < high))
+
+
+def test_threads_and_the_caller_change_nothing(lines):
+    X, y, model = lines
+    before = model.predict(X)
+    one = bootstrap(model, X, y, n_refits=4, random_state=0)
+    two = bootstrap(model, X, y, n_refits=4, random_state=0, n_jobs=2)
+    assert_array_equal(one.samples, two.samples)
+    assert_array_equal(model.predict(X), before)
+
+
+@pytest.mark.parametrize("kind", ["case", "parametric"])
+def test_classes(rng, kind):
+    X = rng.standard_normal((200, 2))
+    y = np.array(["a", "b"])[(X[:, 0] * np.sign(X[:, 1]) + 0.5 * rng.standard_normal(200) > 0) * 1]
+    model = MixtureOfExpertsClassifier(n_experts=2, n_init=2, random_state=0).fit(X, y)
+    refits = bootstrap(model, X, y, n_refits=5, kind=kind, random_state=0)
+    assert refits.samples.shape == (5, 12)
+    assert np.all(np.isfinite(refits.samples))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "wild"}, "kind must be 'case' or 'parametric', got 'wild'"),
+        ({"n_refits": 1}, "n_refits must be an integer of at least 2, got 1"),
+    ],
+)
+def test_parameters_are_checked(lines, options, message):
+    X, y, model = lines
+    with pytest.raises(ValueError, match=message):
+        bootstrap(model, X, y, **options)
+    with pytest.raises(ValueError, match="level must be between 0 and 1"):
+        bootstrap(model, X, y, n_refits=2, random_state=0).intervals(2)
+
+
+def test_parts_without_named_parameters_are_refused(lines):
+    X, y, _ = lines
+    model = MixtureOfExpertsRegressor(n_experts=2, gate=GaussianGate(), n_init=1).fit(X, y)
+    with pytest.raises(ValueError, match="GaussianGate does not have"):
+        bootstrap(model, X, y, n_refits=2)
