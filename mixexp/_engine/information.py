@@ -43,6 +43,8 @@ class Information:
         The share of the penalties in both.
     space : ParameterSpace
         Of gate and bank together.
+    bound : float
+        The penalised log-likelihood per unit of weight.
     """
 
     gradient: np.ndarray
@@ -50,6 +52,7 @@ class Information:
     observed: np.ndarray
     penalty: np.ndarray
     space: ParameterSpace
+    bound: float = np.nan
 
 
 def has_information(state: Any) -> bool:

@@ -18,6 +18,7 @@ from mixexp._estimators.base import BaseMixtureOfExperts
 from mixexp._estimators.class_weight import present_classes, with_class_weight
 from mixexp._estimators.parts import check_parts, takes_all_sparse
 from mixexp._estimators.targets import Classes
+from mixexp._rows.rows import Rows
 
 __all__ = ["MixtureOfExpertsClassifier"]
 
@@ -392,6 +393,16 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         """
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X, offset=offset))
+
+    def _rows_of_fit(
+        self, X: Any, y: Any, sample_weight: Any, offset: Any, groups: Any, clusters: Any
+    ) -> tuple[Rows, np.ndarray | None]:
+        if self.class_weight is not None:
+            owner, known = type(self).__name__, self.classes_
+            weight = None if sample_weight is None else check_weights(sample_weight, X, owner)
+            codes = np.minimum(np.searchsorted(known, y), len(known) - 1)
+            sample_weight = with_class_weight(self.class_weight, known, codes, weight, owner)
+        return super()._rows_of_fit(X, y, sample_weight, offset, groups, clusters)
 
     def predict(self, X: Any, *, offset: Any = None) -> np.ndarray:
         """Predict classes: the argmax of `predict_proba`.

@@ -109,9 +109,9 @@ class Model:
                 "does not have. Softmax and constant gates have them, and linear experts of all "
                 "families but laplace."
             )
-        found = evaluate(Problem(rows, Soft(), 1, 0.0), state, 0, informed=True).information
-        assert found is not None
-        return found
+        here = evaluate(Problem(rows, Soft(), 1, 0.0), state, 0, informed=True)
+        assert here.information is not None
+        return replace(here.information, bound=here.bound)
 
     def reordered(self, order: np.ndarray) -> Model:
         """Return the model with the experts in this order; noise stays last."""

@@ -284,6 +284,7 @@ def adopt(mixture: BaseMixtureOfExperts, flat: Model, usage: np.ndarray, rules: 
         bank=nested,
         pooling=mixture.pooling,
         flat=flat,
+        limits=flat.limits if len(groups) > 1 else None,
     )
     publish(mixture, model, nested.merged(usage), rules)
 

@@ -71,8 +71,9 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     bound_predictions : bool, default=True
         Whether `predict` stays within the range of the training targets; with an offset, of the
         targets without it, such as rates. Linear experts extrapolate, and one far row may decide
-        an error. A mixture of one expert predicts like the expert alone. Experts, mixtures among
-        them, and distributions are not bounded.
+        an error. Outputs of a pooling function are bounded too; set False for one that gives
+        something else than a prediction. A mixture of one expert predicts like the expert alone.
+        Experts, mixtures among them, and distributions are not bounded.
     init : str, array-like or object, default="mixed"
         Starting point of EM. A method: "mixed" (cycles through the next five; "split" is used
         once), "clusterwise", "split", "kmeans" (on X), "tree", "kmeans_xy" (on X and y), or

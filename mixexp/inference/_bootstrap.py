@@ -10,13 +10,12 @@ import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
 from mixexp._compat import safe_indexing
 from mixexp._guests import in_threads
 from mixexp._warn import silence
 from mixexp.inference._covariance import parameters_of
-from mixexp.inference._terms import Term, terms_of
+from mixexp.inference._terms import Term, check_mixture, terms_of
 
 __all__ = ["BootstrapEstimates", "bootstrap"]
 
@@ -137,7 +136,7 @@ def bootstrap(
     >>> bootstrap(model, X, y, n_refits=20, random_state=0).samples.shape
     (20, 10)
     """
-    check_is_fitted(estimator, "experts_")
+    check_mixture(estimator, "bootstrap")
     if kind not in KINDS:
         raise ValueError(f"bootstrap: kind must be 'case' or 'parametric', got {kind!r}.")
     if not (isinstance(n_refits, Integral) and n_refits >= 2):

@@ -24,9 +24,18 @@ SMALLEST_EIGENVALUE = 1e-9
 
 #: What to do where the parameters are not an optimum.
 OTHER_ROWS = (
-    "Give the X, y, weights, offset and groups of the fit; if they are, it has not converged: "
-    "lower tol, or increase max_iter."
+    "Give the X, y, weights, offset and groups of the fit. A fit with expert_labels, or with an "
+    "assignment other than 'soft', has another objective and no standard errors."
 )
+
+#: Largest relative difference between the bound of the rows and that of the fit.
+SAME_BOUND = 1e-7
+
+#: Most parameters: matrices of 70 MB.
+MOST_PARAMETERS = 3000
+
+#: Largest standard error of log-odds: beyond, a likelihood that separates has no maximum.
+LARGEST_LOGIT = 100.0
 
 #: Largest distance to the optimum, in standard errors.
 FARTHEST = 1.0
@@ -38,7 +47,12 @@ def parameters_of(model: Any) -> np.ndarray:
 
 
 def parameter_covariance(
-    model: Any, rows: Rows, cov_type: str, clusters: np.ndarray | None, owner: str
+    model: Any,
+    rows: Rows,
+    bound: float,
+    cov_type: str,
+    clusters: np.ndarray | None,
+    owner: str,
 ) -> np.ndarray:
     """Return the covariance (P, P) of the parameters, 0 for those that are held.
 
@@ -47,6 +61,8 @@ def parameter_covariance(
     model : Model
     rows : Rows
         The rows of the fit.
+    bound : float
+        The lower bound of the fit, which these rows must have.
     cov_type : {"observed", "sandwich"}
     clusters : ndarray of int of shape (n_units,) or None
         Units of one cluster have dependent scores.
@@ -55,23 +71,61 @@ def parameter_covariance(
     Raises
     ------
     ValueError
-        If the information is near-singular, or the parameters are not an optimum for the rows.
+        If the rows are not those of the fit, the parameters no optimum, the information is
+        near-singular, or a gate or logistic expert separates.
     """
+    parameters = parameters_of(model)
+    if len(parameters) > MOST_PARAMETERS:
+        raise ValueError(
+            f"{owner}: the model has {len(parameters)} parameters, and standard errors need square "
+            f"matrices of that size; the limit is {MOST_PARAMETERS}. Leave out columns, or use "
+            "fewer experts."
+        )
     information = model.information(rows)
-    basis = _free_basis(information, parameters_of(model))
+    if not abs(information.bound - bound) <= SAME_BOUND * max(1.0, abs(bound)):
+        raise ValueError(
+            f"{owner}: the rows have a penalised log-likelihood of {information.bound:.6g} per "
+            f"unit of weight, and the fit has lower_bound_ = {bound:.6g}. {OTHER_ROWS}"
+        )
+    basis = _free_basis(information, parameters)
     inverse = _inverse(basis.T @ information.observed @ basis, owner)
     gradient = basis.T @ information.gradient
     distance = float(np.sqrt(max(gradient @ inverse @ gradient, 0.0)))
     if not distance <= FARTHEST:
         raise ValueError(
-            f"{owner}: the parameters are {distance:.3g} standard errors away from the optimum for "
-            f"these rows. {OTHER_ROWS}"
+            f"{owner}: the parameters are {distance:.3g} standard errors away from the optimum: "
+            "the fit has not converged. Lower tol, or increase max_iter."
         )
+    _refuse_separated(model, basis, inverse, owner)
     if cov_type == "sandwich":
+        if clusters is not None and clusters.max() < basis.shape[1]:
+            raise ValueError(
+                f"{owner}: there are {clusters.max() + 1} clusters for {basis.shape[1]} free "
+                "parameters; with no more clusters than parameters their covariance is singular. "
+                "Give finer clusters, or leave them out."
+            )
         meat = _meat(model, rows, clusters)
         inverse = inverse @ (basis.T @ meat @ basis) @ inverse
     covariance: np.ndarray = basis @ inverse @ basis.T
     return covariance
+
+
+def _refuse_separated(model: Any, basis: np.ndarray, inverse: np.ndarray, owner: str) -> None:
+    """Raise if log-odds are so uncertain that the likelihood has no maximum."""
+    gate, bank = model.gate, model.bank
+    odds = gate.parameter_space.predictors.ravel()
+    if getattr(bank, "classes", None) is not None:
+        size = gate.parameter_space.size
+        odds = np.concatenate([odds, size + bank.parameter_space.predictors.ravel()])
+    rows = basis[odds]
+    variance = np.einsum("pf,fg,pg->p", rows, inverse, rows, optimize=True)
+    if np.any(variance > LARGEST_LOGIT**2):
+        raise ValueError(
+            f"{owner}: the gate or a logistic expert separates, or nearly so: a coefficient of a "
+            f"column scaled to a standard deviation of 1 has a standard error of "
+            f"{np.sqrt(variance.max()):.3g} in log-odds. Its likelihood has no maximum; penalise "
+            "the gate and logistic experts more."
+        )
 
 
 def _free_basis(information: Information, parameters: np.ndarray) -> np.ndarray:
@@ -84,15 +138,16 @@ def _free_basis(information: Information, parameters: np.ndarray) -> np.ndarray:
     held |= (parameters >= space.upper - ON_BOUND) | ~(information.complete.diagonal() > 0)
     numbers, ids = np.unique(np.where(held, -1, space.tied), return_inverse=True)
     first = int(len(numbers) > 0 and numbers[0] == -1)
-    ties = np.zeros((len(parameters), len(numbers) - first))
     members = np.flatnonzero(ids >= first)
+    ties = np.zeros((len(parameters), len(numbers) - first))
     ties[members, ids[members] - first] = 1.0
-    scale = np.sqrt(np.einsum("pf,pq,qf->f", ties, information.complete, ties, optimize=True))
-    sums = [np.isin(np.arange(len(parameters)), row) @ ties for row in space.redundant]
-    basis = ties / scale
-    if sums:
-        turned, _, _ = qr((np.array(sums) / scale).T, pivoting=True)
-        basis = basis @ turned[:, np.linalg.matrix_rank(np.array(sums)) :]
+    basis: np.ndarray = ties / np.sqrt(np.add.reduce((information.complete @ ties) * ties, axis=0))
+    if len(space.redundant):
+        unit = np.zeros((len(space.redundant), len(parameters)))
+        np.put_along_axis(unit, space.redundant, 1.0, axis=1)
+        sums = unit @ basis
+        turned, _, _ = qr(sums.T, pivoting=True)
+        basis = basis @ turned[:, np.linalg.matrix_rank(sums) :]
     return basis
 
 
@@ -100,7 +155,10 @@ def _inverse(matrix: np.ndarray, owner: str) -> np.ndarray:
     """Return the inverse of an information, in units in which that of complete data is 1."""
     values, vectors = eigh(matrix)
     if len(values) and values[0] < -SMALLEST_EIGENVALUE * values[-1]:
-        raise ValueError(f"{owner}: the parameters are no maximum for these rows. {OTHER_ROWS}")
+        raise ValueError(
+            f"{owner}: the parameters are no maximum: the fit has not converged, or the gate "
+            "separates. Lower tol, or penalise the gate more."
+        )
     if len(values) and not values[0] > SMALLEST_EIGENVALUE * values[-1]:
         raise ValueError(
             f"{owner}: the information is near-singular (eigenvalues from {values[0]:.2g} to "

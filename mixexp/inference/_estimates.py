@@ -10,6 +10,12 @@ from scipy.stats import chi2, norm
 
 __all__ = ["ParameterEstimates", "WaldTest"]
 
+#: Eigenvalue of a correlation matrix below which combinations depend on each other.
+RANK_TOL = 1e-9
+
+#: Standard errors by which values of dependent combinations may differ by rounding.
+CONTRADICTION = 1e-6
+
 
 class WaldTest(NamedTuple):
     """Result of a Wald test.
@@ -128,28 +134,51 @@ class ParameterEstimates:
         Raises
         ------
         ValueError
-            If the shape of `constraints` is wrong, or the parameters have no standard errors.
+            If `constraints` has the wrong shape or names unknown positions, a combination has no
+            standard error, or the hypotheses contradict each other.
         """
-        rows = np.asarray(constraints)
-        size = len(self.estimates)
-        if rows.ndim == 1 and np.issubdtype(rows.dtype, np.integer):
-            rows = np.eye(size)[rows]
+        rows = self._constraints(constraints)
+        gap = rows @ self.estimates - values
+        covariance = rows @ self.covariance @ rows.T
+        variance = covariance.diagonal()
+        if not np.all(variance > 0):
+            raise ValueError(
+                "wald_test: a combination concerns only parameters that are held, which have no "
+                "standard errors. Leave it out."
+            )
+        scale = np.sqrt(variance)  # units differ between columns
+        eigenvalues, vectors = np.linalg.eigh(covariance / scale[:, None] / scale)
+        kept = eigenvalues > RANK_TOL * len(rows)
+        turned = vectors.T @ (gap / scale)
+        if np.any(
+            np.abs(turned[~kept]) > CONTRADICTION * max(1.0, float(np.abs(gap / scale).max()))
+        ):
+            raise ValueError(
+                "wald_test: the hypotheses contradict each other: some combinations depend on the "
+                "others, as centred gate coefficients do, and their values do not fit together."
+            )
+        df = int(np.count_nonzero(kept))
+        statistic = float(np.sum(turned[kept] ** 2 / eigenvalues[kept]))
+        return WaldTest(statistic, df, float(chi2.sf(statistic, df)))
+
+    def _constraints(self, constraints: Any) -> np.ndarray:
+        """Return the combinations (n_tests, n_parameters)."""
+        rows, size = np.asarray(constraints), len(self.estimates)
+        if rows.dtype == bool and rows.shape == (size,):
+            rows = np.flatnonzero(rows)
+        if rows.ndim == 1 and np.issubdtype(rows.dtype, np.integer) and len(rows):
+            if rows.min() < -size or rows.max() >= size:
+                raise ValueError(
+                    f"wald_test: constraints name the positions {rows.tolist()}, and there are "
+                    f"{size} parameters, 0 to {size - 1}."
+                )
+            return np.eye(size)[rows]
         if rows.ndim != 2 or rows.shape[1] != size or not len(rows):
             raise ValueError(
                 f"wald_test: constraints must be positions of parameters, or have shape (n_tests, "
                 f"{size}), one column a parameter; got an array of shape {np.shape(constraints)}."
             )
-        gap = rows @ self.estimates - values
-        covariance = rows @ self.covariance @ rows.T
-        if not np.all(covariance.diagonal() > 0):
-            raise ValueError(
-                "wald_test: a combination concerns only parameters that are held, which have no "
-                "standard errors. Leave it out."
-            )
-        inverse = np.linalg.pinv(covariance, rcond=1e-10, hermitian=True)
-        df = int(np.linalg.matrix_rank(covariance, tol=1e-10 * np.linalg.norm(covariance, 2)))
-        statistic = float(gap @ inverse @ gap)
-        return WaldTest(statistic, df, float(chi2.sf(statistic, df)))
+        return rows
 
     def to_frame(self, level: float = 0.95) -> Any:
         """Return a pandas data frame, one row a parameter.

@@ -8,11 +8,10 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
 from mixexp.inference._covariance import parameter_covariance, parameters_of
 from mixexp.inference._estimates import ParameterEstimates
-from mixexp.inference._terms import terms_of
+from mixexp.inference._terms import check_mixture, terms_of
 
 __all__ = ["COV_TYPES", "Summary", "summarize"]
 
@@ -231,7 +230,7 @@ def summarize(
     >>> summary.facts["observations"]
     '150'
     """
-    check_is_fitted(estimator, "experts_")
+    check_mixture(estimator, "summarize")
     owner = type(estimator).__name__
     if cov_type not in COV_TYPES:
         raise ValueError(
@@ -243,14 +242,12 @@ def summarize(
             "summarize: clusters were given, and cov_type='observed' takes rows as independent. "
             "Set cov_type='sandwich'."
         )
-    if clusters is not None and len(clusters) != len(y):
-        raise ValueError(
-            f"summarize: clusters has {len(clusters)} entries, and y has {len(y)} rows."
-        )
+    if clusters is not None:
+        clusters = _checked_clusters(clusters, len(y))
     rows, codes = estimator._rows_of_fit(X, y, sample_weight, offset, groups, clusters)
     model = estimator._model
     terms = terms_of(estimator)
-    covariance = parameter_covariance(model, rows, cov_type, codes, owner)
+    covariance = parameter_covariance(model, rows, estimator.lower_bound_, cov_type, codes, owner)
     linear = np.array([term.weights for term in terms])
     positive = np.array([term.exponential for term in terms])
     estimates = linear @ parameters_of(model)
@@ -267,6 +264,22 @@ def summarize(
     values.intervals(level)  # a wrong level is an error here
     facts = _facts(estimator, rows, cov_type, codes)
     return Summary(f"{owner}, {model.n_experts} experts", facts, values, level)
+
+
+def _checked_clusters(clusters: Any, n: int) -> np.ndarray:
+    """Return the codes of clusters, one a row."""
+    values = np.asarray(clusters)
+    if values.shape != (n,):
+        raise ValueError(
+            f"summarize: clusters must have one entry a row, shape ({n},), got {values.shape}."
+        )
+    missing = np.array([value is None or value != value for value in values.tolist()])
+    if np.any(missing):
+        raise ValueError(
+            f"summarize: clusters has {int(missing.sum())} missing values. Give every row a cluster."
+        )
+    codes: np.ndarray = np.unique(values, return_inverse=True)[1]
+    return codes
 
 
 def _facts(estimator: Any, rows: Any, cov_type: str, clusters: np.ndarray | None) -> dict:

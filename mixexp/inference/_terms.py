@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from mixexp.protocols import Design, can
 
-__all__ = ["Term", "terms_of"]
+__all__ = ["Term", "check_mixture", "terms_of"]
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,11 @@ def terms_of(estimator: Any) -> list[Term]:
     """Return the terms of the experts, then of the gate, of a fitted mixture."""
     model = estimator._model
     gate, bank = model.gate, model.bank
-    lacking = [type(part).__name__ for part in (gate, bank) if not can(part, "scores")]
-    if lacking:
+    if not (can(gate, "scores") and can(bank, "scores")):
         raise ValueError(
-            f"{type(estimator).__name__}: inference needs parameters with derivatives, which "
-            f"{' and '.join(lacking)} does not have. Softmax and constant gates have them, and "
-            "linear experts of all families but laplace."
+            f"{type(estimator).__name__}: standard errors and named parameters need a softmax or "
+            "constant gate and linear experts of a family other than laplace, and this mixture has "
+            f"{_what_lacks(estimator)}."
         )
     offset, size = gate.get_parameters().size, 0
     size = offset + bank.get_parameters().size
@@ -57,6 +57,32 @@ def terms_of(estimator: Any) -> list[Term]:
     for k in range(model.n_experts if model.n_experts > 1 else 0):
         found += _of_gate(gate, k, names, size)
     return found
+
+
+def _what_lacks(estimator: Any) -> str:
+    """Return what stands in the way, in the words of the mixture's parameters."""
+    model = estimator._model
+    reasons = {
+        "noise_expert=True": estimator.noise_expert,
+        f"routing={estimator.routing!r}": estimator.routing is not None,
+        "a shared_expert": estimator.shared_expert is not None,
+        "mixtures as experts": model.flat is not None,
+        "estimators as experts": model.flat is None and model.is_batch,
+        f"gate={estimator.gate_!r}": not can(model.gate, "scores"),
+        f"family={getattr(estimator, 'family', None)!r}": True,
+    }
+    return next(reason for reason, holds in reasons.items() if holds)
+
+
+def check_mixture(estimator: Any, function: str) -> None:
+    """Raise if this is no fitted mixture."""
+    if not hasattr(estimator, "responsibilities"):
+        raise TypeError(
+            f"{function}: needs a fitted MixtureOfExpertsRegressor or MixtureOfExpertsClassifier, got "
+            f"{type(estimator).__name__}. Of a Pipeline or a search, give the mixture inside and the "
+            "rows that it was fitted to; mixexp.inspection.unwrap returns both."
+        )
+    check_is_fitted(estimator, "experts_")
 
 
 def _of_expert(bank: Any, k: int, names: np.ndarray, offset: int, size: int) -> list[Term]:
@@ -104,7 +130,7 @@ def _of_gate(gate: Any, k: int, names: np.ndarray, size: int) -> list[Term]:
     if not can(gate, "design"):
         weights = np.zeros(size)
         weights[space.scalars[k]] = 1.0
-        return [Term(part, "", "log-probability", weights)]
+        return [Term(part, "", "log-probability, centred", weights)]
     rows, columns = _to_input(gate.design, names)
     weights = np.zeros((space.predictors.shape[2], size))
     np.put_along_axis(weights, space.predictors[k, 0][:, None], 1.0, axis=1)

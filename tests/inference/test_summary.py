@@ -3,14 +3,19 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp.families import StudentT
 from mixexp.gates import ConstantGate, GaussianGate, SoftmaxGate
 from mixexp.inference import summarize
+from mixexp.routing import TopK
 
 UNPENALISED = SoftmaxGate(alpha=0.0)
 TIGHT = {"tol": 1e-10, "max_iter": 1000, "random_state": 0}
@@ -274,20 +279,88 @@ def test_collinear_columns_and_experts_without_rows(lines):
         model.summary(doubled, y)
 
 
-def test_other_rows(lines):
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda X, y: (X[:300], y[:300]),
+        lambda X, y: (X[1:], y[1:]),
+        lambda X, y: (X, y + 0.001),
+        lambda X, y: (np.vstack([X, X[:5]]), np.append(y, y[:5])),
+    ],
+)
+def test_other_rows(lines, change):
     X, y, model = lines
-    with pytest.raises(ValueError, match="no maximum for these rows"):
-        model.summary(X[:300], y[:300] + 1)
-    with pytest.raises(ValueError, match="standard errors away from the optimum"):
-        model.summary(X, y + 0.1)
+    with pytest.raises(ValueError, match="and the fit has lower_bound_"):
+        model.summary(*change(X, y))
+
+
+def test_another_objective(lines):
+    X, y, _ = lines
+    labelled = two_experts().fit(X, y, expert_labels=np.where(np.arange(len(y)) < 50, 0, -1))
+    hard = two_experts(assignment="hard").fit(X, y)
+    for model in (labelled, hard):
+        with pytest.raises(ValueError, match="has another objective"):
+            model.summary(X, y)
+
+
+def test_class_weights_are_those_of_the_fit(rng):
+    X = rng.standard_normal((200, 2))
+    y = (X[:, 0] + rng.logistic(size=200) > 0).astype(int)
+    options = {"n_experts": 1, "tol": 1e-10}
+    weighted = MixtureOfExpertsClassifier(
+        LogisticRegression(), class_weight={0: 2, 1: 3}, **options
+    ).fit(X, y)
+    weight = np.where(y == 1, 3, 2)
+    other = MixtureOfExpertsClassifier(LogisticRegression(), **options).fit(X, y, weight)
+    expected = other.summary(X, y, weight).estimates.std_errors
+    assert_allclose(weighted.summary(X, y).estimates.std_errors, expected, rtol=1e-6)
+
+
+def test_separation_is_refused(rng):
+    X = rng.standard_normal((300, 2))
+    y = np.where(X[:, 0] > 0, 5 + X[:, 1], -5.0) + 0.1 * rng.standard_normal(300)
+    for tol in (1e-6, 1e-9):
+        model = two_experts(tol=tol)
+        with pytest.warns(Warning):
+            model.fit(X, y)
+        with pytest.raises(ValueError, match="separates"):
+            model.summary(X, y)
+
+
+def test_too_many_parameters_are_refused_at_once(rng):
+    X = sp.random(200, 1600, 0.01, format="csr", random_state=0)
+    y = X @ rng.standard_normal(1600)
+    model = MixtureOfExpertsRegressor(Ridge(), n_experts=2, n_init=1, max_iter=2, random_state=0)
+    with pytest.warns(Warning):
+        model.fit(X, y)
+    with pytest.raises(ValueError, match=r"has \d+ parameters"):
+        model.summary(X, y)
+
+
+def test_clusters_must_be_more_than_parameters(lines):
+    X, y, model = lines
+    for clusters in (np.zeros(600), np.arange(600) % 10):
+        with pytest.raises(ValueError, match=r"clusters for 11 free parameters"):
+            model.summary(X, y, cov_type="sandwich", clusters=clusters)
 
 
 def test_parts_without_derivatives(lines):
     X, y, _ = lines
     for options in ({"family": "laplace"}, {"gate": GaussianGate()}):
         model = two_experts(**{**options, "tol": 1e-4, "max_iter": 200}).fit(X, y)
-        with pytest.raises(ValueError, match="needs parameters with derivatives"):
+        with pytest.raises(ValueError, match="this mixture has (gate|family)="):
             model.summary(X, y)
+    for options, reason in (
+        ({"noise_expert": True}, "noise_expert=True"),
+        ({"routing": TopK(1)}, r"routing=TopK\(k=1\)"),
+        ({"expert": DecisionTreeRegressor(max_depth=2)}, "estimators as experts"),
+    ):
+        model = two_experts(**{**options, "tol": 1e-2, "n_init": 1}).fit(X, y)
+        with pytest.raises(ValueError, match=f"this mixture has {reason}"):
+            model.summary(X, y)
+    pipeline = make_pipeline(StandardScaler(), two_experts()).fit(X, y)
+    with pytest.raises(TypeError, match="got Pipeline"):
+        summarize(pipeline, X, y)
 
 
 @pytest.mark.parametrize(
@@ -295,7 +368,10 @@ def test_parts_without_derivatives(lines):
     [
         ({"cov_type": "HC3"}, "cov_type must be one of 'observed', 'sandwich', got 'HC3'"),
         ({"clusters": np.zeros(600)}, "Set cov_type='sandwich'"),
-        ({"clusters": np.zeros(5), "cov_type": "sandwich"}, "clusters has 5 entries"),
+        ({"clusters": np.zeros(5), "cov_type": "sandwich"}, r"shape \(600,\), got \(5,\)"),
+        ({"clusters": 3, "cov_type": "sandwich"}, r"got \(\)"),
+        ({"clusters": [None] * 600, "cov_type": "sandwich"}, "600 missing values"),
+        ({"clusters": np.full(600, np.nan), "cov_type": "sandwich"}, "600 missing values"),
         ({"level": 1.5}, "level must be between 0 and 1, got 1.5"),
     ],
 )
@@ -311,11 +387,32 @@ def test_a_mixture_must_be_fitted(lines):
         MixtureOfExpertsRegressor().summary(X, y)
 
 
+def test_wald_tests_do_not_depend_on_units():
+    X, y = two_lines(np.random.default_rng(3))
+    tests = []
+    for scale in (1.0, 1e4):
+        Z = X * [1 / scale, scale]
+        tests.append(two_experts().fit(Z, y).summary(Z, y).estimates.wald_test([1, 2]))
+    assert tests[0].df == tests[1].df == 2
+    assert_allclose(tests[0].statistic, tests[1].statistic, rtol=1e-3)
+
+
 def test_constraints_are_checked(lines):
     X, y, model = lines
     found = model.summary(X, y).estimates
-    with pytest.raises(ValueError, match="one column a parameter"):
-        found.wald_test(np.ones((2, 3)))
+    for constraints, message in (
+        (np.ones((2, 3)), "one column a parameter"),
+        ([99], r"name the positions \[99\]"),
+        ([], "one column a parameter"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            found.wald_test(constraints)
+    both = [found.parts.index("gate 0"), found.parts.index("gate 1")]  # they sum to 0
+    assert found.wald_test(both, [0.5, -0.5]).df == 1
+    with pytest.raises(ValueError, match="contradict"):
+        found.wald_test(both, [1.0, 5.0])
     one = found.wald_test([1])
     assert_allclose(one.statistic, found.z_values[1] ** 2)
     assert_allclose(one.pvalue, found.p_values[1], atol=1e-300)
+    mask = np.array(found.parts) == "expert 0"
+    assert found.wald_test(mask) == found.wald_test(np.flatnonzero(mask))
