@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from scipy.special import log_ndtr, ndtr, ndtri
 from sklearn.base import BaseEstimator
 
 from mixexp.families._common import FamilyDerivatives, IdentityLink, root_mean_square, weighted_sum
@@ -128,6 +128,22 @@ class Gaussian(IdentityLink, BaseEstimator):
         """Return P(Y ≤ y) of each output."""
         with np.errstate(over="ignore"):
             return ndtr((y - mean) / parameters[0])
+
+    def logpdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return the log-density of each output at y."""
+        with np.errstate(over="ignore"):
+            z = (y - mean) / parameters[0]
+            return -0.5 * z * z - _HALF_LOG_2PI - np.log(parameters[0])
+
+    def logcdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return log P(Y ≤ y) of each output."""
+        with np.errstate(over="ignore"):
+            return log_ndtr((y - mean) / parameters[0])
+
+    def sf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return P(Y > y) of each output."""
+        with np.errstate(over="ignore"):
+            return ndtr((mean - y) / parameters[0])
 
     def quantile(self, q: float, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return the q-quantile of each output."""
