@@ -16,6 +16,7 @@ from mixexp.families._common import (
     nested_sum,
     over_outputs,
 )
+from mixexp.families._shape import stirling_rest
 
 __all__ = ["Poisson"]
 
@@ -28,6 +29,9 @@ TOO_LARGE = 1e300
 
 #: Upper limit of counts in the distribution function, about the largest that scipy supports.
 LARGEST_ARGUMENT = 1e305
+
+#: From here on log-probabilities are computed without log y!, of which the digits would cancel.
+LARGE_COUNT = 100.0
 
 #: Means above this are drawn from a normal distribution: numpy's generator is limited to 9e18.
 LARGEST_DRAWN = 1e15
@@ -140,7 +144,14 @@ class Poisson(LogLink, BaseEstimator):
         valid = self.supports(y)
         count = np.where(valid, y, 0.0)
         mean = np.minimum(mean, 1e300)  # inf − inf would be NaN
-        return np.where(valid, xlogy(count, mean) - mean - gammaln(count + 1), -np.inf)
+        small = xlogy(count, mean) - mean - gammaln(count + 1)
+        # as the density of a Gamma, of terms that do not cancel
+        large = np.maximum(count, LARGE_COUNT)
+        excess = (mean - large) / large
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            log_ratio = np.where(np.abs(excess) < 0.5, np.log1p(excess), np.log(mean / large))
+            stable = stirling_rest(large) - np.log(large) + large * (log_ratio - excess)
+        return np.where(valid, np.where(count < LARGE_COUNT, small, stable), -np.inf)
 
     def cdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return P(Y ≤ y) of each output."""
@@ -175,7 +186,8 @@ class Poisson(LogLink, BaseEstimator):
         count = np.where((mean > LARGE_MEAN) | ~np.isfinite(count), normal, count)
         # pdtrik is the root of a smooth function, which rounding can move off a whole number
         count = np.where(self.cdf(count - 1, mean, parameters) >= q, count - 1, count)
-        return np.where(self.cdf(count, mean, parameters) < q, count + 1, count)
+        count = np.where(self.cdf(count, mean, parameters) < q, count + 1, count)
+        return np.maximum(count, 0.0)
 
     def sample(
         self, mean: np.ndarray, parameters: np.ndarray, rng: np.random.RandomState
