@@ -18,6 +18,7 @@ MODULES = [
     "mixexp.families",
     "mixexp.gates",
     "mixexp.inspection",
+    "mixexp.metrics",
     "mixexp.partitions",
     "mixexp.protocols",
     "mixexp.routing",
