@@ -24,6 +24,7 @@ __all__ = [
     "families",
     "gates",
     "inspection",
+    "metrics",
     "partitions",
     "protocols",
     "routing",

@@ -20,6 +20,7 @@ PUBLIC = (
     "mixexp.families",
     "mixexp.gates",
     "mixexp.inspection",
+    "mixexp.metrics",
     "mixexp.routing",
 )
 

@@ -19,6 +19,7 @@ MODULES = [
     "mixexp.gates",
     "mixexp.inference",
     "mixexp.inspection",
+    "mixexp.metrics",
     "mixexp.partitions",
     "mixexp.protocols",
     "mixexp.routing",

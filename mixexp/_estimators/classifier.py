@@ -19,6 +19,7 @@ from mixexp._estimators.class_weight import present_classes, with_class_weight
 from mixexp._estimators.parts import check_parts, takes_all_sparse
 from mixexp._estimators.targets import Classes
 from mixexp._rows.rows import Rows
+from mixexp.distribution import ClassDistribution
 
 __all__ = ["MixtureOfExpertsClassifier"]
 
@@ -420,6 +421,37 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         """
         codes = self._pooled(X, offset, lambda proba: self._as_probabilities(proba).argmax(axis=1))
         return self.classes_[codes]
+
+    def predict_distribution(self, X: Any, *, offset: Any = None) -> ClassDistribution:
+        """Return the distribution of the class for every row, with what is uncertain about it.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to predict for.
+        offset : array-like of shape (n_samples,) or (n_samples, n_classes), default=None
+            Added to the linear predictors, as in `fit`.
+
+        Returns
+        -------
+        ClassDistribution
+            Its `proba` equals `predict_proba` with weighted pooling. It excludes the noise expert;
+            a shared expert is part of each expert, as in `predict_experts`.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from mixexp import MixtureOfExpertsClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = MixtureOfExpertsClassifier(n_experts=2, random_state=0).fit(X, y)
+        >>> law = model.predict_distribution(X)
+        >>> parts = law.expected_entropy() + law.mutual_information()
+        >>> bool(abs(law.entropy() - parts).max() < 1e-12)
+        True
+        """
+        model, rows = self._fitted_model().innermost, self._new_rows(X, offset=offset)
+        weights, outputs = model.routed_outputs(rows, type(self).__name__)
+        return ClassDistribution(weights, outputs, self.classes_)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, *, offset: Any = None) -> float:
         """Return the accuracy of `predict`.

@@ -340,7 +340,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             self._fit(X, y, arguments, Numbers(family, y.shape[1:]))
         return self
 
-    def predict(self, X: Any, *, offset: Any = None) -> np.ndarray:
+    def predict(self, X: Any, *, offset: Any = None, return_std: bool = False) -> Any:
         """Predict the targets.
 
         Parameters
@@ -349,12 +349,92 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             Rows to predict for.
         offset : array-like of shape (n_samples,), default=None
             Added to the linear predictor, as in `fit`.
+        return_std : bool, default=False
+            Whether to return the standard deviation of the predictive distribution as well.
+
+        Returns
+        -------
+        y_pred : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Within the range of the training targets, unless `bound_predictions` is False.
+        y_std : ndarray of the same shape
+            Only if `return_std` is True: the `std` of `predict_distribution`, which is not bounded
+            and does not depend on `pooling`. Of Student-t errors it may be infinite or NaN.
+
+        Examples
+        --------
+        >>> from mixexp import MixtureOfExpertsRegressor
+        >>> from mixexp.datasets import load_tone
+        >>> X, y = load_tone(return_X_y=True)
+        >>> model = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y)
+        >>> mean, std = model.predict(X, return_std=True)
+        >>> mean.shape, std.shape
+        ((150,), (150,))
+        """
+        pooled = self._pooled(X, offset)
+        if not return_std:
+            return pooled
+        return pooled, self.predict_distribution(X, offset=offset).std()
+
+    def predict_quantile(self, X: Any, q: Any = 0.5, *, offset: Any = None) -> np.ndarray:
+        """Return quantiles of the predictive distribution.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to predict for.
+        q : float or array-like of float, default=0.5
+            Levels from 0 to 1.
+        offset : array-like of shape (n_samples,), default=None
+            Added to the linear predictor, as in `fit`.
 
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            If q is an array, its axes come first, as in `numpy.quantile`. They are not bounded to
+            the range of the training targets.
+
+        Examples
+        --------
+        >>> from mixexp import MixtureOfExpertsRegressor
+        >>> from mixexp.datasets import load_tone
+        >>> X, y = load_tone(return_X_y=True)
+        >>> model = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y)
+        >>> model.predict_quantile(X, [0.1, 0.5, 0.9]).shape
+        (3, 150)
         """
-        return self._pooled(X, offset)
+        return self.predict_distribution(X, offset=offset).quantile(q)
+
+    def predict_interval(
+        self, X: Any, coverage: Any = 0.9, *, offset: Any = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the central intervals of the predictive distribution.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to predict for.
+        coverage : float or array-like of float, default=0.9
+            Probability of the interval, between 0 and 1.
+        offset : array-like of shape (n_samples,), default=None
+            Added to the linear predictor, as in `fit`.
+
+        Returns
+        -------
+        low, high : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            If `coverage` is an array, its axes come first. They are not bounded to the range of
+            the training targets.
+
+        Examples
+        --------
+        >>> from mixexp import MixtureOfExpertsRegressor
+        >>> from mixexp.datasets import load_tone
+        >>> X, y = load_tone(return_X_y=True)
+        >>> model = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y)
+        >>> low, high = model.predict_interval(X, coverage=0.8)
+        >>> bool((low < high).all())
+        True
+        """
+        return self.predict_distribution(X, offset=offset).interval(coverage)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, *, offset: Any = None) -> float:
         """Return the coefficient of determination R² of `predict`.
@@ -391,8 +471,9 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         Returns
         -------
         MixtureDistribution
-            With mean, variance, pdf, cdf, quantile, interval and sample. Its mean equals `predict`
-            with weighted pooling, where that is not bounded. It excludes the noise expert.
+            With moments, densities, quantiles, regions, entropy, scores and draws. Its mean, where
+            there is one, equals `predict` with weighted pooling, where that is not bounded. It
+            excludes the noise expert.
         """
         model, rows = self._fitted_model().innermost, self._new_rows(X, offset=offset)
         weights, outputs, parameters = model.components(rows, type(self).__name__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,9 +11,12 @@ __all__ = [
     "LARGEST_ETA",
     "LARGEST_SLOPE",
     "SMALLEST_MEAN",
+    "SMALL_TAIL",
     "FamilyDerivatives",
     "IdentityLink",
     "LogLink",
+    "log_probability",
+    "nested_sum",
     "on_or_above",
     "over_outputs",
     "root_mean_square",
@@ -31,6 +35,12 @@ LARGEST_ETA = 700.0
 #: 0; 0 times this is 0, while 0 times inf would be NaN in the sums over rows.
 LARGEST_SLOPE = 1e100
 
+
+#: Probabilities below this are computed on the log scale, as those of scipy lose their digits.
+SMALL_TAIL = 1e-290
+
+#: Terms of `nested_sum` before the rest is taken as a geometric series.
+N_TERMS = 100
 
 #: Optional methods of a family, which predictive distributions need.
 OF_DISTRIBUTIONS = ("variance", "pdf", "cdf", "quantile", "sample")
@@ -100,7 +110,8 @@ class IdentityLink(Link):
     """Base of families whose experts predict the mean, or location, itself.
 
     A subclass has a `name` and the methods `evaluate`, `statistics` and `update`; with `variance`,
-    `pdf`, `cdf`, `quantile` and `sample` it serves predictive distributions too.
+    `pdf`, `cdf`, `quantile` and `sample` it serves predictive distributions too, and `logpdf`,
+    `logcdf`, `sf` and `expectation` make their tails and moments exact.
     ``docs/own_family.md`` builds one.
 
     Examples
@@ -170,6 +181,25 @@ def on_or_above(parameters: np.ndarray, floor: np.ndarray) -> np.ndarray:
     parameters = parameters.copy()
     np.maximum(parameters[:1], floor, out=parameters[:1])
     return parameters
+
+
+def log_probability(below: np.ndarray, above: np.ndarray) -> np.ndarray:
+    """Return log P(Y ≤ y) from that probability and P(Y > y); none below log `SMALL_TAIL`."""
+    return np.where(
+        below > 0.5, np.log1p(-np.minimum(above, 0.5)), np.log(np.maximum(below, SMALL_TAIL))
+    )
+
+
+def nested_sum(ratio: Callable[[int], np.ndarray]) -> np.ndarray:
+    """Return 1 + r(0) (1 + r(1) (1 + …)), where the ratios r(n) of terms are between 0 and 1.
+
+    The tails of distributions are such sums times the density, where they leave the range of
+    doubles. The ratios change slowly there: after `N_TERMS` they are taken as equal.
+    """
+    total = 1 / (1 - ratio(N_TERMS))
+    for n in range(N_TERMS - 1, -1, -1):
+        total = 1 + ratio(n) * total
+    return total
 
 
 def over_outputs(log_prob: np.ndarray) -> np.ndarray:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import gammainc, gammaincinv
+from scipy.special import gammainc, gammaincc, gammaincinv
 from sklearn.base import BaseEstimator
 
 from mixexp.families._common import (
     LARGEST_ETA,
     LARGEST_SLOPE,
+    SMALL_TAIL,
     FamilyDerivatives,
     LogLink,
+    log_probability,
+    nested_sum,
     over_outputs,
 )
 from mixexp.families._shape import (
@@ -141,19 +144,48 @@ class Gamma(LogLink, BaseEstimator):
 
     def pdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return the density of each output at y, 0 for y ≤ 0, which `fit` rejects."""
-        valid = self.supports(y)
+        with np.errstate(over="ignore"):
+            return np.exp(self.logpdf(y, mean, parameters))
+
+    def logpdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return the log-density of each output at y, −inf for y ≤ 0, which `fit` rejects."""
+        valid = self.supports(y) & (np.asarray(y) < np.inf)
         shape = parameters[0] ** -2.0
         log_y = np.log(np.where(valid, y, 1.0))
         log_ratio = np.minimum(log_y - np.log(mean), LARGEST_LOG_RATIO)
         with np.errstate(over="ignore"):
             log_pdf = stirling_rest(shape) + shape * (log_ratio - np.expm1(log_ratio)) - log_y
-            return np.where(valid, np.exp(log_pdf), 0.0)
+        return np.where(valid, log_pdf, -np.inf)
 
     def cdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return P(Y ≤ y) of each output."""
         shape = parameters[0] ** -2.0
         with np.errstate(over="ignore"):
             return gammainc(shape, shape * (np.maximum(y, 0.0) / mean))
+
+    def logcdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return log P(Y ≤ y) of each output."""
+        below = self.cdf(y, mean, parameters)
+        log_below = log_probability(below, self.sf(y, mean, parameters))
+        small = below < SMALL_TAIL
+        if np.any(small):  # y p(y) / a (1 + x/(a + 1) + x²/((a + 1)(a + 2)) + …), x = a y/mean
+            shape = parameters[0] ** -2.0
+            least = np.nextafter(0.0, 1.0)
+            ratio = np.clip(y, least, 0.999 * mean) / mean
+            x, log_ratio = shape * ratio, np.log(np.maximum(ratio, least))
+            series = nested_sum(lambda n: x / (shape + n + 1))
+            tail = stirling_rest(shape) + shape * (log_ratio - np.expm1(log_ratio)) - np.log(shape)
+            possible = np.asarray(y) > 0
+            log_below = np.where(
+                small, np.where(possible, tail + np.log(series), -np.inf), log_below
+            )
+        return log_below
+
+    def sf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return P(Y > y) of each output."""
+        shape = parameters[0] ** -2.0
+        with np.errstate(over="ignore"):
+            return gammaincc(shape, shape * (np.maximum(y, 0.0) / mean))
 
     def quantile(self, q: float, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return the q-quantile of each output."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from scipy.special import log_ndtr, ndtr, ndtri
 from sklearn.base import BaseEstimator
 
 from mixexp.families._common import FamilyDerivatives, IdentityLink, root_mean_square, weighted_sum
@@ -29,7 +29,9 @@ class Gaussian(IdentityLink, BaseEstimator):
     References
     ----------
     Jacobs, Jordan, Nowlan & Hinton (1991), Adaptive mixtures of local experts, Neural
-    Computation 3, eq. 1.3.
+    Computation 3, eq. 1.3. Grimit, Gneiting, Berrocal & Johnson (2006), The continuous ranked
+    probability score for circular variables and its application to mesoscale forecast ensemble
+    verification, Q. J. R. Meteorol. Soc. 132 (the score of mixtures).
 
     Examples
     --------
@@ -129,12 +131,53 @@ class Gaussian(IdentityLink, BaseEstimator):
         with np.errstate(over="ignore"):
             return ndtr((y - mean) / parameters[0])
 
+    def logpdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return the log-density of each output at y."""
+        with np.errstate(over="ignore"):
+            z = (y - mean) / parameters[0]
+            return -0.5 * z * z - _HALF_LOG_2PI - np.log(parameters[0])
+
+    def logcdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return log P(Y ≤ y) of each output."""
+        with np.errstate(over="ignore"):
+            return log_ndtr((y - mean) / parameters[0])
+
+    def sf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return P(Y > y) of each output."""
+        with np.errstate(over="ignore"):
+            return ndtr((mean - y) / parameters[0])
+
     def quantile(self, q: float, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return the q-quantile of each output."""
         return mean + parameters[0] * ndtri(q)
+
+    def mixture_crps(
+        self, y: np.ndarray, weights: np.ndarray, means: np.ndarray, parameters: np.ndarray
+    ) -> np.ndarray:
+        """Return the continuous ranked probability score of mixtures at y (n,).
+
+        It is E|Y − y| − E|Y − Y'|/2; differences of normal variables are normal
+        (Grimit et al. 2006).
+        """
+        means = np.where(weights > 0, means, 0.0)
+        scales = np.broadcast_to(parameters[0], means.shape)
+        score = _mean_distance(y[:, None] - means, scales)
+        score = np.sum(weights * np.where(weights > 0, score, 0.0), axis=1)
+        for k in range(means.shape[1]):
+            pairs = _mean_distance(means[:, [k]] - means, np.hypot(scales[:, [k]], scales))
+            score -= 0.5 * weights[:, k] * np.sum(weights * pairs, axis=1)
+        return score
 
     def sample(
         self, mean: np.ndarray, parameters: np.ndarray, rng: np.random.RandomState
     ) -> np.ndarray:
         """Draw targets around means; `parameters[0]` is of their shape."""
         return mean + parameters[0] * rng.standard_normal(mean.shape)
+
+
+def _mean_distance(mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Return E|Z| of a normal variable."""
+    with np.errstate(over="ignore"):
+        z = np.abs(mean) / scale
+        density = np.exp(-0.5 * z * z - _HALF_LOG_2PI)
+    return np.abs(mean) * (1 - 2 * ndtr(-z)) + 2 * scale * density

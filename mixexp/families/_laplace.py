@@ -111,6 +111,14 @@ class Laplace(IdentityLink, BaseEstimator):
             near = 0.5 * (np.minimum(z, DELTA) ** 2 / DELTA + DELTA)
             return np.exp(-np.where(z < DELTA, near, z)) / (2 * scale)
 
+    def logpdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return the log-density of each output at y; near the median, from the parabola."""
+        scale = parameters[0]
+        with np.errstate(over="ignore"):
+            z = np.abs(y - mean) / scale
+        near = 0.5 * (np.minimum(z, DELTA) ** 2 / DELTA + DELTA)
+        return -np.where(z < DELTA, near, z) - np.log(2 * scale)
+
     def cdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return P(Y ≤ y) of each output."""
         with np.errstate(over="ignore"):
@@ -118,11 +126,21 @@ class Laplace(IdentityLink, BaseEstimator):
         tail = 0.5 * np.exp(-np.abs(z))
         return np.where(z < 0, tail, 1 - tail)
 
+    def logcdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return log P(Y ≤ y) of each output."""
+        with np.errstate(over="ignore"):
+            z = (y - mean) / parameters[0]
+        return np.where(z < 0, z - np.log(2), np.log1p(-0.5 * np.exp(-np.abs(z))))
+
+    def sf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return P(Y > y) of each output."""
+        return self.cdf(-y, -mean, parameters)
+
     def quantile(self, q: float, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return the q-quantile of each output."""
-        return mean - parameters[0] * np.sign(np.subtract(q, 0.5)) * np.log(
-            2 * np.minimum(q, np.subtract(1, q))
-        )
+        with np.errstate(divide="ignore"):
+            distance = np.log(2 * np.minimum(q, np.subtract(1, q)))
+        return mean - parameters[0] * np.sign(np.subtract(q, 0.5)) * distance
 
     def sample(
         self, mean: np.ndarray, parameters: np.ndarray, rng: np.random.RandomState

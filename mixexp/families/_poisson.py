@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import gammaincc, gammaln, ndtri, pdtrik, xlogy
+from scipy.special import gammainc, gammaincc, gammaln, ndtri, pdtrik, xlogy
 from sklearn.base import BaseEstimator
 
 from mixexp.families._common import (
     LARGEST_ETA,
     LARGEST_SLOPE,
+    SMALL_TAIL,
     FamilyDerivatives,
     LogLink,
+    log_probability,
+    nested_sum,
     over_outputs,
 )
+from mixexp.families._shape import stirling_rest
 
 __all__ = ["Poisson"]
 
@@ -25,6 +29,9 @@ TOO_LARGE = 1e300
 
 #: Upper limit of counts in the distribution function, about the largest that scipy supports.
 LARGEST_ARGUMENT = 1e305
+
+#: From here on log-probabilities are computed without log y!, of which the digits would cancel.
+LARGE_COUNT = 100.0
 
 #: Means above this are drawn from a normal distribution: numpy's generator is limited to 9e18.
 LARGEST_DRAWN = 1e15
@@ -130,16 +137,44 @@ class Poisson(LogLink, BaseEstimator):
 
     def pdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return the probability of each output's y, 0 if y is not a count."""
+        return np.exp(self.logpdf(y, mean, parameters))
+
+    def logpdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return the log-probability of each output's y, −inf if y is not a count."""
         valid = self.supports(y)
         count = np.where(valid, y, 0.0)
         mean = np.minimum(mean, 1e300)  # inf − inf would be NaN
-        return np.where(valid, np.exp(xlogy(count, mean) - mean - gammaln(count + 1)), 0.0)
+        small = xlogy(count, mean) - mean - gammaln(count + 1)
+        # as the density of a Gamma, of terms that do not cancel
+        large = np.maximum(count, LARGE_COUNT)
+        excess = (mean - large) / large
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            log_ratio = np.where(np.abs(excess) < 0.5, np.log1p(excess), np.log(mean / large))
+            stable = stirling_rest(large) - np.log(large) + large * (log_ratio - excess)
+        return np.where(valid, np.where(count < LARGE_COUNT, small, stable), -np.inf)
 
     def cdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return P(Y ≤ y) of each output."""
         count = np.floor(np.clip(y, 0.0, LARGEST_ARGUMENT))
         below = gammaincc(count + 1, mean)
         return np.where(np.asarray(y) >= 0, below, 0.0)
+
+    def logcdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return log P(Y ≤ y) of each output."""
+        below = self.cdf(y, mean, parameters)
+        log_below = log_probability(below, self.sf(y, mean, parameters))
+        small = below < SMALL_TAIL
+        if np.any(small):  # p(y) (1 + y/mean + y (y − 1)/mean² + …)
+            count = np.floor(np.minimum(np.maximum(y, 0.0), 0.999 * mean))
+            series = nested_sum(lambda n: np.maximum(count - n, 0.0) / mean)
+            tail = self.logpdf(count, mean, parameters) + np.log(series)
+            log_below = np.where(small, np.where(np.asarray(y) >= 0, tail, -np.inf), log_below)
+        return log_below
+
+    def sf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return P(Y > y) of each output."""
+        count = np.floor(np.clip(y, 0.0, LARGEST_ARGUMENT))
+        return np.where(np.asarray(y) >= 0, gammainc(count + 1, mean), 1.0)
 
     def quantile(self, q: float, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return the smallest count of each output with P(Y ≤ y) ≥ q.
@@ -151,7 +186,8 @@ class Poisson(LogLink, BaseEstimator):
         count = np.where((mean > LARGE_MEAN) | ~np.isfinite(count), normal, count)
         # pdtrik is the root of a smooth function, which rounding can move off a whole number
         count = np.where(self.cdf(count - 1, mean, parameters) >= q, count - 1, count)
-        return np.where(self.cdf(count, mean, parameters) < q, count + 1, count)
+        count = np.where(self.cdf(count, mean, parameters) < q, count + 1, count)
+        return np.maximum(count, 0.0)
 
     def sample(
         self, mean: np.ndarray, parameters: np.ndarray, rng: np.random.RandomState

@@ -9,8 +9,11 @@ from scipy.special import betaln, digamma, polygamma, stdtr, stdtrit
 from sklearn.base import BaseEstimator
 
 from mixexp.families._common import (
+    SMALL_TAIL,
     FamilyDerivatives,
     IdentityLink,
+    log_probability,
+    nested_sum,
     over_outputs,
     root_mean_square,
     weighted_sum,
@@ -25,6 +28,9 @@ INITIAL_DF = 10.0
 #: Range of estimated degrees of freedom: below 1 the likelihood can grow without bound around
 #: single rows, above 200 no sample can tell the family from a gaussian.
 SMALLEST_DF, LARGEST_DF = 1.0, 200.0
+
+#: Beyond this distance from the location, in scales, squares leave the range of doubles.
+FAR = 1e100
 
 #: Upper limit of squared residuals: beyond, weights would underflow to 0, and 0/0 is NaN.
 LARGEST_SQUARE = 1e300
@@ -189,6 +195,10 @@ class StudentT(IdentityLink, BaseEstimator):
         """Return the number of scales and estimated degrees of freedom."""
         return n_experts * n_outputs * (1 if self.df is not None else 2)
 
+    def expectation(self, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return the mean of y, of the shape of `mean`; NaN up to df = 1, where there is none."""
+        return np.where(parameters[1] > 1, mean, np.nan)
+
     def variance(self, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return the variance of y, of the shape of `mean`; infinite up to df = 2."""
         scale, df = parameters
@@ -197,24 +207,73 @@ class StudentT(IdentityLink, BaseEstimator):
 
     def pdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return the density of each output at y."""
-        scale, df = parameters
         with np.errstate(over="ignore"):
-            z = (y - mean) / scale
-            squares = np.minimum(z * z, LARGEST_SQUARE)
-        constant = -betaln(df / 2, 0.5) - 0.5 * np.log(df)
-        return np.exp(constant - 0.5 * (df + 1) * np.log1p(squares / df)) / scale
+            return np.exp(self.logpdf(y, mean, parameters))
+
+    def logpdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return the log-density of each output at y."""
+        scale, df = parameters
+        constant = -betaln(df / 2, 0.5) - 0.5 * np.log(df) - np.log(scale)
+        return constant - 0.5 * (df + 1) * _log_growth(y, mean, scale, df)
 
     def cdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return P(Y ≤ y) of each output."""
+        scale, df = parameters
         with np.errstate(over="ignore"):
-            return stdtr(parameters[1], (y - mean) / parameters[0])
+            z = (y - mean) / scale
+        below = stdtr(df, z)
+        far = np.abs(z) > FAR  # where stdtr ends too early
+        if np.any(far):
+            tail = np.exp(_log_tail(_log_growth(y, mean, scale, df), df))
+            below = np.where(far, np.where(z < 0, tail, 1 - tail), below)
+        return below
+
+    def logcdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return log P(Y ≤ y) of each output."""
+        scale, df = parameters
+        below = self.cdf(y, mean, parameters)
+        log_below = log_probability(below, self.sf(y, mean, parameters))
+        small = below < SMALL_TAIL
+        if np.any(small):
+            tail = _log_tail(_log_growth(y, mean, scale, df), df)
+            log_below = np.where(small, tail, log_below)
+        return log_below
+
+    def sf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return P(Y > y) of each output."""
+        return self.cdf(-y, -mean, parameters)
 
     def quantile(self, q: float, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return the q-quantile of each output."""
-        return mean + parameters[0] * stdtrit(parameters[1], q)
+        standard = stdtrit(parameters[1], q)
+        # stdtrit(df, 0) is +inf
+        return mean + parameters[0] * np.where(np.equal(q, 0), -np.inf, standard)
 
     def sample(
         self, mean: np.ndarray, parameters: np.ndarray, rng: np.random.RandomState
     ) -> np.ndarray:
         """Draw targets around means; `parameters[i]` is of their shape."""
         return mean + parameters[0] * rng.standard_t(parameters[1], mean.shape)
+
+
+def _log_growth(y: np.ndarray, mean: np.ndarray, scale: np.ndarray, df: np.ndarray) -> np.ndarray:
+    """Return log(1 + z²/ν) of z = (y − mean) / scale, of which the square may overflow."""
+    with np.errstate(over="ignore", divide="ignore"):
+        distance = np.abs(y - mean)
+        z = distance / scale
+        far = 2 * (np.log(distance) - np.log(scale)) - np.log(df)
+    near = np.minimum(z, FAR)
+    return np.where(z > FAR, far, np.log1p(near * near / df))
+
+
+def _log_tail(log_growth: np.ndarray, df: np.ndarray) -> np.ndarray:
+    """Return the logarithm of P(Z ≤ −|z|), for far z, from log(1 + z²/ν).
+
+    With x = ν/(ν + z²) and a = ν/2 it is half of the incomplete beta function I_x(a, ½), which is
+    x^a (1 − x)^½ / (a B(a, ½)) times a series.
+    """
+    a = df / 2
+    x = np.exp(-np.maximum(log_growth, 1e-8))
+    series = nested_sum(lambda n: x * ((a + n + 0.5) / (a + n + 1)))
+    constant = np.log(0.5 / a) - betaln(a, 0.5)
+    return constant - a * log_growth + 0.5 * np.log1p(-x) + np.log(series)

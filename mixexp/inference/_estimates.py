@@ -150,9 +150,8 @@ class ParameterEstimates:
         eigenvalues, vectors = np.linalg.eigh(covariance / scale[:, None] / scale)
         kept = eigenvalues > RANK_TOL * len(rows)
         turned = vectors.T @ (gap / scale)
-        if np.any(
-            np.abs(turned[~kept]) > CONTRADICTION * max(1.0, float(np.abs(gap / scale).max()))
-        ):
+        rounding = CONTRADICTION * max(1.0, float(np.abs(gap / scale).max()))
+        if np.any(np.abs(turned[~kept]) > rounding):
             raise ValueError(
                 "wald_test: the hypotheses contradict each other: some combinations depend on the "
                 "others, as centred gate coefficients do, and their values do not fit together."

@@ -276,7 +276,8 @@ def _checked_clusters(clusters: Any, n: int) -> np.ndarray:
     missing = np.array([value is None or value != value for value in values.tolist()])
     if np.any(missing):
         raise ValueError(
-            f"summarize: clusters has {int(missing.sum())} missing values. Give every row a cluster."
+            f"summarize: clusters has {int(missing.sum())} missing values. Give every row a "
+            "cluster."
         )
     codes: np.ndarray = np.unique(values, return_inverse=True)[1]
     return codes

@@ -1,5 +1,6 @@
 """Looking into fitted mixtures. Importing this package does not import matplotlib."""
 
+from mixexp.inspection._calibration_display import CalibrationDisplay
 from mixexp.inspection._expert_regions import ExpertRegionsDisplay
 from mixexp.inspection._gate_tree_display import GateTreeDisplay
 from mixexp.inspection._routing_load_display import RoutingLoadDisplay
@@ -7,6 +8,7 @@ from mixexp.inspection._routing_report import routing_report
 from mixexp.inspection._unwrap import unwrap
 
 __all__ = [
+    "CalibrationDisplay",
     "ExpertRegionsDisplay",
     "GateTreeDisplay",
     "RoutingLoadDisplay",

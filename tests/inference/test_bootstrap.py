@@ -71,5 +71,5 @@ def test_parameters_are_checked(lines, options, message):
 def test_parts_without_named_parameters_are_refused(lines):
     X, y, _ = lines
     model = MixtureOfExpertsRegressor(n_experts=2, gate=GaussianGate(), n_init=1).fit(X, y)
-    with pytest.raises(ValueError, match="GaussianGate does not have"):
+    with pytest.raises(ValueError, match=r"this mixture has gate=GaussianGate"):
         bootstrap(model, X, y, n_refits=2)
