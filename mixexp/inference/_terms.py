@@ -79,8 +79,8 @@ def check_mixture(estimator: Any, function: str) -> None:
     if not hasattr(estimator, "responsibilities"):
         raise TypeError(
             f"{function}: needs a fitted MixtureOfExpertsRegressor or MixtureOfExpertsClassifier, "
-            f"got {type(estimator).__name__}. Of a Pipeline or a search, give the mixture inside and "
-            "the rows that it was fitted to; mixexp.inspection.unwrap returns both."
+            f"got {type(estimator).__name__}. Of a Pipeline or a search, give the mixture inside "
+            "and the rows that it was fitted to; mixexp.inspection.unwrap returns both."
         )
     check_is_fitted(estimator, "experts_")
 
