@@ -77,6 +77,7 @@ ALLOWED = {
         "protocols",
     },
     "distribution": {"_checks"},
+    "bases": {"_compat"},
     "_engine": {"_guests", "_numerics", "_rows", "_warn", "protocols"},
     "_estimators": {
         "_checks",
@@ -91,6 +92,7 @@ ALLOWED = {
         "_threads",
         "_warn",
         "_weights",
+        "bases",
         "distribution",
         "experts",
         "families",

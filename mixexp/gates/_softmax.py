@@ -187,12 +187,12 @@ class SoftmaxGate(TextMixin, BaseEstimator):
     @property
     def coef_(self) -> np.ndarray:
         """Slopes in input units."""
-        return self.design.to_input_units(self.theta)[0][:, : len(self.design.columns)]
+        return self.design.to_input_units(self.theta)[0][:, : self.design.n_values]
 
     @property
     def indicator_coef_(self) -> np.ndarray:
         """Slopes of the indicators of missing values."""
-        return self.design.to_input_units(self.theta)[0][:, len(self.design.columns) :]
+        return self.design.to_input_units(self.theta)[0][:, self.design.n_values :]
 
     @property
     def indicator_features_(self) -> np.ndarray:
