@@ -232,7 +232,9 @@ class SplineBasis(_ColumnBasis):
         ndarray of shape (n_samples, n_outputs)
         """
         X = self._new(X)
-        return np.hstack([_splined(x, spline) for x, spline in zip(X.T, self.splines_, strict=True)])
+        return np.hstack(
+            [_splined(x, spline) for x, spline in zip(X.T, self.splines_, strict=True)]
+        )
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the output: spline1(x0), spline2(x0), ...
@@ -265,9 +267,7 @@ def _splined(x: np.ndarray, spline: SplineTransformer | None) -> np.ndarray:
     return np.asarray(output)
 
 
-def _distribution(
-    column: np.ndarray, weight: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _distribution(column: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Return distinct values and their mid-distribution function, without missing values.
 
     It depends neither on the order of rows nor on whether a row has weight 2 or occurs twice.

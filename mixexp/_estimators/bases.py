@@ -44,30 +44,36 @@ def is_linear(basis: Any) -> bool:
 def check_bases(mixture: BaseMixtureOfExperts, batch: bool, columns: tuple[Any, Any]) -> None:
     """Raise if a basis does not go with the part that would see it."""
     owner = parts.owner_of(mixture)
+    of_experts, of_gate = (f"{name}={short(getattr(mixture, name))}" for name in SELECTIONS)
     if batch and not is_linear(mixture.expert_basis):
         raise ValueError(
-            f"{owner}: expert_basis={short(mixture.expert_basis)} is for linear experts that are fitted "
-            f"all at once, and {name_of(mixture.expert)} is not. Put the transformer in a Pipeline "
-            "with the expert, and leave expert_basis='linear'."
+            f"{owner}: {of_experts} is for linear experts that are fitted all at once, and "
+            f"{_names_of(mixture)} is not. Put the transformer in a Pipeline with the expert, and "
+            "leave expert_basis='linear'."
         )
     if parts.gate_is_classifier(mixture) and not is_linear(mixture.gate_basis):
         raise ValueError(
-            f"{owner}: gate_basis={short(mixture.gate_basis)} is for the gates of mixexp.gates, and "
-            f"{name_of(mixture.gate)} is a classifier. Put the transformer in a Pipeline with the "
-            "gate, and leave gate_basis='linear'."
+            f"{owner}: {of_gate} is for the gates of mixexp.gates, and {name_of(mixture.gate)} is "
+            "a classifier. Put the transformer in a Pipeline with the gate, and leave "
+            "gate_basis='linear'."
         )
     brings_gate = not (mixture.warm_up is None or isinstance(mixture.warm_up, str))
     if brings_gate and not is_linear(mixture.gate_basis):
         raise ValueError(
-            f"{owner}: warm_up brings its gate, and gate_basis={short(mixture.gate_basis)} would not be "
-            "used. Set gate_basis='linear' here, and the basis in warm_up."
+            f"{owner}: warm_up brings its gate, and {of_gate} would not be used. Set "
+            "gate_basis='linear' here, and the basis in warm_up."
         )
     for (name, features), selection in zip(SELECTIONS.items(), columns, strict=True):
         if isinstance(selection, list) and not is_linear(getattr(mixture, name)):
             raise ValueError(
-                f"{owner}: {name}={short(getattr(mixture, name))} has one output for all experts, and "
-                f"{features} gives columns to each. Give one selection, or {name}='linear'."
+                f"{owner}: {name}={short(getattr(mixture, name))} has one output for all experts, "
+                f"and {features} gives columns to each. Give one selection, or {name}='linear'."
             )
+
+
+def _names_of(mixture: BaseMixtureOfExperts) -> str:
+    """Return the names of the estimators that may become experts."""
+    return " or ".join(sorted({name_of(e) for e in parts.templates_of(mixture)}))
 
 
 def with_bases(
@@ -81,8 +87,9 @@ def with_bases(
     of_experts = _based(mixture, "expert_basis", sketch, target, columns[0], seed)
     if getattr(mixture.gate, "featureless", False):
         return of_experts, columns[1]
-    same = isinstance(mixture.gate_basis, str) and mixture.gate_basis == mixture.expert_basis
-    if same and isinstance(of_experts, Based) and np.array_equal(*map(np.atleast_1d, columns)):
+    named = isinstance(mixture.gate_basis, str) and isinstance(mixture.expert_basis, str)
+    same = named and mixture.gate_basis == mixture.expert_basis
+    if same and isinstance(of_experts, Based) and np.array_equal(columns[0], columns[1]):
         return of_experts, of_experts
     return of_experts, _based(mixture, "gate_basis", sketch, target, columns[1], seed)
 

@@ -44,11 +44,10 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         Columns used by the experts and the gate, selected as in `ColumnTransformer`; None means
         all. Or a list of such selections, one per expert (for the gate: per expert's score).
     expert_basis, gate_basis : {"linear", "quantile", "spline"} or transformer, default="linear"
-        What linear experts and gates see of these columns: the columns, `mixexp.bases.QuantileBasis`
-        (each beside its quantile map), `mixexp.bases.SplineBasis`, or the output of any transformer,
-        Pipeline or FeatureUnion, fitted once to at most 8192 distinct rows. Penalties and starts are
-        as without a basis. Estimators as experts or gate have transformers in a Pipeline of their
-        own.
+        What linear experts and gates see of these columns: the columns themselves; each beside
+        its quantile map (`mixexp.bases.QuantileBasis`); splines (`mixexp.bases.SplineBasis`); or
+        the output of any transformer, Pipeline or FeatureUnion, fitted once to at most 8192
+        distinct rows. Estimators as experts or gate have transformers in a Pipeline of their own.
     shared_expert : classifier or None, default=None
         A model of all rows that takes part in every route: every expert's class probabilities are
         (1 − s) times its own plus s times those of the shared expert, with one share s for all

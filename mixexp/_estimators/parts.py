@@ -74,6 +74,19 @@ __all__ = [
     "with_noise",
 ]
 
+#: Parameters whose value may be an object, which users confuse with its class.
+PARTS = (
+    "expert",
+    "shared_expert",
+    "gate",
+    "family",
+    "init",
+    "routing",
+    "warm_up",
+    "expert_basis",
+    "gate_basis",
+)
+
 #: Initial share of the noise expert.
 NOISE_SHARE = 0.05
 
@@ -95,7 +108,7 @@ def check_parts(mixture: BaseMixtureOfExperts, target_kind: str) -> None:
     `target_kind` is "classes" or "numbers".
     """
     owner = owner_of(mixture)
-    for name in ("expert", "shared_expert", "gate", "family", "init", "routing", "warm_up", "expert_basis", "gate_basis"):
+    for name in PARTS:
         value = getattr(mixture, name, None)
         if isinstance(value, type):
             raise TypeError(

@@ -48,11 +48,10 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         Columns used by the experts and the gate, selected as in `ColumnTransformer`; None means
         all. Or a list of such selections, one per expert (for the gate: per expert's score).
     expert_basis, gate_basis : {"linear", "quantile", "spline"} or transformer, default="linear"
-        What linear experts and gates see of these columns: the columns, `mixexp.bases.QuantileBasis`
-        (each beside its quantile map), `mixexp.bases.SplineBasis`, or the output of any transformer,
-        Pipeline or FeatureUnion, fitted once to at most 8192 distinct rows. Penalties and starts are
-        as without a basis. Estimators as experts or gate have transformers in a Pipeline of their
-        own.
+        What linear experts and gates see of these columns: the columns themselves; each beside
+        its quantile map (`mixexp.bases.QuantileBasis`); splines (`mixexp.bases.SplineBasis`); or
+        the output of any transformer, Pipeline or FeatureUnion, fitted once to at most 8192
+        distinct rows. Estimators as experts or gate have transformers in a Pipeline of their own.
     shared_expert : regressor or None, default=None
         A model of all rows, added to the prediction of every expert and trained jointly: experts
         need only know what is special in their regions. Linear models below linear experts are

@@ -125,9 +125,7 @@ def as_matrix(output: Any, n_rows: int, name: str) -> np.ndarray:
         output = np.asarray(output)
         matrix: np.ndarray = output.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{name} gives values that are not numbers ({error}). {remedy}"
-        ) from error
+        raise ValueError(f"{name} gives values that are not numbers ({error}). {remedy}") from error
     if matrix.ndim != 2 or len(matrix) != n_rows or matrix.shape[1] == 0:
         raise ValueError(
             f"{name} gives an array of shape {matrix.shape} for {n_rows} rows. {remedy}"

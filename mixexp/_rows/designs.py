@@ -241,9 +241,9 @@ def _absent_shares(
 ) -> np.ndarray:
     """Return the share of the weight with a missing value in each column."""
     plain = Design(columns, np.zeros(len(columns)), np.ones(len(columns)), False)
-    total: np.ndarray = sum(
-        _weighted_sum(np.isnan(plain.matrix(block.numbers)), block.weight) for block in blocks()
-    )
+    total = np.zeros(len(columns))
+    for block in blocks():
+        total += _weighted_sum(np.isnan(plain.matrix(block.numbers)), block.weight)
     return total / total_weight
 
 
