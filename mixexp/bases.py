@@ -10,8 +10,8 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from scipy.interpolate import BSpline
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.preprocessing import SplineTransformer
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mixexp._compat import Interval, check_weights, checked_feature_names, fit_context
@@ -164,9 +164,9 @@ class QuantileBasis(_ColumnBasis):
 class SplineBasis(_ColumnBasis):
     """Each column as a B-spline, with knots at its weighted quantiles.
 
-    `SplineTransformer` of scikit-learn for every column, without a constant, linear beyond the
-    range that was seen. A column with at most two distinct values stays as it is; one with few
-    has fewer knots and a lower degree.
+    The functions are those of scikit-learn's `SplineTransformer` without a constant, linear beyond
+    the range that was seen. A column with at most two distinct values stays as it is; one with
+    few has fewer knots and a lower degree.
 
     Parameters
     ----------
@@ -177,8 +177,10 @@ class SplineBasis(_ColumnBasis):
 
     Attributes
     ----------
-    splines_ : list of SplineTransformer or None
-        Of every column; None where it stays as it is.
+    knots_ : list of ndarray
+        Of every column; empty where it stays as it is.
+    degrees_ : list of int
+        Of every column.
     n_features_in_ : int
         Number of columns seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -203,21 +205,15 @@ class SplineBasis(_ColumnBasis):
         self.degree = degree
 
     def _learn(self, distributions: list[tuple[np.ndarray, np.ndarray]]) -> None:
-        self.splines_ = [self._spline(*column) for column in distributions]
-
-    def _spline(self, values: np.ndarray, quantiles: np.ndarray) -> SplineTransformer | None:
-        """Return the fitted spline of a column."""
-        if len(values) <= 2:
-            return None
-        n_knots = min(self.n_knots, len(values))
-        knots = np.unique(np.interp(np.linspace(0.0, 1.0, n_knots), quantiles, values))
-        spline = SplineTransformer(
-            degree=min(self.degree, len(values) - 1),
-            knots=knots[:, None],
-            extrapolation="linear",
-            include_bias=False,
-        )
-        return spline.fit(values[:, None])
+        self.knots_, self.degrees_ = [], []
+        for values, quantiles in distributions:
+            n_knots = min(self.n_knots, len(values)) if len(values) > 2 else 0
+            knots = np.zeros(0)
+            if n_knots:
+                at = np.linspace(0.0, 1.0, n_knots)
+                knots = np.unique(np.interp(at, quantiles, values))
+            self.knots_.append(knots)
+            self.degrees_.append(min(self.degree, max(len(values) - 1, 1)))
 
     def transform(self, X: Any) -> np.ndarray:
         """Return the splines of all columns.
@@ -232,9 +228,8 @@ class SplineBasis(_ColumnBasis):
         ndarray of shape (n_samples, n_outputs)
         """
         X = self._new(X)
-        return np.hstack(
-            [_splined(x, spline) for x, spline in zip(X.T, self.splines_, strict=True)]
-        )
+        splines = zip(X.T, self.knots_, self.degrees_, strict=True)
+        return np.hstack([_splined(x, knots, degree) for x, knots, degree in splines])
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the output: spline1(x0), spline2(x0), ...
@@ -249,22 +244,30 @@ class SplineBasis(_ColumnBasis):
         ndarray of str
         """
         names: list[str] = []
-        pairs = zip(self._input_names(input_features), self.splines_, strict=True)
-        for name, spline in pairs:
-            n = 0 if spline is None else spline.n_features_out_
-            names += [f"spline{j}({name})" for j in range(1, n + 1)] if n else [name]
+        inputs = self._input_names(input_features)
+        for name, knots, degree in zip(inputs, self.knots_, self.degrees_, strict=True):
+            n = len(knots) + degree - 2
+            names += [f"spline{j}({name})" for j in range(1, n + 1)] if len(knots) else [name]
         return np.asarray(names, dtype=object)
 
 
-def _splined(x: np.ndarray, spline: SplineTransformer | None) -> np.ndarray:
-    """Return a column (m,) as the outputs of its spline, (m, q)."""
-    if spline is None:
+def _splined(x: np.ndarray, knots: np.ndarray, degree: int) -> np.ndarray:
+    """Return a column (m,) as B-splines (m, q), without the last, as they add up to 1."""
+    if not len(knots):
         return x[:, None]
+    first, last = knots[0], knots[-1]
+    steps = np.arange(1, degree + 1)
+    outer = first - (knots[1] - first) * steps[::-1], last + (last - knots[-2]) * steps
+    spline = BSpline(
+        np.concatenate([outer[0], knots, outer[1]]), np.eye(len(knots) + degree - 1), degree
+    )
     unknown = np.isnan(x)
-    with np.errstate(over="ignore"):  # far beyond the range a line may leave the numbers
-        output = spline.transform(np.where(unknown, 0.0, x)[:, None])
+    output = spline(np.clip(np.where(unknown, first, x), first, last))
+    for end, beyond in ((first, x < first), (last, x > last)):
+        with np.errstate(over="ignore"):  # far beyond the range a line may leave the numbers
+            output[beyond] += (x[beyond] - end)[:, None] * spline(end, nu=1)
     output[unknown] = np.nan
-    return np.asarray(output)
+    return np.asarray(output[:, :-1])
 
 
 def _distribution(column: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
