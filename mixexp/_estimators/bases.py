@@ -35,6 +35,9 @@ __all__ = ["check_bases", "with_bases"]
 #: What a basis is for, by parameter: the name of the columns' selection.
 SELECTIONS = {"expert_basis": "expert_features", "gate_basis": "gate_features"}
 
+#: Hint for a `ColumnTransformer` that goes by names.
+ARRAYS = " A basis is fitted on an array of its columns: select them by position."
+
 
 def is_linear(basis: Any) -> bool:
     """Return whether a basis is the columns themselves."""
@@ -120,7 +123,7 @@ def _fitted(
     fresh = seeded(template, seed)
     weight = None if sketch.weight is None else np.array(sketch.weight)
     y = estimator_targets(sketch, target.classes)
-    with failures_named(lambda: name):
+    with failures_named(lambda: name, lambda: ARRAYS if hasattr(template, "remainder") else ""):
         if weight is not None and _all_take_weights(fresh):
             transformer = fresh.fit(owned_rows(X, sparse), y, sample_weight=weight)
         else:

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import TruncatedSVD
 from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor, Ridge
 from sklearn.model_selection import GridSearchCV
@@ -440,6 +441,10 @@ def test_transformers_that_cannot_be_a_basis(data, fault, message, name):
             "warm_up brings its gate, and gate_basis='quantile'",
         ),
         ({"gate_basis": OneHotEncoder(), "gate_features": [0]}, "unknown categories"),
+        (
+            {"gate_basis": ColumnTransformer([("size", StandardScaler(), ["size"])])},
+            "gate_basis=ColumnTransformer.* select them by position",
+        ),
         ({"gate_basis": SplineTransformer(n_knots=1)}, "gate_basis=SplineTransformer.*n_knots"),
         ({"gate_basis": QuantileBasis(0)}, "gate_basis=QuantileBasis.*n_quantiles"),
     ],
