@@ -93,12 +93,12 @@ def scored(kind, params, X, y):
     return (np.sqrt(score) if numbers else score), np.mean(second), seconds
 
 
-def print_table(kind, tables, sizes):
+def print_table(kind, tables, options):
     """Print a row per table and number of experts."""
     print(f"| table | K | {' | '.join(BASES)} | time |")
     print(f"|---|---|{'---|' * len(BASES)}---|")
     for name, (X, y) in tables:
-        for k in sizes:
+        for k in options.sizes if name in (options.only or [name]) else ():
             results = [
                 scored(kind, {"n_experts": k, "gate_basis": gate, "expert_basis": experts}, X, y)
                 for gate, experts in BASES.values()
@@ -114,12 +114,13 @@ def main(arguments=None):
     parser.add_argument(
         "--sizes", type=int, nargs="+", default=[2, 4, 8], help="numbers of experts"
     )
+    parser.add_argument("--only", nargs="+", metavar="TABLE", help="these tables")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     print("RMSE (negative log-density); last column: time over that of linear bases\n")
-    print_table(MixtureOfExpertsRegressor, regression_tables(), options.sizes)
+    print_table(MixtureOfExpertsRegressor, regression_tables(), options)
     print("\nAccuracy (log-loss)\n")
-    print_table(MixtureOfExpertsClassifier, class_tables(options.data), options.sizes)
+    print_table(MixtureOfExpertsClassifier, class_tables(options.data), options)
 
 
 if __name__ == "__main__":

@@ -61,10 +61,10 @@ class Basis:
         rows = X[unknown]
         given = np.isnan(rows.toarray() if sp.issparse(rows) else rows).any(axis=1)
         if not given.all():
-            row = int(np.flatnonzero(unknown)[~given][0])
             raise ValueError(
-                f"{self.name} gives NaN for {int(np.sum(~given))} rows that have no missing value, "
-                f"row {row} of a block first. Use a transformer that is defined for all numbers."
+                f"{self.name} gives NaN for rows that have no missing value, "
+                f"{int(np.sum(~given))} of {X.shape[0]}. Use a transformer that is defined for all "
+                "numbers."
             )
 
     def estimator(self, input_names: np.ndarray | None) -> Any:

@@ -160,7 +160,9 @@ class Design:
 
     def _absent(self, X: Any) -> np.ndarray:
         """Return where the columns with an indicator are missing, given all columns."""
-        return np.isnan(X.T[self.indicators]) if len(self.indicators) else np.zeros((0, len(X)))
+        if not len(self.indicators):
+            return np.zeros((0, X.shape[0]))
+        return np.isnan(X.T[self.indicators])
 
     def to_input_units(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return slopes (..., n_values + n_indicators) and intercepts (...) in input units."""

@@ -30,6 +30,7 @@ from mixexp import MixtureOfExpertsRegressor as Regressor
 from mixexp.bases import QuantileBasis, SplineBasis
 from mixexp.gates import ConstantGate, GaussianGate, HierarchicalGate, SoftmaxGate
 from mixexp.inspection import ExpertRegionsDisplay, GateTreeDisplay
+from mixexp.routing import TopK
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -355,14 +356,20 @@ def test_wide_rows_keep_the_basis():
     assert len(model.experts_[0][-1].coef_) == 5
 
 
-def test_pictures(data):
+def test_picture_of_regions(data):
     X, y = data
     model = Regressor(n_experts=2, gate_basis="quantile", expert_basis="quantile", **RUN)
     model.fit(frame_of(X), y)
-    assert ExpertRegionsDisplay.from_estimator(model, frame_of(X), features=["size", "left"])
-    tree = Regressor(n_experts=4, gate=HierarchicalGate(), gate_basis="quantile", **RUN).fit(X, y)
+    display = ExpertRegionsDisplay.from_estimator(model, frame_of(X), features=["size", "left"])
+    assert display.ax_.get_xlabel() == "size"
+
+
+def test_picture_of_a_tree(data):
+    X, y = data
+    gate = HierarchicalGate((2,))
+    tree = Regressor(n_experts=2, gate=gate, gate_basis="quantile", **RUN).fit(X, y)
     display = GateTreeDisplay.from_estimator(tree, X)
-    assert any("rank(" in str(text) for text in display.splits)
+    assert any("rank(x0)" in text for text in display.splits)
 
 
 def test_nested_mixtures(data):
@@ -398,7 +405,7 @@ class Wrong(TransformerMixin, BaseEstimator):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("nan", "gives NaN for .* no missing value"),
+        ("nan", "gives NaN for rows that have no missing value, "),
         ("infinite", "gives infinite values"),
         ("rows", "gives an array of shape"),
         ("none", "gives an array of shape"),
@@ -453,6 +460,34 @@ def test_what_does_not_go_together_is_said(data, params, message):
     X, y = data
     with pytest.raises(ValueError, match=message):
         Regressor(n_experts=2, **params, **RUN).fit(X, y).predict(X + 100.0)
+
+
+@pytest.mark.parametrize("routing", [None, TopK(1, jitter=0.1)])
+def test_a_gate_with_a_basis_in_front_of_estimators(data, routing):
+    X, y = data
+    tree = DecisionTreeRegressor(max_depth=2, random_state=0)
+    model = Regressor(tree, n_experts=2, gate_basis="quantile", routing=routing, **RUN)
+    model.fit(X, y)
+    assert model.gate_.coef_.shape == (2, 6)
+    assert model.expert_basis_ is None
+    assert isinstance(model.experts_[0], DecisionTreeRegressor)
+
+
+def test_a_fit_with_missing_values_answers_sparse_rows(data):
+    X, y = data
+    holes = X.copy()
+    holes[::9, 2] = np.nan
+    features = {"expert_features": [0, 1], "gate_features": [0, 1]}
+    model = Regressor(n_experts=2, gate_basis="quantile", **features, **RUN).fit(holes, y)
+    assert_allclose(model.gate_proba(sp.csr_matrix(X)), model.gate_proba(X), atol=1e-12)
+
+
+def test_a_hard_mixture_keeps_the_bases(data):
+    X, y = data
+    model = Regressor(n_experts=2, gate_basis="quantile", expert_basis="spline", **RUN).fit(X, y)
+    best = model.predict_experts(X)[np.arange(len(X)), model.route(X).argmax(axis=1)]
+    expected = np.clip(best, y.min(), y.max())
+    assert_allclose(model.to_hard().predict(X), expected, atol=1e-10)
 
 
 def test_a_class_is_no_basis(data):
