@@ -58,6 +58,7 @@ SCRIPTS = (
     Script("robust", ("--seeds", "2")),
     Script("shared"),
     Script("random_fits", ("--n", "20")),
+    Script("bases", ("--sizes", "2"), takes="data"),
     Script("oracles", needs="oracles"),
     Script("real_data", needs="data"),
     Script("cross_fit", needs="data"),

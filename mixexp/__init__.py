@@ -18,6 +18,7 @@ __all__ = [
     "MixtureOfExpertsClassifier",
     "MixtureOfExpertsRegressor",
     "__version__",
+    "bases",
     "datasets",
     "distribution",
     "experts",

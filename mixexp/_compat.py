@@ -13,7 +13,11 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils._indexing import _get_column_indices
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metadata_routing import _raise_for_params
-from sklearn.utils.validation import _check_sample_weight, has_fit_parameter
+from sklearn.utils.validation import (
+    _check_feature_names_in,
+    _check_sample_weight,
+    has_fit_parameter,
+)
 
 from mixexp._checks import as_numbers, named_error
 
@@ -23,6 +27,7 @@ __all__ = [
     "Interval",
     "StrOptions",
     "check_weights",
+    "checked_feature_names",
     "column_indices",
     "fit_context",
     "finish_glm",
@@ -37,6 +42,7 @@ __all__ = [
 fit_context = _fit_context
 raise_for_params = _raise_for_params
 safe_indexing = _safe_indexing
+checked_feature_names = _check_feature_names_in
 
 
 def rows_of(value: Any, ids: Any, n_rows: int) -> Any:

@@ -30,6 +30,7 @@ __all__ = [
     "adds_by_class",
     "drawn_rows",
     "effective_size",
+    "estimator_targets",
     "fit_estimator",
     "fit_weighted",
     "folds_of",
@@ -206,6 +207,14 @@ def fit_weighted(
         return fresh.fit(X, y, sample_weight=weight, **metadata)
     weights = {name: weight for _, name in _weight_names(fresh)}
     return fresh.fit(X, y, **weights, **metadata)
+
+
+def estimator_targets(rows: Rows, classes: np.ndarray | None) -> np.ndarray:
+    """Return the targets of rows in the form that estimators are fitted on."""
+    y = np.array(rows.y)
+    if classes is not None:
+        return classes[y]
+    return y[0] if len(y) == 1 else y.T
 
 
 def silent_about_steps(estimators: Iterable[Any]) -> list[Filter]:

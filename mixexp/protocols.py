@@ -97,7 +97,8 @@ class Gate(Part, Protocol):
     def start(self, rows: Rows, n_experts: int, columns: Any) -> Gate:
         """Return a part for these rows in which all experts are equally likely.
 
-        `columns` is None for all features, positions, or a list of positions for each expert.
+        `columns` is None for all features, positions, a list of positions for each expert, or
+        positions with a basis (`gate_basis`); `rows.design` takes all but the list.
         """
 
 

@@ -78,6 +78,7 @@ ALLOWED = {
     },
     "distribution": {"_checks"},
     "inference": {"_compat", "_engine", "_guests", "_warn", "protocols"},
+    "bases": {"_compat"},
     "_engine": {"_guests", "_numerics", "_rows", "_warn", "protocols"},
     "_estimators": {
         "_checks",
@@ -92,6 +93,7 @@ ALLOWED = {
         "_threads",
         "_warn",
         "_weights",
+        "bases",
         "distribution",
         "experts",
         "families",

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 #: Modules whose `__all__` users import from.
 PUBLIC = (
     "mixexp",
+    "mixexp.bases",
     "mixexp.datasets",
     "mixexp.distribution",
     "mixexp.families",

@@ -12,6 +12,7 @@ import mixexp
 
 MODULES = [
     "mixexp",
+    "mixexp.bases",
     "mixexp.datasets",
     "mixexp.distribution",
     "mixexp.experts",

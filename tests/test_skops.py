@@ -67,6 +67,10 @@ MIXTURES = {
         make_pipeline(StandardScaler(), Ridge()), n_experts=2, shared_expert=Ridge(), **RUN
     ),
     "shared component": Classifier(n_experts=2, shared_expert=LogisticRegression(), **RUN),
+    "bases": Regressor(n_experts=2, gate_basis="quantile", expert_basis="spline", **RUN),
+    "bases of classes": Classifier(
+        n_experts=2, gate_basis="spline", expert_basis="quantile", **RUN
+    ),
     "student": Regressor(n_experts=2, family="student_t", **RUN),
 }
 

@@ -16,6 +16,7 @@ from mixexp._engine.progress import Progress
 from mixexp._engine.routed import WarmUp
 from mixexp._engine.search import SearchProblem
 from mixexp._estimators import parts
+from mixexp._estimators.bases import check_bases, with_bases
 from mixexp._estimators.probes import probe_family
 from mixexp._estimators.routed import Routes
 from mixexp._estimators.stand_in import Seen, stand_in
@@ -86,10 +87,11 @@ def assemble(
     1. Select columns.
     2. Check per-row arguments, drop rows without weight, merge equal rows or sort by group.
     3. Find the columns that starts see in place of text and of experts' own transformers.
-    4. Make gate and banks.
+    4. Fit bases, make gate and banks.
     """
     batch = parts.is_batch(mixture, target)
     columns = _selected(mixture, X if arguments.frame is None else arguments.frame)
+    check_bases(mixture, batch, columns)
     custom_start = hasattr(mixture.init, "fit_predict") or hasattr(mixture.init, "responsibilities")
     frames = custom_start or _has_estimators(mixture, batch)
     training = _training(mixture, X, y, arguments, target, columns, batch, frames, seed)
@@ -196,8 +198,9 @@ def _problem(
 ) -> SearchProblem:
     """Return the search: initial parts and settings."""
     rows, (expert_columns, gate_columns) = training.rows, columns
-    gate = parts.start_gate(mixture, rows, seen.gate)
-    bank = linear_bank(None if batch else mixture.expert, rows, seen.experts, target)
+    seen_by = with_bases(mixture, training.sketch, target, (seen.experts, seen.gate), seed)
+    gate = parts.start_gate(mixture, rows, seen_by[1])
+    bank = linear_bank(None if batch else mixture.expert, rows, seen_by[0], target)
     parts.check_memory(mixture, gate, bank, rows.X.shape[1])
     check_total(rows, gate, bank, mixture.n_experts, parts.owner_of(mixture))
     by_expert = any(isinstance(selection, list) for selection in columns)
@@ -205,7 +208,7 @@ def _problem(
         rows=rows,
         sketch=training.sketch,
         gate=gate,
-        gate_columns=seen.gate,
+        gate_columns=seen_by[1],
         bank=bank,
         batch_gate=parts.batch_gate(mixture, rows, gate_columns, seed),
         batch_bank=parts.batch_bank(mixture, rows, target, expert_columns, seed) if batch else None,

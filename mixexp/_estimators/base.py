@@ -37,6 +37,7 @@ from mixexp._rows.labels import reference_of
 from mixexp._rows.rows import Rows
 from mixexp._threads import single_thread
 from mixexp._weights import as_counts
+from mixexp.bases import BASES
 from mixexp.experts import named, with_params
 from mixexp.inference import Summary, summarize
 from mixexp.partitions import PARTITIONS
@@ -61,6 +62,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         "gate": [HasMethods(["get_params", "start"]), HasMethods(["get_params", "fit"]), None],
         "expert_features": "no_validation",
         "gate_features": "no_validation",
+        "expert_basis": [StrOptions(set(BASES)), HasMethods(["get_params", "fit", "transform"])],
+        "gate_basis": [StrOptions(set(BASES)), HasMethods(["get_params", "fit", "transform"])],
         "shared_expert": [HasMethods(["get_params", "fit"]), None],
         "noise_expert": ["boolean"],
         "routing": [HasMethods(["get_params", "weights", "check"]), None],
@@ -93,6 +96,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         gate: Any,
         expert_features: Any,
         gate_features: Any,
+        expert_basis: Any,
+        gate_basis: Any,
         shared_expert: Any,
         noise_expert: bool,
         routing: Any,
@@ -116,6 +121,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         self.gate = gate
         self.expert_features = expert_features
         self.gate_features = gate_features
+        self.expert_basis = expert_basis
+        self.gate_basis = gate_basis
         self.shared_expert = shared_expert
         self.noise_expert = noise_expert
         self.routing = routing

@@ -45,6 +45,11 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
     expert_features, gate_features : indices, names, slice, mask or callable, default=None
         Columns used by the experts and the gate, selected as in `ColumnTransformer`; None means
         all. Or a list of such selections, one per expert (for the gate: per expert's score).
+    expert_basis, gate_basis : {"linear", "quantile", "spline"} or transformer, default="linear"
+        What linear experts and gates see of these columns: the columns themselves; each beside
+        its quantile map (`mixexp.bases.QuantileBasis`); splines (`mixexp.bases.SplineBasis`); or
+        the output of any transformer, Pipeline or FeatureUnion, fitted once to at most 8192
+        distinct rows. Estimators as experts or gate have transformers in a Pipeline of their own.
     shared_expert : classifier or None, default=None
         A model of all rows that takes part in every route: every expert's class probabilities are
         (1 − s) times its own plus s times those of the shared expert, with one share s for all
@@ -134,6 +139,8 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         Its share s.
     gate_ : fitted gate
         The gate, with its coefficients, centres or tree.
+    expert_basis_, gate_basis_ : fitted transformer or None
+        The bases: `get_feature_names_out` names the columns of coefficients. None for "linear".
     routing_ : router or None
         The fitted router, with what it took from the training rows: `loads_`, the weight of the
         rows that each expert was fitted on; for `Switch`, `capacity_` and `overflow_`, the weight
@@ -221,6 +228,8 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         gate: Any = None,
         expert_features: Any = None,
         gate_features: Any = None,
+        expert_basis: Any = "linear",
+        gate_basis: Any = "linear",
         shared_expert: Any = None,
         noise_expert: bool = False,
         routing: Any = None,
@@ -246,6 +255,8 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
             gate=gate,
             expert_features=expert_features,
             gate_features=gate_features,
+            expert_basis=expert_basis,
+            gate_basis=gate_basis,
             shared_expert=shared_expert,
             noise_expert=noise_expert,
             routing=routing,

@@ -36,6 +36,8 @@ Path = tuple[int, ...]
 #: Parameters reserved for the outer mixture, with the value an inner one must have.
 LEFT_TO_OUTER = {
     "gate_features": None,
+    "expert_basis": "linear",
+    "gate_basis": "linear",
     "noise_expert": False,
     "class_weight": None,
     "assignment": "soft",

@@ -180,18 +180,28 @@ def publish(
     mixture.usage_ = usage
     mixture.gate_ = model.dense_gate
     mixture.routing_ = model.router
+    names = getattr(mixture, "feature_names_in_", None)
+    mixture.expert_basis_ = _basis_of(model.innermost.bank, names)
+    mixture.gate_basis_ = _basis_of(model.dense_gate, names)
     attributes.pop("fallback_", None)
     attributes.pop("shared_expert_", None)
     attributes.pop("shared_share_", None)
     sharing = model.sharing_bank
     if sharing is not None:
-        names = getattr(mixture, "feature_names_in_", None)
         mixture.shared_expert_ = sharing.fitted_shared(names)
         if hasattr(sharing, "share"):
             mixture.shared_share_ = sharing.share
     if model.fallback is not None:
         mixture.fallback_ = model.fallback.fitted(None)[0]
-    mixture.experts_ = bank.fitted(getattr(mixture, "feature_names_in_", None))
+    mixture.experts_ = bank.fitted(names)
+
+
+def _basis_of(part: Any, feature_names: np.ndarray | None) -> Any:
+    """Return the fitted transformer in front of a part, None for the columns themselves."""
+    design = part.design if can(part, "design") else None
+    if design is None or design.basis is None:
+        return None
+    return design.basis.estimator(None if feature_names is None else feature_names[design.columns])
 
 
 def reordered_usage(usage: np.ndarray, order: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mixexp.bases import BASES
 from mixexp.families import FAMILIES
 
 __all__ = ["check_nested"]
@@ -52,4 +53,8 @@ def _instead(name: str, value: Any, classifier: bool) -> str:
         return f"an expert that has it, such as expert={example}()"
     if name == "family" and isinstance(value, str) and value in FAMILIES:
         return f"family={FAMILIES[value].__name__}(), of mixexp.families"
+    if name in ("expert_basis", "gate_basis"):
+        kind = BASES.get(value)
+        example = "SplineBasis" if kind is None else kind.__name__
+        return f"a transformer that has it, such as {name}={example}() of mixexp.bases"
     return f"a whole value of {name} instead"

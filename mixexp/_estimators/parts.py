@@ -74,6 +74,19 @@ __all__ = [
     "with_noise",
 ]
 
+#: Parameters whose value may be an object, which users confuse with its class.
+PARTS = (
+    "expert",
+    "shared_expert",
+    "gate",
+    "family",
+    "init",
+    "routing",
+    "warm_up",
+    "expert_basis",
+    "gate_basis",
+)
+
 #: Initial share of the noise expert.
 NOISE_SHARE = 0.05
 
@@ -95,7 +108,7 @@ def check_parts(mixture: BaseMixtureOfExperts, target_kind: str) -> None:
     `target_kind` is "classes" or "numbers".
     """
     owner = owner_of(mixture)
-    for name in ("expert", "shared_expert", "gate", "family", "init", "routing", "warm_up"):
+    for name in PARTS:
         value = getattr(mixture, name, None)
         if isinstance(value, type):
             raise TypeError(
@@ -461,6 +474,8 @@ def takes_all_missing(mixture: BaseMixtureOfExperts) -> bool:
     gate = getattr(mixture.gate, "estimator", mixture.gate)
     takes = all(takes_missing(expert) for expert in [*experts, *_standing_by(mixture).values()])
     takes = takes and gate_takes_missing(gate)
+    bases = (mixture.expert_basis, mixture.gate_basis)
+    takes = takes and all(isinstance(basis, str) or takes_missing(basis) for basis in bases)
     return bool(experts) and takes and (not hasattr(gate, "fit") or takes_missing(gate))
 
 

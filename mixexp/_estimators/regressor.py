@@ -47,6 +47,11 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     expert_features, gate_features : indices, names, slice, mask or callable, default=None
         Columns used by the experts and the gate, selected as in `ColumnTransformer`; None means
         all. Or a list of such selections, one per expert (for the gate: per expert's score).
+    expert_basis, gate_basis : {"linear", "quantile", "spline"} or transformer, default="linear"
+        What linear experts and gates see of these columns: the columns themselves; each beside
+        its quantile map (`mixexp.bases.QuantileBasis`); splines (`mixexp.bases.SplineBasis`); or
+        the output of any transformer, Pipeline or FeatureUnion, fitted once to at most 8192
+        distinct rows. Estimators as experts or gate have transformers in a Pipeline of their own.
     shared_expert : regressor or None, default=None
         A model of all rows, added to the prediction of every expert and trained jointly: experts
         need only know what is special in their regions. Linear models below linear experts are
@@ -139,6 +144,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         Share s of the shared expert, if it is a component.
     gate_ : fitted gate
         The gate, with its coefficients, centres or tree.
+    expert_basis_, gate_basis_ : fitted transformer or None
+        The bases: `get_feature_names_out` names the columns of coefficients. None for "linear".
     dispersions_ : ndarray of shape (n_experts,) or (n_experts, n_outputs)
         Scale of the family: standard deviation (gaussian) or scale (student_t, laplace), in units
         of y, or coefficient of variation (gamma). Poisson has none.
@@ -223,6 +230,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         family: Any = "gaussian",
         expert_features: Any = None,
         gate_features: Any = None,
+        expert_basis: Any = "linear",
+        gate_basis: Any = "linear",
         shared_expert: Any = None,
         noise_expert: bool = False,
         routing: Any = None,
@@ -248,6 +257,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             gate=gate,
             expert_features=expert_features,
             gate_features=gate_features,
+            expert_basis=expert_basis,
+            gate_basis=gate_basis,
             shared_expert=shared_expert,
             noise_expert=noise_expert,
             routing=routing,

@@ -19,7 +19,7 @@ from sklearn.pipeline import Pipeline
 
 from mixexp._columns import nominal
 from mixexp._compat import BaseSearchCV, routing_enabled
-from mixexp._fitting import fit_estimator, seeded, takes_weights
+from mixexp._fitting import estimator_targets, fit_estimator, seeded, takes_weights
 from mixexp._rows.rows import Rows
 from mixexp._warn import silence, silenced
 
@@ -160,8 +160,7 @@ class _Augmented:
         Failures recur in the first M-step, whose error names the expert.
         """
         sketch = self.sketch
-        y = np.array(sketch.y)
-        y = self.classes[y] if self.classes is not None else y[0] if len(y) == 1 else y.T
+        y = estimator_targets(sketch, self.classes)
         front = seeded(Pipeline([*steps]), self.seed)
         weight = None
         if sketch.weight is not None and (takes_weights(front) or not routing_enabled()):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import scipy.sparse as sp
 
+from mixexp._rows.basis import Based, Basis
 from mixexp._rows.sparse import SparseMatrix, sparse_moments, stays_sparse
 
 if TYPE_CHECKING:
@@ -31,11 +32,13 @@ class Design:
     value is missing. The value itself is replaced by the mean; given the indicator, any constant
     would give the same model.
 
+    With a basis, its outputs take the place of the columns; indicators remain those of columns.
+
     Attributes
     ----------
     columns : ndarray of int
         Indices of the data's features.
-    center, scale : ndarray of shape (n_columns + n_indicators,)
+    center, scale : ndarray of shape (n_values + n_indicators,)
         Weighted mean and standard deviation; a constant column has `scale` 0 and is left out.
         Without an intercept nothing is centred, and `scale` is the root mean square.
     intercept : bool
@@ -45,6 +48,8 @@ class Design:
         Whether rows may hold NaN at all.
     sparse : bool
         Whether products with sparse rows are taken as they are stored (`linear`).
+    basis : Basis or None
+        The map from the columns to the values that are centred and scaled; None is the identity.
     """
 
     columns: np.ndarray
@@ -54,6 +59,7 @@ class Design:
     indicators: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))
     missing: bool = False
     sparse: bool = False
+    basis: Basis | None = None
 
     #: Whether columns are uncorrelated but for the weights of experts.
     whitened: ClassVar[bool] = False
@@ -62,6 +68,21 @@ class Design:
     def size(self) -> int:
         """Number of rows of a block's design matrix."""
         return len(self.scale) + self.intercept
+
+    @property
+    def n_values(self) -> int:
+        """Number of values of a row before the indicators: of columns, or outputs of the basis."""
+        return len(self.columns) if self.basis is None else self.basis.width
+
+    @property
+    def selection(self) -> np.ndarray | Based:
+        """The columns and their basis, for a design of other rows."""
+        return self.columns if self.basis is None else Based(self.columns, self.basis)
+
+    def names(self, feature_names: Any) -> list[str]:
+        """Return the names of the values of a row, given those of all features."""
+        columns = [str(feature_names[j]) for j in self.columns]
+        return columns if self.basis is None else self.basis.names(columns)
 
     @property
     def inverse_scale(self) -> np.ndarray:
@@ -120,24 +141,31 @@ class Design:
         With `missing`, NaN may occur even in columns without NaN in training.
         """
         X = self._selected(X)
-        if sp.issparse(X):
+        if sp.issparse(X) and (self.basis is None or len(self.indicators)):
             X = X.toarray()
+        values = X if self.basis is None else self.basis.outputs(X)
         out = np.empty((self.size, X.shape[0]))
         out[: int(self.intercept)] = 1.0
-        slopes = out[int(self.intercept) :]
-        n_columns = len(self.columns)
+        slopes, n_values = out[int(self.intercept) :], self.n_values
         with np.errstate(over="ignore"):  # new rows may overflow; `linear_scores` handles it
-            np.subtract(X.T, self.center[:n_columns, None], out=slopes[:n_columns])
+            np.subtract(values.T, self.center[:n_values, None], out=slopes[:n_values])
         if self.missing or missing:
-            unknown = np.isnan(slopes[:n_columns])
-            slopes[:n_columns][unknown] = 0.0
-            slopes[n_columns:] = unknown[self.indicators] - self.center[n_columns:, None]
+            unknown = np.isnan(slopes[:n_values])
+            slopes[:n_values][unknown] = 0.0
+            absent = unknown[self.indicators] if self.basis is None else self._absent(X)
+            slopes[n_values:] = absent - self.center[n_values:, None]
         with np.errstate(over="ignore"):
             slopes *= self.inverse_scale[:, None]
         return out
 
+    def _absent(self, X: Any) -> np.ndarray:
+        """Return where the columns with an indicator are missing, given all columns."""
+        if not len(self.indicators):
+            return np.zeros((0, X.shape[0]))
+        return np.isnan(X.T[self.indicators])
+
     def to_input_units(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return slopes (..., n_columns + n_indicators) and intercepts (...) in input units."""
+        """Return slopes (..., n_values + n_indicators) and intercepts (...) in input units."""
         slopes = theta[..., int(self.intercept) :] * self.inverse_scale
         if not self.intercept:
             return slopes, np.zeros(theta.shape[:-1])
@@ -152,6 +180,7 @@ def measured_design(
     missing: bool,
     sparse: Any = None,
     weight: np.ndarray | None = None,
+    basis: Basis | None = None,
 ) -> Design:
     """Return the design of columns with their weighted moments, from three passes over blocks.
 
@@ -161,26 +190,30 @@ def measured_design(
     Columns are divided by their largest absolute value to prevent squares from overflowing.
     Missing values count as the mean of their column.
     """
-    n_columns = len(columns)
     if sparse is not None:
         unit, center, spread = sparse_moments(sparse, weight, centred)
         scale = _scale(spread, unit)
         center = center * unit
         return Design(columns, center, scale, centred, sparse=stays_sparse(sparse, center, scale))
-    plain = Design(columns, np.zeros(n_columns), np.ones(n_columns), False)
-    size, present = np.zeros(n_columns), np.full(n_columns, total_weight)
+    n_values = len(columns) if basis is None else basis.width
+    plain = Design(columns, np.zeros(n_values), np.ones(n_values), False, basis=basis)
+    size, present = np.zeros(n_values), np.full(n_values, total_weight)
     for block in blocks():
         part = np.abs(plain.matrix(block.numbers))
         if missing:
             present -= _weighted_sum(np.isnan(part), block.weight)
         np.fmax(size, np.fmax.reduce(part, axis=1), out=size)
+    if basis is not None and not np.all(np.isfinite(size)):
+        raise ValueError(
+            f"{basis.name} gives infinite values. Use a transformer that stays within the numbers."
+        )
     unit = np.where(size > 0, size, 1.0)
-    center = np.zeros(n_columns)
+    center = np.zeros(n_values)
     if centred:
         for block in blocks():
             center += _weighted_sum(_in_units(plain, block, unit, missing), block.weight)
         center /= np.where(present > 0, present, 1.0)
-    second = np.zeros(n_columns)
+    second = np.zeros(n_values)
     for block in blocks():
         part = _in_units(plain, block, unit, missing, center)
         part *= part
@@ -188,8 +221,10 @@ def measured_design(
     spread = np.sqrt(second / total_weight)
     scale = _scale(spread, unit)
     if not missing:
-        return Design(columns, center * unit, scale, centred)
+        return Design(columns, center * unit, scale, centred, basis=basis)
     absent = 1 - present / total_weight
+    if basis is not None:
+        absent = _absent_shares(blocks, columns, total_weight)
     indicators = np.flatnonzero(absent > CONSTANT_TOL)
     share = absent[indicators]
     return Design(
@@ -199,7 +234,19 @@ def measured_design(
         centred,
         indicators,
         missing=True,
+        basis=basis,
     )
+
+
+def _absent_shares(
+    blocks: Callable[[], Iterator[Block]], columns: np.ndarray, total_weight: float
+) -> np.ndarray:
+    """Return the share of the weight with a missing value in each column."""
+    plain = Design(columns, np.zeros(len(columns)), np.ones(len(columns)), False)
+    total = np.zeros(len(columns))
+    for block in blocks():
+        total += _weighted_sum(np.isnan(plain.matrix(block.numbers)), block.weight)
+    return total / total_weight
 
 
 def _scale(spread: np.ndarray, unit: np.ndarray) -> np.ndarray:

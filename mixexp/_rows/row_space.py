@@ -108,6 +108,7 @@ def spans_few(rows: Rows, design: Design) -> bool:
         n_columns > max(FEWEST_COLUMNS, rows.n_rows)
         and rows.n_rows <= MOST_ROWS
         and rows.n_rows * n_columns <= MOST_NUMBERS
+        and design.basis is None
         and not design.missing
         and not rows.missing
     )

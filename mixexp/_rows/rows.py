@@ -18,6 +18,7 @@ from sklearn import get_config
 
 from mixexp._compat import rows_of, safe_indexing
 from mixexp._guests import owned, read_only
+from mixexp._rows.basis import Based
 from mixexp._rows.blocks import Block, Budget, PreparedDesigns, with_extra
 from mixexp._rows.designs import Design, measured_design
 from mixexp._rows.in_order import in_joblib_worker, in_order
@@ -320,13 +321,15 @@ class Rows:
             return of_units
         return np.repeat(of_units, np.bincount(self.groups), axis=1)
 
-    def design(self, columns: np.ndarray | None, intercept: bool = True) -> Design:
+    def design(self, columns: np.ndarray | Based | None, intercept: bool = True) -> Design:
         """Return the design of these columns, cached per argument."""
+        columns, basis = columns if isinstance(columns, Based) else (columns, None)
         columns = np.arange(self.X.shape[1]) if columns is None else columns
-        key = (tuple(columns.tolist()), intercept)
+        key = (tuple(columns.tolist()), intercept, basis)
         if key not in self._designs:
             sparse = None
-            if sp.issparse(self.X) and not self.missing and len(columns) > FEWEST_COLUMNS:
+            fills = self.missing or basis is not None or len(columns) <= FEWEST_COLUMNS
+            if sp.issparse(self.X) and not fills:
                 numbers = self.numbers
                 every = np.array_equal(columns, np.arange(numbers.shape[1]))
                 sparse = numbers if every else numbers[:, columns]
@@ -338,6 +341,7 @@ class Rows:
                 self.missing,
                 sparse,
                 self.weight,
+                basis,
             )
         return self._designs[key]
 

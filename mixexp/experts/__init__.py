@@ -54,7 +54,8 @@ def linear_bank(expert: Any, rows: Rows, columns: Any, target: Target) -> Any:
     """Return a one-expert bank of linear or logistic models for a template that has one.
 
     Templates without a bank get the default expert's, which starts use as a substitute.
-    `columns` is None, one set of columns for all experts, or a list of columns per expert.
+    `columns` is None, one set of columns for all experts, with or without a basis (`Based`), or a
+    list of columns per expert.
     """
     classes, family = target.classes, target.family
     terms = None if expert is None else linear_terms(expert, family)

@@ -24,6 +24,7 @@ from mixexp._numerics import (
     solve_psd_stack,
     unpack_symmetric,
 )
+from mixexp.experts._based import behind_basis
 from mixexp.experts._linear_scores import linear_prior, linear_scores_of, linear_space
 from mixexp.experts._templates import LinearTerms
 from mixexp.protocols import (
@@ -478,10 +479,10 @@ class LinearBank:
             if self.family.link == "log":
                 finish_glm(expert)
             expert.n_features_in_ = coef.shape[1]
-            if feature_names is not None:
+            if feature_names is not None and self.design.basis is None:
                 expert.feature_names_in_ = feature_names[columns]
             experts.append(expert)
-        return experts
+        return behind_basis(experts, self.design, feature_names)
 
 
 def _quadratic(step: np.ndarray, gram: np.ndarray) -> np.ndarray:

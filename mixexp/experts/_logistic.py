@@ -31,6 +31,7 @@ from mixexp._numerics import (
     unpack_symmetric,
     usual_curvature,
 )
+from mixexp.experts._based import behind_basis
 from mixexp.experts._linear_scores import logistic_prior, logistic_scores_of, logistic_space
 from mixexp.protocols import (
     Block,
@@ -376,10 +377,10 @@ class LogisticBank:
             expert.classes_ = self.classes
             expert.n_iter_ = np.ones(1, dtype=np.int32)
             expert.n_features_in_ = coef.shape[1]
-            if feature_names is not None:
+            if feature_names is not None and self.design.basis is None:
                 expert.feature_names_in_ = feature_names[columns]
             experts.append(expert)
-        return experts
+        return behind_basis(experts, self.design, feature_names)
 
 
 def _bound_rows(k: int) -> int:

@@ -53,7 +53,8 @@ class GaussianGate(BaseEstimator):
     weights_ : ndarray of shape (n_experts,)
         a_k.
     means_ : ndarray of shape (n_experts, n_gate_features)
-        μ_k in units of the input.
+        μ_k in units of the input; with a `gate_basis`, of its outputs, which are modelled in its
+        place.
     covariances_ : ndarray
         Σ_k in units of the input: (n_experts, n_gate_features, n_gate_features) for "full",
         (n_gate_features, n_gate_features) for "tied", variances (n_experts, n_gate_features) for

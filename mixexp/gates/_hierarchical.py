@@ -50,7 +50,7 @@ class HierarchicalGate(TreeGate, BaseEstimator):
         The path of every expert. Nodes with a single child are skipped.
     coef_, intercept_ : dict of tuple to ndarray
         Coefficients (n_children, n_gate_features) and intercepts (n_children,) of every node, in
-        units of the input.
+        units of the input, or of the outputs of a `gate_basis`.
 
     References
     ----------

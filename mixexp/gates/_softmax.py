@@ -92,7 +92,8 @@ class SoftmaxGate(TextMixin, BaseEstimator):
     coef_ : ndarray of shape (n_experts, n_gate_features)
         Centred coefficients in units of the input. With separate gate features per expert, the
         columns are the union over experts, in ascending order, with 0 for columns that an expert
-        does not see; a column that some experts do not see is not centred.
+        does not see; a column that some experts do not see is not centred. With a `gate_basis`,
+        here and below, the columns are its outputs, named by `gate_basis_` of the mixture.
     intercept_ : ndarray of shape (n_experts,)
         Centred intercepts, at an input of zeros.
     indicator_coef_ : ndarray of shape (n_experts, n_indicators)
@@ -187,12 +188,12 @@ class SoftmaxGate(TextMixin, BaseEstimator):
     @property
     def coef_(self) -> np.ndarray:
         """Slopes in input units."""
-        return self.design.to_input_units(self.theta)[0][:, : len(self.design.columns)]
+        return self.design.to_input_units(self.theta)[0][:, : self.design.n_values]
 
     @property
     def indicator_coef_(self) -> np.ndarray:
         """Slopes of the indicators of missing values."""
-        return self.design.to_input_units(self.theta)[0][:, len(self.design.columns) :]
+        return self.design.to_input_units(self.theta)[0][:, self.design.n_values :]
 
     @property
     def indicator_features_(self) -> np.ndarray:

@@ -71,7 +71,7 @@ class Wording:
                 "Give one per feature of the mixture's input, including those that the gate does "
                 "not see, or None for x0, x1 and so on."
             )
-        return cls([readable(str(name)) for name in names], decimals, max_terms)
+        return cls([str(name) for name in names], decimals, max_terms)
 
     def number(self, value: float) -> str:
         """Return a number with `decimals` decimals, or as many significant digits if it is small.
@@ -152,8 +152,8 @@ def _sum_of(slopes: np.ndarray, names: list[str], wording: Wording) -> str:
 def node_scores(gate: Any, wording: Wording) -> list[Score]:
     """Return the score of every child; for two children, only the log-odds of the second."""
     design = gate.design
-    names = [wording.names[j] for j in design.columns]
-    names += [f"missing({wording.names[j]})" for j in gate.indicator_features_]
+    names = [readable(name) for name in design.names(wording.names)]
+    names += [f"missing({readable(wording.names[j])})" for j in gate.indicator_features_]
     slopes = np.hstack([gate.coef_, gate.indicator_coef_]) / gate.temperature
     constants = gate.intercept_ / gate.temperature
     if len(slopes) == 2:

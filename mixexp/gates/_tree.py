@@ -322,7 +322,7 @@ class TreeGate:
             name: getattr(self, name) for name in ("alpha", "temperature") if hasattr(self, name)
         }
         softmax = SoftmaxGate(**params)
-        return softmax.start(rows, len(self.paths_), self.design.columns)
+        return softmax.start(rows, len(self.paths_), self.design.selection)
 
     def arrangements(self, resp: np.ndarray, rows: Rows) -> np.ndarray:
         """Return orders of regions (K, n) that the tree's nodes can separate well."""
