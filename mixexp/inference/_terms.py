@@ -157,8 +157,8 @@ def _predictor(
 def _to_input(design: Design, names: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """Return the map from coefficients of a design to input units (p, p), and names (p,)."""
     slopes, intercepts = design.to_input_units(np.eye(design.size))
-    columns = [str(names[j]) for j in design.columns]
-    columns += [f"{columns[i]} is missing" for i in design.indicators]
+    columns = design.names(names)
+    columns += [f"{names[design.columns[i]]} is missing" for i in design.indicators]
     if not design.intercept:
         return slopes.T, columns
     return np.vstack([intercepts, slopes.T]), ["intercept", *columns]

@@ -234,6 +234,15 @@ def test_columns_of_each_expert_and_constant_columns(rng):
     assert "x2" not in found.names
 
 
+def test_columns_of_bases_have_names_of_their_own(lines):
+    X, y, _ = lines
+    model = two_experts(gate=SoftmaxGate(alpha=1.0), gate_basis="quantile").fit(X, y)
+    found = model.summary(X, y).estimates
+    gate = [name for part, name in zip(found.parts, found.names, strict=True) if part == "gate 0"]
+    assert gate == ["intercept", *model.gate_basis_.get_feature_names_out()]
+    assert found.names[:3] == ["intercept", "x0", "x1"]
+
+
 def test_tables_say_the_same_in_all_forms(lines):
     X, y, model = lines
     summary = model.summary(X, y, level=0.9)
