@@ -16,6 +16,8 @@ def run(monkeypatch):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    pyplot.close("all")  # those of other tests
+
     def run(name):
         monkeypatch.setattr(pyplot, "show", lambda: None)
         return runpy.run_path(str(EXAMPLES / name)), len(pyplot.get_fignums())

@@ -1,10 +1,5 @@
 """The picture of a calibration shows what the function computes."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -16,7 +11,7 @@ from mixexp.inspection import CalibrationDisplay
 from mixexp.metrics import calibration
 
 
-def test_bars_are_the_histogram(rng):
+def test_bars_are_the_histogram(rng, plt):
     X = rng.normal(size=(200, 2))
     y = np.abs(X[:, 0]) + 0.1 * rng.normal(size=200)
     model = make_pipeline(
@@ -33,7 +28,6 @@ def test_bars_are_the_histogram(rng):
     assert_array_equal(display.even_line_.get_ydata(), 1.0)
     other = CalibrationDisplay.from_distribution(law, y, bar_kwargs={"color": "red"})
     assert other.ax_ is not ax
-    plt.close("all")
 
 
 def test_classes_are_refused(rng):
