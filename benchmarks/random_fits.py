@@ -183,7 +183,7 @@ def faults_of(model: Any, X: np.ndarray, y: np.ndarray, climbs: bool) -> list[st
     bounds = model.lower_bounds_
     if climbs and np.any(np.diff(bounds) < -FALL * np.maximum(1, np.abs(bounds[:-1]))):
         faults.append(f"the bound fell by {-np.diff(bounds).min():.3g}")
-    if hasattr(model, "predict_distribution") and not model.noise_expert:
+    if hasattr(model, "sample_y") and not model.noise_expert:
         with np.errstate(divide="ignore"):
             other = np.log(model.predict_distribution(X).pdf(y))
         other = other if other.ndim == 1 else other.sum(axis=1)
