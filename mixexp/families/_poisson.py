@@ -187,7 +187,7 @@ class Poisson(LogLink, BaseEstimator):
         # pdtrik is the root of a smooth function, which rounding can move off a whole number
         count = np.where(self.cdf(count - 1, mean, parameters) >= q, count - 1, count)
         count = np.where(self.cdf(count, mean, parameters) < q, count + 1, count)
-        return np.maximum(count, 0.0)
+        return np.where(np.equal(q, 0), 0.0, np.maximum(count, 0.0))
 
     def sample(
         self, mean: np.ndarray, parameters: np.ndarray, rng: np.random.RandomState

@@ -156,7 +156,7 @@ def test_no_more_threads_than_cores(monkeypatch):
 def test_none_is_one_unless_joblib_is_told_otherwise(monkeypatch):
     monkeypatch.setattr(joblib, "cpu_count", lambda: 3)
     assert allowed_threads(None) == 1
-    with joblib.parallel_config(n_jobs=2):
+    with joblib.parallel_backend("threading", n_jobs=2):
         assert allowed_threads(None) == 2
 
 
