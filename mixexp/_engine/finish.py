@@ -26,6 +26,9 @@ SLOW_GAIN = 3e-4
 #: Steps that it usually takes from there: they begin if EM is expected to cost more.
 USUAL_STEPS = 6
 
+#: Multiplications that the fixed costs of an iteration are worth, and factorisations of a step.
+OVERHEAD, USUAL_TRIALS = 1e7, 4
+
 #: Most parameters: beyond, the matrices take more than 100 MB and a factorisation a second.
 MOST_PARAMETERS = 1500
 
@@ -73,6 +76,8 @@ class NewtonFinish:
     ----------
     tol : float
         That of the run.
+    max_iter : int
+        That of the run: EM costs no more iterations than are left.
 
     References
     ----------
@@ -82,6 +87,7 @@ class NewtonFinish:
     """
 
     tol: float
+    max_iter: float = np.inf
     informed: bool = False
     _radius: float = np.inf
     _leap: State | None = None
@@ -93,7 +99,7 @@ class NewtonFinish:
 
     def begun(self) -> NewtonFinish:
         """Return the accelerator of a new run."""
-        return NewtonFinish(self.tol)
+        return NewtonFinish(self.tol, self.max_iter)
 
     def __call__(self, run: Run) -> State | None:
         """Return the state after a step within the trust region, or None.
@@ -147,7 +153,8 @@ class NewtonFinish:
         if size > MOST_PARAMETERS or rows is None:
             return False
         small = max(self.tol, SMALLEST_TOL) * scale
-        return _iterations_left(gain, before, small) > USUAL_STEPS * _relative_cost(state, rows)
+        left = min(_iterations_left(gain, before, small), self.max_iter - len(bounds))
+        return left > USUAL_STEPS * _relative_cost(state, rows)
 
     def _learn(self, run: Run) -> None:
         """Adapt the radius to the outcome of the last step."""
@@ -327,5 +334,5 @@ def _relative_cost(state: State, rows: Rows) -> float:
         if can(part, "gram_weights"):
             p = part.design.size
             em += part.n_gram_weights * p * (p + 1) / 2 + 2 * part.get_parameters().size
-    more = n * (size**2 / 2 + size**2 / part.n_experts) + size**3
-    return 1 + more / (n * max(em, size))
+    more = n * (size**2 / 2 + size**2 / part.n_experts) + USUAL_TRIALS * size**3 / 3
+    return 1 + (more + OVERHEAD) / (n * max(em, size) + OVERHEAD)

@@ -248,7 +248,7 @@ def _long_run(problem: SearchProblem) -> LongRun:
             assigner,
             problem.max_iter,
             problem.tol,
-            accelerate=NewtonFinish(problem.tol)
+            accelerate=NewtonFinish(problem.tol, problem.max_iter)
             if problem.accelerated and can(assigner, "posterior")
             else None,
             observe=None if problem.progress is None else problem.progress.iteration,
