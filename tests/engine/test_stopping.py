@@ -25,9 +25,8 @@ def three_lines(rng):
 @pytest.mark.parametrize("n_experts", [1, 2])
 def test_tol_zero_runs_all_iterations(rng, max_iter, kind, n_experts):
     X = rng.standard_normal((40, 2))
-    y = (X[:, 0] > 0).astype(int)
-    options = {"tol": 0, "max_iter": max_iter, "n_init": 1, "acceleration": None}
-    model = kind(n_experts=n_experts, random_state=0, **options)
+    y = (X[:, 0] + rng.logistic(size=40) > 0).astype(int)
+    model = kind(n_experts=n_experts, tol=0, max_iter=max_iter, n_init=1, random_state=0)
     with pytest.warns(ConvergenceWarning, match=f"max_iter={max_iter}"):
         model.fit(X, y)
     assert model.n_iter_ == len(model.lower_bounds_) == max_iter
