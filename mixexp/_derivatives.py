@@ -15,6 +15,10 @@ import numpy as np
 __all__ = ["ParameterSpace", "PriorDerivatives", "Scores", "unbounded"]
 
 
+#: A parameter is on a bound if it is this close.
+ON_BOUND = 1e-9
+
+
 class Scores(NamedTuple):
     """First and second derivatives of log-probabilities of the rows of a block.
 
@@ -75,6 +79,19 @@ class ParameterSpace:
     def size(self) -> int:
         """P."""
         return len(self.tied)
+
+    def on_bounds(self, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return which of the parameters (P,) are on their lower, and on their upper bound."""
+        return parameters <= self.lower + ON_BOUND, parameters >= self.upper - ON_BOUND
+
+    def free_ids(self, held: np.ndarray) -> np.ndarray:
+        """Return the number of each parameter among the free ones, (P,), −1 where it is held.
+
+        Tied parameters have the same number; fixed ones are held anyway.
+        """
+        numbers, ids = np.unique(np.where(held, -1, self.tied), return_inverse=True)
+        ids = ids.reshape(-1)
+        return ids - 1 if len(numbers) and numbers[0] == -1 else ids
 
 
 def unbounded(size: int) -> tuple[np.ndarray, np.ndarray]:

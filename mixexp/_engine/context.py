@@ -45,9 +45,9 @@ class Context:
         """Scaled features of the rows, (n, n_features); of wide rows, principal scores."""
         design = self.rows.design(self.rows.starts)
         if len(design.scale) > MOST_FEATURES:
-            if design not in self.rows.scores:
-                self.rows.scores[design] = principal_scores(self.rows, design)
-            return self.rows.scores[design]
+            if design not in self.rows.principal_scores:
+                self.rows.principal_scores[design] = principal_scores(self.rows, design)
+            return self.rows.principal_scores[design]
         return design.matrix(self.rows.numbers)[1:].T
 
     @cached_property

@@ -58,9 +58,6 @@ MOST_FAILURES, PAUSE = 3, 20
 #: if it promises less than this share of the tolerance.
 LIMITED_SHARE = 1e-3
 
-#: A parameter is on a bound if it is this close.
-ON_BOUND = 1e-9
-
 #: Where the run's tolerance is 0, EM is expected to go on until it gains less than this.
 SMALLEST_TOL = 1e-12
 
@@ -117,7 +114,7 @@ class NewtonFinish:
         if not self.informed:
             return None
         weight = run.rows.units.total_weight  # type: ignore[union-attr]
-        problem = _Reduced.of(information, _parameters(run.current.state))
+        problem = _Reduced.of(information, run.current.state.parameters)
         em_length = problem.em_length()
         if self._radius == np.inf:
             self._radius = FIRST_RADIUS * em_length
@@ -130,7 +127,7 @@ class NewtonFinish:
         if not np.isfinite(promise):
             self._leap = None
             return None
-        self._leap = _moved(run.current.state, problem.expanded(step))
+        self._leap = run.current.state.moved(problem.expanded(step))
         return self._leap
 
     def settled(self, run: Run) -> bool:
@@ -149,8 +146,7 @@ class NewtonFinish:
         gain, before = bounds[-1] - bounds[-2], bounds[-2] - bounds[-3]
         if gain > SLOW_GAIN * scale:
             return False
-        size = sum(part.get_parameters().size for part in state.parts)
-        if size > MOST_PARAMETERS or rows is None:
+        if len(state.parameters) > MOST_PARAMETERS or rows is None:
             return False
         small = max(self.tol, SMALLEST_TOL) * scale
         left = min(_iterations_left(gain, before, small), self.max_iter - len(bounds))
@@ -193,15 +189,11 @@ class _Reduced:
     def of(cls, information: Information, parameters: np.ndarray) -> _Reduced:
         """Return them at these parameters (P,)."""
         space, gradient = information.space, information.gradient
-        low = (parameters <= space.lower + ON_BOUND) & (gradient < 0)
-        high = (parameters >= space.upper - ON_BOUND) & (gradient > 0)
-        held = (space.tied < 0) | low | high
-        held |= ~(information.complete.diagonal() > 0)
-        free, ids = np.unique(np.where(held, -1, space.tied), return_inverse=True)
-        if len(free) and free[0] == -1:
-            ids, free = ids - 1, free[1:]
+        low, high = space.on_bounds(parameters)
+        held = (low & (gradient < 0)) | (high & (gradient > 0))
+        ids = space.free_ids(held | ~(information.complete.diagonal() > 0))
         matrices = [_tied(m, ids) for m in (information.observed, information.complete)]
-        slope = np.bincount(ids[ids >= 0], gradient[ids >= 0], minlength=len(free))
+        slope = np.bincount(ids[ids >= 0], gradient[ids >= 0])
         scale = np.sqrt(matrices[1].diagonal())
         observed, complete = (m / scale[:, None] / scale for m in matrices)
         directions = _directions(space.redundant, ids, scale)
@@ -305,19 +297,6 @@ def _solved(factor: np.ndarray, rhs: np.ndarray) -> np.ndarray:
     return solution
 
 
-def _parameters(state: State) -> np.ndarray:
-    return np.concatenate([part.get_parameters() for part in state.parts])
-
-
-def _moved(state: State, change: np.ndarray) -> State:
-    """Return the state with a change of all parameters, gate and bank together."""
-    vectors = [part.get_parameters() for part in state.parts]
-    changes = np.split(change, np.cumsum([len(vector) for vector in vectors])[:-1])
-    return state.apply(
-        lambda part, vector, more: part.set_parameters(vector + more), vectors, changes
-    )
-
-
 def _iterations_left(gain: float, before: float, small: float) -> float:
     """Return how many iterations EM needs until what remains by Aitken's rule is `small`."""
     rate = gain / before if before > 0 else 1.0
@@ -328,11 +307,11 @@ def _iterations_left(gain: float, before: float, small: float) -> float:
 
 def _relative_cost(state: State, rows: Rows) -> float:
     """Return the multiplications of a Newton iteration over those of one of EM."""
-    n, size = rows.n_rows, sum(part.get_parameters().size for part in state.parts)
-    em = 0.0
+    n, size, bank = rows.n_rows, len(state.parameters), state.bank
+    em = 2.0 * size
     for part in state.parts:
         if can(part, "gram_weights"):
-            p = part.design.size
-            em += part.n_gram_weights * p * (p + 1) / 2 + 2 * part.get_parameters().size
-    more = n * (size**2 / 2 + size**2 / part.n_experts) + USUAL_TRIALS * size**3 / 3
-    return 1 + (more + OVERHEAD) / (n * max(em, size) + OVERHEAD)
+            em += part.n_gram_weights * part.design.size * (part.design.size + 1) / 2
+    more = n * (size**2 / 2 + size**2 / bank.n_experts)  # type: ignore[union-attr]
+    more += USUAL_TRIALS * size**3 / 3
+    return 1 + (more + OVERHEAD) / (n * em + OVERHEAD)

@@ -50,6 +50,19 @@ class State:
         """Gate and bank, without those that are None."""
         return [part for part in (self.gate, self.bank) if part is not None]
 
+    @property
+    def parameters(self) -> np.ndarray:
+        """The parameters of gate and bank as one vector (P,), where both have them."""
+        return np.concatenate([part.get_parameters() for part in self.parts])
+
+    def moved(self, change: np.ndarray) -> State:
+        """Return the state with a change (P,) of the parameters."""
+        vectors = [part.get_parameters() for part in self.parts]
+        changes = np.split(change, np.cumsum([len(vector) for vector in vectors])[:-1])
+        return self.apply(
+            lambda part, vector, more: part.set_parameters(vector + more), vectors, changes
+        )
+
     def views(self, *gate_and_bank: Any) -> list:
         """Return the arguments that belong to `parts`, in the same order."""
         pairs = zip((self.gate, self.bank), gate_and_bank, strict=True)

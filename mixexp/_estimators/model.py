@@ -65,6 +65,11 @@ class Model:
     limits: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
+    def state(self) -> State:
+        """Gate and bank, as the engine takes them."""
+        return State(self.gate, self.bank)
+
+    @property
     def n_experts(self) -> int:
         """Number of experts, excluding noise."""
         return self.bank.n_experts
@@ -101,7 +106,7 @@ class Model:
         ValueError
             If a part does not have the derivatives of its log-probabilities.
         """
-        state = State(self.gate, self.bank)
+        state = self.state
         lacking = [type(part).__name__ for part in state.parts if not can(part, "scores")]
         if lacking:
             raise ValueError(
@@ -117,7 +122,7 @@ class Model:
         """Return the model with the experts in this order; noise stays last."""
         n_others = int(self.has_fallback) + len(self.noise_columns)
         everyone = np.append(order, len(order) + np.arange(n_others)).astype(int)
-        state = State(self.gate, self.bank).select(everyone)
+        state = self.state.select(everyone)
         gate, bank = state.parts
         return replace(self, gate=gate, bank=bank, columns=columns_of(self.columns, order))
 

@@ -108,7 +108,7 @@ class Rows:
         self._budget = Budget(get_config()["working_memory"] * 2**20 // 8, self.n_rows)
         self._sliced: dict[tuple[int, int], Any] = {}
         self._linear: dict[Design, list] = {}
-        self.scores: dict[Design, np.ndarray] = {}  # principal ones, shared by starts
+        self.principal_scores: dict[Design, np.ndarray] = {}  # shared by starts
         self._units: Rows | None = None  # never self: a cycle would keep blocks alive
         self._starts = np.zeros(0, dtype=int)
         if groups is not None:

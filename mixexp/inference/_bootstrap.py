@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from mixexp._compat import safe_indexing
 from mixexp._guests import in_threads
 from mixexp._warn import silence
-from mixexp.inference._covariance import parameters_of
+from mixexp.inference._estimates import check_level
 from mixexp.inference._terms import Term, check_mixture, terms_of
 
 __all__ = ["BootstrapEstimates", "bootstrap"]
@@ -73,8 +73,7 @@ class BootstrapEstimates:
         ValueError
             If `level` is not between 0 and 1.
         """
-        if not 0 < level < 1:
-            raise ValueError(f"intervals: level must be between 0 and 1, got {level!r}.")
+        check_level(level)
         ends = [(1 - level) / 2, (1 + level) / 2]
         return np.nanquantile(self.samples, ends, axis=0).T
 
@@ -157,7 +156,7 @@ def bootstrap(
         [term.part for term in terms],
         [term.output for term in terms],
         [term.name for term in terms],
-        np.array([_value(term, parameters_of(estimator._model)) for term in terms]),
+        np.array([_value(term, estimator._model.state.parameters) for term in terms]),
         samples,
         len(refits) - len(found),
     )
@@ -191,7 +190,7 @@ def _refit(
         refit.fit(X_new, y_new).align_experts(estimator, X, y)
     except ValueError as error:
         return error
-    parameters = parameters_of(refit._model)
+    parameters = refit._model.state.parameters
     return {_key(term): _value(term, parameters) for term in terms_of(refit)}
 
 

@@ -13,10 +13,7 @@ from mixexp._engine.information import Information, unit_scores
 from mixexp._engine.sweep import EStep, State
 from mixexp.protocols import ParameterSpace, Rows
 
-__all__ = ["parameter_covariance", "parameters_of"]
-
-#: A parameter this close to a bound is held there, and has no standard error.
-ON_BOUND = 1e-9
+__all__ = ["parameter_covariance"]
 
 #: Smallest eigenvalue of the information, as a share of the largest, in units in which every
 #: parameter has a complete-data information of 1: below, rounding decides.
@@ -39,11 +36,6 @@ LARGEST_LOGIT = 100.0
 
 #: Largest distance to the optimum, in standard errors.
 FARTHEST = 1.0
-
-
-def parameters_of(model: Any) -> np.ndarray:
-    """Return the parameters of gate and bank as one vector (P,)."""
-    return np.concatenate([part.get_parameters() for part in (model.gate, model.bank)])
 
 
 def parameter_covariance(
@@ -74,7 +66,8 @@ def parameter_covariance(
         If the rows are not those of the fit, the parameters no optimum, the information is
         near-singular, or a gate or logistic expert separates.
     """
-    parameters = parameters_of(model)
+    state: State = model.state
+    parameters = state.parameters
     if len(parameters) > MOST_PARAMETERS:
         raise ValueError(
             f"{owner}: the model has {len(parameters)} parameters, and standard errors need square "
@@ -104,7 +97,7 @@ def parameter_covariance(
                 "parameters; with no more clusters than parameters their covariance is singular. "
                 "Give finer clusters, or leave them out."
             )
-        meat = _meat(model, rows, clusters)
+        meat = _meat(state, rows, clusters)
         inverse = inverse @ (basis.T @ meat @ basis) @ inverse
     covariance: np.ndarray = basis @ inverse @ basis.T
     return covariance
@@ -134,13 +127,11 @@ def _free_basis(information: Information, parameters: np.ndarray) -> np.ndarray:
     Their columns are scaled to a complete-data information of 1.
     """
     space: ParameterSpace = information.space
-    held = (space.tied < 0) | (parameters <= space.lower + ON_BOUND)
-    held |= (parameters >= space.upper - ON_BOUND) | ~(information.complete.diagonal() > 0)
-    numbers, ids = np.unique(np.where(held, -1, space.tied), return_inverse=True)
-    first = int(len(numbers) > 0 and numbers[0] == -1)
-    members = np.flatnonzero(ids >= first)
-    ties = np.zeros((len(parameters), len(numbers) - first))
-    ties[members, ids[members] - first] = 1.0
+    low, high = space.on_bounds(parameters)
+    ids = space.free_ids(low | high | ~(information.complete.diagonal() > 0))
+    members = np.flatnonzero(ids >= 0)
+    ties = np.zeros((len(parameters), ids.max(initial=-1) + 1))
+    ties[members, ids[members]] = 1.0
     basis: np.ndarray = ties / np.sqrt(np.add.reduce((information.complete @ ties) * ties, axis=0))
     if len(space.redundant):
         unit = np.zeros((len(space.redundant), len(parameters)))
@@ -170,9 +161,8 @@ def _inverse(matrix: np.ndarray, owner: str) -> np.ndarray:
     return inverse
 
 
-def _meat(model: Any, rows: Rows, clusters: np.ndarray | None) -> np.ndarray:
+def _meat(state: State, rows: Rows, clusters: np.ndarray | None) -> np.ndarray:
     """Return the sum of squares (P, P) of the scores of units, or of clusters of units."""
-    state = State(model.gate, model.bank)
     e_step = EStep(state, Soft(), 0)
     weight = rows.units.weight
     if clusters is None:

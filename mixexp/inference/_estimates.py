@@ -17,6 +17,12 @@ RANK_TOL = 1e-9
 CONTRADICTION = 1e-6
 
 
+def check_level(level: float) -> None:
+    """Raise if the coverage of intervals is not between 0 and 1."""
+    if not 0 < level < 1:
+        raise ValueError(f"intervals: level must be between 0 and 1, got {level!r}.")
+
+
 class WaldTest(NamedTuple):
     """Result of a Wald test.
 
@@ -108,8 +114,7 @@ class ParameterEstimates:
         ValueError
             If `level` is not between 0 and 1.
         """
-        if not 0 < level < 1:
-            raise ValueError(f"intervals: level must be between 0 and 1, got {level!r}.")
+        check_level(level)
         reach = norm.ppf(0.5 + level / 2) * self.std_errors
         plain = np.stack([self.estimates - reach, self.estimates + reach], axis=1)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mixexp.inference._covariance import parameter_covariance, parameters_of
-from mixexp.inference._estimates import ParameterEstimates
+from mixexp.inference._covariance import parameter_covariance
+from mixexp.inference._estimates import ParameterEstimates, check_level
 from mixexp.inference._terms import check_mixture, terms_of
 
 __all__ = ["COV_TYPES", "Summary", "summarize"]
@@ -237,6 +237,7 @@ def summarize(
             f"summarize: cov_type must be one of {', '.join(map(repr, COV_TYPES))}, got "
             f"{cov_type!r}."
         )
+    check_level(level)
     if clusters is not None and cov_type != "sandwich":
         raise ValueError(
             "summarize: clusters were given, and cov_type='observed' takes rows as independent. "
@@ -250,7 +251,7 @@ def summarize(
     covariance = parameter_covariance(model, rows, estimator.lower_bound_, cov_type, codes, owner)
     linear = np.array([term.weights for term in terms])
     positive = np.array([term.exponential for term in terms])
-    estimates = linear @ parameters_of(model)
+    estimates = linear @ model.state.parameters
     estimates[positive] = np.exp(estimates[positive])
     slopes = np.where(positive, estimates, 1.0)
     values = ParameterEstimates(
@@ -261,7 +262,6 @@ def summarize(
         slopes[:, None] * (linear @ covariance @ linear.T) * slopes,
         positive,
     )
-    values.intervals(level)  # a wrong level is an error here
     facts = _facts(estimator, rows, cov_type, codes)
     return Summary(f"{owner}, {model.n_experts} experts", facts, values, level)
 
