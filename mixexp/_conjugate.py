@@ -19,6 +19,7 @@ __all__ = [
     "PerRow",
     "conjugate_gradients",
     "contrast",
+    "curvature_level",
     "kept_curvature",
     "least_squares_steps",
     "multinomial_bound_by_products",
@@ -85,6 +86,14 @@ def kept_curvature(proba: np.ndarray, weight: np.ndarray, *, apart: bool = False
     return np.concatenate([proba, weight[:, None]], axis=1)
 
 
+def curvature_level(kept: np.ndarray) -> np.ndarray:
+    """Return the curvature (B,) along an intercept, averaged over classes."""
+    if kept.shape[1] == 1:
+        return np.asarray(np.add.reduce(kept[:, 0], axis=1))
+    proba, weight = kept[:, :-1], kept[:, -1:]
+    return np.asarray(np.sum(weight * proba * (1 - proba), axis=(1, 2)) / proba.shape[1])
+
+
 class CurvatureProducts:
     """Products of B Hessians with vectors, summed over the rows.
 
@@ -124,12 +133,7 @@ class CurvatureProducts:
     @property
     def level(self) -> np.ndarray:
         """The curvature (B,) along an intercept, averaged over classes: columns have unit scale."""
-        if self.kept.shape[1] == 1:
-            level = np.add.reduce(self.kept[:, 0], axis=1)
-        else:
-            proba, weight = self.kept[:, :-1], self.kept[:, -1:]
-            level = np.sum(weight * proba * (1 - proba), axis=(1, 2)) / proba.shape[1]
-        return self.factor * np.repeat(level, self.share)
+        return self.factor * np.repeat(curvature_level(self.kept), self.share)
 
 
 def _weighted(kept: np.ndarray, scores: np.ndarray) -> np.ndarray:

@@ -356,6 +356,12 @@ CAPABILITIES: dict[str, Capability] = {
         "(`Scores`), for the observed information. With it come the attribute `parameter_space` "
         "and, with a prior, the method `prior_derivatives()`.",
     ),
+    "slope": Capability(
+        "part",
+        "(statistics): the gradient (P,) by the parameters of what the M-step raises, penalty "
+        "included, and about the diagonal of minus its Hessian, (P,); None where statistics are "
+        "Gram matrices. Quasi-Newton steps use it where coefficients are many.",
+    ),
     "toward": Capability(
         "part",
         "(new, t): the part a share t of the way to `new` where its step was a Newton step; `new` "

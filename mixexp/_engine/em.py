@@ -52,7 +52,7 @@ class Accelerator(Protocol):
     """Proposes a state further ahead than the M-step.
 
     Optional members: `informed`, whether evaluations are to come with the observed information;
-    ``settled(run)``, asked in place of the usual rule while `informed`; ``begun()``, the
+    ``settled(run)``, whether the run has settled, or None for the usual rule; ``begun(state)``, the
     accelerator of a new run, for one that has a memory.
     """
 
@@ -181,7 +181,7 @@ def run_em(problem: Problem, state: State, first: Evaluation | None = None) -> R
     likelihood, the bound may fall; the best state is then returned.
     """
     if can(problem.accelerate, "begun"):
-        problem = replace(problem, accelerate=problem.accelerate.begun())  # type: ignore[union-attr]
+        problem = replace(problem, accelerate=problem.accelerate.begun(state))  # type: ignore[union-attr]
     if first is None:
         first = evaluate(problem, state, 0)
         _check_finite(first, 0)
@@ -330,9 +330,12 @@ def _share(t: float) -> Callable[..., Any]:
 
 def _done(problem: Problem, run: Run, climbs: bool) -> bool:
     """Return whether the run has settled; an accelerator knows better how much is to come."""
-    if getattr(problem.accelerate, "informed", False) and can(problem.accelerate, "settled"):
-        return problem.tol > 0 and problem.accelerate.settled(run)  # type: ignore[union-attr]
-    return _settled(run.bounds, problem.tol, climbs)
+    known = None
+    if can(problem.accelerate, "settled"):
+        known = problem.accelerate.settled(run)  # type: ignore[union-attr]
+    if known is None:
+        return _settled(run.bounds, problem.tol, climbs)
+    return problem.tol > 0 and bool(known)
 
 
 def _settled(bounds: list[float], tol: float, climbs: bool) -> bool:

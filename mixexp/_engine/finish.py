@@ -94,7 +94,7 @@ class NewtonFinish:
     _failures: int = 0
     _paused_until: int = 0
 
-    def begun(self) -> NewtonFinish:
+    def begun(self, state: State) -> NewtonFinish:
         """Return the accelerator of a new run."""
         return NewtonFinish(self.tol, self.max_iter)
 
@@ -130,8 +130,10 @@ class NewtonFinish:
         self._leap = run.current.state.moved(problem.expanded(step))
         return self._leap
 
-    def settled(self, run: Run) -> bool:
+    def settled(self, run: Run) -> bool | None:
         """Return whether the last step was promised, and had, a gain below the tolerance."""
+        if not self.informed:
+            return None
         small = self.tol * max(1.0, abs(run.bounds[-1]))
         gain = run.bounds[-1] - run.bounds[-2] if len(run.bounds) > 1 else np.inf
         share = LIMITED_SHARE if self._limited else 1.0

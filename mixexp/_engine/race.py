@@ -27,6 +27,10 @@ ROUND_ITER, MIN_ROUNDS, MAX_ROUNDS = 4, 2, 16
 #: Multiplications that all short runs together may take; wide data get fewer rounds.
 START_WORK = 5e11
 
+#: A start that is not expected to end higher than the best by more than this, relative to
+#: max(1, |bound|), is not worth another iteration.
+NEGLIGIBLE = 1e-4
+
 #: Agreement, beyond chance, from which two starts count as one.
 AGREED = 0.9
 
@@ -37,8 +41,8 @@ def raced(problem: SearchProblem, bank: Any) -> list[Candidate]:
     Starts come in waves. No further wave is tried if the best start agrees with another one, as
     both are on their way to the same optimum; nor after a wave that brought no better one.
 
-    A start drops out when it has converged, or when its expected gain does not take it above the
-    best: starts cannot be compared after a few iterations only.
+    A start drops out when it has converged, or when its expected gain does not take it clearly
+    above the best: starts cannot be compared after a few iterations only.
     """
     n_init = problem.n_init if problem.n_experts > 1 else 1
     waves = problem.start.waves(n_init)
@@ -50,7 +54,7 @@ def raced(problem: SearchProblem, bank: Any) -> list[Candidate]:
         if len(candidates) == 1:
             break
         agreed = _race(problem, n_rounds, candidates, may_agree=len(waves) > 1)
-        if agreed or any(ranked(candidates)[0] is c for c in earlier):
+        if agreed or _no_better(candidates, earlier):
             break
     return candidates
 
@@ -71,13 +75,25 @@ def _race(
     return False
 
 
+def _no_better(candidates: list[Candidate], earlier: list[Candidate]) -> bool:
+    """Return whether the best of all candidates is hardly better than that of the earlier ones."""
+    best = ranked(candidates)[0]
+    like = [c.record.bound for c in earlier if bool(c.record.flags) == bool(best.record.flags)]
+    return bool(like) and best.record.bound <= max(like) + _negligible(best.record.bound)
+
+
+def _negligible(bound: float) -> float:
+    return NEGLIGIBLE * max(1.0, abs(bound))
+
+
 def _contenders(candidates: list[Candidate], n_rounds: int) -> list[Candidate]:
     """Return the candidates to continue; none if the best is the only one."""
     running = [c for c in candidates if not c.settled and c.n_rounds < n_rounds]
     if any(c.n_rounds < MIN_ROUNDS for c in running):
         return [c for c in running if c.n_rounds < MIN_ROUNDS]
     best = ranked(candidates)[0].record.bound
-    running = [c for c in running if c.record.bound + c.credit > best]
+    enough = best + _negligible(best)
+    running = [c for c in running if c.record.bound + c.credit > enough]
     return [] if len(running) == 1 and running[0].record.bound == best else running
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from mixexp._engine.accelerate import Finish
 from mixexp._engine.assign import Assigner
 from mixexp._engine.collapse import LongRun, long_run
 from mixexp._engine.context import START_STEPS
 from mixexp._engine.em import Problem, Run, evaluate, m_step
-from mixexp._engine.finish import NewtonFinish
 from mixexp._engine.fixed import fit_at
 from mixexp._engine.progress import Progress
 from mixexp._engine.race import raced, ranked
@@ -248,7 +248,7 @@ def _long_run(problem: SearchProblem) -> LongRun:
             assigner,
             problem.max_iter,
             problem.tol,
-            accelerate=NewtonFinish(problem.tol, problem.max_iter)
+            accelerate=Finish(problem.tol, problem.max_iter)
             if problem.accelerated and can(assigner, "posterior")
             else None,
             observe=None if problem.progress is None else problem.progress.iteration,

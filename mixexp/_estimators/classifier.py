@@ -113,8 +113,10 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
     acceleration : {"auto"} or None, default="auto"
         Whether Newton steps on the observed log-likelihood finish the run once EM has slowed
         down, where that is expected to be cheaper. It serves softmax and constant gates with
-        linear experts (but not the laplace family), soft assignment and at most 1 500 parameters;
-        everything else is fitted by plain EM, as with None.
+        linear experts (but not the laplace family), soft assignment and at most 1 500 parameters.
+        With more parameters, and columns so wide or sparse that steps are by products with the
+        rows, they are quasi-Newton steps.
+        Everything else is fitted by plain EM, as with None.
     random_state : int, RandomState instance or None, default=None
         Seeds the starts, and estimators whose `random_state` is None.
     n_jobs : int or None, default=None

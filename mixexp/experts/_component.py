@@ -71,6 +71,7 @@ class ComponentBank:
     get_parameters = Hidden()
     set_parameters = Hidden()
     scores = Hidden()
+    slope = Hidden()
     damped = Hidden()
     bounded = Hidden()
     deviance = Hidden()

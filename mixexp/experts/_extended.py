@@ -46,6 +46,7 @@ class ExtendedBank:
 
     # only used on the inner bank, before it is wrapped or after it is unwrapped
     scores = Hidden()
+    slope = Hidden()
     replicate = Hidden()
     merged = Hidden()
 

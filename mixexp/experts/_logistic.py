@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, clone
 from mixexp._conjugate import (
     CurvatureProducts,
     PerRow,
+    curvature_level,
     kept_curvature,
     multinomial_bound_by_products,
     multinomial_steps_by_products,
@@ -348,6 +349,20 @@ class LogisticBank:
     def prior_derivatives(self) -> PriorDerivatives:
         """Return the derivatives of the log-prior."""
         return logistic_prior(self.theta, self.penalty, self.parameter_space)
+
+    def slope(self, statistics: Sums) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return the gradient, and about the diagonal of the information, where there are products.
+
+        Both are by the coefficients, (P,).
+        """
+        if self._usual_curvature != "products" or self.curvature == "bound":
+            return None
+        gradient = statistics["gradient"] - self.penalty * self.theta
+        if self.mask is not None:
+            gradient *= self.mask[:, None]
+        level = curvature_level(statistics["rows"].values)[:, None, None]
+        scale = np.broadcast_to(self.penalty + level, self.theta.shape)
+        return gradient.ravel(), scale.ravel()
 
     def trimmed(self) -> LogisticBank:
         """Return the bank in coefficients of the columns, not of the training rows' space."""

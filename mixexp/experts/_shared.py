@@ -38,6 +38,7 @@ class SharedLinearBank(LinearBank):
 
     #: Experts share coefficients, so that these belong to none of them.
     scores = Hidden()
+    slope = Hidden()
 
     shared_template: Any
     shared_theta: np.ndarray
@@ -206,6 +207,7 @@ class SharedBank:
     get_parameters = Hidden()
     set_parameters = Hidden()
     scores = Hidden()
+    slope = Hidden()
     toward = Hidden()
     damped = Hidden()
     bounded = Hidden()

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from mixexp._conjugate import (
     CurvatureProducts,
     PerRow,
+    curvature_level,
     kept_curvature,
     multinomial_bound_by_products,
     multinomial_steps_by_products,
@@ -379,6 +380,20 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         """Return the derivatives of the log-prior."""
         pull = np.broadcast_to(self._penalty, self.theta.shape).ravel()
         return PriorDerivatives(-pull * self.theta.ravel(), np.diag(pull))
+
+    def slope(self, statistics: Sums) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return the gradient, and about the diagonal of the information, where there are products.
+
+        Both are by the coefficients, (P,).
+        """
+        if self._usual_curvature != "products" or self.curvature == "bound":
+            return None
+        gradient = statistics["gradient"] / self.temperature - self._penalty * self.theta
+        level = curvature_level(statistics["rows"].values)[0] / self.temperature**2
+        scale = np.broadcast_to(self._penalty + level, self.theta.shape)
+        if self._seen is not None:
+            gradient = gradient * self._seen
+        return gradient.ravel(), scale.ravel()
 
     def select(self, experts: np.ndarray) -> SoftmaxGate:
         """Return the gate restricted to these experts, in this order."""

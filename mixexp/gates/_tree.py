@@ -204,6 +204,7 @@ class TreeGate:
 
     # experts share nodes, so that no parameter belongs to one of them
     scores = Hidden()
+    slope = Hidden()
 
     #: Whether the tree comes from a mixture of mixtures.
     nested = False

@@ -210,9 +210,21 @@ class Split(BaseEstimator):
         k, n = context.n_experts, context.rows.n_rows
         if n < k:
             return RandomStart().responsibilities(context, rng)
-        size = k * (context.features.shape[1] + 1) * context.targets.shape[1]
-        sample = context.first_rows(max(GROWN_ROWS, ROWS_PER_COEFFICIENT * size))
+        sample = context.first_rows(_n_grown(context))
         *_, last = grow(sample, k, rng)
         if last.n_experts < k:  # too few rows differ
             return RandomStart().responsibilities(context, rng)
         return last.resp if sample is context else context.posteriors(last.run)
+
+
+def _n_grown(context: StartContext) -> int:
+    """Return how many rows experts grow on.
+
+    Wide rows are known to starts by a few principal scores, and no sample of them is large beside
+    their columns: each short run then costs as much as a good part of the long one.
+    """
+    n_features = context.features.shape[1]
+    if context.rows.X.shape[1] > n_features:
+        return GROWN_ROWS
+    size = context.n_experts * (n_features + 1) * context.targets.shape[1]
+    return max(GROWN_ROWS, ROWS_PER_COEFFICIENT * size)
