@@ -139,9 +139,9 @@ def test_the_number_of_parameters_decides(rng, monkeypatch):
 
 def test_wide_classes_converge_within_the_usual_iterations(rng):
     """Plain EM is still gaining after 200 iterations, and lower."""
-    n, p = 700, 700
+    n, p = 1000, 1000
     X = sp.random(n, p, 0.03, random_state=0, format="csr")
-    score = np.asarray(X[:, :7].sum(axis=1)).ravel()
+    score = np.asarray(X[:, :10].sum(axis=1)).ravel()
     y = score > np.median(score)
     model = MixtureOfExpertsClassifier(n_experts=2, init="kmeans", random_state=0).fit(X, y)
     assert model.converged_
