@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Table", "as_numbers", "check_known_text", "nominal", "refuse_text", "text_hint"]
+__all__ = [
+    "Table",
+    "as_numbers",
+    "check_known_text",
+    "nominal",
+    "refuse_text",
+    "text_hint",
+    "with_column",
+]
 
 #: Kinds of numeric numpy dtypes; scikit-learn itself rejects complex ones.
 NUMERIC = "biufc"
@@ -193,3 +201,31 @@ def check_known_text(now: Table, before: tuple[int, ...], owner: str) -> None:
             f"{owner}: {_described(now.frame, new)}, and held numbers in fit. Give the columns "
             "that the mixture was fitted on."
         )
+
+
+def with_column(X: Any, rows: np.ndarray, j: int, sources: np.ndarray) -> Any:
+    """Return some rows of a table, whose column j has the values of other rows of it.
+
+    Parameters
+    ----------
+    X : ndarray or data frame
+        The table, which is not changed.
+    rows, sources : ndarray of int of shape (m,)
+        Indices of rows: of all columns but j, and of column j.
+    j : int
+        Position of the column.
+
+    Returns
+    -------
+    ndarray or data frame of m rows, of the kind of X
+    """
+    if not hasattr(X, "columns"):
+        new = np.asarray(X)[rows]
+        new[:, j] = np.asarray(X)[sources, j]
+    elif hasattr(X, "iloc"):
+        new = X.iloc[rows].reset_index(drop=True)
+        new.isetitem(j, X.iloc[:, j].array.take(sources))
+    else:
+        new = X[rows].clone()
+        new.replace_column(j, X.to_series(j)[sources])
+    return new

@@ -11,8 +11,7 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score, r2_score
 
-from mixexp.inspection._domain import transformed
-from mixexp.inspection._inputs import find_mixture
+from mixexp._wrapped import find_mixture, transformed
 from mixexp.inspection._routing import (
     balance_loss,
     checked_weight,
