@@ -11,13 +11,16 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import issparse
 
 __all__ = [
     "Table",
     "as_numbers",
+    "check_table",
     "check_known_text",
     "nominal",
     "refuse_text",
+    "rows_at",
     "text_hint",
     "with_column",
 ]
@@ -201,6 +204,25 @@ def check_known_text(now: Table, before: tuple[int, ...], owner: str) -> None:
             f"{owner}: {_described(now.frame, new)}, and held numbers in fit. Give the columns "
             "that the mixture was fitted on."
         )
+
+
+def check_table(X: Any, owner: str) -> None:
+    """Raise if X is sparse, no table, or empty."""
+    if issparse(X):
+        raise TypeError(
+            f"{owner}: X is a sparse {type(X).__name__} of shape {X.shape}. Give a dense array: "
+            "X.toarray(), of a sample of rows if it is large."
+        )
+    if np.ndim(X) != 2 or 0 in np.shape(X):
+        raise ValueError(
+            f"{owner}: X has shape {np.shape(X)}. Give a table of shape (n_samples, n_features) "
+            "with at least one row and one column."
+        )
+
+
+def rows_at(X: Any, rows: np.ndarray) -> Any:
+    """Return some rows of an array or data frame."""
+    return X.iloc[rows] if hasattr(X, "iloc") else X[rows]
 
 
 def with_column(X: Any, rows: np.ndarray, j: int, sources: np.ndarray) -> Any:

@@ -345,6 +345,26 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         """
         return self._resp(X, y, None, offset, groups)
 
+    def log_density_experts(self, X: Any, y: Any, *, offset: Any = None) -> np.ndarray:
+        """Return log p_k(y | x) of every expert; for classes log P_k(y | x).
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Input data.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets: numbers, or class labels.
+        offset : array-like of shape (n_samples,), default=None
+            Added to the linear predictor, as in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_experts)
+            In nats, −inf where y is impossible. A fallback and the noise have columns after those
+            of the experts, as in `responsibilities`. All experts are asked about all rows.
+        """
+        return self._fitted_model().log_density_experts(self._new_rows(X, y, offset))
+
     def _resp(self, X: Any, y: Any, weight: Any, offset: Any, groups: Any) -> np.ndarray:
         """Return responsibilities; with groups, weights are exponents of the rows' densities."""
         model, order, owner = self._fitted_model(), None, type(self).__name__

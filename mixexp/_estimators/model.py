@@ -302,6 +302,27 @@ class Model:
         resp, _ = self._posterior_block(block)
         return block.reweighted(None).of_rows(resp).T
 
+    def log_density_experts(self, rows: Rows) -> np.ndarray:
+        """Return log p_k(y | x) of every expert, in the columns of `responsibilities`."""
+        return self._map(rows, lambda block: self.log_densities_block(block).T)
+
+    def log_densities_block(self, block: Block) -> np.ndarray:
+        """Return the log-densities (K, m) of the rows of a block, −inf where y is impossible."""
+        if self.flat is not None:
+            inner = self.flat
+            log_gate = inner.dense_gate.log_prob(block.reweighted(None))
+            joint = log_gate + inner.log_densities_block(block)
+            bank: Any = self.bank
+            return bank.log_merged(joint) - bank.log_merged(log_gate)
+        possible = self.target.possible(block.y)
+        if possible is None or np.all(possible):
+            return self.bank.log_prob(block)
+        substituted = copy(block)
+        substituted.y = np.where(possible, block.y, POSSIBLE)
+        found = self.bank.log_prob(substituted)
+        found[:, ~possible] = -np.inf
+        return found
+
     def log_density(self, rows: Rows) -> np.ndarray:
         """Return log p(y | x) per row, or per group with weights as exponents."""
         return self._map(rows, self.innermost._log_density_block)
