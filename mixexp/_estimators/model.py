@@ -80,6 +80,11 @@ class Model:
         return self if self.flat is None else self.flat
 
     @property
+    def pooling_innermost(self) -> Model:
+        """The model of the innermost experts, pooled and bounded as this one."""
+        return replace(self.innermost, pooling=self.pooling, limits=self.limits)
+
+    @property
     def is_batch(self) -> bool:
         """Whether experts were fitted one by one."""
         return not can(self.innermost.bank, "gram_weights")
@@ -210,13 +215,15 @@ class Model:
         """Return every expert's prediction, (n, K or K + 1[, n_outputs or n_classes])."""
         return self._map(rows, partial(self._outputs_block, owner=owner))
 
-    def routed_outputs(self, rows: Rows, owner: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return the weights of the experts and their predictions.
+    def routed_outputs(
+        self, rows: Rows, owner: str, weights: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the weights of the experts, those of `route` if None, and their predictions.
 
         Where experts are fitted one by one, a row's are those of the experts that it reaches, and
         others are left out: each expert is called once.
         """
-        weights = self.route(rows)
+        weights = self.route(rows) if weights is None else weights
         rows = self._called_once(rows)
 
         def outputs(block: Block) -> np.ndarray:
@@ -225,16 +232,19 @@ class Model:
 
         return weights, self._map(rows, outputs)
 
-    def components(self, rows: Rows, owner: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def components(
+        self, rows: Rows, owner: str, weights: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return weights, means and family parameters of the components of a distribution.
 
         They are the experts, a fallback, and a shared expert unless it is added to the others.
         """
         sharing = self.component
         if sharing is None:
-            return *self.routed_outputs(rows, owner), self.parameters
+            return *self.routed_outputs(rows, owner, weights), self.parameters
         alone = replace(self, bank=_without_component(self.bank))
-        weights, outputs = alone.routed_outputs(rows, owner)
+        weights, outputs = alone.routed_outputs(rows, owner, weights)
+        weights = weights.copy()
         own = slice(self.n_experts)
         common = sharing.share * weights[:, own].sum(axis=1, keepdims=True)
         weights[:, own] *= 1 - sharing.share
@@ -265,24 +275,31 @@ class Model:
         return self.target.shaped(outputs.transpose(2, 0, 1))
 
     def pooled(
-        self, rows: Rows, owner: str, finish: Callable[[np.ndarray], np.ndarray] | None = None
+        self,
+        rows: Rows,
+        owner: str,
+        finish: Callable[[np.ndarray], np.ndarray] | None = None,
+        weights: np.ndarray | None = None,
     ) -> np.ndarray:
         """Return the pooled outputs of the experts, (n[, n_outputs or n_classes]).
 
         `finish` turns those of a block into what is answered, so that what is not need not be held
-        for all rows.
+        for all rows. `weights` (n, K or K + 1) stand in for those of `route`.
         """
 
         def of_block(block: Block) -> np.ndarray:
-            pooled = self.pooled_block(block, owner)
+            own = None if weights is None else weights[block.start : block.stop]
+            pooled = self.pooled_block(block, owner, own)
             return pooled if finish is None else finish(pooled)
 
         return self._map(self._called_once(rows), of_block)
 
-    def pooled_block(self, block: Block, owner: str) -> np.ndarray:
+    def pooled_block(
+        self, block: Block, owner: str, weights: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return the pooled outputs of a block."""
         pool = pool_of(self.pooling, owner)
-        weights = self.route_block(block)
+        weights = self.route_block(block) if weights is None else weights
         if self.router is not None:
             block = block.reaching(weights.T > 0)
         pooled = pool(weights, self._outputs_block(block, owner))

@@ -95,6 +95,7 @@ class Rule:
     Attributes
     ----------
     conditions : tuple of Condition
+        One for each column that it names; ``str`` is the condition as text.
     coverage : float
         Share of the expert's rows that fulfil them, by weight.
     """
