@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mixexp.inspection._table_columns import MISSING, Column
 
-__all__ = ["Condition", "Rule"]
+__all__ = ["Condition", "Rule", "rounded_rank"]
+
+#: A border may move by this share of the distinct values of its column to need fewer digits.
+ROUNDED = 0.001
+
+#: Whole numbers below this are exact in double precision, and written without an exponent.
+EXACT = 2**53
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,12 @@ class Condition:
     missing: bool = True
     excluded: tuple[int, ...] = ()
 
+    def cut(self, rank: int, below: bool) -> Condition:
+        """Return the condition for the values up to a distinct one, or for those above it."""
+        if below:
+            return replace(self, last=min(self.last, rank))
+        return replace(self, first=max(self.first, rank + 1))
+
     def holds(self, values: np.ndarray) -> np.ndarray:
         """Return a mask of the values that fulfil it."""
         inside = (values >= self.distinct[self.first]) & (values <= self.distinct[self.last])
@@ -50,7 +62,7 @@ class Condition:
         some_missing = bool(np.isnan(self.column.values).any())
         either = " or missing" if some_missing and self.missing else ""
         if self.first == self.last:
-            text = f"{name} = {shortest(*self.distinct[[self.first, self.first]])}"
+            text = f"{name} = {border(*self.distinct[[self.first, self.first]])}"
         elif self.first == 0 and self.last == last:
             return f"{name} is known"
         elif self.first == 0:
@@ -62,7 +74,7 @@ class Condition:
         return text + either
 
     def _cut(self, below: int) -> str:
-        return shortest(self.distinct[below], self.distinct[below + 1])
+        return border(self.distinct[below], self.distinct[below + 1])
 
     def _of_categories(self, labels: list[str]) -> str:
         if self.first == self.last:
@@ -73,19 +85,29 @@ class Condition:
         return f"{self.column.name} is neither {', '.join(names[:-1])} nor {names[-1]}"
 
 
-def shortest(low: float, high: float) -> str:
-    """Return the shortest number in [low, high), the middle rounded; low itself if there is none.
+def rounded_rank(distinct: np.ndarray, rank: int) -> int:
+    """Return a rank after which a rounder border lies, at most a thousandth of all values away."""
+    away = int(ROUNDED * len(distinct))
+    if not away:
+        return rank
+    middle = distinct[rank] + (distinct[rank + 1] - distinct[rank]) / 2
+    low, high = distinct[max(rank - away, 0)], distinct[min(rank + 1 + away, len(distinct) - 1)]
+    return int(np.searchsorted(distinct, float(shortest(low, high, middle)), side="right")) - 1
 
-    As no value of the data lies between, it separates the same rows as the middle.
-    """
-    middle = low + (high - low) / 2
+
+def shortest(low: float, high: float, middle: float) -> str:
+    """Return the rounding of the middle with the fewest digits that is in [low, high)."""
     for digits in range(1, 17):
         text = f"{middle:.{digits}g}"
-        if low <= float(text) < high or (low == high == float(text)):
+        if low <= float(text) < high or low == high == float(text):
             value = float(text)
-            plain = f"{value:.0f}" if value == int(value) and abs(value) < 1e16 else text
-            return plain.replace("-", "−")
-    return repr(float(low)).replace("-", "−")
+            return f"{value:.0f}" if value == int(value) and abs(value) < EXACT else text
+    return repr(float(low))
+
+
+def border(low: float, high: float) -> str:
+    """Return a short number between two neighbouring values, which separates the same rows."""
+    return shortest(low, high, low + (high - low) / 2).replace("-", "−")
 
 
 @dataclass(frozen=True)

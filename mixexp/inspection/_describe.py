@@ -89,9 +89,9 @@ def describe_experts(
     without a router is its gate probability. For each expert, a decision tree on the columns of X
     tells its rows from the others; the depth is the smallest that is within 0.01 of the best F1
     score, at most `max_depth`. Its leaves are the rules. The fidelity is the share of rows, by
-    weight, on which rules and mixture agree, for these rows; oblique or round borders need more
-    rules than a shallow tree has, and the fidelity says how far to trust it. Borders are the
-    shortest numbers that separate the same rows.
+    weight, on which rules and mixture agree, for these rows. Borders are rounded as far as that
+    moves them by at most a thousandth of the values of the column. Oblique and round borders need
+    more rules than a shallow tree has: where the fidelity is low, `to_text` of the gate says more.
 
     *What moves a prediction.* The prediction of the expert is averaged over its rows with one
     column set to the 10, 30, 50, 70 and 90 % quantiles of these rows, or to each category: its

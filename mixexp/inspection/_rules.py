@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.tree import DecisionTreeClassifier
 
-from mixexp.inspection._conditions import Condition, Rule
+from mixexp.inspection._conditions import Condition, Rule, rounded_rank
 from mixexp.inspection._table_columns import Column
 
 __all__ = ["Encoded", "Region", "encoded", "find_region"]
@@ -44,6 +44,12 @@ class Region:
     fidelity: float
     precision: float
     coverage: float
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and coverage, 0 if both are."""
+        total = self.precision + self.coverage
+        return 2 * self.precision * self.coverage / total if total else 0.0
 
     def __str__(self) -> str:
         return "; or ".join(map(str, self.rules))
@@ -90,10 +96,11 @@ def find_region(
 ) -> Region:
     """Return rules for the rows of an expert.
 
-    1. Fit trees of depth 1, 2, ... to "the expert answers this row".
-    2. Take the shallowest whose F1 score is within 0.01 of the best; if no tree has a leaf in
-       which the expert answers most rows, one with both classes weighted equally.
-    3. Read the rules off its leaves, leaves of the same answer merged.
+    1. Fit a tree to "the expert answers this row"; cut at depth 1, 2, ... it is the tree of that
+       depth, as trees grow greedily.
+    2. Read the rules off its leaves, leaves of the same answer merged.
+    3. Take the smallest depth whose F1 score is within 0.01 of the best. If there is no leaf in
+       which the expert answers most rows, weight its rows and the others equally.
 
     Parameters
     ----------
@@ -107,37 +114,33 @@ def find_region(
     """
     share = float(weight[member].sum() / weight.sum())
     leaf = min(LEAF_SHARE, share / 2, (1 - share) / 2)
-    fits = []
+    regions: list[Region] = []
     for balanced in (None, "balanced"):
-        for depth in range(1, max_depth + 1):
-            tree = DecisionTreeClassifier(
-                max_depth=depth,
-                min_weight_fraction_leaf=0.0 if balanced else leaf,
-                class_weight=balanced,
-                random_state=0,
-            ).fit(data.matrix, member, sample_weight=weight)
-            predicted = tree.predict(data.matrix)
-            both = float(weight[member & predicted].sum())
-            score = 2 * both / float(weight[member].sum() + weight[predicted].sum())
-            fits.append((score, tree))
-        if max(score for score, _ in fits) > 0:
+        tree = DecisionTreeClassifier(
+            max_depth=max_depth,
+            min_weight_fraction_leaf=0.0 if balanced else leaf,
+            class_weight=balanced,
+            random_state=0,
+        ).fit(data.matrix, member, sample_weight=weight)
+        found = [rules_of(tree, columns, data, depth) for depth in range(1, max_depth + 1)]
+        regions = [_judged(rules, columns, member, weight) for rules in found if rules]
+        if regions:
             break
-    best = max(score for score, _ in fits)
-    tree = next(tree for score, tree in fits if score >= best - GAIN)
-    return _judged(rules_of(tree, columns, data), columns, member, weight)
+    best = max(region.f1 for region in regions)
+    return next(region for region in regions if region.f1 >= best - GAIN)
 
 
-def rules_of(tree: Any, columns: Sequence[Column], data: Encoded) -> list[dict]:
+def rules_of(tree: Any, columns: Sequence[Column], data: Encoded, max_depth: int) -> list[dict]:
     """Return the conditions of each rule of a fitted tree, by position of the column."""
     nodes = tree.tree_
     positive = nodes.value[:, 0, 1] > nodes.value[:, 0, 0]
 
-    def below(node: int) -> list[list[tuple]]:
+    def below(node: int, depth: int) -> list[list[tuple]]:
         """Return the splits of all rules below a node; one without splits if all of it counts."""
         left, right = nodes.children_left[node], nodes.children_right[node]
-        if left < 0:
+        if left < 0 or depth == max_depth:
             return [[]] if positive[node] else []
-        sides = below(left), below(right)
+        sides = below(left, depth + 1), below(right, depth + 1)
         if all(side == [[]] for side in sides):
             return [[]]
         split = int(nodes.feature[node]), float(nodes.threshold[node])
@@ -146,7 +149,7 @@ def rules_of(tree: Any, columns: Sequence[Column], data: Encoded) -> list[dict]:
             [(*split, False, not lost), *rest] for rest in sides[1]
         ]
 
-    return [_conditions(splits, columns, data) for splits in below(0)]
+    return [_conditions(splits, columns, data) for splits in below(0, 0)]
 
 
 def _conditions(splits: list[tuple], columns: Sequence[Column], data: Encoded) -> dict:
@@ -154,21 +157,18 @@ def _conditions(splits: list[tuple], columns: Sequence[Column], data: Encoded) -
     found: dict[int, Condition] = {}
     for feature, threshold, left, missing in splits:
         j, code = data.origins[feature]
-        whole = Condition(columns[j], data.distinct[j], 0, len(data.distinct[j]) - 1)
-        before = found.get(j, whole)
+        distinct = data.distinct[j]
+        before = found.get(j, Condition(columns[j], distinct, 0, len(distinct) - 1))
         if code is None:
             rank = int(np.floor(threshold))
-            first, last = (0, rank) if left else (rank + 1, before.last)
-            found[j] = replace(
-                before,
-                first=max(before.first, first),
-                last=min(before.last, last),
-                missing=before.missing and missing,
-            )
+            near = rounded_rank(distinct, rank)
+            found[j] = replace(before, missing=before.missing and missing).cut(near, left)
+            if found[j].first > found[j].last:  # two borders were rounded to one
+                found[j] = replace(before, missing=before.missing and missing).cut(rank, left)
         elif left:  # the indicator is 0
             found[j] = replace(before, excluded=(*before.excluded, code))
         else:
-            rank = int(np.searchsorted(data.distinct[j], code))
+            rank = int(np.searchsorted(distinct, code))
             found[j] = replace(before, first=rank, last=rank, excluded=())
     return found
 
@@ -205,9 +205,10 @@ def _judged(
         rules.append(Rule(tuple(conditions.values()), float(weight[mask & member].sum() / own)))
         inside |= mask
     rules.sort(key=lambda rule: -rule.coverage)
+    both = float(weight[inside & member].sum())
     return Region(
         rules,
         fidelity=float(weight[inside == member].sum() / weight.sum()),
-        precision=float(weight[inside & member].sum() / weight[inside].sum()),
-        coverage=float(weight[inside & member].sum() / own),
+        precision=both / float(weight[inside].sum()) if both else 0.0,
+        coverage=both / own,
     )

@@ -21,6 +21,8 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor, describe_experts
 from mixexp.datasets import load_auto_mpg
 from mixexp.gates import ConstantGate, EstimatorGate, GaussianGate, HierarchicalGate, SoftmaxGate
+from mixexp.inspection._conditions import border, rounded_rank
+from mixexp.inspection._table_columns import number
 from mixexp.routing import Switch, TopK
 
 N = 600
@@ -303,6 +305,52 @@ def test_depth_bounds_the_conditions(planted):
         assert all(len(rule.conditions) == 1 for rule in expert.region.rules)
     deep = describe_experts(model, X, max_depth=6)
     assert max(len(rule.conditions) for e in deep.experts for rule in e.region.rules) <= 3
+
+
+def test_a_column_that_bends_a_prediction(rng):
+    X = rng.uniform(-1, 1, (N, 2))
+    y = np.where(X[:, 1] > 0, 5 * X[:, 0] ** 2, -9.0) + 0.01 * rng.standard_normal(N)
+    model = MixtureOfExpertsRegressor(
+        n_experts=2, expert_basis="spline", n_init=2, random_state=0
+    ).fit(X, y)
+    found = describe_experts(model, X)
+    curved = max(found.experts, key=lambda expert: expert.effects[0].size)
+    assert curved.effects[0].trend == "bends"
+    values = curved.effects[0].values
+    assert_allclose(values, np.quantile(X[X[:, 1] > 0, 0], [0.1, 0.3, 0.5, 0.7, 0.9]), atol=0.1)
+    assert f"lowest near {number(values[2])}" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [(1.0, 2.0, "1.5"), (44.95, 45.02, "45"), (-3.0, -2.9, "−3"), (0.1234, 0.1238, "0.1236")]
+    + [(1e9, 1e9 + 1, "1000000000"), (7.0, 7.0, "7"), (0.0, 1e-7, "5e−08")],
+)
+def test_a_border_is_short_and_separates_the_same_rows(low, high, text):
+    assert border(low, high) == text
+    assert low <= float(text.replace("−", "-")) < high or low == high
+
+
+def test_borders_of_many_values_are_round():
+    distinct = np.sort(np.random.default_rng(0).uniform(0, 1, 5000))
+    for rank in (100, 2500, 4998):
+        near = rounded_rank(distinct, rank)
+        assert abs(near - rank) <= 5
+        assert (
+            len(border(distinct[near], distinct[near + 1]))
+            < len(border(distinct[rank], distinct[rank + 1]))
+            or near == rank
+        )
+    assert rounded_rank(distinct[:900], 450) == 450
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(3.14159, "3.14"), (-0.00796, "−0.00796"), (2945.4, "2945"), (0, "0"), (71.0, "71")]
+    + [(1.5e9, "1.5e+09"), (2e-7, "2e−07"), (100.04, "100"), (0.1, "0.1")],
+)
+def test_numbers_have_three_digits(value, text):
+    assert number(value) == text
 
 
 @pytest.mark.parametrize(
