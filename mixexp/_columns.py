@@ -17,6 +17,7 @@ __all__ = [
     "Table",
     "as_numbers",
     "check_table",
+    "is_absent",
     "check_known_text",
     "nominal",
     "refuse_text",
@@ -87,13 +88,14 @@ def _column(frame: Any, j: int) -> np.ndarray:
     return np.asarray(frame.iloc[:, j] if hasattr(frame, "iloc") else frame.to_series(j))
 
 
-def _absent(value: Any) -> bool:
+def is_absent(value: Any) -> bool:
+    """Return whether a value is a missing one, of any library."""
     unequal = value is None or type(value).__name__ in ABSENT or value != value
     return bool(unequal) if isinstance(unequal, bool | np.bool_) else False
 
 
 def _texts(values: np.ndarray) -> bool:
-    return all(isinstance(v, str | bytes | bool | int | float) or _absent(v) for v in values)
+    return all(isinstance(v, str | bytes | bool | int | float) or is_absent(v) for v in values)
 
 
 def _codes(values: np.ndarray) -> np.ndarray | None:
@@ -105,7 +107,7 @@ def _codes(values: np.ndarray) -> np.ndarray | None:
     if values.dtype.kind in NUMERIC:
         return None
     objects = values.astype(object)
-    absent = np.array([_absent(value) for value in objects], dtype=bool)
+    absent = np.array([is_absent(value) for value in objects], dtype=bool)
     if values.dtype.kind in "OUS":
         try:
             objects[~absent].astype(np.float64)
@@ -158,7 +160,7 @@ def _described(frame: Any, columns: Iterable[int]) -> str:
     names = [repr(labels[j]) if labels else str(j) for j in columns]
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     first = frame[:, columns[0]] if isinstance(frame, np.ndarray) else _column(frame, columns[0])
-    value = next((v for v in first.astype(object) if not _absent(v)), None)
+    value = next((v for v in first.astype(object) if not is_absent(v)), None)
     noun = "column" if len(names) == 1 else "columns"
     verb = "is not a number" if len(names) == 1 else "are not numbers"
     return f"{noun} {', '.join(names[:MOST_NAMES])}{more} of X {verb} (such as {value!r})"

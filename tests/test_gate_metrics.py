@@ -76,7 +76,7 @@ def test_oracle_and_regret_are_those_of_the_formula(model, data, rng):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_densities_of_experts_are_those_of_the_mixture(options, data):
     X, y = data
-    options = {"n_experts": 2, "n_init": 2, "random_state": 0} | options
+    options = {"n_experts": 2, "n_init": 1, "random_state": 0} | options
     model = MixtureOfExpertsRegressor(**options).fit(X, y)
     logs = model.log_density_experts(X, y)
     # Bayes: of reached experts, log r_k + log p = log g_k + log p_k

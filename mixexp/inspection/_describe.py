@@ -133,8 +133,9 @@ def describe_experts(
     answered = weights.argmax(axis=1)
     constant = float(np.ptp(weights, axis=0).max()) < SAME
     matrix = encoded(columns, weight)
-    outputs = _output_names(mixture)
-    errors = _errors(mixture, data, y, answered, weight)
+    predicted = mixture.predict_experts(data)
+    outputs = _output_names(mixture, predicted)
+    errors = _errors(mixture, predicted, y, answered, weight)
     rng = check_random_state(random_state)
     experts = []
     for k, name in enumerate(_names(mixture, weights.shape[1])):
@@ -194,13 +195,12 @@ def _names(mixture: Any, n_columns: int) -> list[str]:
     return [*names, "fallback"][:n_columns]
 
 
-def _output_names(mixture: Any) -> list[str]:
+def _output_names(mixture: Any, predicted: np.ndarray) -> list[str]:
     """Return the names of what experts predict: of two classes, the second."""
     if is_classifier(mixture):
         labels = [f"P({label})" for label in mixture.classes_]
         return labels[1:] if len(labels) == 2 else labels
-    dispersions = np.asarray(mixture.dispersions_)
-    return [""] if dispersions.ndim < 2 else [f"y{q}" for q in range(dispersions.shape[1])]
+    return [""] if predicted.ndim < 3 else [f"y{q}" for q in range(predicted.shape[2])]
 
 
 def _region(
@@ -262,10 +262,9 @@ def _moved(
 
 
 def _errors(
-    mixture: Any, data: Any, y: Any, answered: np.ndarray, weight: np.ndarray
+    mixture: Any, outputs: np.ndarray, y: Any, answered: np.ndarray, weight: np.ndarray
 ) -> np.ndarray:
     """Return the error of each expert on the rows that it answers; NaN without targets."""
-    outputs = mixture.predict_experts(data)
     found = np.full(outputs.shape[1], np.nan)
     if y is None:
         return found

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mixexp._columns import is_absent
 from mixexp.inspection._inputs import table_names
 
 __all__ = [
@@ -73,19 +74,28 @@ def _values(X: Any, j: int) -> np.ndarray:
 
 def _column(values: np.ndarray, name: str, owner: str) -> Column:
     """Return a column; what cannot be read as numbers is taken for categories."""
-    try:
-        if values.dtype.kind in "bmM":
-            raise TypeError
-        numbers = np.array([np.nan if v is None else v for v in values], dtype=np.float64)
-    except (TypeError, ValueError):
-        labels = [MISSING if v is None or v != v else str(v) for v in values.tolist()]
-        found, codes = np.unique(np.array(labels, dtype=object).astype(str), return_inverse=True)
-        return Column(name, codes.astype(np.float64), found.tolist())
-    if np.any(np.isinf(numbers)):
+    found = _as_floats(values)
+    if found is None:
+        labels = [MISSING if is_absent(value) else str(value) for value in values.tolist()]
+        distinct, codes = np.unique(np.array(labels, dtype=str), return_inverse=True)
+        return Column(name, codes.astype(np.float64), distinct.tolist())
+    if np.any(np.isinf(found)):
         raise ValueError(
             f"{owner}: X has infinite values in {name}. Leave those rows out, or impute them."
         )
-    return Column(name, numbers)
+    return Column(name, found)
+
+
+def _as_floats(values: np.ndarray) -> np.ndarray | None:
+    """Return numbers, NaN where missing; None for what are no numbers, dates and truth values."""
+    if values.dtype.kind in "iuf":
+        return values.astype(np.float64)
+    if values.dtype.kind != "O" or any(isinstance(value, bool | str) for value in values):
+        return None
+    try:
+        return np.array([np.nan if is_absent(v) else v for v in values], dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
 
 
 def number(value: float) -> str:

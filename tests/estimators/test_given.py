@@ -196,7 +196,7 @@ def test_counts_with_an_offset(panel, rng):
         {"routing": TopK(1)},
         {"routing": TopK(1, renormalise=False, fallback=LinearRegression())},
         {"shared_expert": LinearRegression()},
-        {"expert": MixtureOfExpertsRegressor(n_experts=2), "gate_features": None},
+        {"expert": MixtureOfExpertsRegressor(n_experts=2), "gate_features": None, "n_init": 1},
         {"expert": DecisionTreeRegressor(max_depth=2, random_state=0), "max_iter": 5},
         {"pooling": "argmax"},
     ],

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_iris
@@ -22,7 +22,7 @@ from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor, descri
 from mixexp.datasets import load_auto_mpg
 from mixexp.gates import ConstantGate, EstimatorGate, GaussianGate, HierarchicalGate, SoftmaxGate
 from mixexp.inspection._conditions import border, rounded_rank
-from mixexp.inspection._table_columns import number
+from mixexp.inspection._table_columns import described_columns, number
 from mixexp.routing import Switch, TopK
 
 N = 600
@@ -171,6 +171,28 @@ def test_categories(kind, rng):
     assert "highest for usa, lowest for europe, 2" in str(effect)
 
 
+def test_kinds_of_columns():
+    frame = pd.DataFrame(
+        {
+            "whole": pd.array([1, 2, None], dtype="Int64"),
+            "flag": [True, False, True],
+            "text": ["b", None, "a"],
+            "date": pd.to_datetime(["2020-01-01", "2020-01-02", None]),
+            "number": [0.5, np.nan, 2],
+        }
+    )
+    whole, flag, text, date, numbers = described_columns(frame, None, None, "test")
+    assert_array_equal(whole.values, [1, 2, np.nan])
+    assert whole.labels is numbers.labels is None
+    assert flag.labels == ["False", "True"]
+    assert text.labels == ["a", "b", "missing"]
+    assert_array_equal(text.values, [1, 2, 0])
+    assert date.labels[-1] == "missing"
+    mixed = described_columns(np.array([[1, "a"], [2.5, "b"]], dtype=object), None, None, "test")
+    assert_array_equal(mixed[0].values, [1, 2.5])
+    assert [column.labels for column in mixed] == [None, ["a", "b"]]
+
+
 def test_missing_values(rng):
     x = rng.uniform(0, 10, N)
     lost = rng.random(N) < 0.3
@@ -229,6 +251,8 @@ def test_several_outputs(rng):
         {"gate": HierarchicalGate((2, 2)), "n_experts": 4},
         {"gate": GaussianGate()},
         {"family": "student_t"},
+        {"family": "gamma"},
+        {"expert": MixtureOfExpertsRegressor(n_experts=2)},
         {"shared_expert": LinearRegression()},
         {"expert": RandomForestRegressor(5, random_state=0), "max_iter": 5},
     ],
@@ -237,6 +261,7 @@ def test_several_outputs(rng):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_every_kind_of_mixture(options, rng):
     X, y, *_ = boxes(rng, 300)
+    y = y - y.min() + 1  # positive, for gamma
     model = MixtureOfExpertsRegressor(**{"n_experts": 2, "n_init": 2, "random_state": 0} | options)
     found = describe_experts(model.fit(X, y), X, y, max_rows=100)
     assert_allclose(sum(e.share for e in found.experts), 1)
