@@ -16,9 +16,9 @@ from scipy.sparse import issparse
 __all__ = [
     "Table",
     "as_numbers",
+    "check_known_text",
     "check_table",
     "is_absent",
-    "check_known_text",
     "nominal",
     "refuse_text",
     "rows_at",

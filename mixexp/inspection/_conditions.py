@@ -77,8 +77,10 @@ class Condition:
         return border(self.distinct[below], self.distinct[below + 1])
 
     def _of_categories(self, labels: list[str]) -> str:
-        if self.first == self.last:
-            return f"{self.column.name} is {labels[int(self.distinct[self.first])]}"
+        kept = [int(code) for code in self.distinct[self.first : self.last + 1]]
+        kept = [code for code in kept if code not in self.excluded]
+        if len(kept) == 1:
+            return f"{self.column.name} is {labels[kept[0]]}"
         names = [labels[code] for code in self.excluded]
         if len(names) == 1:
             return f"{self.column.name} is {'known' if names == [MISSING] else f'not {names[0]}'}"

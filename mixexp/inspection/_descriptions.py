@@ -16,7 +16,7 @@ from mixexp.inspection._table_columns import number
 __all__ = ["ExpertDescription", "ExpertDescriptions"]
 
 #: Effects below this share of the largest one are left out of texts.
-SMALL = 0.01
+SMALL = 0.05
 
 #: Headings of effects by their trends.
 HEADINGS = {

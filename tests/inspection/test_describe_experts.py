@@ -171,6 +171,16 @@ def test_categories(kind, rng):
     assert "highest for usa, lowest for europe, 2" in str(effect)
 
 
+def test_of_two_categories_the_one_that_holds_is_named(rng):
+    X = np.empty((N, 2), dtype=object)
+    X[:, 0], X[:, 1] = np.where(rng.random(N) < 0.5, "high", "low"), rng.uniform(-1, 1, N)
+    y = np.where(X[:, 0] == "low", 3 + X[:, 1], -3 - X[:, 1]).astype(float)
+    encoder = make_column_transformer((OneHotEncoder(), [0]), remainder="passthrough")
+    mixture = MixtureOfExpertsRegressor(n_experts=2, n_init=1, random_state=0)
+    found = describe_experts(make_pipeline(encoder, mixture).fit(X, y + rng.normal(0, 0.1, N)), X)
+    assert sorted(e.where for e in found.experts) == ["x0 is high", "x0 is low"]
+
+
 def test_kinds_of_columns():
     frame = pd.DataFrame(
         {
