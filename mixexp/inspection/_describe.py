@@ -71,8 +71,11 @@ def describe_experts(
     -------
     ExpertDescriptions
         Printed, it is text. ``to_frame()`` has one row an expert, ``effects_to_frame()`` one an
-        effect, and ``found[k]`` the numbers of expert k: `share`, `usage`, `region`, `effects`
-        and others.
+        effect. ``found[k]`` has `name`, `share` (of the rows, that it answers), `usage` (mean
+        routing weight), `certainty` (the same over its rows), `where`, `region` (`rules`,
+        `fidelity`, `precision`, `coverage`; None without rules), `predictions` (means by output),
+        `effects` (each with `feature`, `output`, `values`, `predictions`, `trend`, `slope`,
+        `change`, `size`) and `error`; the documentation of its class says what each is.
 
     Raises
     ------
