@@ -56,6 +56,7 @@ SCRIPTS = (
     Script("starts"),
     Script("routing"),
     Script("robust", ("--seeds", "2")),
+    Script("description", ("--seeds", "2")),
     Script("shared"),
     Script("random_fits", ("--n", "20")),
     Script("bases", ("--sizes", "2"), takes="data"),

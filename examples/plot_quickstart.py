@@ -22,7 +22,7 @@ import numpy as np
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import KFold, cross_val_predict
 
-from mixexp import MixtureOfExpertsRegressor
+from mixexp import MixtureOfExpertsRegressor, describe_experts
 from mixexp.datasets import load_auto_mpg
 from mixexp.inspection import ExpertRegionsDisplay
 
@@ -55,53 +55,15 @@ print(f"ratio, mixture / ridge:          {rmse_mixture / rmse_ridge:.2f}")
 # %%
 # The experts in words
 # --------------------
-# The mixture is now fitted on all cars. A coefficient times the standard deviation of its column
-# over the expert's cars is an effect in mpg, which makes columns comparable. Effects hold all else
-# equal; weight, displacement and cylinders are strongly correlated, so none of them alone should be
-# read as a cause.
+# The mixture is now fitted on all cars. For each expert, ``describe_experts`` says which cars it
+# answers, by rules that a small tree found, and how far these rules agree with the mixture (the
+# fidelity). Then come the columns that move its prediction most: the change in mpg from the low to
+# the high values among its own cars, all else equal. Weight, displacement and cylinders are
+# strongly correlated, so none of them alone should be read as a cause.
 
 mixture.fit(X, y)
-expert_of_car = mixture.gate_proba(X).argmax(axis=1)
-UNITS = {
-    "cylinders": "more cylinders",
-    "displacement": "cubic inches more displacement",
-    "horsepower": "more horsepower",
-    "weight": "pounds more weight",
-    "acceleration": "seconds more from 0 to 60 miles per hour",
-    "year": "model years later",
-}
-ORIGINS = {
-    "origin_europe": "made in Europe, not the USA",
-    "origin_japan": "made in Japan, not the USA",
-}
-
-
-def effect_in_words(name, coefficient, step):
-    """Return the effect of an increase by `step`, or of the origin, as text."""
-    if name in ORIGINS:
-        change, cause = coefficient, ORIGINS[name]
-    else:
-        change, cause = coefficient * step, f"{step:.3g} {UNITS[name]}"
-    return f"{cause}: {abs(change):.1f} mpg {'more' if change > 0 else 'less'}"
-
-
-def typical(column, rows):
-    """Return the median of a column over some rows."""
-    return np.median(X[rows, names.index(column)])
-
-
-for k in np.argsort(-mixture.usage_):
-    assigned = expert_of_car == k
-    coef, spread = mixture.experts_[k].coef_, X[assigned].std(axis=0)
-    print(
-        f"\nExpert {k} predicts {assigned.sum()} cars (share {mixture.usage_[k]:.0%}), typically "
-        f"with {typical('weight', assigned):.0f} pounds, "
-        f"{typical('horsepower', assigned):.0f} horsepower, model year "
-        f"19{typical('year', assigned):.0f} and {np.median(y[assigned]):.0f} mpg.\n"
-        f"Its residual standard deviation is {mixture.dispersions_[k]:.1f} mpg. Strongest effects:"
-    )
-    for j in np.argsort(-np.abs(coef * spread))[:3]:
-        print(f"  - {effect_in_words(names[j], coef[j], spread[j])}")
+description = describe_experts(mixture, X, y, feature_names=names)
+print(f"\n{description}")
 
 # %%
 # Regions of the experts

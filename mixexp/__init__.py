@@ -20,6 +20,7 @@ __all__ = [
     "__version__",
     "bases",
     "datasets",
+    "describe_experts",
     "distribution",
     "experts",
     "families",
@@ -35,8 +36,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public submodule, or the one with a function, when it is first asked for."""
-    if name == "routing_report":
-        return importlib.import_module("mixexp.inspection").routing_report
+    if name in ("describe_experts", "routing_report"):
+        return getattr(importlib.import_module("mixexp.inspection"), name)
     if name in __all__:
         return importlib.import_module(f"mixexp.{name}")
     raise AttributeError(f"module 'mixexp' has no attribute {name!r}")

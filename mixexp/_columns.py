@@ -11,8 +11,20 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import issparse
 
-__all__ = ["Table", "as_numbers", "check_known_text", "nominal", "refuse_text", "text_hint"]
+__all__ = [
+    "Table",
+    "as_numbers",
+    "check_known_text",
+    "check_table",
+    "is_absent",
+    "nominal",
+    "refuse_text",
+    "rows_at",
+    "text_hint",
+    "with_column",
+]
 
 #: Kinds of numeric numpy dtypes; scikit-learn itself rejects complex ones.
 NUMERIC = "biufc"
@@ -76,13 +88,14 @@ def _column(frame: Any, j: int) -> np.ndarray:
     return np.asarray(frame.iloc[:, j] if hasattr(frame, "iloc") else frame.to_series(j))
 
 
-def _absent(value: Any) -> bool:
+def is_absent(value: Any) -> bool:
+    """Return whether a value is a missing one, of any library."""
     unequal = value is None or type(value).__name__ in ABSENT or value != value
     return bool(unequal) if isinstance(unequal, bool | np.bool_) else False
 
 
 def _texts(values: np.ndarray) -> bool:
-    return all(isinstance(v, str | bytes | bool | int | float) or _absent(v) for v in values)
+    return all(isinstance(v, str | bytes | bool | int | float) or is_absent(v) for v in values)
 
 
 def _codes(values: np.ndarray) -> np.ndarray | None:
@@ -94,7 +107,7 @@ def _codes(values: np.ndarray) -> np.ndarray | None:
     if values.dtype.kind in NUMERIC:
         return None
     objects = values.astype(object)
-    absent = np.array([_absent(value) for value in objects], dtype=bool)
+    absent = np.array([is_absent(value) for value in objects], dtype=bool)
     if values.dtype.kind in "OUS":
         try:
             objects[~absent].astype(np.float64)
@@ -147,7 +160,7 @@ def _described(frame: Any, columns: Iterable[int]) -> str:
     names = [repr(labels[j]) if labels else str(j) for j in columns]
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     first = frame[:, columns[0]] if isinstance(frame, np.ndarray) else _column(frame, columns[0])
-    value = next((v for v in first.astype(object) if not _absent(v)), None)
+    value = next((v for v in first.astype(object) if not is_absent(v)), None)
     noun = "column" if len(names) == 1 else "columns"
     verb = "is not a number" if len(names) == 1 else "are not numbers"
     return f"{noun} {', '.join(names[:MOST_NAMES])}{more} of X {verb} (such as {value!r})"
@@ -193,3 +206,50 @@ def check_known_text(now: Table, before: tuple[int, ...], owner: str) -> None:
             f"{owner}: {_described(now.frame, new)}, and held numbers in fit. Give the columns "
             "that the mixture was fitted on."
         )
+
+
+def check_table(X: Any, owner: str) -> None:
+    """Raise if X is sparse, no table, or empty."""
+    if issparse(X):
+        raise TypeError(
+            f"{owner}: X is a sparse {type(X).__name__} of shape {X.shape}. Give a dense array: "
+            "X.toarray(), of a sample of rows if it is large."
+        )
+    if np.ndim(X) != 2 or 0 in np.shape(X):
+        raise ValueError(
+            f"{owner}: X has shape {np.shape(X)}. Give a table of shape (n_samples, n_features) "
+            "with at least one row and one column."
+        )
+
+
+def rows_at(X: Any, rows: np.ndarray) -> Any:
+    """Return some rows of an array or data frame."""
+    return X.iloc[rows] if hasattr(X, "iloc") else X[rows]
+
+
+def with_column(X: Any, rows: np.ndarray, j: int, sources: np.ndarray) -> Any:
+    """Return some rows of a table, whose column j has the values of other rows of it.
+
+    Parameters
+    ----------
+    X : ndarray or data frame
+        The table, which is not changed.
+    rows, sources : ndarray of int of shape (m,)
+        Indices of rows: of all columns but j, and of column j.
+    j : int
+        Position of the column.
+
+    Returns
+    -------
+    ndarray or data frame of m rows, of the kind of X
+    """
+    if not hasattr(X, "columns"):
+        new = np.asarray(X)[rows]
+        new[:, j] = np.asarray(X)[sources, j]
+    elif hasattr(X, "iloc"):
+        new = X.iloc[rows].reset_index(drop=True)
+        new.isetitem(j, X.iloc[:, j].array.take(sources))
+    else:
+        new = X[rows].clone()
+        new.replace_column(j, X.to_series(j)[sources])
+    return new

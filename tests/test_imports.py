@@ -27,6 +27,7 @@ ALLOWED = {
     "_columns": set(),
     "_guests": {"_warn"},
     "_tables": set(),
+    "_wrapped": set(),
     "_data": set(),
     "_rows": {"_checks", "_compat", "_guests", "_numerics", "_threads"},
     "protocols": {"_derivatives", "_rows"},
@@ -118,8 +119,9 @@ ALLOWED = {
     },
     "__init__": {"_cascade", "_estimators"},
     "datasets": {"_tables"},  # its own loaders, in a file of their own
-    "metrics": {"_checks"},
-    "inspection": {"__init__", "datasets", "metrics"},  # public names only
+    # Of estimators, public names only.
+    "metrics": {"_checks", "_columns", "_wrapped"},
+    "inspection": {"__init__", "_checks", "_columns", "_wrapped", "datasets", "metrics"},
 }
 
 #: The one name that the files below mixexp/__init__.py may take from it: it is set before them.

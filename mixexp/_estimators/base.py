@@ -22,6 +22,7 @@ from mixexp._engine.collapse import ON_COLLAPSE
 from mixexp._engine.search import search
 from mixexp._estimators import outcome
 from mixexp._estimators.assembly import FitArguments, assemble, metadata_router
+from mixexp._estimators.given import MixtureGiven, condition
 from mixexp._estimators.hard import HardMixtureClassifier, HardMixtureRegressor, hardened
 from mixexp._estimators.model import Model
 from mixexp._estimators.nesting import fit_nested, is_nested
@@ -345,6 +346,26 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         """
         return self._resp(X, y, None, offset, groups)
 
+    def log_density_experts(self, X: Any, y: Any, *, offset: Any = None) -> np.ndarray:
+        """Return log p_k(y | x) of every expert; for classes log P_k(y | x).
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Input data.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets: numbers, or class labels.
+        offset : array-like of shape (n_samples,), default=None
+            Added to the linear predictor, as in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_experts)
+            In nats, −inf where y is impossible. A fallback and the noise have columns after those
+            of the experts, as in `responsibilities`. All experts are asked about all rows.
+        """
+        return self._fitted_model().log_density_experts(self._new_rows(X, y, offset))
+
     def _resp(self, X: Any, y: Any, weight: Any, offset: Any, groups: Any) -> np.ndarray:
         """Return responsibilities; with groups, weights are exponents of the rows' densities."""
         model, order, owner = self._fitted_model(), None, type(self).__name__
@@ -628,6 +649,65 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         """Return the pooled outputs of the experts, finished by blocks of rows."""
         rows = self._new_rows(X, offset=offset)
         return self._model.pooled(rows, type(self).__name__, finish)
+
+    def given(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        groups: Any,
+        sample_weight: Any = None,
+        offset: Any = None,
+    ) -> MixtureGiven:
+        """Condition on known targets of groups, to predict further rows of these groups.
+
+        The gate says from x alone which expert to trust. Where rows of a group come from one
+        expert, as in ``fit(groups=...)``, known targets of the group say more: a patient's first
+        visits tell which expert the later ones come from.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows whose targets are known.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Their targets.
+        groups : array-like of shape (n_samples,)
+            The group of every row. The gate's features must be constant within groups.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Their frequencies, as in `fit`.
+        offset : array-like of shape (n_samples,), default=None
+            Added to the linear predictor, as in `fit`.
+
+        Returns
+        -------
+        MixtureGiven
+            With `predict`, `predict_proba` of a classifier, `predict_distribution` and `weights`,
+            which take rows and their groups. The mixture itself does not change.
+
+        Raises
+        ------
+        ValueError
+            If data are not valid, or the gate's features differ within a group.
+
+        Examples
+        --------
+        Two kinds of people, whom nothing in x tells apart:
+
+        >>> import numpy as np
+        >>> from mixexp import MixtureOfExpertsRegressor
+        >>> from mixexp.gates import ConstantGate
+        >>> rng = np.random.default_rng(0)
+        >>> person, time = np.repeat(np.arange(50), 4), np.tile(np.arange(4.0), 50)[:, None]
+        >>> y = np.where(person % 2, 1, -1) * time[:, 0] + 0.1 * rng.standard_normal(200)
+        >>> model = MixtureOfExpertsRegressor(n_experts=2, gate=ConstantGate(), random_state=0)
+        >>> model = model.fit(time, y, groups=person)
+        >>> model.predict([[3.0]]).round(1) + 0.0
+        array([0.])
+        >>> known = model.given([[1.0], [1.0]], [1.0, -1.0], groups=["Ann", "Bob"])
+        >>> known.predict([[3.0], [3.0], [3.0]], groups=["Ann", "Bob", "Eve"]).round(1) + 0.0
+        array([ 3., -3.,  0.])
+        """
+        return condition(self, X, y, groups, sample_weight, offset)
 
     def align_experts(
         self, reference: Any, X: Any, y: Any, *, offset: Any = None, groups: Any = None

@@ -462,8 +462,12 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         >>> bool(abs(law.entropy() - parts).max() < 1e-12)
         True
         """
-        model, rows = self._fitted_model().innermost, self._new_rows(X, offset=offset)
-        weights, outputs = model.routed_outputs(rows, type(self).__name__)
+        return self._law(self._new_rows(X, offset=offset))
+
+    def _law(self, rows: Any, weights: np.ndarray | None = None) -> ClassDistribution:
+        """Return the distributions of rows, by weights of the innermost experts or of `route`."""
+        model = self._fitted_model().innermost
+        weights, outputs = model.routed_outputs(rows, type(self).__name__, weights)
         return ClassDistribution(weights, outputs, self.classes_)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, *, offset: Any = None) -> float:

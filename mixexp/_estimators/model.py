@@ -80,6 +80,11 @@ class Model:
         return self if self.flat is None else self.flat
 
     @property
+    def pooling_innermost(self) -> Model:
+        """The model of the innermost experts, pooled and bounded as this one."""
+        return replace(self.innermost, pooling=self.pooling, limits=self.limits)
+
+    @property
     def is_batch(self) -> bool:
         """Whether experts were fitted one by one."""
         return not can(self.innermost.bank, "gram_weights")
@@ -210,13 +215,15 @@ class Model:
         """Return every expert's prediction, (n, K or K + 1[, n_outputs or n_classes])."""
         return self._map(rows, partial(self._outputs_block, owner=owner))
 
-    def routed_outputs(self, rows: Rows, owner: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return the weights of the experts and their predictions.
+    def routed_outputs(
+        self, rows: Rows, owner: str, weights: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the weights of the experts, those of `route` if None, and their predictions.
 
         Where experts are fitted one by one, a row's are those of the experts that it reaches, and
         others are left out: each expert is called once.
         """
-        weights = self.route(rows)
+        weights = self.route(rows) if weights is None else weights
         rows = self._called_once(rows)
 
         def outputs(block: Block) -> np.ndarray:
@@ -225,16 +232,19 @@ class Model:
 
         return weights, self._map(rows, outputs)
 
-    def components(self, rows: Rows, owner: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def components(
+        self, rows: Rows, owner: str, weights: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return weights, means and family parameters of the components of a distribution.
 
         They are the experts, a fallback, and a shared expert unless it is added to the others.
         """
         sharing = self.component
         if sharing is None:
-            return *self.routed_outputs(rows, owner), self.parameters
+            return *self.routed_outputs(rows, owner, weights), self.parameters
         alone = replace(self, bank=_without_component(self.bank))
-        weights, outputs = alone.routed_outputs(rows, owner)
+        weights, outputs = alone.routed_outputs(rows, owner, weights)
+        weights = weights.copy()
         own = slice(self.n_experts)
         common = sharing.share * weights[:, own].sum(axis=1, keepdims=True)
         weights[:, own] *= 1 - sharing.share
@@ -265,24 +275,31 @@ class Model:
         return self.target.shaped(outputs.transpose(2, 0, 1))
 
     def pooled(
-        self, rows: Rows, owner: str, finish: Callable[[np.ndarray], np.ndarray] | None = None
+        self,
+        rows: Rows,
+        owner: str,
+        finish: Callable[[np.ndarray], np.ndarray] | None = None,
+        weights: np.ndarray | None = None,
     ) -> np.ndarray:
         """Return the pooled outputs of the experts, (n[, n_outputs or n_classes]).
 
         `finish` turns those of a block into what is answered, so that what is not need not be held
-        for all rows.
+        for all rows. `weights` (n, K or K + 1) stand in for those of `route`.
         """
 
         def of_block(block: Block) -> np.ndarray:
-            pooled = self.pooled_block(block, owner)
+            own = None if weights is None else weights[block.start : block.stop]
+            pooled = self.pooled_block(block, owner, own)
             return pooled if finish is None else finish(pooled)
 
         return self._map(self._called_once(rows), of_block)
 
-    def pooled_block(self, block: Block, owner: str) -> np.ndarray:
+    def pooled_block(
+        self, block: Block, owner: str, weights: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return the pooled outputs of a block."""
         pool = pool_of(self.pooling, owner)
-        weights = self.route_block(block)
+        weights = self.route_block(block) if weights is None else weights
         if self.router is not None:
             block = block.reaching(weights.T > 0)
         pooled = pool(weights, self._outputs_block(block, owner))
@@ -301,6 +318,27 @@ class Model:
     def _responsibilities_block(self, block: Block) -> np.ndarray:
         resp, _ = self._posterior_block(block)
         return block.reweighted(None).of_rows(resp).T
+
+    def log_density_experts(self, rows: Rows) -> np.ndarray:
+        """Return log p_k(y | x) of every expert, in the columns of `responsibilities`."""
+        return self._map(rows, lambda block: self.log_densities_block(block).T)
+
+    def log_densities_block(self, block: Block) -> np.ndarray:
+        """Return the log-densities (K, m) of the rows of a block, −inf where y is impossible."""
+        if self.flat is not None:
+            inner = self.flat
+            log_gate = inner.dense_gate.log_prob(block.reweighted(None))
+            joint = log_gate + inner.log_densities_block(block)
+            bank: Any = self.bank
+            return bank.log_merged(joint) - bank.log_merged(log_gate)
+        possible = self.target.possible(block.y)
+        if possible is None or np.all(possible):
+            return self.bank.log_prob(block)
+        substituted = copy(block)
+        substituted.y = np.where(possible, block.y, POSSIBLE)
+        found = self.bank.log_prob(substituted)
+        found[:, ~possible] = -np.inf
+        return found
 
     def log_density(self, rows: Rows) -> np.ndarray:
         """Return log p(y | x) per row, or per group with weights as exponents."""

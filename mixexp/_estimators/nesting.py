@@ -405,6 +405,11 @@ class NestedBank:
         noise = columns[..., columns.shape[-1] - self.n_noise :]
         return np.minimum(np.concatenate([np.stack(summed, axis=-1), noise], axis=-1), 1.0)
 
+    def log_merged(self, logs: np.ndarray) -> np.ndarray:
+        """Return log-sums (K or K + 1, m) of exponentials over the innermost experts of each."""
+        summed = [np.logaddexp.reduce(logs[experts], axis=0) for experts in self.groups]
+        return np.stack([*summed, *logs[len(logs) - self.n_noise :]])
+
 
 def _predicted(child: Any, block: Block) -> np.ndarray:
     """Return the prediction of a mixture, or a bank of one expert, for a block, (q, m)."""

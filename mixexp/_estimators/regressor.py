@@ -486,8 +486,12 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             there is one, equals `predict` with weighted pooling, where that is not bounded. It
             excludes the noise expert.
         """
-        model, rows = self._fitted_model().innermost, self._new_rows(X, offset=offset)
-        weights, outputs, parameters = model.components(rows, type(self).__name__)
+        return self._law(self._new_rows(X, offset=offset))
+
+    def _law(self, rows: Any, weights: np.ndarray | None = None) -> MixtureDistribution:
+        """Return the distributions of rows, by weights of the innermost experts or of `route`."""
+        model = self._fitted_model().innermost
+        weights, outputs, parameters = model.components(rows, type(self).__name__, weights)
         return MixtureDistribution(
             weights,
             outputs,

@@ -1,6 +1,7 @@
 """Looking into fitted mixtures. Importing this package does not import matplotlib."""
 
 from mixexp.inspection._calibration_display import CalibrationDisplay
+from mixexp.inspection._describe import describe_experts
 from mixexp.inspection._expert_regions import ExpertRegionsDisplay
 from mixexp.inspection._gate_tree_display import GateTreeDisplay
 from mixexp.inspection._routing_load_display import RoutingLoadDisplay
@@ -12,6 +13,7 @@ __all__ = [
     "ExpertRegionsDisplay",
     "GateTreeDisplay",
     "RoutingLoadDisplay",
+    "describe_experts",
     "routing_report",
     "unwrap",
 ]

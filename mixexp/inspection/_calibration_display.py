@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from mixexp._wrapped import find_mixture, transformed
 from mixexp.inspection import _draw as draw
-from mixexp.inspection._domain import transformed
-from mixexp.inspection._inputs import find_mixture
 from mixexp.metrics import calibration
 
 __all__ = ["CalibrationDisplay"]

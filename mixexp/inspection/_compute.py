@@ -9,7 +9,8 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_consistent_length
 
-from mixexp.inspection._domain import Grid, evaluate_on_grid, transformed, where_defined
+from mixexp._wrapped import find_mixture, transformed
+from mixexp.inspection._domain import Grid, evaluate_on_grid, where_defined
 from mixexp.inspection._inputs import (
     check_features,
     check_resolution,
@@ -17,7 +18,6 @@ from mixexp.inspection._inputs import (
     check_width,
     default_features,
     fill_table,
-    find_mixture,
     table_columns,
     table_names,
 )

@@ -10,17 +10,10 @@ from scipy.sparse import issparse
 
 from mixexp.inspection._regions import MARGIN, axis_values
 
-__all__ = ["Grid", "evaluate_on_grid", "transformed", "where_defined"]
+__all__ = ["Grid", "evaluate_on_grid", "where_defined"]
 
 #: Values of the features along the axes of a picture.
 Grid = tuple[np.ndarray, ...]
-
-
-def transformed(steps: Sequence[Any], rows: Any) -> Any:
-    """Return rows after all fitted transformers before the mixture."""
-    for step in steps:
-        rows = step.transform(rows)
-    return rows
 
 
 def evaluate_on_grid(

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mixexp.inspection._inputs import check_width, find_mixture
+from mixexp._wrapped import find_mixture
+from mixexp.inspection._inputs import check_width
 
 __all__ = ["dotted", "gate_tree", "shares_in_words", "tree_layout"]
 

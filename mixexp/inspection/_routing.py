@@ -8,6 +8,7 @@ import numpy as np
 
 __all__ = [
     "balance_loss",
+    "checked_target",
     "checked_weight",
     "entropy",
     "mean_or_nan",
@@ -74,3 +75,20 @@ def overflow_share(router: Any) -> float:
     """
     overflow, loads = getattr(router, "overflow_", None), getattr(router, "loads_", None)
     return np.nan if overflow is None or loads is None else float(overflow / np.sum(loads))
+
+
+def checked_target(y: Any, n_rows: int, classifier: bool, owner: str) -> np.ndarray:
+    """Return labels (n,) or targets (n, n_outputs)."""
+    target = np.asarray(y)
+    if not classifier:
+        try:
+            target = target.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{owner}: y does not hold numbers: {error}.") from error
+        if not np.all(np.isfinite(target)):
+            raise ValueError(f"{owner}: y has missing or infinite values. Leave those rows out.")
+    if target.ndim == 0 or len(target) != n_rows or (classifier and target.size != n_rows):
+        raise ValueError(
+            f"{owner}: y has shape {target.shape}, and X has {n_rows} rows. Give a target for each."
+        )
+    return target.ravel() if classifier else target.reshape(n_rows, -1)

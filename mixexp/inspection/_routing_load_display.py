@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from mixexp._wrapped import find_mixture, transformed
 from mixexp.inspection import _draw as draw
 from mixexp.inspection import _load_draw as bars
-from mixexp.inspection._domain import transformed
-from mixexp.inspection._inputs import find_mixture
 from mixexp.inspection._routing import checked_weight, overflow_share
 
 __all__ = ["RoutingLoadDisplay"]

@@ -11,10 +11,10 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score, r2_score
 
-from mixexp.inspection._domain import transformed
-from mixexp.inspection._inputs import find_mixture
+from mixexp._wrapped import find_mixture, transformed
 from mixexp.inspection._routing import (
     balance_loss,
+    checked_target,
     checked_weight,
     entropy,
     mean_or_nan,
@@ -305,7 +305,7 @@ class _Scored:
         self.name = "accuracy" if self.classifier else "R²"
         self.weight, self.owner = weight, owner
         self.found = np.full(len(mixture.experts_) + hasattr(mixture, "fallback_"), np.nan)
-        self.y = None if y is None else _checked_target(y, len(weight), self.classifier, owner)
+        self.y = None if y is None else checked_target(y, len(weight), self.classifier, owner)
         self.outputs = None
         if offset is not None or hasattr(mixture, "shared_expert_"):
             outputs = mixture.predict_experts(data, offset=offset)
@@ -331,23 +331,6 @@ class _Scored:
                 f"{predicted.shape[1]}. Give as many as in fit."
             )
         self.found[k] = r2_score(y, predicted, sample_weight=weight)
-
-
-def _checked_target(y: Any, n_rows: int, classifier: bool, owner: str) -> np.ndarray:
-    """Return labels (n,) or targets (n, n_outputs)."""
-    target = np.asarray(y)
-    if not classifier:
-        try:
-            target = target.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{owner}: y does not hold numbers: {error}.") from error
-        if not np.all(np.isfinite(target)):
-            raise ValueError(f"{owner}: y has missing or infinite values. Leave those rows out.")
-    if target.ndim == 0 or len(target) != n_rows or (classifier and target.size != n_rows):
-        raise ValueError(
-            f"{owner}: y has shape {target.shape}, and X has {n_rows} rows. Give a target for each."
-        )
-    return target.ravel() if classifier else target.reshape(n_rows, -1)
 
 
 def _timed(

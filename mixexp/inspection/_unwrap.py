@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mixexp.inspection._domain import transformed
-from mixexp.inspection._inputs import find_mixture
+from mixexp._wrapped import find_mixture, transformed
 
 __all__ = ["unwrap"]
 

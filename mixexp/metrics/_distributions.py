@@ -9,6 +9,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch, check_random_state
 
 from mixexp._checks import as_numbers, short
+from mixexp.metrics._weights import checked_weight, weighted_mean
 
 __all__ = [
     "calibration",
@@ -50,8 +51,8 @@ def log_score(y_true: Any, distribution: Any, *, sample_weight: Any = None) -> f
     >>> log_score(y, model.predict_distribution(X)) > 0.5
     True
     """
-    weight = _weight(sample_weight, len(distribution), "log_score")
-    return _mean(distribution.logpdf(y_true), weight)
+    weight = checked_weight(sample_weight, len(distribution), "log_score")
+    return weighted_mean(distribution.logpdf(y_true), weight)
 
 
 def crps(y_true: Any, distribution: Any, *, sample_weight: Any = None) -> float:
@@ -90,8 +91,8 @@ def crps(y_true: Any, distribution: Any, *, sample_weight: Any = None) -> float:
     >>> crps(y, model.predict_distribution(X)) < 0.1
     True
     """
-    weight = _weight(sample_weight, len(distribution), "crps")
-    return _mean(distribution.crps(y_true), weight)
+    weight = checked_weight(sample_weight, len(distribution), "crps")
+    return weighted_mean(distribution.crps(y_true), weight)
 
 
 def log_score_scorer(estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -260,7 +261,7 @@ def calibration(
         raise ValueError(
             f"calibration: n_bins={short(n_bins)} must be a whole number of at least 1. Use 10."
         )
-    weight = _weight(sample_weight, len(distribution), "calibration")
+    weight = checked_weight(sample_weight, len(distribution), "calibration")
     values = pit(y_true, distribution, random_state=random_state)
     weight = np.broadcast_to(weight.reshape(-1, *(1,) * (values.ndim - 1)), values.shape)
     share = weight / weight.sum()
@@ -270,29 +271,6 @@ def calibration(
     return Bunch(
         bin_edges=bin_edges, densities=densities * n_bins, coverages=levels, observed=observed
     )
-
-
-def _mean(values: np.ndarray, weight: np.ndarray) -> float:
-    """Return the weighted mean over rows, and outputs; rows without weight may be infinite."""
-    rows = weight > 0
-    means = values[rows].reshape(np.count_nonzero(rows), -1).mean(axis=1)
-    return float(np.average(means, weights=weight[rows]))
-
-
-def _weight(sample_weight: Any, n_rows: int, owner: str) -> np.ndarray:
-    """Return weights of rows, of which some are positive."""
-    if sample_weight is None:
-        weight = np.ones(n_rows)
-    else:
-        weight = as_numbers(sample_weight, "sample_weight", owner, "Give one number a row.")
-    if weight.shape != (n_rows,) or not np.all(np.isfinite(weight) & (weight >= 0)):
-        raise ValueError(
-            f"{owner}: sample_weight={short(weight)} must be {n_rows} finite numbers of at least "
-            "0, one for each row of the distribution."
-        )
-    if not np.any(weight > 0):
-        raise ValueError(f"{owner}: there are no rows with weight. Give one row at least.")
-    return weight
 
 
 def _distribution_of(estimator: Any, X: Any, owner: str) -> Any:
@@ -315,7 +293,3 @@ def _distribution_of(estimator: Any, X: Any, owner: str) -> Any:
             f"{owner}: {type(estimator).__name__} predicts classes. Use scoring='neg_log_loss'."
         )
     return law
-
-
-def __dir__() -> list[str]:
-    return __all__

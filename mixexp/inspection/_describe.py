@@ -1,0 +1,292 @@
+"""Describe the experts of a fitted mixture: where they answer, and what moves their predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.utils import check_random_state
+
+from mixexp._checks import short
+from mixexp._columns import check_table, rows_at
+from mixexp._wrapped import find_mixture, transformed
+from mixexp.inspection._descriptions import ExpertDescription, ExpertDescriptions
+from mixexp.inspection._effects import Effect, expert_effects
+from mixexp.inspection._inputs import check_width
+from mixexp.inspection._routing import checked_target, checked_weight
+from mixexp.inspection._rules import Encoded, Region, encoded, find_region
+from mixexp.inspection._table_columns import Column, described_columns
+
+__all__ = ["describe_experts"]
+
+OWNER = "describe_experts"
+
+#: Weights that differ by less than this between rows are the same for all.
+SAME = 1e-9
+
+
+def describe_experts(
+    estimator: Any,
+    X: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    *,
+    feature_names: Any = None,
+    max_depth: int = 3,
+    max_effects: int = 3,
+    max_rows: int = 500,
+    random_state: Any = 0,
+) -> ExpertDescriptions:
+    """Say for each expert which rows it answers, and what raises and lowers its prediction.
+
+    Everything is in units of `X`, for a Pipeline too: of the columns before its first step.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted MixtureOfExpertsClassifier or MixtureOfExpertsRegressor, a Pipeline that ends in
+        one, or a search over one of these.
+    X : {array-like, data frame} of shape (n_samples, n_features)
+        Rows as `estimator` takes them, such as those of the fit.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+        Targets, for the error of each expert.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Frequencies of the rows; None means 1 for every row.
+    feature_names : sequence of str, default=None
+        One per column of X. None means the columns of a data frame, the names of the fit, or x0,
+        x1 and so on.
+    max_depth : int, default=3
+        Depth of the tree that finds the rules: most conditions of a rule.
+    max_effects : int, default=3
+        Most effects that texts show for an expert, of each output.
+    max_rows : int, default=500
+        Most rows of an expert over which its effects are averaged, drawn at random.
+    random_state : int, RandomState instance or None, default=0
+        Seeds that draw.
+
+    Returns
+    -------
+    ExpertDescriptions
+        Printed, it is text. ``to_frame()`` has one row an expert, ``effects_to_frame()`` one an
+        effect. ``found[k]`` has `name`, `share` (of the rows, that it answers), `usage` (mean
+        routing weight), `certainty` (the same over its rows), `where`, `region` (`rules`,
+        `fidelity`, `precision`, `coverage`; None without rules), `predictions` (means by output),
+        `effects` (each with `feature`, `output`, `values`, `predictions`, `trend`, `slope`,
+        `change`, `size`) and `error`; the documentation of its class says what each is.
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+    TypeError
+        If the estimator is no mixture of experts, or X is sparse.
+    ValueError
+        If a parameter is not valid; the message names it.
+
+    Notes
+    -----
+    *Where.* A row is answered by the expert with the largest routing weight (`route`), which
+    without a router is its gate probability. For each expert, a decision tree on the columns of X
+    tells its rows from the others; the depth is the smallest that is within 0.01 of the best F1
+    score, at most `max_depth`. Its leaves are the rules. The fidelity is the share of rows, by
+    weight, on which rules and mixture agree, for these rows. Borders are rounded as far as that
+    moves them by at most a thousandth of the values of the column. Oblique and round borders need
+    more rules than a shallow tree has: where the fidelity is low, `to_text` of the gate says more.
+
+    *What moves a prediction.* The prediction of the expert is averaged over its rows with one
+    column set to the 10, 30, 50, 70 and 90 % quantiles of these rows, or to each category: its
+    partial dependence (Friedman 2001). The change is from the first to the last of these values.
+    For experts that are linear in a column, the change a unit is the coefficient in units of X,
+    whatever scaler stands before. Probabilities and means with a log link are compared
+    themselves, not their log-odds or logarithms; of two classes, the probability of the second.
+    Other columns are held, so that a change is no cause, and of strongly correlated columns none
+    should be read alone. Experts that answer no row are averaged over all rows, weighted by their
+    routing weight. Offsets are left out. Each column takes five predictions of all experts for
+    `max_rows` rows, for each expert.
+
+    References
+    ----------
+    Craven & Shavlik (1996), Extracting tree-structured representations of trained networks, NIPS 8
+    (fidelity). Friedman (2001), Greedy function approximation: a gradient boosting machine, Annals
+    of Statistics 29.
+
+    Examples
+    --------
+    >>> from mixexp import MixtureOfExpertsRegressor, describe_experts
+    >>> from mixexp.datasets import make_piecewise_linear
+    >>> X, y = make_piecewise_linear(random_state=0)
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y)
+    >>> found = describe_experts(model, X, y)
+    >>> print(found[0].where)  # doctest: +ELLIPSIS
+    x0 ...
+    >>> found.to_frame().shape
+    (2, 12)
+    """
+    before, mixture = find_mixture(estimator, OWNER)
+    _check_counts(max_depth=max_depth, max_effects=max_effects, max_rows=max_rows)
+    check_table(X, OWNER)
+    X, y, weight = _with_weight(X, y, sample_weight, mixture)
+    columns = described_columns(X, estimator, feature_names, OWNER)
+    check_width(len(columns), estimator, OWNER)
+    data = transformed(before, X)
+    weights = np.asarray(mixture.route(data))
+    answered = weights.argmax(axis=1)
+    constant = float(np.ptp(weights, axis=0).max()) < SAME
+    matrix = encoded(columns, weight)
+    predicted = mixture.predict_experts(data)
+    outputs = _output_names(mixture, predicted)
+    errors = _errors(mixture, predicted, y, answered, weight)
+    rng = check_random_state(random_state)
+    experts = []
+    for k, name in enumerate(_names(mixture, weights.shape[1])):
+        own = answered == k
+        region = None if constant else _region(columns, matrix, own, weight, max_depth)
+        rows, shares = _rows_of(own, weight, weights[:, k], constant, max_rows, rng)
+        predict = _predictor(mixture, before, k)
+        effects, means = _moved(predict, X, columns, rows, shares, outputs)
+        share = float(weight[own].sum() / weight.sum())
+        certainty = float(np.average(weights[own, k], weights=weight[own])) if share else np.nan
+        usage = float(weight @ weights[:, k] / weight.sum())
+        where = str(region) if region else _without_rules(share, usage, constant)
+        experts.append(
+            ExpertDescription(
+                name, share, usage, certainty, region, where, means, effects, errors[k]
+            )
+        )
+    n, kind = len(weights), type(mixture).__name__
+    title = f"{kind}: {_counted(len(mixture.experts_), 'expert')} on {_counted(n, 'row')}"
+    error_name = "error rate" if is_classifier(mixture) else "RMSE"
+    noise = _noise(mixture, data, weight)
+    return ExpertDescriptions(title, experts, noise, error_name, int(max_effects))
+
+
+def _with_weight(X: Any, y: Any, sample_weight: Any, mixture: Any) -> tuple[Any, Any, np.ndarray]:
+    """Return the rows with positive weight, with checked targets (or None) and weights."""
+    X = X if hasattr(X, "columns") else np.asarray(X)
+    weight = checked_weight(sample_weight, len(X), OWNER)
+    if y is not None:
+        y = checked_target(y, len(X), is_classifier(mixture), OWNER)
+    kept = np.flatnonzero(weight > 0)
+    if len(kept) == len(weight):
+        return X, y, weight
+    return rows_at(X, kept), None if y is None else y[kept], weight[kept]
+
+
+def _check_counts(**counts: Any) -> None:
+    for name, value in counts.items():
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+            raise ValueError(
+                f"{OWNER}: {name}={short(value)} must be a whole number of at least 1. Leave it "
+                "out."
+            )
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}{'s' * (n != 1)}"
+
+
+def _names(mixture: Any, n_columns: int) -> list[str]:
+    """Return the names of the experts, with their paths in a tree, and of a fallback."""
+    paths = getattr(mixture.gate_, "paths_", None)
+    names = [
+        f"expert {k}" + (f" (leaf {'.'.join(map(str, paths[k]))})" if paths is not None else "")
+        for k in range(len(mixture.experts_))
+    ]
+    return [*names, "fallback"][:n_columns]
+
+
+def _output_names(mixture: Any, predicted: np.ndarray) -> list[str]:
+    """Return the names of what experts predict: of two classes, the second."""
+    if is_classifier(mixture):
+        labels = [f"P({label})" for label in mixture.classes_]
+        return labels[1:] if len(labels) == 2 else labels
+    return [""] if predicted.ndim < 3 else [f"y{q}" for q in range(predicted.shape[2])]
+
+
+def _region(
+    columns: Sequence[Column], matrix: Encoded, own: np.ndarray, weight: np.ndarray, max_depth: int
+) -> Region | None:
+    """Return the rules of an expert, None if it answers all rows or none."""
+    if not own.any() or own.all():
+        return None
+    return find_region(columns, matrix, own, weight, max_depth)
+
+
+def _without_rules(share: float, usage: float, constant: bool) -> str:
+    """Return why there are no rules."""
+    if constant and usage < 1 - SAME:
+        return f"everywhere with weight {usage:.2f}: the gate does not depend on X"
+    if share == 0:
+        return "nowhere: another expert has a larger weight in every row"
+    return "everywhere"
+
+
+def _rows_of(
+    own: np.ndarray,
+    weight: np.ndarray,
+    routed: np.ndarray,
+    constant: bool,
+    max_rows: int,
+    rng: np.random.RandomState,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows over which effects are averaged, and their weights."""
+    shares = weight * own if own.any() and not constant else weight * routed
+    if not np.any(shares > 0):  # reached by none of these rows
+        shares = weight
+    rows = np.flatnonzero(shares > 0)
+    if len(rows) > max_rows:
+        rows = np.sort(rng.choice(rows, int(max_rows), replace=False))
+    return rows, shares[rows]
+
+
+def _predictor(mixture: Any, before: Sequence[Any], k: int) -> Callable[[Any], np.ndarray]:
+    def predict(table: Any) -> np.ndarray:
+        outputs: np.ndarray = mixture.predict_experts(transformed(before, table))[:, k]
+        return outputs
+
+    return predict
+
+
+def _moved(
+    predict: Callable[[Any], np.ndarray],
+    X: Any,
+    columns: Sequence[Column],
+    rows: np.ndarray,
+    weight: np.ndarray,
+    outputs: list[str],
+) -> tuple[list[Effect], dict[str, float]]:
+    """Return the effects of columns on an expert, and its mean predictions by output."""
+    predicted = predict(rows_at(X, rows)).reshape(len(rows), -1)[:, -len(outputs) :]
+    means = dict(zip(outputs, (weight @ predicted / weight.sum()).tolist(), strict=True))
+    return expert_effects(predict, X, columns, rows, weight, outputs), means
+
+
+def _errors(
+    mixture: Any, outputs: np.ndarray, y: Any, answered: np.ndarray, weight: np.ndarray
+) -> np.ndarray:
+    """Return the error of each expert on the rows that it answers; NaN without targets."""
+    found = np.full(outputs.shape[1], np.nan)
+    if y is None:
+        return found
+    for k in range(len(found)):
+        own = answered == k
+        if not own.any():
+            continue
+        if is_classifier(mixture):
+            wrong = mixture.classes_[outputs[own, k].argmax(axis=1)] != y[own]
+            found[k] = np.average(wrong, weights=weight[own])
+        else:
+            squared = (outputs[own, k].reshape(own.sum(), -1) - y[own]) ** 2
+            found[k] = np.sqrt(np.average(squared.mean(axis=1), weights=weight[own]))
+    return found
+
+
+def _noise(mixture: Any, data: Any, weight: np.ndarray) -> float:
+    """Return the mean probability of the noise, NaN if there is none."""
+    proba = mixture.gate_proba(data)
+    if proba.shape[1] == len(mixture.experts_):
+        return np.nan
+    return float(weight @ proba[:, -1] / weight.sum())
