@@ -362,6 +362,11 @@ CAPABILITIES: dict[str, Capability] = {
         "included, and about the diagonal of minus its Hessian, (P,); None where statistics are "
         "Gram matrices. Quasi-Newton steps use it where coefficients are many.",
     ),
+    "tuned": Capability(
+        "part",
+        "(statistics, rows): the part with its penalty's strength set by its evidence, between "
+        "M-steps; `strengths` is an array of those it sets.",
+    ),
     "toward": Capability(
         "part",
         "(new, t): the part a share t of the way to `new` where its step was a Newton step; `new` "

@@ -34,6 +34,7 @@ ALLOWED = {
     "_fitting": {"_compat", "_rows", "_warn", "protocols"},
     "_weights": {"_warn", "protocols"},
     "_conjugate": {"_numerics", "protocols"},
+    "_evidence": set(),
     "_costs": {"protocols"},
     "families": {"_numerics", "protocols"},
     "gates": {
@@ -42,6 +43,7 @@ ALLOWED = {
         "_conjugate",
         "_costs",
         "_derivatives",
+        "_evidence",
         "_fitting",
         "_guests",
         "_numerics",
@@ -67,6 +69,7 @@ ALLOWED = {
         "_conjugate",
         "_costs",
         "_derivatives",
+        "_evidence",
         "_fitting",
         "_guests",
         "_numerics",

@@ -22,8 +22,9 @@ from mixexp._engine.progress import Progress
 from mixexp._engine.race import raced, ranked
 from mixexp._engine.regimes import Judge, raised, resolved, told_of, warn_of_few_rows
 from mixexp._engine.routed import Routing, WarmUp, frozen, warmed
-from mixexp._engine.starts import NOISE_SHARE, Candidate, Restart, Start
+from mixexp._engine.starts import NOISE_SHARE, Candidate, FromState, Restart, Start
 from mixexp._engine.sweep import EStep, State, measured, sweep
+from mixexp._engine.tuning import tuned
 from mixexp.protocols import Rows, can, evolve
 
 __all__ = ["SearchProblem", "search"]
@@ -124,7 +125,8 @@ def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
     1. Fit one expert: its dispersion sets the floor, and all experts begin at its coefficients.
     2. From each start, M-steps at its responsibilities and short runs on the sketch, until the
        starts agree or are used up (`raced`).
-    3. From the best one, a long run on all rows. If it ends in a spurious maximum, the next best
+    3. Penalties are set by their evidence where parts ask for it (`tuned`). From the best start, a
+       long run on all rows. If it ends in a spurious maximum, the next best
        is tried, and so on; the best run that is not flagged is returned.
     4. If all are flagged, the best run goes on with the dispersions of its spurious experts
        bounded from below. So does a flagged start that is much better than the best run, and it is
@@ -190,9 +192,9 @@ def _trained(problem: SearchProblem, state: State, record: Restart) -> Run:
     once ends at a higher bound than masking a dense fit, but at 1 to 2 points less accuracy.
     """
     if problem.routing is None:
-        return _to_its_end(problem, state, record)
+        return _tuned_to_its_end(problem, state, record)
     dense_problem = replace(problem, routing=None, assigner=problem.routing.first_assigner)
-    dense = _to_its_end(dense_problem, state, record)
+    dense = _tuned_to_its_end(dense_problem, state, record)
     state = problem.routing.routed(dense.state, problem.rows)
     if problem.routing.is_dense:
         em = Problem(problem.rows, problem.assigner, 1, problem.tol)
@@ -200,6 +202,16 @@ def _trained(problem: SearchProblem, state: State, record: Restart) -> Run:
         return dense
     run = _to_its_end(problem, state, record)
     run.n_passes += dense.n_passes
+    return run
+
+
+def _tuned_to_its_end(problem: SearchProblem, state: State, record: Restart) -> Run:
+    """Return a long run at penalties that the evidence sets first; a given state has its own."""
+    n_passes = 0
+    if not isinstance(problem.start, FromState):
+        state, n_passes = tuned(_long_run(problem).problem, state)
+    run = _to_its_end(problem, state, record)
+    run.n_passes += n_passes
     return run
 
 

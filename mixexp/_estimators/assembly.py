@@ -34,7 +34,7 @@ from mixexp._rows.labels import checked_labels
 from mixexp._rows.rows import Rows
 from mixexp._weights import as_counts, check_total
 from mixexp.experts import candidates_of, linear_bank
-from mixexp.protocols import Target
+from mixexp.protocols import Target, can
 
 if TYPE_CHECKING:
     from mixexp._estimators.base import BaseMixtureOfExperts
@@ -200,7 +200,8 @@ def _problem(
     rows, (expert_columns, gate_columns) = training.rows, columns
     seen_by = with_bases(mixture, training.sketch, target, (seen.experts, seen.gate), seed)
     gate = parts.start_gate(mixture, rows, seen_by[1])
-    bank = linear_bank(None if batch else mixture.expert, rows, seen_by[0], target)
+    expert = None if batch else mixture.expert
+    bank = linear_bank(expert, rows, seen_by[0], target, tuned=can(gate, "tuned"))
     parts.check_memory(mixture, gate, bank, rows.X.shape[1])
     check_total(rows, gate, bank, mixture.n_experts, parts.owner_of(mixture))
     by_expert = any(isinstance(selection, list) for selection in columns)

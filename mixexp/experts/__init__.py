@@ -50,18 +50,23 @@ def has_bank(expert: Any, family: Any) -> bool:
     return expert is None or linear_terms(expert, family) is not None
 
 
-def linear_bank(expert: Any, rows: Rows, columns: Any, target: Target) -> Any:
+def linear_bank(
+    expert: Any, rows: Rows, columns: Any, target: Target, *, tuned: bool = False
+) -> Any:
     """Return a one-expert bank of linear or logistic models for a template that has one.
 
     Templates without a bank get the default expert's, which starts use as a substitute.
     `columns` is None, one set of columns for all experts, with or without a basis (`Based`), or a
-    list of columns per expert.
+    list of columns per expert. `tuned` has the penalty of the default expert of numbers set by its
+    evidence.
     """
     classes, family = target.classes, target.family
     terms = None if expert is None else linear_terms(expert, family)
     template: BaseEstimator
     if terms is None:
-        terms = LinearTerms(DEFAULT_ALPHA, fit_intercept=True, input_units=False)
+        terms = LinearTerms(
+            DEFAULT_ALPHA, fit_intercept=True, input_units=False, tuned=tuned and classes is None
+        )
         if classes is not None:
             template = LogisticRegression()
         elif family.link == "identity":

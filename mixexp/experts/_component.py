@@ -72,6 +72,7 @@ class ComponentBank:
     set_parameters = Hidden()
     scores = Hidden()
     slope = Hidden()
+    tuned = Hidden()
     damped = Hidden()
     bounded = Hidden()
     deviance = Hidden()

@@ -47,6 +47,7 @@ class ExtendedBank:
     # only used on the inner bank, before it is wrapped or after it is unwrapped
     scores = Hidden()
     slope = Hidden()
+    tuned = Hidden()
     replicate = Hidden()
     merged = Hidden()
 

@@ -16,6 +16,7 @@ from mixexp._conjugate import (
     least_squares_steps,
 )
 from mixexp._costs import fits
+from mixexp._evidence import determined, strength_ratio
 from mixexp._numerics import (
     FARTHEST_SCORE,
     damped,
@@ -117,6 +118,7 @@ class LinearBank:
         self.template = template
         self.design = design
         self.terms = terms
+        self.strength = terms.alpha
         self.penalty = design.penalty(terms.alpha, input_units=terms.input_units)
         self.family = family
         self.mask: np.ndarray | None = None
@@ -245,9 +247,13 @@ class LinearBank:
     def log_prior(self) -> float:
         """Return the log-prior: minus the penalty in units of the squared dispersion."""
         squares = self._squares()
-        return -0.5 * float(
+        prior = -0.5 * float(
             np.sum(squares / self.parameters[0] ** 2 if self._dispersed else squares)
         )
+        if not self.terms.tuned:
+            return prior
+        n_slopes = self.theta.shape[1] * (self.n_coefficients - self.design.intercept).sum()
+        return prior + 0.5 * float(n_slopes) * np.log(self.strength)
 
     @property
     def n_gram_weights(self) -> int:
@@ -361,6 +367,37 @@ class LinearBank:
         step = step.reshape(k, q, p)
         change = curvature.reshape(k, q) - 2 * np.add.reduce(gradient * step, axis=2)
         return evolve(self, theta=self.theta + step), change
+
+    @property
+    def strengths(self) -> np.ndarray:
+        """The penalty's strength, (1,)."""
+        return np.array([self.strength])
+
+    @available_if(lambda self: self.terms.tuned)
+    def tuned(self, statistics: Sums, rows: Rows) -> LinearBank:
+        """Return the bank with the penalty that the evidence asks for; itself by products.
+
+        It is no weaker than at first: a weaker one gained nothing on held-out rows.
+        """
+        if self.by_products:
+            return self
+        k, q, p = self.theta.shape
+        gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
+        varies = np.append(np.zeros(int(self.design.intercept), dtype=bool), self.design.scale > 0)
+        if not varies.any():
+            return self
+        penalty = np.where(varies, self.penalty, 0.0)
+        gamma = sum(
+            determined(matrix, penalty) * q / len(of_outputs)
+            for of_outputs in gram
+            for matrix in of_outputs
+        )
+        squares = np.sum(penalty * self.theta**2, axis=2)
+        if self._dispersed:
+            squares = squares / self.parameters[0] ** 2
+        ratio = strength_ratio(gamma, float(squares.sum()), self.strength, self.terms.alpha)
+        penalty = np.where(varies, self.penalty * ratio, self.penalty)
+        return evolve(self, penalty=penalty, strength=self.strength * ratio)
 
     def _squares(self) -> np.ndarray:
         """Return the penalties (K, n_outputs) in units of the squared dispersions."""

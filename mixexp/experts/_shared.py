@@ -39,6 +39,7 @@ class SharedLinearBank(LinearBank):
     #: Experts share coefficients, so that these belong to none of them.
     scores = Hidden()
     slope = Hidden()
+    tuned = Hidden()
 
     shared_template: Any
     shared_theta: np.ndarray
@@ -208,6 +209,7 @@ class SharedBank:
     set_parameters = Hidden()
     scores = Hidden()
     slope = Hidden()
+    tuned = Hidden()
     toward = Hidden()
     damped = Hidden()
     bounded = Hidden()

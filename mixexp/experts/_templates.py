@@ -37,13 +37,15 @@ class LinearTerms:
     """Parameters of a linear template that its bank needs.
 
     With `per_weight` the penalty is alpha times the weight of an expert's rows, as in
-    `PoissonRegressor`; banks use W / K for that weight, which keeps the objective fixed.
+    `PoissonRegressor`; banks use W / K for that weight, which keeps the objective fixed. A `tuned`
+    penalty begins at alpha and is set by its evidence.
     """
 
     alpha: float
     fit_intercept: bool
     input_units: bool = True
     per_weight: bool = False
+    tuned: bool = False
 
 
 def memorises(template: BaseEstimator) -> bool:

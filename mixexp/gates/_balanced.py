@@ -76,6 +76,7 @@ class BalancedGate:
     # usage is a sum over rows: its prior has no derivatives row by row
     scores = Hidden()
     slope = Hidden()
+    tuned = Hidden()
 
     @property
     def monotone(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["USAGE_REMEDY", "check_missing", "check_number"]
+__all__ = ["USAGE_REMEDY", "check_missing", "check_number", "check_strength"]
 
 #: Remedy for an invalid `usage_prior`.
 USAGE_REMEDY = "Use 0 for no prior, or the number of rows that each expert is credited with."
@@ -25,6 +25,13 @@ def check_number(
             f"{type(gate).__name__}: {name} must be a number in {left}, inf), got {value!r}. "
             f"{remedy}"
         )
+
+
+def check_strength(gate: Any) -> None:
+    """Raise unless `alpha` is a number of at least 0, or "auto"."""
+    if not (isinstance(gate.alpha, str) and gate.alpha == "auto"):
+        remedy = "Use 0 for no penalty, or 'auto' to have it set by its evidence."
+        check_number(gate, "alpha", lowest=0.0, remedy=remedy)
 
 
 def check_missing(gate: Any) -> None:

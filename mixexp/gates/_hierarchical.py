@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from mixexp.gates._balanced import balanced
-from mixexp.gates._checks import check_missing, check_number
+from mixexp.gates._checks import check_missing, check_number, check_strength
 from mixexp.gates._softmax import COLDEST, SoftmaxGate
 from mixexp.gates._text import Wording, check_gate, tree_text
 from mixexp.gates._tree import TreeGate
@@ -32,8 +32,8 @@ class HierarchicalGate(TreeGate, BaseEstimator):
     branching : tuple of int, default=(2, 2)
         Number of children per node at each level, from the root: (2, 2, 2) is a binary tree with
         eight experts. The product must equal `n_experts`.
-    alpha : float, default=0.3
-        Ridge penalty of every node, as in `SoftmaxGate`.
+    alpha : float or "auto", default=0.3
+        Ridge penalty of every node, as in `SoftmaxGate`; "auto" sets each node's own.
     missing : {"indicator", "error"}, default="indicator"
         As in `SoftmaxGate`.
     temperature : float, default=1.0
@@ -74,7 +74,7 @@ class HierarchicalGate(TreeGate, BaseEstimator):
     def __init__(
         self,
         branching: Sequence[int] = (2, 2),
-        alpha: float = 0.3,
+        alpha: float | str = 0.3,
         *,
         missing: str = "indicator",
         temperature: float = 1.0,
@@ -107,7 +107,7 @@ class HierarchicalGate(TreeGate, BaseEstimator):
     def start(self, rows: Rows, n_experts: int, columns: Any) -> Any:
         """Return a gate for these rows in which all experts are equally likely."""
         branching = self._checked_branching(n_experts)
-        check_number(self, "alpha", lowest=0.0, remedy="Use 0 for no penalty.")
+        check_strength(self)
         check_number(self, "temperature", lowest=COLDEST, remedy="Use 1 for a plain softmax.")
         check_missing(self)
         if isinstance(columns, list):

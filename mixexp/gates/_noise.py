@@ -83,6 +83,7 @@ class NoiseGate:
     # the share of the noise is not among its parameters
     scores = Hidden()
     slope = Hidden()
+    tuned = Hidden()
 
     # a router, which is inside, is the one to descend a tree
     descended = Hidden()

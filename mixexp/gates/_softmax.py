@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.utils.metaestimators import available_if
 
 from mixexp._conjugate import (
     CurvatureProducts,
@@ -16,6 +17,7 @@ from mixexp._conjugate import (
     multinomial_steps_by_products,
 )
 from mixexp._costs import by_products, fits
+from mixexp._evidence import determined, strength_ratio
 from mixexp._numerics import (
     CURVATURE_FLOOR,
     block_products,
@@ -23,6 +25,7 @@ from mixexp._numerics import (
     damped,
     linear_scores,
     multinomial_bound_step,
+    multinomial_hessian,
     multinomial_step,
     n_block_rows,
     n_pairs,
@@ -33,7 +36,7 @@ from mixexp._numerics import (
     usual_curvature,
 )
 from mixexp.gates._balanced import balanced
-from mixexp.gates._checks import check_missing, check_number
+from mixexp.gates._checks import check_missing, check_number, check_strength
 from mixexp.gates._softmax_scores import softmax_scores_of, softmax_space
 from mixexp.gates._text import TextMixin
 from mixexp.protocols import (
@@ -57,6 +60,10 @@ NEWTON_COEFFICIENTS = 512
 #: iterations and then only once in this many; steps in between reuse the last one.
 REFRESH = 3
 
+#: The penalty where the evidence sets it, until it does, and the smallest one it may set: the less
+#: the smaller the number of coefficients a row. A gate that separates few rows has no maximum.
+DEFAULT_STRENGTH, WEAKEST = 0.3, 0.1
+
 #: Lowest temperature: borders are sharp, and the inverse square is still finite.
 COLDEST = 1e-6
 
@@ -70,10 +77,14 @@ class SoftmaxGate(TextMixin, BaseEstimator):
 
     Parameters
     ----------
-    alpha : float, default=0.3
+    alpha : float or "auto", default=0.3
         Strength of the ridge penalty ½ α Σ_k |v_k|², for coefficients of columns scaled by
         their weighted standard deviation. The intercepts are not penalised. 0 is allowed; the
-        likelihood of a separable gate then has no maximum.
+        likelihood of a separable gate then has no maximum. "auto" sets it by its evidence in the
+        fit, starting at 0.3: the border is then as sharp as the rows say. So is the penalty of a
+        regressor's default experts, which is at least 0.3. Both stay at 0.3 where an expert is
+        not fitted by likelihood, with routing, a noise expert or a usage prior, and with more than
+        512 coefficients.
     missing : {"indicator", "error"}, default="indicator"
         How NaN is handled: "indicator" replaces it by the column's mean, and gives each column
         with missing values in the training rows an indicator with its own coefficient; "error"
@@ -103,12 +114,26 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         Indices of the columns that had missing values in the training rows.
     n_features_in_ : int
         Number of features of the mixture's input, including those that the gate does not see.
+    alpha_ : float
+        The penalty's strength, `alpha` unless that is "auto".
+
+    Notes
+    -----
+    The evidence of the penalty, the likelihood of the responsibilities with the coefficients
+    integrated out, has its maximum at α = γ / Σ |v_k|², with γ the number of coefficients that the
+    rows determine (MacKay 1992; Waterhouse, MacKay & Robinson 1996). Before the long run, α changes
+    between a few iterations and the next, at fixed responsibilities. It is at least 0.1 or, if that
+    is less, the square of the number of slopes per row, and at most 30. The lower bound then
+    includes the normaliser (p / 2) log α of the prior, with p slopes, by which restarts are
+    compared.
 
     References
     ----------
     Jordan & Jacobs (1994), Hierarchical mixtures of experts and the EM algorithm, Neural
-    Computation 6, eq. 1 and 2. Chen, Xu & Chi (1999), Improved learning algorithms for mixture
-    of experts in multiclass classification, Neural Networks 12: why the Hessian must be full.
+    Computation 6, eq. 1 and 2. MacKay (1992), Bayesian interpolation, Neural Computation 4.
+    Waterhouse, MacKay & Robinson (1996), Bayesian methods for mixtures of experts, NIPS 8. Chen,
+    Xu & Chi (1999), Improved learning algorithms for mixture of experts in multiclass
+    classification, Neural Networks 12: why the Hessian must be full.
     Hinton, Vinyals & Dean (2015), Distilling the knowledge in a neural network, arXiv 1503.02531,
     eq. 1: the temperature of a softmax.
 
@@ -127,7 +152,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
 
     def __init__(
         self,
-        alpha: float = 0.3,
+        alpha: float | str = 0.3,
         *,
         missing: str = "indicator",
         temperature: float = 1.0,
@@ -143,7 +168,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
 
         `columns` is None, the columns of all experts, or a list of columns per expert.
         """
-        check_number(self, "alpha", lowest=0.0, remedy="Use 0 for no penalty.")
+        check_strength(self)
         check_number(self, "temperature", lowest=COLDEST, remedy="Use 1 for a plain softmax.")
         check_missing(self)
         per_expert = isinstance(columns, list)
@@ -162,6 +187,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
             design=design,
             n_features_in_=rows.X.shape[1],
             theta=np.zeros((n_experts, design.size)),
+            alpha_=DEFAULT_STRENGTH if self.alpha == "auto" else self.alpha,
             _seen=_seen(design, columns) if per_expert else None,
             curvature=usual,
             damping=CURVATURE_FLOOR,
@@ -179,7 +205,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
 
     @property
     def _penalty(self) -> np.ndarray:
-        return self.design.penalty(self.alpha)
+        return self.design.penalty(self.alpha_)
 
     @property
     def expert_columns(self) -> list[np.ndarray]:
@@ -234,7 +260,41 @@ class SoftmaxGate(TextMixin, BaseEstimator):
 
     def log_prior(self) -> float:
         """Return the log-prior: minus the penalty."""
-        return -0.5 * float(np.sum(self._penalty * self.theta**2))
+        prior = -0.5 * float(np.sum(self._penalty * self.theta**2))
+        if self.alpha != "auto":
+            return prior
+        return prior + 0.5 * self._n_penalised * np.log(self.alpha_)
+
+    @property
+    def _n_penalised(self) -> int:
+        """The number of free slopes."""
+        return self.n_parameters - len(self.theta) + 1
+
+    @property
+    def strengths(self) -> np.ndarray:
+        """The penalty's strength, (1,)."""
+        return np.array([self.alpha_])
+
+    @available_if(lambda self: self.alpha == "auto")
+    def tuned(self, statistics: Sums, rows: Rows) -> SoftmaxGate:
+        """Return the gate with the penalty that the evidence asks for; itself without a Hessian."""
+        varies = np.append(False, self.design.scale > 0)
+        if self.curvature != "newton" or len(self.theta) == 1 or not varies.any():
+            return self
+        hessian = self._hessian(statistics)
+        penalty = np.tile(np.where(varies, self._penalty, 0.0), len(self.theta))
+        gamma = determined(multinomial_hessian(hessian), penalty)
+        squares = float(np.sum(penalty * self.theta.ravel() ** 2))
+        lowest = min(WEAKEST, (self._n_penalised / rows.total_weight) ** 2)
+        ratio = strength_ratio(gamma, squares, self.alpha_, lowest)
+        return evolve(self, alpha_=self.alpha_ * ratio)
+
+    def _hessian(self, statistics: Sums) -> np.ndarray:
+        """Return the Gram matrices of the Hessian, of this pass or the last one that had them."""
+        if len(statistics["gram"]) == 0 and self._gram is not None:
+            return self._gram
+        gram: np.ndarray = unpack_symmetric(statistics["gram"], self.design.size)
+        return gram * self.temperature**-2
 
     @property
     def _fresh(self) -> bool:
@@ -280,13 +340,10 @@ class SoftmaxGate(TextMixin, BaseEstimator):
 
     def update(self, statistics: Sums, rows: Rows) -> SoftmaxGate:
         """Return the gate after one step."""
-        design, gradient = self.design, statistics["gradient"] / self.temperature
+        gradient = statistics["gradient"] / self.temperature
         if self._usual_curvature == "products":
             return self._updated_by_products(gradient, statistics["rows"].values, rows)
-        inverse_square = self.temperature**-2
-        gram, fresh = self._gram, len(statistics["gram"]) > 0 or self._gram is None
-        if fresh:
-            gram = inverse_square * unpack_symmetric(statistics["gram"], design.size)
+        gram = self._hessian(statistics)
         if self.curvature == "bound":
             step = multinomial_bound_step(gram[0], gradient, self.theta, self._penalty, self._seen)
             return evolve(

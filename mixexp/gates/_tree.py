@@ -243,6 +243,18 @@ class TreeGate:
         stubborn = (can(p, "toward") and not can(p, "damped") for p in self.nodes_.values())
         return self._some_can("damped") and not any(stubborn)
 
+    @available_if(lambda self: self._some_can("tuned"))
+    def tuned(self, statistics: NodeSums, rows: Rows) -> Any:
+        """Return the tree with the penalties of its nodes that the evidence asks for."""
+        return self._map_nodes(
+            lambda p, sums: p.tuned(sums, rows) if can(p, "tuned") else p, statistics.sums
+        )
+
+    @property
+    def strengths(self) -> np.ndarray:
+        """The strengths of the penalties of all nodes that set theirs."""
+        return np.concatenate([p.strengths for p in self.nodes_.values() if can(p, "tuned")])
+
     @available_if(lambda self: self._some_can("toward"))
     def toward(self, new: TreeGate, t: float) -> Any:
         """Return the tree a fraction t of the way to `new`; closed forms take their full step.

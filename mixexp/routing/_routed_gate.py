@@ -82,6 +82,7 @@ class RoutedGate:
     # routes jump: there are no derivatives
     scores = Hidden()
     slope = Hidden()
+    tuned = Hidden()
 
     @property
     def fallback(self) -> bool:

@@ -1,0 +1,63 @@
+"""Penalties set by their evidence, before the long run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from mixexp._engine.em import Evaluation, Problem, run_em
+from mixexp._engine.sweep import State
+from mixexp.protocols import can
+
+__all__ = ["tuned"]
+
+#: EM iterations between two changes of the penalties, and most changes.
+ROUND_ITER, MOST_ROUNDS = 4, 15
+
+#: Change of the logarithm of a penalty at which it has settled.
+SMALL_CHANGE = 0.1
+
+
+def tuned(problem: Problem, state: State) -> tuple[State, int]:
+    """Return a state with penalties set by their evidence, and the passes that it took.
+
+    1. A few EM iterations. If an expert collapses, penalties stay as they were.
+    2. Each part that can sets its penalty by the statistics (MacKay 1992).
+    3. Again, until penalties hardly change.
+
+    In the long run that follows, penalties are fixed, so that every iteration raises the bound.
+    """
+    if not any(can(part, "tuned") for part in state.parts) or not problem.climbs(state):
+        return state, 0
+    n_passes = 0
+    short = replace(problem, max_iter=min(ROUND_ITER, problem.max_iter), accelerate=None)
+    for _ in range(MOST_ROUNDS):
+        run = run_em(replace(short, observe=None), state)
+        n_passes += run.n_passes
+        if len(run.collapsed):
+            break
+        state = _with_penalties(problem, run.best)
+        if _largest_change(run.best.state, state) < SMALL_CHANGE:
+            break
+    return state, n_passes
+
+
+def _with_penalties(problem: Problem, here: Evaluation) -> State:
+    """Return the state of an evaluation with the penalties that its statistics ask for."""
+    rows = problem.rows
+    return here.state.apply(
+        lambda part, sums, view: part.tuned(sums, view) if can(part, "tuned") else part,
+        here.statistics,
+        here.state.views(rows.units, rows),
+    )
+
+
+def _largest_change(old: State, new: State) -> float:
+    """Return the largest change of the logarithm of a strength."""
+    changes = [
+        np.abs(np.log(after.strengths / before.strengths))
+        for before, after in zip(old.parts, new.parts, strict=True)
+        if can(before, "tuned")
+    ]
+    return float(np.max(np.concatenate(changes)))

@@ -1,0 +1,141 @@
+"""Penalties set by their evidence: the fixed point, its bounds, and what it is for."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.datasets import load_diabetes
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.preprocessing import StandardScaler
+
+from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp._evidence import LARGEST_CHANGE, LARGEST_STRENGTH, determined, strength_ratio
+from mixexp.datasets import make_piecewise_linear
+from mixexp.gates import HierarchicalGate, SoftmaxGate
+
+
+def test_determined_counts_eigenvalues(rng):
+    root = rng.standard_normal((5, 5))
+    hessian = root @ root.T
+    values = np.linalg.eigvalsh(hessian)
+    assert_allclose(determined(hessian, np.full(5, 2.0)), np.sum(values / (values + 2)), rtol=1e-8)
+
+
+def test_coefficients_without_a_penalty_do_not_count(rng):
+    """What an unpenalised coefficient explains is taken out of the others: a Schur complement."""
+    root = rng.standard_normal((4, 4))
+    hessian = root @ root.T
+    inner = hessian[1:, 1:] - np.outer(hessian[1:, 0], hessian[0, 1:]) / hessian[0, 0]
+    values = np.linalg.eigvalsh(inner)
+    found = determined(hessian, np.array([0.0, 0.5, 0.5, 0.5]))
+    assert_allclose(found, np.sum(values / (values + 0.5)), rtol=1e-6)
+
+
+def test_a_direction_that_nothing_determines_does_not_count():
+    hessian = np.diag([3.0, 0.0])
+    assert_allclose(determined(hessian, np.array([1.0, 1.0])), 0.75, rtol=1e-8)
+    assert_allclose(determined(hessian, np.array([1.0, 0.0])), 0.75, rtol=1e-8)
+
+
+def test_strengths_are_bounded():
+    assert strength_ratio(3.0, 1.5, 0.5, 0.1) == pytest.approx(2)
+    assert strength_ratio(3.0, 0.0, 0.5, 0.1) == LARGEST_CHANGE
+    assert strength_ratio(1e-9, 1.0, 0.5, 0.1) == pytest.approx(0.2)
+    assert strength_ratio(1.0, 1e-9, 20.0, 0.1) * 20 == pytest.approx(LARGEST_STRENGTH)
+
+
+def test_one_expert_is_at_the_fixed_point():
+    """α = γ σ² / |b|², with γ of the ridge regression itself."""
+    X, y = load_diabetes(return_X_y=True)
+    Z = StandardScaler().fit_transform(X)
+    model = MixtureOfExpertsRegressor(n_experts=1, gate=SoftmaxGate(alpha="auto")).fit(Z, y)
+    strength = float(model._model.bank.strength)
+    assert 0.3 < strength < LARGEST_STRENGTH
+    expected = Ridge(strength).fit(Z, y)
+    assert_allclose(model.experts_[0].coef_, expected.coef_, rtol=1e-8)
+    values = np.linalg.eigvalsh(Z.T @ Z)
+    gamma = np.sum(values / (values + strength))
+    squares = np.sum(expected.coef_**2)
+    # it stops where its logarithm changes by less than 0.1
+    assert abs(np.log(gamma * model.dispersions_[0] ** 2 / squares / strength)) < 0.1
+
+
+def test_a_template_keeps_its_penalty():
+    X, y = load_diabetes(return_X_y=True)
+    gate = SoftmaxGate(alpha="auto")
+    model = MixtureOfExpertsRegressor(Ridge(1.0), n_experts=1, gate=gate).fit(X, y)
+    assert_allclose(model.experts_[0].coef_, Ridge(1.0).fit(X, y).coef_, rtol=1e-8)
+
+
+def test_the_bound_has_the_priors_normalisers():
+    X, y = make_piecewise_linear(n_samples=400, n_features=2, random_state=1)
+    model = MixtureOfExpertsRegressor(n_experts=3, gate=SoftmaxGate(alpha="auto"), random_state=0)
+    model.fit(X, y)
+    gate, bank = model.gate_, model._model.bank
+    assert gate.alpha_ != 0.3
+    prior = -0.5 * gate.alpha_ * np.sum((gate.coef_ * X.std(axis=0)) ** 2)
+    prior += 0.5 * 2 * 2 * np.log(gate.alpha_)
+    slopes = np.array([expert.coef_ for expert in model.experts_]) * X.std(axis=0)
+    squares = np.sum(slopes**2, axis=1) / model.dispersions_**2
+    prior += -0.5 * bank.strength * squares.sum() + 0.5 * 3 * 2 * np.log(bank.strength)
+    expected = (model.log_density(X, y).sum() + prior) / len(X)
+    assert_allclose(model.lower_bound_, expected, rtol=1e-9)
+    assert np.all(np.diff(model.lower_bounds_) >= -1e-12)
+
+
+def boxes(rng, n):
+    """Return rows of a tree of axis-aligned boxes, their targets and the targets' means."""
+    X = rng.uniform(-1, 1, (n, 2))
+    box = 2 * (X[:, 0] > 0.2) + np.where(X[:, 0] > 0.2, X[:, 1] > -0.1, X[:, 1] > 0.3)
+    lines = np.array([[0, 1, 0], [3, -1, 1], [-2, 0, 1], [1, 2, -1]])
+    mean = lines[box, 0] + np.einsum("ij,ij->i", X, lines[box, 1:])
+    return X, mean + 0.1 * rng.standard_normal(n), mean
+
+
+def test_sharp_borders_become_sharp(rng):
+    """A fixed penalty blurs them, however many rows there are."""
+    X, y, mean = boxes(rng, 2000)
+    errors = {}
+    for alpha in (0.3, "auto"):
+        gate = HierarchicalGate((2, 2), alpha=alpha)
+        model = MixtureOfExpertsRegressor(n_experts=4, gate=gate, random_state=0).fit(X, y)
+        errors[alpha] = np.sqrt(np.mean((model.predict(X) - mean) ** 2)) / y.std()
+    assert errors["auto"] < errors[0.3] / 2
+    strengths = [node.alpha_ for node in model.gate_.nodes_.values()]
+    assert len(set(strengths)) == 3 and max(strengths) < 0.1
+
+
+@pytest.mark.parametrize("classes", [False, True])
+def test_a_border_that_does_not_exist_is_penalised(rng, classes):
+    X = rng.standard_normal((300, 6))
+    y = rng.standard_normal(300)
+    cls = MixtureOfExpertsClassifier if classes else MixtureOfExpertsRegressor
+    model = cls(n_experts=2, gate=SoftmaxGate(alpha="auto"), random_state=0)
+    model.fit(X, y > 0 if classes else y)
+    assert model.gate_.alpha_ > 0.5
+
+
+def test_it_is_a_parameter_like_any(rng):
+    X, y = make_piecewise_linear(n_samples=200, random_state=0)
+    grid = {"gate__alpha": [0.3, "auto"]}
+    model = MixtureOfExpertsRegressor(n_experts=2, gate=SoftmaxGate(), n_init=1, random_state=0)
+    search = GridSearchCV(model, grid, cv=2).fit(X, y)
+    assert search.best_params_["gate__alpha"] in (0.3, "auto")
+
+
+@pytest.mark.parametrize("alpha", ["evidence", -1.0, None, np.array([0.1, 0.2])])
+def test_other_values_are_refused(alpha):
+    X, y = make_piecewise_linear(n_samples=50, random_state=0)
+    for gate in (SoftmaxGate(alpha=alpha), HierarchicalGate((2,), alpha=alpha)):
+        with pytest.raises(ValueError, match=r"alpha must be a number.*'auto'"):
+            MixtureOfExpertsRegressor(n_experts=2, gate=gate).fit(X, y)
+
+
+def test_weights_count_like_repeated_rows(rng):
+    X, y, _ = boxes(rng, 300)
+    weight = rng.integers(1, 3, len(X))
+    options = {"n_experts": 3, "gate": SoftmaxGate(alpha="auto"), "random_state": 0, "tol": 1e-9}
+    once = MixtureOfExpertsRegressor(**options).fit(X, y, sample_weight=weight)
+    again = MixtureOfExpertsRegressor(**options).fit(np.repeat(X, weight, 0), np.repeat(y, weight))
+    assert_allclose(once.gate_.alpha_, again.gate_.alpha_, rtol=1e-6)
+    assert_allclose(once.predict(X), again.predict(X), rtol=1e-5, atol=1e-6)
