@@ -38,6 +38,7 @@ from mixexp.protocols import (
     Sums,
     can,
     evolve,
+    has_scale,
 )
 
 __all__ = ["LinearBank"]
@@ -144,7 +145,7 @@ class LinearBank:
 
     @property
     def _dispersed(self) -> bool:
-        return "dispersions" in self.family.parameter_names
+        return has_scale(self.family)
 
     @property
     def on_floor(self) -> np.ndarray:
@@ -274,8 +275,13 @@ class LinearBank:
         weighted = resp[:, None] * score
         sums = Sums(
             gradient=(weighted.reshape(k * q, -1) @ block.linear(self.design).T).reshape(k, q, p),
-            family=self.family.statistics(score, curvature, resp, weighted),
         )
+        if can(self.family, "parameter_sums"):
+            sums["family"] = self.family.parameter_sums(  # type: ignore[attr-defined]
+                block.y, self._eta(block), self.parameters, resp
+            )
+        else:
+            sums["family"] = self.family.statistics(score, curvature, resp, weighted)
         if self.family.curved or not self.design.intercept or self.by_products:
             sums["mass"] = resp.sum(axis=1)
         if self.by_products:
@@ -310,6 +316,10 @@ class LinearBank:
         )
         if not getattr(self.family, "shared", False):
             parameters[:, ~alive] = self.parameters[:, ~alive]
+        if can(self.family, "parameter_sums"):
+            parameters = _between(
+                self.parameters, parameters, self._step_share / (1 + self.damping)
+            )
         return evolve(
             stepped,
             parameters=parameters,
@@ -395,7 +405,11 @@ class LinearBank:
         """Return the bank a share t of the way to `new`; closed forms take the full step."""
         if self.family.link == "identity":
             return new
-        return evolve(new, theta=self.theta + t * (new.theta - self.theta))
+        parameters = new.parameters
+        if can(self.family, "parameter_sums"):
+            parameters = _between(self.parameters, parameters, t)
+        theta = self.theta + t * (new.theta - self.theta)
+        return evolve(new, theta=theta, parameters=parameters)
 
     def damped(self, new: LinearBank) -> LinearBank:
         """Return this bank with a shorter step than the one to `new`; itself for closed forms."""
@@ -483,6 +497,11 @@ class LinearBank:
                 expert.feature_names_in_ = feature_names[columns]
             experts.append(expert)
         return behind_basis(experts, self.design, feature_names)
+
+
+def _between(old: np.ndarray, new: np.ndarray, t: float) -> np.ndarray:
+    """Return parameters a share t of the way from old to new ones, of which all are above 0."""
+    return new if t == 1.0 else old * (new / old) ** t
 
 
 def _quadratic(step: np.ndarray, gram: np.ndarray) -> np.ndarray:

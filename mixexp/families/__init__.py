@@ -5,6 +5,7 @@ from mixexp.families._common import IdentityLink, LogLink
 from mixexp.families._gamma import Gamma
 from mixexp.families._gaussian import Gaussian
 from mixexp.families._laplace import Laplace
+from mixexp.families._negative_binomial import NegativeBinomial
 from mixexp.families._poisson import Poisson
 from mixexp.families._student_t import StudentT
 
@@ -14,6 +15,7 @@ __all__ = [
     "IdentityLink",
     "Laplace",
     "LogLink",
+    "NegativeBinomial",
     "Poisson",
     "StudentT",
 ]
@@ -24,6 +26,7 @@ FAMILIES = {
     "student_t": StudentT,
     "laplace": Laplace,
     "poisson": Poisson,
+    "negative_binomial": NegativeBinomial,
     "gamma": Gamma,
 }
 

@@ -50,7 +50,7 @@ def counts_or_numbers(family, rng, n_outputs=1):
     X = rng.uniform(-3, 3, (N, 1))
     eta = np.where(X > 0, 1.5 * X, -X) - 1 + np.zeros(n_outputs)
     name = family if isinstance(family, str) else family.name
-    if name == "poisson":
+    if name in ("poisson", "negative_binomial"):
         y = rng.poisson(np.exp(eta)).astype(float)
     elif name == "gamma":
         y = rng.gamma(2.0, np.exp(eta) / 2)
