@@ -44,7 +44,7 @@ from mixexp.experts import (
     named,
 )
 from mixexp.families import Gaussian
-from mixexp.gates import EstimatorGate, NoiseGate, SoftmaxGate
+from mixexp.gates import EstimatorGate, NoiseGate, SoftmaxGate, ZeroGate
 from mixexp.protocols import Rows, Target, can, check_part, evolve
 
 if TYPE_CHECKING:
@@ -57,8 +57,10 @@ __all__ = [
     "check_memory",
     "check_parts",
     "check_routing",
+    "check_zero_expert",
     "fallback_of",
     "gate_is_classifier",
+    "has_fixed_expert",
     "is_batch",
     "noise_of",
     "owner_of",
@@ -100,6 +102,24 @@ FOLDS = 5
 def owner_of(mixture: Any) -> str:
     """Return the class that messages name."""
     return type(mixture).__name__
+
+
+def check_zero_expert(mixture: Any, family: Any) -> None:
+    """Raise if a mixture cannot have an expert that is all zeros."""
+    if not has_zero_expert(mixture):
+        return
+    owner = owner_of(mixture)
+    if mixture.noise_expert:
+        raise ValueError(
+            f"{owner}: noise_expert=True and zero_expert=True cannot be combined. Set "
+            "noise_expert=False, and family='negative_binomial' if some counts are far off."
+        )
+    if not family.discrete:
+        raise ValueError(
+            f"{owner}: zero_expert=True needs a family of counts, got family {family.name!r}, in "
+            "which y = 0 has a density and no probability. Use family='poisson' or "
+            "'negative_binomial', or set zero_expert=False."
+        )
 
 
 def check_parts(mixture: BaseMixtureOfExperts, target_kind: str) -> None:
@@ -441,12 +461,27 @@ def batch_gate(mixture: BaseMixtureOfExperts, rows: Rows, columns: Any, seed: in
 
 
 def with_noise(mixture: BaseMixtureOfExperts, gate: Any) -> Any:
-    """Return a gate with the noise expert, if the mixture has one."""
-    return NoiseGate(gate, NOISE_SHARE) if mixture.noise_expert else gate
+    """Return a gate with the noise or the zero expert, if the mixture has one."""
+    if mixture.noise_expert:
+        return NoiseGate(gate, NOISE_SHARE)
+    return ZeroGate(gate, NOISE_SHARE) if has_zero_expert(mixture) else gate
+
+
+def has_zero_expert(mixture: Any) -> bool:
+    """Return whether the last expert is all zeros, which only a regressor may have."""
+    return bool(getattr(mixture, "zero_expert", False))
+
+
+def has_fixed_expert(mixture: Any) -> bool:
+    """Return whether the last expert is noise or all zeros."""
+    return bool(mixture.noise_expert) or has_zero_expert(mixture)
 
 
 def noise_of(mixture: BaseMixtureOfExperts, rows: Rows, target: Any) -> Any:
-    """Return a function that adds the noise expert to a bank, or None."""
+    """Return a function that adds the noise or the zero expert to a bank, or None."""
+    if has_zero_expert(mixture):
+        zero = np.zeros(target.width)
+        return partial(NoiseBank, log_density=0.0, low=zero, high=zero)
     if not mixture.noise_expert:
         return None
     log_density, low, high = target.noise(rows.y, owner_of(mixture))
