@@ -135,7 +135,7 @@ class Family(Protocol):
 
     name: str
 
-    #: "identity" or "log".
+    #: "identity" or "log"; "logit" is the binomial family's alone, whose y (2, m) has trials.
     link: str
 
     #: "dispersions" comes first where there is one.

@@ -54,6 +54,7 @@ __all__ = [
     "batch_bank",
     "batch_gate",
     "batch_name",
+    "check_binomial",
     "check_memory",
     "check_parts",
     "check_routing",
@@ -104,6 +105,34 @@ def owner_of(mixture: Any) -> str:
     return type(mixture).__name__
 
 
+def is_binomial(mixture: Any) -> bool:
+    """Return whether experts predict the odds of successes."""
+    family = getattr(mixture, "family", None)
+    return "binomial" in (family, getattr(family, "name", None))
+
+
+def check_binomial(mixture: Any, family: Any) -> None:
+    """Raise if a mixture for successes among trials has more than linear experts."""
+    if family.link != "logit":
+        return
+    expert = mixture.expert
+    if expert is not None and linear_terms(expert, family) is None:
+        refused = f"expert={name_of(expert)}"
+    elif mixture.shared_expert is not None:
+        refused = "a shared_expert"
+    elif mixture.routing is not None and mixture.routing.needs_fallback:
+        refused = "a router with a fallback expert"
+    elif mixture.cross_fit not in ("auto", False):
+        refused = f"cross_fit={mixture.cross_fit!r}"
+    else:
+        return
+    raise ValueError(
+        f"{owner_of(mixture)}: family 'binomial' has linear experts, fitted all at once, and not "
+        f"{refused}. Use expert=None or LogisticRegression() without it, or one row a trial and "
+        "MixtureOfExpertsClassifier."
+    )
+
+
 def check_zero_expert(mixture: Any, family: Any) -> None:
     """Raise if a mixture cannot have an expert that is all zeros."""
     if not has_zero_expert(mixture):
@@ -145,7 +174,8 @@ def check_parts(mixture: BaseMixtureOfExperts, target_kind: str) -> None:
     if not isinstance(getattr(mixture, "family", "none"), str):
         check_part(mixture.family, "family", owner, "family")
     if mixture.expert is not None:
-        check_expert(mixture.expert, owner, classifier=target_kind == "classes")
+        of_classes = target_kind == "classes" or is_binomial(mixture)
+        check_expert(mixture.expert, owner, classifier=of_classes)
     if mixture.shared_expert is not None:
         of_classes = target_kind == "classes"
         check_expert(mixture.shared_expert, owner, classifier=of_classes, name="shared_expert")
@@ -480,8 +510,9 @@ def has_fixed_expert(mixture: Any) -> bool:
 def noise_of(mixture: BaseMixtureOfExperts, rows: Rows, target: Any) -> Any:
     """Return a function that adds the noise or the zero expert to a bank, or None."""
     if has_zero_expert(mixture):
-        zero = np.zeros(target.width)
-        return partial(NoiseBank, log_density=0.0, low=zero, high=zero)
+        zero = np.zeros(len(rows.y))
+        high = np.array([0.0, np.inf]) if target.family.link == "logit" else zero  # any trials
+        return partial(NoiseBank, log_density=0.0, low=zero, high=high)
     if not mixture.noise_expert:
         return None
     log_density, low, high = target.noise(rows.y, owner_of(mixture))

@@ -14,8 +14,13 @@ from mixexp._columns import as_numbers
 from mixexp._compat import HasMethods, StrOptions, check_weights, fit_context
 from mixexp._estimators.assembly import FitArguments
 from mixexp._estimators.base import BaseMixtureOfExperts
-from mixexp._estimators.parts import check_parts, check_zero_expert, takes_all_sparse
-from mixexp._estimators.targets import Numbers
+from mixexp._estimators.parts import (
+    check_binomial,
+    check_parts,
+    check_zero_expert,
+    takes_all_sparse,
+)
+from mixexp._estimators.targets import Numbers, Trials
 from mixexp.distribution import MixtureDistribution
 from mixexp.families import FAMILIES
 
@@ -41,9 +46,10 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         Number of experts, K.
     gate : gate of `mixexp.gates`, classifier or None, default=None
         None means `SoftmaxGate()`; a classifier is wrapped in `EstimatorGate`.
-    family : {"gaussian", "student_t", "laplace", "poisson", "negative_binomial", "gamma"} or \
-            family of `mixexp.families`, default="gaussian"
-        Distribution of y given an expert's prediction. The last three use a log link.
+    family : {"gaussian", "student_t", "laplace", "poisson", "negative_binomial", "gamma", \
+            "binomial"} or family of `mixexp.families`, default="gaussian"
+        Distribution of y given an expert's prediction. Counts and gamma have a log link, binomial
+        a logit link, with successes and failures as the columns of y.
     expert_features, gate_features : indices, names, slice, mask or callable, default=None
         Columns used by the experts and the gate, selected as in `ColumnTransformer`; None means
         all. Or a list of such selections, one per expert (for the gate: per expert's score).
@@ -312,6 +318,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             every expert and gate that sees them encodes them.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Numeric targets, one or several per row.
+            For family "binomial" the numbers of successes and of failures.
         sample_weight : array-like of shape (n_samples,), default=None
             Frequencies of the rows; rescaled to a mean of 1 if all are below 1.
         groups : array-like of shape (n_samples,), default=None
@@ -358,9 +365,13 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             )
             family: Any = FAMILIES[self.family]() if isinstance(self.family, str) else self.family
             family = clone(family, safe=False)  # not shared with the user's
+            check_binomial(self, family)
             check_zero_expert(self, family)
             arguments = FitArguments(sample_weight, groups, offset, expert_labels, params, table)
-            self._fit(X, y, arguments, Numbers(family, y.shape[1:]))
+            target = Numbers(family, y.shape[1:])
+            if family.link == "logit":
+                target = Trials(family, ())
+            self._fit(X, y, arguments, target)
         return self
 
     def predict(self, X: Any, *, offset: Any = None, return_std: bool = False) -> Any:
@@ -479,7 +490,12 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         """
         if sample_weight is not None:
             sample_weight = check_weights(sample_weight, X, type(self).__name__)
-        return float(r2_score(y, self.predict(X, offset=offset), sample_weight=sample_weight))
+        predicted, target = self.predict(X, offset=offset), self._fitted_model().target
+        if isinstance(target, Trials):
+            won, trials = target.encode_new(y, predicted, type(self).__name__)
+            y = won / trials
+            sample_weight = trials if sample_weight is None else sample_weight * trials
+        return float(r2_score(y, predicted, sample_weight=sample_weight))
 
     def predict_distribution(self, X: Any, *, offset: Any = None) -> MixtureDistribution:
         """Return the distribution of y for every row.

@@ -195,10 +195,14 @@ class LinearBank:
         )
 
     def from_mean(self, rows: Rows) -> LinearBank:
-        """Return a one-expert bank with intercepts at the mean of y: the start for a log link."""
+        """Return a one-expert bank with intercepts at the mean of y: the start for other links."""
         weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
         theta = self.theta.copy()
-        theta[0, :, 0] = self.family.eta((rows.y @ weight) / rows.total_weight)
+        if can(self.family, "pooled_mean"):
+            mean = self.family.pooled_mean(rows.y, weight)  # type: ignore[attr-defined]
+        else:
+            mean = (rows.y @ weight) / rows.total_weight
+        theta[0, :, 0] = self.family.eta(mean)
         if rows.offset is not None:
             exposure = logsumexp(rows.offset, axis=1, b=weight) - np.log(rows.total_weight)
             theta[0, :, 0] -= exposure
@@ -492,11 +496,21 @@ class LinearBank:
                 expert.intercept_ = 0.0
             if self.family.link == "log":
                 finish_glm(expert)
+            if self.family.link == "logit":
+                _as_logistic(expert)
             expert.n_features_in_ = coef.shape[1]
             if feature_names is not None and self.design.basis is None:
                 expert.feature_names_in_ = feature_names[columns]
             experts.append(expert)
         return behind_basis(experts, self.design, feature_names)
+
+
+def _as_logistic(expert: Any) -> None:
+    """Make a fitted linear predictor the log-odds of class 1, a success."""
+    expert.coef_ = np.atleast_2d(expert.coef_)
+    expert.intercept_ = np.atleast_1d(np.asarray(expert.intercept_, dtype=float))
+    expert.classes_ = np.array([0, 1])
+    expert.n_iter_ = np.array([1], dtype=np.int32)
 
 
 def _between(old: np.ndarray, new: np.ndarray, t: float) -> np.ndarray:

@@ -80,7 +80,7 @@ def linear_terms(template: Any, family: Any) -> LinearTerms | None:
     Only exact classes count: a subclass may behave differently. `family` is None for classes.
     """
     kind = type(template)
-    if family is None:
+    if family is None or family.link == "logit":
         if kind is not LogisticRegression or template.solver == "liblinear" or template.dual:
             return None
         alpha = _logistic_alpha(template)

@@ -1,5 +1,6 @@
 """Families: the density of y around an expert's prediction."""
 
+from mixexp.families._binomial import Binomial
 from mixexp.families._categorical import Calibration
 from mixexp.families._common import IdentityLink, LogLink
 from mixexp.families._gamma import Gamma
@@ -10,6 +11,7 @@ from mixexp.families._poisson import Poisson
 from mixexp.families._student_t import StudentT
 
 __all__ = [
+    "Binomial",
     "Gamma",
     "Gaussian",
     "IdentityLink",
@@ -28,6 +30,7 @@ FAMILIES = {
     "poisson": Poisson,
     "negative_binomial": NegativeBinomial,
     "gamma": Gamma,
+    "binomial": Binomial,
 }
 
 

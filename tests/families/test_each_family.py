@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from scipy.special import digamma, gammaln
 
-from mixexp.families import Gamma, Gaussian, Laplace, NegativeBinomial, Poisson, StudentT
+from mixexp.families import Binomial, Gamma, Gaussian, Laplace, NegativeBinomial, Poisson, StudentT
 from mixexp.families._shape import log_minus_digamma, shape_from_gap, stirling_rest
 
 K, Q = 3, 2
@@ -60,6 +60,7 @@ def test_gamma_needs_positive_targets(value):
         (Poisson(), 0),
         (NegativeBinomial(), 6),
         (Gamma(), 6),
+        (Binomial(), 0),
     ],
     ids=str,
 )
