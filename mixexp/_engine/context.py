@@ -56,7 +56,7 @@ class Context:
         y = self.rows.y
         if y.ndim == 1:
             return np.eye(int(y.max()) + 1)[y]
-        family = getattr(self.bank, "family", None)
+        family: Any = getattr(self.bank, "family", None)
         if can(family, "shares"):  # trials are no part of what is to be predicted
             y = family.shares(y)
         spread = np.std(y, axis=1, keepdims=True)

@@ -40,7 +40,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         a list of `n_experts` different ones; or an `mixexp.experts.ExpertPool`, from which each
         region gets its best candidate. None is a ridge-penalised linear model on scaled columns.
         `LinearRegression`, `Ridge`, and, with the matching family, `PoissonRegressor`,
-        `GammaRegressor` and `TweedieRegressor` are fitted all at once. A regressor without
+        `GammaRegressor` and `TweedieRegressor` are fitted all at once; for negative_binomial
+        `PoissonRegressor` is, and for binomial `LogisticRegression`. A regressor without
         `sample_weight` is fitted on rows drawn by responsibility, with a warning.
     n_experts : int, default=4
         Number of experts, K.

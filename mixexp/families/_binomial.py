@@ -26,9 +26,9 @@ class Binomial(Link, BaseEstimator):
     y has two columns, the numbers of successes and of failures, as in R's ``glm`` and in
     statsmodels; the sum of a row is its number of trials. One column of 0 and 1 is one trial a
     row. All methods that take y take it in this form, so that trials are known wherever densities
-    are. `predict` gives the probability of a success, and `predict_distribution`, `predict_quantile`
-    and `sample_y` are of the successes in one trial. `score` is R² of the share of successes, with
-    rows weighted by their trials.
+    are. `predict` gives the probability of a success, and `predict_distribution`,
+    `predict_quantile` and `sample_y` are of the successes in one trial. `score` is R² of the share
+    of successes, with rows weighted by their trials.
 
     Experts are linear: None, or a `LogisticRegression` for its penalty, as which `experts_` are
     returned.

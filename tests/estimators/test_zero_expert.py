@@ -153,8 +153,8 @@ def test_refused_combinations():
         MixtureOfExpertsRegressor(family="gamma", zero_expert=True).fit(X, z + 1)
     with pytest.raises(ValueError, match=r"noise_expert=True and zero_expert=True .* Set"):
         MixtureOfExpertsRegressor(family="poisson", zero_expert=True, noise_expert=True).fit(X, z)
+    model = single("poisson").fit(X, z)
     with pytest.raises(ValueError, match="zero_expert=True"):
-        model = single("poisson").fit(X, z)
         model.summary(X, z)
     with pytest.raises(ValueError, match="warm_up has a zero expert"):
         MixtureOfExpertsRegressor(

@@ -10,6 +10,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from mixexp import MixtureOfExpertsRegressor
 from mixexp.families import Binomial
+from mixexp.inference import bootstrap
 from mixexp.routing import TopK
 
 #: `GLM(y, X, family=Binomial())` of statsmodels 0.15.0 on `table`: log-likelihood; intercept and
@@ -149,6 +150,13 @@ def test_cross_validation_takes_both_columns(rng):
     X, y, _ = regimes(rng, 300)
     model = MixtureOfExpertsRegressor(n_experts=2, family="binomial", n_init=1, random_state=0)
     assert np.all(cross_val_score(model, X, y, cv=3) > 0.3)
+
+
+def test_parametric_bootstrap_draws_all_trials(rng):
+    X, y = table()
+    model = single(random_state=0).fit(X, y)
+    found = bootstrap(model, X, y, n_refits=100, kind="parametric", random_state=0)
+    assert_allclose(found.std_errors, ERRORS, rtol=0.25)
 
 
 # ---------------------------------------------------------------- what is refused
