@@ -28,6 +28,9 @@ __all__ = ["NegativeBinomial"]
 #: 1e-8 times the mean. At the upper end nearly all of y is 0.
 SMALLEST_ALPHA, LARGEST_ALPHA = 1e-8, 1e4
 
+#: Largest mean of a log link: times the largest dispersion it is in the range of doubles.
+LARGEST_MEAN = 1.1e304
+
 #: Largest change of log α in a step; beyond it the curvature is no guide.
 LONGEST_STEP = 2.0
 
@@ -201,8 +204,7 @@ class NegativeBinomial(LogLink, BaseEstimator):
 
     def cdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return P(Y ≤ y) of each output."""
-        count, size, share = _beta_arguments(y, mean, parameters)
-        return np.where(np.asarray(y) >= 0, betaincc(count + 1, size, share), 0.0)
+        return np.where(np.asarray(y) >= 0, _tail(y, mean, parameters, below=True), 0.0)
 
     def logcdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return log P(Y ≤ y) of each output."""
@@ -211,7 +213,8 @@ class NegativeBinomial(LogLink, BaseEstimator):
         small = below < SMALL_TAIL
         if np.any(small):  # p(y) (1 + p(y − 1) / p(y) (1 + …))
             count = np.floor(np.minimum(np.maximum(y, 0.0), 0.999 * mean))
-            _, size, share = _beta_arguments(y, mean, parameters)
+            size, x = 1 / parameters[0], parameters[0] * np.minimum(mean, LARGEST_MEAN)
+            share = x / (1 + x)
             series = nested_sum(lambda n: _falling(np.maximum(count - n, 0.0), size, share))
             tail = self.logpdf(count, mean, parameters) + np.log(series)
             log_below = np.where(small, np.where(np.asarray(y) >= 0, tail, -np.inf), log_below)
@@ -219,8 +222,7 @@ class NegativeBinomial(LogLink, BaseEstimator):
 
     def sf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return P(Y > y) of each output."""
-        count, size, share = _beta_arguments(y, mean, parameters)
-        return np.where(np.asarray(y) >= 0, betainc(count + 1, size, share), 1.0)
+        return np.where(np.asarray(y) >= 0, _tail(y, mean, parameters, below=False), 1.0)
 
     def quantile(self, q: float, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return the smallest count of each output with P(Y ≤ y) ≥ q."""
@@ -235,10 +237,12 @@ class NegativeBinomial(LogLink, BaseEstimator):
 
     def _searched(self, q: float, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return quantiles by bisection, of their logarithms while the ends are far apart."""
-        low, high = np.full(mean.shape, -1.0), np.full(mean.shape, TOO_LARGE)
+        low, high = np.full(mean.shape, -1.0), np.full(mean.shape, LARGEST_ARGUMENT)
         for _ in range(N_HALVINGS):
             far = high > 4 * np.maximum(low, 1.0)
-            middle = np.where(far, np.sqrt(np.maximum(low, 1.0) * high), low / 2 + high / 2)
+            middle = np.where(
+                far, np.sqrt(np.maximum(low, 1.0)) * np.sqrt(high), low / 2 + high / 2
+            )
             middle = np.floor(np.where(high <= 1, 0.0, middle))
             enough = self.cdf(middle, mean, parameters) >= q
             inside = high - low > 1
@@ -267,13 +271,16 @@ def _by_log_alpha(
     return rising + slope - y * share, bend - slope + share * (mean - y) / (1 + x)
 
 
-def _beta_arguments(y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> tuple:
-    """Return counts, 1/α and α μ / (1 + α μ), of which P(Y > y) is the beta function's.
+def _tail(y: np.ndarray, mean: np.ndarray, parameters: np.ndarray, *, below: bool) -> np.ndarray:
+    """Return P(Y ≤ y) or P(Y > y) of counts.
 
-    The last is not 1 less the small number 1 / (1 + α μ): it keeps its digits near Poisson's law.
+    The incomplete beta function is evaluated at the smaller of x / (1 + x) and 1 / (1 + x), with
+    x = α μ: one less a small number would lose the digits of it, near Poisson's law or Gamma's.
     """
-    x = parameters[0] * np.minimum(mean, TOO_LARGE)
-    return np.floor(np.clip(y, 0.0, LARGEST_ARGUMENT)), 1 / parameters[0], x / (1 + x)
+    count, size = np.floor(np.clip(y, 0.0, LARGEST_ARGUMENT)), 1 / parameters[0]
+    x = parameters[0] * np.minimum(mean, LARGEST_MEAN)
+    small, large = (betaincc, betainc) if below else (betainc, betaincc)
+    return np.where(x < 1, small(count + 1, size, x / (1 + x)), large(size, count + 1, 1 / (1 + x)))
 
 
 def _falling(count: np.ndarray, size: np.ndarray, share: np.ndarray) -> np.ndarray:
