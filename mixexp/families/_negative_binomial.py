@@ -225,7 +225,7 @@ class NegativeBinomial(LogLink, BaseEstimator):
         return np.where(np.asarray(y) >= 0, _tail(y, mean, parameters, below=False), 1.0)
 
     def quantile(self, q: float, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
-        """Return the smallest count of each output with P(Y ≤ y) ≥ q."""
+        """Return the smallest count of each output with P(Y ≤ y) ≥ q, at most 1e305 for q < 1."""
         size = np.broadcast_to(1 / parameters[0], mean.shape)
         count = np.ceil(nbdtrik(q, size, 1 / (1 + parameters[0] * mean)))
         count = np.where(np.isfinite(count) & (count < TOO_LARGE), np.maximum(count, 0.0), 0.0)
