@@ -48,6 +48,7 @@ __all__ = [
     "can",
     "check_part",
     "evolve",
+    "has_scale",
     "if_inner_can",
 ]
 
@@ -126,12 +127,15 @@ class Family(Protocol):
     whatever `evaluate` returns; y = 1 must be possible for every family. With an optional method
     ``derivatives(y, eta, parameters)`` (`FamilyDerivatives`) fits end with Newton steps, and
     ``bounds(floor)`` then gives the least and the largest parameters where more than dispersions
-    are bounded.
+    are bounded. A method ``parameter_sums(y, eta, parameters, resp)`` takes the place of
+    `statistics` where score and curvature do not say enough; `update` is then taken for a Newton
+    step of the parameters' logarithms, which is shortened with the experts' steps. Where an
+    attribute ``scaled`` is False the dispersion is no scale: penalties are not in its unit.
     """
 
     name: str
 
-    #: "identity" or "log".
+    #: "identity" or "log"; "logit" is the binomial family's alone, whose y (2, m) has trials.
     link: str
 
     #: "dispersions" comes first where there is one.
@@ -550,6 +554,11 @@ def check_part(value: Any, kind: str, owner: str, what: str) -> None:
 def can(part: object, *names: str) -> bool:
     """Return whether a part has these optional capabilities."""
     return all(hasattr(part, name) for name in names)
+
+
+def has_scale(family: Family) -> bool:
+    """Return whether a family has dispersions that are scales, which an exact fit sends to 0."""
+    return "dispersions" in family.parameter_names and getattr(family, "scaled", True)
 
 
 def evolve(part: P, **attributes: Any) -> P:

@@ -61,3 +61,13 @@ def test_routing_saves_work_and_keeps_accuracy(run):
     assert scores["Switch"] > 0.93 > scores["TopK(2)"] > 0.85
     assert models["dense"].to_hard().score(X, y) > 0.93
     assert 0 < names["reports"]["Switch"].overflow < 0.1
+
+
+def test_families_of_counts_find_spread_and_zeros(run):
+    names, n_figures = run("plot_count_families.py")
+    assert n_figures == 1
+    held_out, best = names["held_out"], names["best"]
+    assert max(held_out, key=held_out.get) == "negative binomial, zero expert"
+    assert held_out["poisson"] < held_out["negative binomial"] - 0.05
+    assert abs(best.gate_.zero_share_ - 0.25) < 0.05
+    assert np.all(np.abs(best.dispersions_ - 0.5) < 0.15)

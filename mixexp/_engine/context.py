@@ -56,6 +56,9 @@ class Context:
         y = self.rows.y
         if y.ndim == 1:
             return np.eye(int(y.max()) + 1)[y]
+        family: Any = getattr(self.bank, "family", None)
+        if can(family, "shares"):  # trials are no part of what is to be predicted
+            y = family.shares(y)
         spread = np.std(y, axis=1, keepdims=True)
         return ((y - y.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1.0)).T
 

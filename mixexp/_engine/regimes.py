@@ -19,7 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 from mixexp._engine.sweep import State, log_joint, posterior
 from mixexp._rows.sketch import row_hashes
 from mixexp._warn import warn
-from mixexp.protocols import Block, Rows, can
+from mixexp.protocols import Block, Rows, can, has_scale
 
 __all__ = [
     "Judge",
@@ -314,7 +314,7 @@ class Judge:
 def _dispersions(bank: Any) -> np.ndarray | None:
     """Return the dispersions (K, n_outputs) of a bank, None if it has none."""
     family = getattr(bank, "family", None)
-    if family is None or "dispersions" not in family.parameter_names:
+    if family is None or not has_scale(family):
         return None
     dispersions: np.ndarray = bank.parameters[0]
     return dispersions

@@ -240,7 +240,7 @@ def _routing(mixture: BaseMixtureOfExperts, target: Target, seed: int) -> Routes
     return Routes(
         clone(mixture.routing),
         mixture.n_experts,
-        mixture.noise_expert,
+        parts.has_fixed_expert(mixture),
         parts.fallback_of(mixture, target, seed),
         seed,
     )

@@ -50,10 +50,13 @@ class HardGate:
     gate : Gate
         The mixture's gate without noise, with its router.
     router : OneExpert
+    zero_share_ : float
+        Share of a zero expert, by which predictions are smaller; 0 if there is none.
     """
 
     gate: Any
     router: OneExpert
+    zero_share_: float = 0.0
 
     def without_routing(self) -> Any:
         """Return the gate without any router."""
@@ -290,7 +293,7 @@ def _hard_model(model: Model, kept: np.ndarray, fallback: bool) -> Model:
     columns = np.append(kept, model.n_experts).astype(int) if fallback else kept
     of_experts = [model.columns_of_experts[k] for k in kept]
     return Model(
-        gate=HardGate(gate, OneExpert(columns, fallback)),  # type: ignore[arg-type]
+        gate=HardGate(gate, OneExpert(columns, fallback), model.zero_share),  # type: ignore[arg-type]
         bank=bank.select(columns),
         target=model.target,
         columns=(of_experts, model.columns[1]),

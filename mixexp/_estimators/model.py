@@ -26,6 +26,9 @@ from mixexp.routing import POOLINGS
 
 __all__ = ["Model", "columns_of", "pool_of"]
 
+#: Mean of the zero expert in a distribution, as families with a log link take none of 0.
+SMALLEST_MEAN = 1e-300
+
 #: A target in the support of every family, substituted for impossible ones.
 POSSIBLE = 1.0
 
@@ -143,6 +146,11 @@ class Model:
         return [self.n_experts] if can(self.gate, "without_noise") else []
 
     @property
+    def zero_share(self) -> float:
+        """Probability of a zero that is none of the experts', 0 without a zero expert."""
+        return float(getattr(self.gate, "zero_share_", 0.0))
+
+    @property
     def dense_gate(self) -> Any:
         """The gate without its router."""
         gate: Any = self.gate
@@ -237,8 +245,21 @@ class Model:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return weights, means and family parameters of the components of a distribution.
 
-        They are the experts, a fallback, and a shared expert unless it is added to the others.
+        They are the experts, a fallback, a shared expert unless it is added to the others, and a
+        zero expert: of a mean that is as good as 0, counts are 0.
         """
+        weights, means, parameters = self._components(rows, owner)
+        share = self.zero_share
+        if not share:
+            return weights, means, parameters
+        return (
+            np.hstack([(1 - share) * weights, np.full((len(weights), 1), share)]),
+            np.concatenate([means, np.full_like(means[:, :1], SMALLEST_MEAN)], axis=1),
+            np.concatenate([parameters, parameters[:, :1]], axis=1),
+        )
+
+    def _components(self, rows: Rows, owner: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the components without a zero expert."""
         sharing = self.component
         if sharing is None:
             return *self.routed_outputs(rows, owner, weights), self.parameters
@@ -303,6 +324,8 @@ class Model:
         if self.router is not None:
             block = block.reaching(weights.T > 0)
         pooled = pool(weights, self._outputs_block(block, owner))
+        if self.zero_share:
+            pooled = (1 - self.zero_share) * pooled
         if self.limits is None:
             return pooled
         target: Any = self.target

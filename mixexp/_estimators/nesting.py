@@ -39,6 +39,7 @@ LEFT_TO_OUTER = {
     "expert_basis": "linear",
     "gate_basis": "linear",
     "noise_expert": False,
+    "zero_expert": False,
     "class_weight": None,
     "assignment": "soft",
     "cross_fit": "auto",

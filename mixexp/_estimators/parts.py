@@ -44,7 +44,7 @@ from mixexp.experts import (
     named,
 )
 from mixexp.families import Gaussian
-from mixexp.gates import EstimatorGate, NoiseGate, SoftmaxGate
+from mixexp.gates import EstimatorGate, NoiseGate, SoftmaxGate, ZeroGate
 from mixexp.protocols import Rows, Target, can, check_part, evolve
 
 if TYPE_CHECKING:
@@ -54,11 +54,14 @@ __all__ = [
     "batch_bank",
     "batch_gate",
     "batch_name",
+    "check_binomial",
     "check_memory",
     "check_parts",
     "check_routing",
+    "check_zero_expert",
     "fallback_of",
     "gate_is_classifier",
+    "has_fixed_expert",
     "is_batch",
     "noise_of",
     "owner_of",
@@ -102,6 +105,52 @@ def owner_of(mixture: Any) -> str:
     return type(mixture).__name__
 
 
+def is_binomial(mixture: Any) -> bool:
+    """Return whether experts predict the odds of successes."""
+    family = getattr(mixture, "family", None)
+    return "binomial" in (family, getattr(family, "name", None))
+
+
+def check_binomial(mixture: Any, family: Any) -> None:
+    """Raise if a mixture for successes among trials has more than linear experts."""
+    if family.link != "logit":
+        return
+    expert = mixture.expert
+    if expert is not None and linear_terms(expert, family) is None:
+        refused = f"expert={name_of(expert)}"
+    elif mixture.shared_expert is not None:
+        refused = "a shared_expert"
+    elif mixture.routing is not None and mixture.routing.needs_fallback:
+        refused = "a router with a fallback expert"
+    elif mixture.cross_fit not in ("auto", False):
+        refused = f"cross_fit={mixture.cross_fit!r}"
+    else:
+        return
+    raise ValueError(
+        f"{owner_of(mixture)}: family 'binomial' has linear experts, fitted all at once, and not "
+        f"{refused}. Use expert=None or LogisticRegression() without it, or one row a trial and "
+        "MixtureOfExpertsClassifier."
+    )
+
+
+def check_zero_expert(mixture: Any, family: Any) -> None:
+    """Raise if a mixture cannot have an expert that is all zeros."""
+    if not has_zero_expert(mixture):
+        return
+    owner = owner_of(mixture)
+    if mixture.noise_expert:
+        raise ValueError(
+            f"{owner}: noise_expert=True and zero_expert=True cannot be combined. Set "
+            "noise_expert=False, and family='negative_binomial' if some counts are far off."
+        )
+    if not family.discrete:
+        raise ValueError(
+            f"{owner}: zero_expert=True needs a family of counts, got family {family.name!r}, in "
+            "which y = 0 has a density and no probability. Use family='poisson' or "
+            "'negative_binomial', or set zero_expert=False."
+        )
+
+
 def check_parts(mixture: BaseMixtureOfExperts, target_kind: str) -> None:
     """Raise if a part is a class or incomplete, or the expert is for another kind of target.
 
@@ -125,7 +174,8 @@ def check_parts(mixture: BaseMixtureOfExperts, target_kind: str) -> None:
     if not isinstance(getattr(mixture, "family", "none"), str):
         check_part(mixture.family, "family", owner, "family")
     if mixture.expert is not None:
-        check_expert(mixture.expert, owner, classifier=target_kind == "classes")
+        of_classes = target_kind == "classes" or is_binomial(mixture)
+        check_expert(mixture.expert, owner, classifier=of_classes)
     if mixture.shared_expert is not None:
         of_classes = target_kind == "classes"
         check_expert(mixture.shared_expert, owner, classifier=of_classes, name="shared_expert")
@@ -441,12 +491,28 @@ def batch_gate(mixture: BaseMixtureOfExperts, rows: Rows, columns: Any, seed: in
 
 
 def with_noise(mixture: BaseMixtureOfExperts, gate: Any) -> Any:
-    """Return a gate with the noise expert, if the mixture has one."""
-    return NoiseGate(gate, NOISE_SHARE) if mixture.noise_expert else gate
+    """Return a gate with the noise or the zero expert, if the mixture has one."""
+    if mixture.noise_expert:
+        return NoiseGate(gate, NOISE_SHARE)
+    return ZeroGate(gate, NOISE_SHARE) if has_zero_expert(mixture) else gate
+
+
+def has_zero_expert(mixture: Any) -> bool:
+    """Return whether the last expert is all zeros, which only a regressor may have."""
+    return bool(getattr(mixture, "zero_expert", False))
+
+
+def has_fixed_expert(mixture: Any) -> bool:
+    """Return whether the last expert is noise or all zeros."""
+    return bool(mixture.noise_expert) or has_zero_expert(mixture)
 
 
 def noise_of(mixture: BaseMixtureOfExperts, rows: Rows, target: Any) -> Any:
-    """Return a function that adds the noise expert to a bank, or None."""
+    """Return a function that adds the noise or the zero expert to a bank, or None."""
+    if has_zero_expert(mixture):
+        zero = np.zeros(len(rows.y))
+        high = np.array([0.0, np.inf]) if target.family.link == "logit" else zero  # any trials
+        return partial(NoiseBank, log_density=0.0, low=zero, high=high)
     if not mixture.noise_expert:
         return None
     log_density, low, high = target.noise(rows.y, owner_of(mixture))

@@ -14,8 +14,13 @@ from mixexp._columns import as_numbers
 from mixexp._compat import HasMethods, StrOptions, check_weights, fit_context
 from mixexp._estimators.assembly import FitArguments
 from mixexp._estimators.base import BaseMixtureOfExperts
-from mixexp._estimators.parts import check_parts, takes_all_sparse
-from mixexp._estimators.targets import Numbers
+from mixexp._estimators.parts import (
+    check_binomial,
+    check_parts,
+    check_zero_expert,
+    takes_all_sparse,
+)
+from mixexp._estimators.targets import Numbers, Trials
 from mixexp.distribution import MixtureDistribution
 from mixexp.families import FAMILIES
 
@@ -35,15 +40,17 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         a list of `n_experts` different ones; or an `mixexp.experts.ExpertPool`, from which each
         region gets its best candidate. None is a ridge-penalised linear model on scaled columns.
         `LinearRegression`, `Ridge`, and, with the matching family, `PoissonRegressor`,
-        `GammaRegressor` and `TweedieRegressor` are fitted all at once. A regressor without
+        `GammaRegressor` and `TweedieRegressor` are fitted all at once; for negative_binomial
+        `PoissonRegressor` is, and for binomial `LogisticRegression`. A regressor without
         `sample_weight` is fitted on rows drawn by responsibility, with a warning.
     n_experts : int, default=4
         Number of experts, K.
     gate : gate of `mixexp.gates`, classifier or None, default=None
         None means `SoftmaxGate()`; a classifier is wrapped in `EstimatorGate`.
-    family : {"gaussian", "student_t", "laplace", "poisson", "gamma"} or family of \
-            `mixexp.families`, default="gaussian"
-        Distribution of y given an expert's prediction. Poisson and gamma use a log link.
+    family : {"gaussian", "student_t", "laplace", "poisson", "negative_binomial", "gamma", \
+            "binomial"} or family of `mixexp.families`, default="gaussian"
+        Distribution of y given an expert's prediction. Counts and gamma have a log link, binomial
+        a logit link, with successes and failures as the columns of y.
     expert_features, gate_features : indices, names, slice, mask or callable, default=None
         Columns used by the experts and the gate, selected as in `ColumnTransformer`; None means
         all. Or a list of such selections, one per expert (for the gate: per expert's score).
@@ -63,6 +70,12 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         Whether to add a fixed expert for outliers: a uniform density over the range of the
         training targets (for counts, over its integers). It has a gate probability and
         responsibilities, in the last column, but no part in predictions: `route` leaves it out.
+    zero_expert : bool, default=False
+        Whether to add a fixed expert for counts that has all its mass at 0: with it, and one other
+        expert, family "poisson" is zero-inflated Poisson regression (Lambert 1992). It has a share
+        of all rows, a gate probability and responsibilities, in the last column. Unlike noise it
+        is part of predictions: they are the experts' times one minus its share, and its share is
+        in `predict_distribution`. Not together with `noise_expert`.
     routing : router of `mixexp.routing` or None, default=None
         Which experts a row reaches, and with which weights: `TopK`, `TopP`, `Switch`,
         `ExpertChoice` or `Threshold`. The routed mixture is the model, in training and in all
@@ -148,7 +161,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         The bases: `get_feature_names_out` names the columns of coefficients. None for "linear".
     dispersions_ : ndarray of shape (n_experts,) or (n_experts, n_outputs)
         Scale of the family: standard deviation (gaussian) or scale (student_t, laplace), in units
-        of y, or coefficient of variation (gamma). Poisson has none.
+        of y, coefficient of variation (gamma), or α of the variance μ + α μ² (negative_binomial).
+        Poisson has none.
     degrees_of_freedom_ : ndarray of shape (n_experts,) or (n_experts, n_outputs)
         Degrees of freedom, for student_t only.
     routing_ : router or None
@@ -165,7 +179,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         Weight of the training rows for which each expert has the largest routing weight; that of
         the fallback, if any, comes last. `to_hard` keeps the experts that have some.
     usage_ : ndarray of shape (n_experts,)
-        Weighted mean gate probability of each expert; the noise expert's, if any, comes last.
+        Weighted mean gate probability of each expert; that of a noise or zero expert comes
+        last.
     cross_fitted_ : bool
         Whether `lower_bound_` is an out-of-fold score.
     lower_bound_ : float
@@ -218,6 +233,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     _parameter_constraints: dict = {
         **BaseMixtureOfExperts._parameter_constraints,
         "family": [StrOptions(set(FAMILIES)), HasMethods(["evaluate", "statistics", "update"])],
+        "zero_expert": ["boolean"],
         "bound_predictions": ["boolean"],
     }
 
@@ -234,6 +250,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         gate_basis: Any = "linear",
         shared_expert: Any = None,
         noise_expert: bool = False,
+        zero_expert: bool = False,
         routing: Any = None,
         n_refits: int = 1,
         pooling: Any = "weighted",
@@ -278,6 +295,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             verbose=verbose,
         )
         self.family = family
+        self.zero_expert = zero_expert
         self.bound_predictions = bound_predictions
 
     @fit_context(prefer_skip_nested_validation=False)
@@ -301,6 +319,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             every expert and gate that sees them encodes them.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Numeric targets, one or several per row.
+            For family "binomial" the numbers of successes and of failures.
         sample_weight : array-like of shape (n_samples,), default=None
             Frequencies of the rows; rescaled to a mean of 1 if all are below 1.
         groups : array-like of shape (n_samples,), default=None
@@ -347,8 +366,13 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             )
             family: Any = FAMILIES[self.family]() if isinstance(self.family, str) else self.family
             family = clone(family, safe=False)  # not shared with the user's
+            check_binomial(self, family)
+            check_zero_expert(self, family)
             arguments = FitArguments(sample_weight, groups, offset, expert_labels, params, table)
-            self._fit(X, y, arguments, Numbers(family, y.shape[1:]))
+            target = Numbers(family, y.shape[1:])
+            if family.link == "logit":
+                target = Trials(family, ())
+            self._fit(X, y, arguments, target)
         return self
 
     def predict(self, X: Any, *, offset: Any = None, return_std: bool = False) -> Any:
@@ -467,7 +491,12 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         """
         if sample_weight is not None:
             sample_weight = check_weights(sample_weight, X, type(self).__name__)
-        return float(r2_score(y, self.predict(X, offset=offset), sample_weight=sample_weight))
+        predicted, target = self.predict(X, offset=offset), self._fitted_model().target
+        if isinstance(target, Trials):
+            won, trials = target.encode_new(y, predicted, type(self).__name__)
+            y = won / trials
+            sample_weight = trials if sample_weight is None else sample_weight * trials
+        return float(r2_score(y, predicted, sample_weight=sample_weight))
 
     def predict_distribution(self, X: Any, *, offset: Any = None) -> MixtureDistribution:
         """Return the distribution of y for every row.
@@ -484,7 +513,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         MixtureDistribution
             With moments, densities, quantiles, regions, entropy, scores and draws. Its mean, where
             there is one, equals `predict` with weighted pooling, where that is not bounded. It
-            excludes the noise expert.
+            excludes the noise expert, and has the zeros of a zero expert.
         """
         return self._law(self._new_rows(X, offset=offset))
 

@@ -17,7 +17,7 @@ from mixexp._checks import as_numbers, named_error
 from mixexp._rows.inputs import check_log_offset, class_offset_rows, offset_rows
 from mixexp.protocols import Family
 
-__all__ = ["Classes", "Numbers"]
+__all__ = ["Classes", "Numbers", "Trials"]
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,67 @@ class Numbers:
         if rows is not None and self.family.link == "log":
             check_log_offset(rows, owner)
         return rows
+
+
+@dataclass(frozen=True)
+class Trials(Numbers):
+    """Successes among trials, which `Rows` holds as two lines; one probability is predicted."""
+
+    family: Any
+
+    def encode(self, y: np.ndarray, owner: str) -> np.ndarray:
+        """Return checked successes and trials (2, n) of successes and failures."""
+        rows = self._as_rows(y)
+        self.refuse_impossible(rows, owner)
+        return rows
+
+    def encode_new(self, y: Any, X: Any, owner: str) -> np.ndarray:
+        """Return successes and trials to score, (2, n)."""
+        y = as_numbers(y, "y", owner, f"Give successes and failures of {X.shape[0]} rows.")
+        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        check_consistent_length(X, y)
+        return self._as_rows(y)
+
+    @staticmethod
+    def _as_rows(y: np.ndarray) -> np.ndarray:
+        y = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        if y.shape[1] > 2:
+            raise ValueError(
+                f"family 'binomial' needs y of one or two columns, got {y.shape[1]}. Give the "
+                "numbers of successes and of failures."
+            )
+        trials = y.sum(axis=1) if y.shape[1] == 2 else np.ones(len(y))
+        return np.ascontiguousarray(np.stack([y[:, 0], trials]))
+
+    def refuse_impossible(self, y: np.ndarray, owner: str) -> None:
+        """Raise if some row of successes and trials (2, n) is impossible."""
+        bad = ~self.family.possible(y)
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            won, trials = y[:, row].tolist()
+            raise ValueError(
+                f"{owner}: family 'binomial' needs whole numbers of successes and failures, not "
+                f"negative and not both 0, as the two columns of y, or one column of 0 and 1; got "
+                f"{won:.6g} successes and {trials - won:.6g} failures in row {row}. Of a share of "
+                "successes, give share * trials and (1 - share) * trials; leave rows without "
+                "trials out."
+            )
+
+    def possible(self, y: np.ndarray) -> np.ndarray | None:
+        """Return a mask (m,) of possible successes and trials (2, m)."""
+        mask: np.ndarray = self.family.possible(y)
+        return mask
+
+    def limits(self, y: np.ndarray, offset: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the range of all probabilities: shares of few trials say nothing of it."""
+        return np.zeros(1), np.ones(1)
+
+    def noise(self, y: np.ndarray, owner: str) -> tuple[float, np.ndarray, np.ndarray]:
+        """Refuse: the density of the noise would depend on the trials."""
+        raise ValueError(
+            f"{owner}: noise_expert=True is not available with family 'binomial'. Set "
+            "noise_expert=False; zero_expert=True takes up rows without successes."
+        )
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def warm_up_of(
         model = fitted._model
         resp = model.responsibilities(again).T[: mixture.n_experts]
         resp = resp / resp.sum(axis=0)
-        if mixture.noise_expert:
+        if parts.has_fixed_expert(mixture):
             share = parts.NOISE_SHARE
             resp = np.concatenate([(1 - share) * resp, np.full((1, resp.shape[1]), share)])
         gate = model.dense_gate
@@ -91,9 +91,10 @@ def _check(mixture: BaseMixtureOfExperts, warm_up: Any) -> None:
             f"{owner}: warm_up has n_experts={warm_up.n_experts}, and this mixture "
             f"{mixture.n_experts}. Set the same number."
         )
-    if warm_up.noise_expert:
+    if parts.has_fixed_expert(warm_up):
+        kind = "noise" if warm_up.noise_expert else "zero"
         raise ValueError(
-            f"{owner}: warm_up has a noise expert. Set noise_expert=False there; that of this "
+            f"{owner}: warm_up has a {kind} expert. Set {kind}_expert=False there; that of this "
             "mixture may stay."
         )
     if mixture.gate is not None:

@@ -69,6 +69,8 @@ def linear_bank(
         )
         if classes is not None:
             template = LogisticRegression()
+        elif family.link == "logit":
+            template = LogisticRegression(C=1 / DEFAULT_ALPHA)
         elif family.link == "identity":
             template = Ridge(DEFAULT_ALPHA)
         else:
@@ -93,17 +95,17 @@ def linear_bank(
         )
     if terms.per_weight:
         terms = replace(terms, alpha=terms.alpha * rows.total_weight)
-    size = np.abs(rows.y).max(axis=1) if family.link == "identity" else np.ones(len(rows.y))
+    size = np.abs(rows.y).max(axis=1) if family.link == "identity" else np.ones(target.width)
     bank = LinearBank(
         template,
         design,
         terms=terms,
         family=family,
         floor=np.finfo(float).eps * np.where(size > 0, size, 1.0),
-        by_products=_by_products(rows, design, len(rows.y), exact=not family.curved),
+        by_products=_by_products(rows, design, target.width, exact=not family.curved),
         mask=mask,
     )
-    return bank.from_mean(rows) if family.link == "log" and terms.fit_intercept else bank
+    return bank.from_mean(rows) if family.link != "identity" and terms.fit_intercept else bank
 
 
 def _by_products(rows: Rows, design: Design, width: int, *, exact: bool) -> bool:

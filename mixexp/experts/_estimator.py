@@ -15,7 +15,7 @@ from mixexp._rows.sketch import row_hashes
 from mixexp.experts._templates import log_penalty
 from mixexp.experts._training import Fit, Refit, Trainer
 from mixexp.families import Calibration
-from mixexp.protocols import Block, Rows, evolve
+from mixexp.protocols import Block, Rows, can, evolve, has_scale
 
 __all__ = ["EstimatorBank"]
 
@@ -120,7 +120,7 @@ class EstimatorBank:
 
     @property
     def _dispersed(self) -> bool:
-        return self.family is not None and "dispersions" in self.family.parameter_names
+        return self.family is not None and has_scale(self.family)
 
     @property
     def on_floor(self) -> np.ndarray:
@@ -292,8 +292,11 @@ class EstimatorBank:
     ) -> np.ndarray:
         """Return the family's parameters after an M-step; `penalty` is added to the squares."""
         _, score, curvature = self._density(rows.y, outputs, parameters)
-        sums = self.family.statistics(score, curvature, resp, resp[:, None] * score)
-        if len(sums):
+        if can(self.family, "parameter_sums"):
+            sums = self.family.parameter_sums(rows.y, self.family.eta(outputs), parameters, resp)
+        else:
+            sums = self.family.statistics(score, curvature, resp, resp[:, None] * score)
+        if self._dispersed:
             sums[0] += penalty
         mass = resp.sum(axis=1)
         alive = mass > EMPTY_SHARE * rows.total_weight

@@ -39,6 +39,7 @@ from mixexp.protocols import (
     Sums,
     can,
     evolve,
+    has_scale,
 )
 
 __all__ = ["LinearBank"]
@@ -146,7 +147,7 @@ class LinearBank:
 
     @property
     def _dispersed(self) -> bool:
-        return "dispersions" in self.family.parameter_names
+        return has_scale(self.family)
 
     @property
     def on_floor(self) -> np.ndarray:
@@ -196,10 +197,14 @@ class LinearBank:
         )
 
     def from_mean(self, rows: Rows) -> LinearBank:
-        """Return a one-expert bank with intercepts at the mean of y: the start for a log link."""
+        """Return a one-expert bank with intercepts at the mean of y: the start for other links."""
         weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
         theta = self.theta.copy()
-        theta[0, :, 0] = self.family.eta((rows.y @ weight) / rows.total_weight)
+        if can(self.family, "pooled_mean"):
+            mean = self.family.pooled_mean(rows.y, weight)  # type: ignore[attr-defined]
+        else:
+            mean = (rows.y @ weight) / rows.total_weight
+        theta[0, :, 0] = self.family.eta(mean)
         if rows.offset is not None:
             exposure = logsumexp(rows.offset, axis=1, b=weight) - np.log(rows.total_weight)
             theta[0, :, 0] -= exposure
@@ -280,8 +285,13 @@ class LinearBank:
         weighted = resp[:, None] * score
         sums = Sums(
             gradient=(weighted.reshape(k * q, -1) @ block.linear(self.design).T).reshape(k, q, p),
-            family=self.family.statistics(score, curvature, resp, weighted),
         )
+        if can(self.family, "parameter_sums"):
+            sums["family"] = self.family.parameter_sums(  # type: ignore[attr-defined]
+                block.y, self._eta(block), self.parameters, resp
+            )
+        else:
+            sums["family"] = self.family.statistics(score, curvature, resp, weighted)
         if self.family.curved or not self.design.intercept or self.by_products:
             sums["mass"] = resp.sum(axis=1)
         if self.by_products:
@@ -316,6 +326,10 @@ class LinearBank:
         )
         if not getattr(self.family, "shared", False):
             parameters[:, ~alive] = self.parameters[:, ~alive]
+        if can(self.family, "parameter_sums"):
+            parameters = _between(
+                self.parameters, parameters, self._step_share / (1 + self.damping)
+            )
         return evolve(
             stepped,
             parameters=parameters,
@@ -432,7 +446,11 @@ class LinearBank:
         """Return the bank a share t of the way to `new`; closed forms take the full step."""
         if self.family.link == "identity":
             return new
-        return evolve(new, theta=self.theta + t * (new.theta - self.theta))
+        parameters = new.parameters
+        if can(self.family, "parameter_sums"):
+            parameters = _between(self.parameters, parameters, t)
+        theta = self.theta + t * (new.theta - self.theta)
+        return evolve(new, theta=theta, parameters=parameters)
 
     def damped(self, new: LinearBank) -> LinearBank:
         """Return this bank with a shorter step than the one to `new`; itself for closed forms."""
@@ -515,11 +533,26 @@ class LinearBank:
                 expert.intercept_ = 0.0
             if self.family.link == "log":
                 finish_glm(expert)
+            if self.family.link == "logit":
+                _as_logistic(expert)
             expert.n_features_in_ = coef.shape[1]
             if feature_names is not None and self.design.basis is None:
                 expert.feature_names_in_ = feature_names[columns]
             experts.append(expert)
         return behind_basis(experts, self.design, feature_names)
+
+
+def _as_logistic(expert: Any) -> None:
+    """Make a fitted linear predictor the log-odds of class 1, a success."""
+    expert.coef_ = np.atleast_2d(expert.coef_)
+    expert.intercept_ = np.atleast_1d(np.asarray(expert.intercept_, dtype=float))
+    expert.classes_ = np.array([0, 1])
+    expert.n_iter_ = np.array([1], dtype=np.int32)
+
+
+def _between(old: np.ndarray, new: np.ndarray, t: float) -> np.ndarray:
+    """Return parameters a share t of the way from old to new ones, of which all are above 0."""
+    return new if t == 1.0 else old * (new / old) ** t
 
 
 def _quadratic(step: np.ndarray, gram: np.ndarray) -> np.ndarray:

@@ -32,6 +32,10 @@ LINEAR_MODULES = ("sklearn.linear_model.", "sklearn.dummy")
 ALSO_LINEAR = (LinearDiscriminantAnalysis, LinearSVR)
 
 
+#: Families without a template of their own, by the family whose template has their predictor.
+SAME_EXPERT = {"poisson": "negative_binomial"}
+
+
 @dataclass(frozen=True)
 class LinearTerms:
     """Parameters of a linear template that its bank needs.
@@ -78,7 +82,7 @@ def linear_terms(template: Any, family: Any) -> LinearTerms | None:
     Only exact classes count: a subclass may behave differently. `family` is None for classes.
     """
     kind = type(template)
-    if family is None:
+    if family is None or family.link == "logit":
         if kind is not LogisticRegression or template.solver == "liblinear" or template.dual:
             return None
         alpha = _logistic_alpha(template)
@@ -89,7 +93,8 @@ def linear_terms(template: Any, family: Any) -> LinearTerms | None:
         if kind is Ridge and not template.positive and isinstance(template.alpha, Real):
             return LinearTerms(float(template.alpha), bool(template.fit_intercept))
         return None
-    if _glm_family(template) == family.name:
+    own = _glm_family(template)
+    if own is not None and family.name in (own, SAME_EXPERT.get(own)):
         return LinearTerms(
             float(template.alpha), bool(template.fit_intercept), per_weight=template.alpha > 0
         )

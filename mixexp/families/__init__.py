@@ -1,19 +1,23 @@
 """Families: the density of y around an expert's prediction."""
 
+from mixexp.families._binomial import Binomial
 from mixexp.families._categorical import Calibration
 from mixexp.families._common import IdentityLink, LogLink
 from mixexp.families._gamma import Gamma
 from mixexp.families._gaussian import Gaussian
 from mixexp.families._laplace import Laplace
+from mixexp.families._negative_binomial import NegativeBinomial
 from mixexp.families._poisson import Poisson
 from mixexp.families._student_t import StudentT
 
 __all__ = [
+    "Binomial",
     "Gamma",
     "Gaussian",
     "IdentityLink",
     "Laplace",
     "LogLink",
+    "NegativeBinomial",
     "Poisson",
     "StudentT",
 ]
@@ -24,7 +28,9 @@ FAMILIES = {
     "student_t": StudentT,
     "laplace": Laplace,
     "poisson": Poisson,
+    "negative_binomial": NegativeBinomial,
     "gamma": Gamma,
+    "binomial": Binomial,
 }
 
 

@@ -78,6 +78,8 @@ class Link:
     curved = False
     #: Whether an estimator's weights are responsibility times curvature.
     reweights = False
+    #: Whether the dispersion is a scale: penalties are in units of its square, and it may not be 0.
+    scaled = True
 
     def check(self, y: np.ndarray, owner: str) -> None:
         """Accept any y (n_outputs, n)."""

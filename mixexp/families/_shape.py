@@ -32,7 +32,7 @@ def shape_curvature(a: np.ndarray) -> np.ndarray:
 
 def stirling_rest(a: np.ndarray) -> np.ndarray:
     """Return a log a − a − log Γ(a): the log-density of a Gamma at its mean, without −log y."""
-    series = 0.5 * np.log(a / (2 * np.pi)) - (1 / 12 - 1 / (360 * a * a)) / a
+    series = 0.5 * np.log(a / (2 * np.pi)) - (1 / 12 - 1 / 360 / a / a) / a
     return np.where(a > LARGE_SHAPE, series, a * np.log(a) - a - gammaln(a))
 
 

@@ -5,7 +5,7 @@ from mixexp.gates._estimator import EstimatorGate
 from mixexp.gates._gaussian import GaussianGate
 from mixexp.gates._hierarchical import HierarchicalGate
 from mixexp.gates._nested import NestedGate
-from mixexp.gates._noise import NoiseGate
+from mixexp.gates._noise import NoiseGate, ZeroGate
 from mixexp.gates._softmax import SoftmaxGate
 
 __all__ = [

@@ -8,7 +8,7 @@ import numpy as np
 
 from mixexp.protocols import Block, Forward, Hidden, Rows, can, evolve, if_inner_can
 
-__all__ = ["NoiseGate"]
+__all__ = ["NoiseGate", "ZeroGate"]
 
 #: Smallest share of the noise, and of its complement.
 SMALLEST = 1e-12
@@ -53,12 +53,15 @@ class NoiseGate:
     True
     """
 
+    #: What `to_text` calls the last expert.
+    what = "noise"
+
     def __init__(self, inner: Any, share: float):
         self.inner = inner
         self.noise_share_ = share
 
     def __repr__(self) -> str:
-        return f"NoiseGate({self.inner!r}, {self.noise_share_:.3g})"
+        return f"{type(self).__name__}({self.inner!r}, {self.noise_share_:.3g})"
 
     # attributes that concern the experts alone come from the inner gate
     n_gram_weights = Forward()
@@ -191,7 +194,7 @@ class NoiseGate:
         str
         """
         text = self.inner.to_text(*args, **kwargs)
-        return f"{text}\nnoise: a share of {self.noise_share_:.2g} everywhere"
+        return f"{text}\n{self.what}: a share of {self.noise_share_:.2g} everywhere"
 
     @if_inner_can("surveyed")
     def surveyed(self, rows: Rows) -> NoiseGate:
@@ -258,6 +261,47 @@ class NoiseGate:
         """Return the gate with these parameters."""
         share = float(np.clip(1 / (1 + np.exp(-vector[-1])), SMALLEST, 1 - SMALLEST))
         return evolve(self, inner=self.inner.set_parameters(vector[:-1]), noise_share_=share)
+
+
+class ZeroGate(NoiseGate):
+    """A share of zeros as the last expert; the inner gate divides the rest, as in `NoiseGate`.
+
+    Parameters
+    ----------
+    inner : Gate
+        After `start`, with K experts.
+    share : float
+        Share of the zeros that no other expert has to explain.
+
+    Attributes
+    ----------
+    zero_share_ : float
+
+    References
+    ----------
+    Lambert (1992), Zero-inflated Poisson regression, with an application to defects in
+    manufacturing, Technometrics 34.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mixexp import MixtureOfExpertsRegressor
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.uniform(-1, 1, (500, 1))
+    >>> y = np.where(rng.random(500) < 0.3, 0, rng.poisson(np.exp(1 + X[:, 0])))
+    >>> model = MixtureOfExpertsRegressor(
+    ...     n_experts=1, family="poisson", zero_expert=True, random_state=0
+    ... ).fit(X, y)
+    >>> bool(abs(model.gate_.zero_share_ - 0.3) < 0.06)
+    True
+    """
+
+    what = "zero"
+
+    @property
+    def zero_share_(self) -> float:
+        """Share of the zeros."""
+        return self.noise_share_
 
 
 class NoiseSums:

@@ -181,7 +181,7 @@ def _refit(
         drawn = rng.randint(n, size=n)
         X_new, y_new, start = safe_indexing(X, drawn), safe_indexing(y, drawn), resp[drawn]
     else:
-        X_new, y_new = X, _drawn(estimator, X, rng)
+        X_new, y_new = X, _drawn(estimator, X, y, rng)
         start = estimator.responsibilities(X, y_new)
     k = len(estimator.experts_)
     start = start[:, :k] / start[:, :k].sum(axis=1, keepdims=True)
@@ -194,8 +194,16 @@ def _refit(
     return {_key(term): _value(term, parameters) for term in terms_of(refit)}
 
 
-def _drawn(estimator: Any, X: Any, rng: np.random.RandomState) -> np.ndarray:
-    """Return targets drawn from the fitted mixture."""
+def _drawn(estimator: Any, X: Any, y: Any, rng: np.random.RandomState) -> np.ndarray:
+    """Return targets drawn from the fitted mixture; of y only numbers of trials are taken."""
+    target = estimator._model.target
+    if target.family is not None and target.family.link == "logit":
+        trials = target.encode_new(y, X, type(estimator).__name__)[1]
+        cumulated = np.cumsum(estimator.gate_proba(X), axis=1)[:, :-1]
+        chosen = (cumulated <= rng.uniform(size=(len(trials), 1))).sum(axis=1)
+        chances = estimator.predict_experts(X)[np.arange(len(trials)), chosen]
+        won = rng.binomial(trials.astype(np.int64), chances)
+        return np.column_stack([won, trials - won])
     if not is_classifier(estimator):
         drawn: np.ndarray = estimator.sample_y(X, random_state=rng)[..., 0]
         return drawn

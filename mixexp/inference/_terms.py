@@ -64,6 +64,7 @@ def _what_lacks(estimator: Any) -> str:
     model = estimator._model
     reasons = {
         "noise_expert=True": estimator.noise_expert,
+        "zero_expert=True": getattr(estimator, "zero_expert", False),
         f"routing={estimator.routing!r}": estimator.routing is not None,
         "a shared_expert": estimator.shared_expert is not None,
         "mixtures as experts": model.flat is not None,

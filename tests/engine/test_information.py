@@ -11,7 +11,7 @@ from mixexp._engine.assign import Soft
 from mixexp._engine.em import Problem, evaluate
 from mixexp._engine.fixed import fit_at
 from mixexp._engine.sweep import State
-from mixexp.families import Gamma, Gaussian, Poisson, StudentT
+from mixexp.families import Gamma, Gaussian, NegativeBinomial, Poisson, StudentT
 from mixexp.gates import ConstantGate, GaussianGate, SoftmaxGate
 from mixexp.protocols import Rows, evolve
 
@@ -82,16 +82,18 @@ def state_of(rows, bank, k, rng, gate=None, columns=None):
         (Ridge(0.7), StudentT()),
         (Ridge(0.7), StudentT(df=3.0)),
         (PoissonRegressor(alpha=0.1), Poisson()),
+        (PoissonRegressor(alpha=0.1), NegativeBinomial()),
         (GammaRegressor(alpha=0.1), Gamma()),
     ],
-    ids=["gaussian", "student_t", "fixed df", "poisson", "gamma"],
+    ids=["gaussian", "student_t", "fixed df", "poisson", "negative_binomial", "gamma"],
 )
 @pytest.mark.parametrize("weighted", [False, True])
 def test_families(rng, template, family, weighted):
     X, y = numbers(rng)
-    y = {"poisson": lambda: rng.poisson(np.exp(0.5 * y)) * 1.0, "gamma": lambda: np.exp(y)}.get(
-        family.name, lambda: y
-    )()
+    if family.discrete:
+        y = rng.poisson(np.exp(0.5 * y) * rng.gamma(1.0, 1.0, N)) * 1.0
+    elif family.name == "gamma":
+        y = np.exp(y)
     rows = make_rows(X, y, rng.uniform(0.3, 2, N) if weighted else None, block_rows=32)
     check(rows, state_of(rows, one_expert(template, rows, family=family), 3, rng), rng)
 

@@ -46,8 +46,11 @@ def begun(monkeypatch):
 def numbers(family):
     rng = np.random.default_rng(3)
     X, y, _, _ = softmax_gated(rng, N_ROWS, 3, 3)
-    if family == "poisson":
+    if family in ("poisson", "negative_binomial", "zeros"):
         y = rng.poisson(np.exp(np.clip(y / 4, -3, 3))).astype(float)
+    elif family == "binomial":
+        y = rng.binomial(5, 1 / (1 + np.exp(-y)))
+        y = np.column_stack([y, 5 - y]).astype(float)
     elif family == "gamma":
         y = np.exp(np.clip(y / 4, -3, 3)) * rng.gamma(5.0, 0.2, N_ROWS)
     return X, y
@@ -81,6 +84,9 @@ MODELS = {
     "laplace": regressor(family="laplace"),
     "poisson": regressor(family="poisson"),
     "gamma": regressor(family="gamma"),
+    "negative_binomial": regressor(family="negative_binomial"),
+    "zeros": regressor(family="poisson", zero_expert=True),
+    "binomial": regressor(family="binomial"),
     "constant": regressor(gate=ConstantGate()),
     "balanced": regressor(gate=SoftmaxGate(usage_prior=5.0)),
     "full": regressor(gate=GaussianGate()),

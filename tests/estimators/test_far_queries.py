@@ -77,7 +77,7 @@ SIZES = [1e30, LARGEST_FLOAT32, 1e150, 1e300, 1.7e308]
     [(kind, {"gate": gate}) for gate in GATES for kind in ("regressor", "classifier")]
     + [
         ("regressor", {"family": family, "n_experts": 3, "noise_expert": True})
-        for family in ("student_t", "laplace", "poisson", "gamma")
+        for family in ("student_t", "laplace", "poisson", "negative_binomial", "gamma")
     ]
     + [("regressor", {"expert": MixtureOfExpertsRegressor(n_experts=2), "n_experts": 2})],
     ids=str,
@@ -87,7 +87,7 @@ def test_far_queries_are_finite_or_refused(kind, parameters, rng):
     if kind == "classifier":
         model = fitted(MixtureOfExpertsClassifier, X, np.digitize(y, [0, 1]), **parameters)
     else:
-        positive = parameters.get("family") in ("poisson", "gamma")
+        positive = parameters.get("family") in ("poisson", "negative_binomial", "gamma")
         y = np.floor(np.exp(y)) + 1 if positive else y
         model = fitted(MixtureOfExpertsRegressor, X, y, **parameters)
     for size, direction in product(SIZES, DIRECTIONS):

@@ -249,13 +249,13 @@ def test_gates_of_mixexp_would_pass(make, monkeypatch):
         probe_gate(part, rows, 4, "Owner")
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "binomial"])
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 @pytest.mark.parametrize("n_outputs", [1, 2])
 def test_families_of_mixexp_would_pass(name, scale, n_outputs, monkeypatch):
     monkeypatch.setattr(probes, "is_foreign", lambda part: True)
     y = RNG.gamma(2.0, scale, (n_outputs, 50))
-    if name == "poisson":
+    if FAMILIES[name]().discrete:
         y = np.ceil(y)
     for shift in (y, y * 0 + y[:, :1]):  # also targets that are all the same
         probe_family(Numbers(FAMILIES[name](), (n_outputs,)), shift, "Owner")
@@ -274,6 +274,8 @@ def test_parts_of_mixexp_are_not_probed(monkeypatch):
     monkeypatch.setattr(probes, "_Subject", refuse)
     for family in FAMILIES:
         y = np.ceil(np.abs(Y) + 0.1)
+        if family == "binomial":
+            y = np.minimum(y, 1.0)
         MixtureOfExpertsRegressor(n_experts=1, family=family, tol=1e-3).fit(X, y)
     MixtureOfExpertsClassifier(n_experts=1, tol=1e-3).fit(X, Y > 0)
     with pytest.raises(AssertionError, match="probed"):

@@ -4,10 +4,13 @@ import numpy as np
 from scipy import stats
 
 from mixexp.families import FAMILIES, Gaussian, StudentT
+from mixexp.protocols import can, has_scale
 
 K, Q, M = 3, 2, 40
 
-VARIANTS = [make() for make in FAMILIES.values()] + [Gaussian(shared=True), StudentT(df=2.5)]
+#: All but binomial, whose targets have trials.
+VARIANTS = [make() for name, make in FAMILIES.items() if name != "binomial"]
+VARIANTS += [Gaussian(shared=True), StudentT(df=2.5)]
 
 
 def parameters_of(family, rng, shape=(K, Q)):
@@ -34,12 +37,14 @@ def make_case(family, rng, m=M):
     return y, eta, parameters, rng.dirichlet(np.ones(K), m).T
 
 
-def squared_dispersion(parameters):
+def squared_dispersion(family, parameters):
     """Return (K, Q, 1): what scores and curvatures are multiplied by."""
-    return parameters[0][..., None] ** 2 if len(parameters) else np.ones((1, 1, 1))
+    return parameters[0][..., None] ** 2 if has_scale(family) else np.ones((1, 1, 1))
 
 
 def statistics_of(family, y, eta, parameters, resp):
+    if can(family, "parameter_sums"):
+        return family.parameter_sums(y, eta, parameters, resp)
     _, score, curvature = family.evaluate(y, eta, parameters)
     return family.statistics(score, curvature, resp, resp[:, None] * score)
 
@@ -49,6 +54,8 @@ def frozen(family, mean, parameters):
     if family.name == "poisson":
         return stats.poisson(mean)
     s = parameters[0]
+    if family.name == "negative_binomial":
+        return stats.nbinom(1 / s, 1 / (1 + s * mean))
     if family.name == "gamma":
         return stats.gamma(s**-2.0, scale=mean * s**2)
     if family.name == "student_t":

@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from scipy.special import digamma, gammaln
 
-from mixexp.families import Gamma, Gaussian, Laplace, Poisson, StudentT
+from mixexp.families import Binomial, Gamma, Gaussian, Laplace, NegativeBinomial, Poisson, StudentT
 from mixexp.families._shape import log_minus_digamma, shape_from_gap, stirling_rest
 
 K, Q = 3, 2
@@ -32,12 +32,15 @@ def test_bad_shared():
         Gaussian(shared="yes").check(np.ones((1, 3)), "Owner")
 
 
+@pytest.mark.parametrize("family", [Poisson(), NegativeBinomial()], ids=str)
 @pytest.mark.parametrize("value", [-1.0, 0.5])
-def test_poisson_needs_counts(value):
-    match = rf"Owner: family 'poisson' needs counts .* got {value}\..*offset=np.log\(exposure\)"
+def test_counts_are_needed(family, value):
+    match = (
+        rf"Owner: family '{family.name}' needs counts .* got {value}\..*offset=np.log\(exposure\)"
+    )
     with pytest.raises(ValueError, match=match):
-        Poisson().check(np.array([[0.0, 3.0], [1.0, value]]), "Owner")
-    Poisson().check(np.array([[0.0, 3.0]]), "Owner")
+        family.check(np.array([[0.0, 3.0], [1.0, value]]), "Owner")
+    family.check(np.array([[0.0, 3.0]]), "Owner")
 
 
 @pytest.mark.parametrize("value", [-1.0, 0.0])
@@ -55,7 +58,9 @@ def test_gamma_needs_positive_targets(value):
         (StudentT(df=4), 6),
         (Laplace(), 6),
         (Poisson(), 0),
+        (NegativeBinomial(), 6),
         (Gamma(), 6),
+        (Binomial(), 0),
     ],
     ids=str,
 )

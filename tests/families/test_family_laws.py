@@ -40,10 +40,11 @@ def test_quantile_inverts_cdf(family, law):
             found = family.quantile(q, mean, parameters)
             assert_array_equal(found, reference.ppf(q))
         # a probability that one count reaches exactly belongs to that count
-        seen = y[family.cdf(y, mean, parameters) < 1]
-        at = mean[family.cdf(y, mean, parameters) < 1]
-        exact = family.cdf(seen, at, parameters[..., :0])
-        assert_array_equal(family.quantile(exact, at, parameters[..., :0]), seen)
+        inside = family.cdf(y, mean, parameters) < 1
+        seen, at = y[inside], mean[inside]
+        own = np.array([np.broadcast_to(each, mean.shape)[inside] for each in parameters])
+        exact = family.cdf(seen, at, own.reshape(-1, seen.size))
+        assert_array_equal(family.quantile(exact, at, own.reshape(-1, seen.size)), seen)
         return
     below = family.cdf(y, mean, parameters)
     assert_allclose(family.quantile(below, mean, parameters), y, rtol=1e-6, atol=1e-9)
