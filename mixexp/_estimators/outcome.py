@@ -31,6 +31,7 @@ __all__ = [
     "aligned_order",
     "canonical_order",
     "check_order",
+    "chosen_restart",
     "publish",
     "store",
     "store_loads",
@@ -177,12 +178,14 @@ def publish(
     attributes.update(values_by_name, _parameter_names=tuple(values_by_name))
     mixture._model = model
     mixture._rules = rules
+    mixture.n_experts_ = model.n_experts
     mixture.usage_ = usage
     mixture.gate_ = model.dense_gate
     mixture.routing_ = model.router
     names = getattr(mixture, "feature_names_in_", None)
     mixture.expert_basis_ = _basis_of(model.innermost.bank, names)
     mixture.gate_basis_ = _basis_of(model.dense_gate, names)
+    attributes.pop("selection_", None)
     attributes.pop("fallback_", None)
     attributes.pop("shared_expert_", None)
     attributes.pop("shared_share_", None)
@@ -333,10 +336,15 @@ def _family_name(run: Run) -> str:
     return "None" if family is None else type(family).__name__
 
 
+def chosen_restart(restarts: list[Restart]) -> Restart:
+    """Return the record of the run that was chosen."""
+    long_runs = [record for record in restarts if "long run" in record.events]
+    return min(long_runs, key=lambda record: (bool(record.flags), -record.bound))
+
+
 def _warn_of_collapse(restarts: list[Restart], owner: str, routed: bool) -> None:
     """Warn once of experts that collapsed, or were spurious, in the run that was chosen."""
-    long_runs = [record for record in restarts if "long run" in record.events]
-    chosen = min(long_runs, key=lambda record: (bool(record.flags), -record.bound))
+    chosen = chosen_restart(restarts)
     text = told_events([event for event in chosen.events if event != "long run"], routed)
     if text:
         warn(f"{owner}: {text}", ConvergenceWarning)

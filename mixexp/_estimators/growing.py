@@ -1,0 +1,124 @@
+"""Fits with ``n_experts="auto"``: the growing path, and the choice of a mixture on it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from mixexp import __version__
+from mixexp._checks import short
+from mixexp._engine.em import Run
+from mixexp._engine.growth import Grown, Growth, chosen, grown
+from mixexp._engine.search import search
+from mixexp._engine.starts import Restart
+from mixexp._estimators import outcome, parts
+from mixexp._estimators.assembly import Assembly, FitArguments, assemble, with_n_experts
+from mixexp._estimators.nesting import is_mixture
+from mixexp._fitting import name_of
+from mixexp._rows.inputs import one_each
+from mixexp._rows.rows import Rows
+from mixexp._threads import single_thread
+from mixexp.partitions import Split
+from mixexp.protocols import Target, can
+from mixexp.selection import ExpertSelection
+
+if TYPE_CHECKING:
+    from mixexp._estimators.base import BaseMixtureOfExperts
+
+__all__ = ["fit_growing"]
+
+#: What "auto" goes by, and the numbers of experts without a better one after which it stops.
+CRITERION, PATIENCE = "aic", 2
+
+
+def fit_growing(
+    mixture: BaseMixtureOfExperts, X: Any, y: np.ndarray, arguments: FitArguments, target: Target
+) -> Rows:
+    """Fit mixtures of one expert, of two, and so on; store the best, and what they were judged by.
+
+    Return the rows of the fit.
+
+    1. Assemble rows and parts.
+    2. Go along the path until the criterion has not risen for a while.
+    3. Search with the starts of `init` too, for the chosen number, and keep the better end.
+    4. Store the model.
+
+    `mixexp.selection` sets `_growth` before the fit to go along it in another way.
+    """
+    _refuse_what_cannot_grow(mixture, arguments)
+    growth: Growth | None = mixture.__dict__.pop("_growth", None)
+    seed = int(check_random_state(mixture.random_state).randint(2**31 - 1))
+    with single_thread():
+        assembly = assemble(with_n_experts(mixture, 1), X, y, arguments, target, seed)
+        growth = _within(growth or _of_auto(mixture), assembly.problem.rows, mixture)
+        path = list(grown(growth, Split(), assembly.problem_at))
+        best = chosen(path, growth)
+        run, restarts = path[best].run, path[best].restarts
+        if growth.searched and path[best].n_experts > 1:
+            run, restarts = _searched(path[best], assembly)
+        outcome.store(mixture, run, restarts, assembly, target)
+    mixture.selection_ = ExpertSelection.of(path, growth, best)
+    mixture._mixexp_version = __version__
+    return assembly.problem.rows
+
+
+def _of_auto(mixture: BaseMixtureOfExperts) -> Growth:
+    """Return the path of "auto".
+
+    Experts that are fitted one by one may be cross-fitted, and judged by what that gives.
+    """
+    numbers = tuple(range(1, mixture.max_experts + 1))
+    return Growth(numbers, CRITERION, PATIENCE)
+
+
+def _within(growth: Growth, rows: Rows, mixture: BaseMixtureOfExperts) -> Growth:
+    """Return the path up to as many experts as there are rows, or groups, to begin from."""
+    most = rows.units.n_rows
+    numbers = tuple(k for k in growth.numbers if k <= most)
+    if not numbers:
+        raise ValueError(
+            f"{parts.owner_of(mixture)}: {most} distinct rows with positive weight are fewer than "
+            f"{growth.numbers[0]} experts, the smallest number to try. Lower n_experts."
+        )
+    return replace(growth, numbers=numbers)
+
+
+def _searched(grown_: Grown, assembly: Assembly) -> tuple[Run, list[Restart]]:
+    """Return the better of a mixture of the path and a usual fit of as many experts."""
+    run, restarts = search(assembly.problem_at(grown_.n_experts))
+    better = run.bound > grown_.run.bound and not outcome.chosen_restart(restarts).flags
+    if grown_.flags or better:
+        return run, [*restarts, *grown_.restarts]
+    return grown_.run, [*grown_.restarts, *restarts]
+
+
+def _refuse_what_cannot_grow(mixture: BaseMixtureOfExperts, arguments: FitArguments) -> None:
+    """Raise if a parameter or argument is for one number of experts."""
+    owner = parts.owner_of(mixture)
+    what = ""
+    if isinstance(mixture.expert, list | tuple):
+        what = "expert is a list of as many experts"
+    elif not isinstance(mixture.init, str):
+        what = f"init={short(mixture.init)} is a start for one number of experts"
+    elif arguments.labels is not None:
+        what = "expert_labels name the experts"
+    elif mixture.routing is not None:
+        what = f"routing={mixture.routing!r} is for a given number of experts"
+    elif mixture.warm_up is not None and not isinstance(mixture.warm_up, str):
+        what = "warm_up is a mixture of a given number of experts"
+    elif can(mixture.gate, "leaves_at") or hasattr(mixture.gate, "branching"):
+        what = f"gate={mixture.gate!r} has a given number of leaves"
+    elif is_mixture(mixture.expert):
+        what = f"expert={name_of(mixture.expert)} is a mixture itself"
+    else:
+        for name in ("expert_features", "gate_features"):
+            if one_each(getattr(mixture, name)):
+                what = f"{name} is a list of one selection for each expert"
+    if what:
+        raise ValueError(
+            f"{owner}: n_experts='auto' tries several numbers, and {what}. Give n_experts as an "
+            "integer, or leave that parameter out."
+        )
