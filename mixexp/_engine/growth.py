@@ -21,11 +21,12 @@ from mixexp._engine.regimes import resolved
 from mixexp._engine.search import SearchProblem, search, with_judge
 from mixexp._engine.starts import Candidate, Restart, plain_gate
 from mixexp._warn import silence, silenced
+from mixexp.protocols import can
 
-__all__ = ["CRITERIA", "Growth", "Grown", "chosen", "grown"]
+__all__ = ["CRITERIA", "Growth", "Grown", "can_count", "chosen", "grown"]
 
 #: What a number of experts can be chosen by.
-CRITERIA = ("cv", "aic", "bic", "icl")
+CRITERIA = ("cv", "aic", "aic3", "bic", "icl")
 
 #: Frequent values of y that may be exact regimes, whatever the number of experts: ties beyond them
 #: are its resolution.
@@ -40,9 +41,11 @@ class Growth:
     ----------
     numbers : tuple of int
         The numbers of experts to fit, ascending.
-    criterion : {"cv", "aic", "bic", "icl"}
+    criterion : {"cv", "aic", "aic3", "bic", "icl"}
     patience : int or None
         The path ends after so many numbers without a better one; None goes on to the last.
+    least : int
+        The number of experts that the path goes to at least.
     one_se : bool
         Whether the smallest number within one standard error of the best is chosen, by "cv".
     cross_validated : bool
@@ -54,6 +57,7 @@ class Growth:
     numbers: tuple[int, ...]
     criterion: str
     patience: int | None = None
+    least: int = 1
     one_se: bool = False
     cross_validated: bool = False
     searched: bool = True
@@ -95,6 +99,11 @@ class Grown:
     def aic(self) -> float:
         """Akaike's criterion."""
         return -2 * self.fitness.log_likelihood + 2 * self.count.n_parameters
+
+    @property
+    def aic3(self) -> float:
+        """Akaike's criterion with a factor of 3 in place of 2."""
+        return self.aic + self.count.n_parameters
 
     @property
     def bic(self) -> float:
@@ -171,7 +180,7 @@ def grown(
             best, since = mixture, 0
         else:
             since += 1
-        if growth.patience is not None and since >= growth.patience:
+        if growth.patience is not None and since >= growth.patience and k >= growth.least:
             return
 
 
@@ -192,6 +201,13 @@ def chosen(path: Sequence[Grown], growth: Growth) -> int:
         if below <= error:
             return i
     return best
+
+
+def can_count(problem: SearchProblem) -> bool:
+    """Return whether the parameters of gate and experts can be counted."""
+    gate = problem.gate if problem.batch_gate is None else problem.batch_gate
+    bank = problem.bank if problem.batch_bank is None else problem.batch_bank
+    return can(gate, "n_parameters") and can(bank, "n_parameters")
 
 
 def _better(mixture: Grown, best: Grown, criterion: str) -> bool:

@@ -15,6 +15,7 @@ __all__ = ["SelectionDisplay"]
 LABELS = {
     "cv": "held-out log-density per row",
     "aic": "AIC",
+    "aic3": "AIC3",
     "bic": "BIC",
     "icl": "ICL",
 }
@@ -36,7 +37,7 @@ class SelectionDisplay:
         Standard errors of the differences from the best value; None draws no bars.
     chosen : int or None
         The chosen number; None where it was chosen by something else.
-    criterion : {"cv", "aic", "bic", "icl"}
+    criterion : {"cv", "aic", "aic3", "bic", "icl"}
         What the values are.
 
     Attributes
@@ -125,7 +126,7 @@ class SelectionDisplay:
         ----------
         selection : ExpertSelection
             What `select_n_experts` returned, or `selection_` of a fit with ``n_experts="auto"``.
-        criterion : {"cv", "aic", "bic", "icl"}, default=None
+        criterion : {"cv", "aic", "aic3", "bic", "icl"}, default=None
             What to draw; None is what the number was chosen by.
         ax : matplotlib Axes, default=None
             Axes to draw on.
@@ -188,7 +189,7 @@ class SelectionDisplay:
             Targets.
         n_experts : iterable of int, default=range(1, 13)
             Numbers to try.
-        criterion : {"cv", "bic", "icl", "aic"}, default="cv"
+        criterion : {"cv", "aic", "aic3", "bic", "icl"}, default="cv"
             What to choose by and draw.
         sample_weight, groups, offset : array-like, default=None
             As in `fit`.

@@ -19,6 +19,7 @@ TABLE = (
     ("log_likelihood", "log-lik.", 11, ".1f"),
     ("n_parameters", "parameters", 11, ".1f"),
     ("aic", "AIC", 10, ".1f"),
+    ("aic3", "AIC3", 10, ".1f"),
     ("bic", "BIC", 10, ".1f"),
     ("icl", "ICL", 10, ".1f"),
     ("cv", "CV", 9, ".4f"),
@@ -54,7 +55,7 @@ class ExpertSelection:
     counted : list of str
         How they were counted: "exact", "effective", "complete", "full" or "unknown", as the notes
         of `select_n_experts` say.
-    aic, bic, icl : ndarray of shape (n_candidates,)
+    aic, aic3, bic, icl : ndarray of shape (n_candidates,)
         Criteria, of which the smallest is best.
     cv : ndarray of shape (n_candidates,)
         Mean held-out log-densities per unit of weight, of which the largest is best; NaN if they
@@ -79,6 +80,7 @@ class ExpertSelection:
     n_parameters: np.ndarray
     counted: list[str]
     aic: np.ndarray
+    aic3: np.ndarray
     bic: np.ndarray
     icl: np.ndarray
     cv: np.ndarray
@@ -107,6 +109,7 @@ class ExpertSelection:
             n_parameters=np.array([each.count.n_parameters for each in path]),
             counted=[each.count.how for each in path],
             aic=of_all("aic"),
+            aic3=of_all("aic3"),
             bic=of_all("bic"),
             icl=of_all("icl"),
             cv=of_all("cv"),
