@@ -30,6 +30,7 @@ __all__ = [
     "protocols",
     "routing",
     "routing_report",
+    "selection",
 ]
 
 

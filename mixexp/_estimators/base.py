@@ -435,8 +435,9 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         Parameters count as in `mixexp.selection.select_n_experts`: penalised ones by how much the
         data say about them. With rows other than those of the fit, the information is theirs.
         """
-        log_likelihood, _ = self._log_likelihood(X, y, sample_weight, offset, groups)
-        count = self._n_parameters(X, y, sample_weight, offset, groups)
+        given = self._weighted(X, y, sample_weight, offset, groups)
+        log_likelihood, _ = self._log_likelihood(*given)
+        count = self._n_parameters(*given)
         return -2 * log_likelihood + 2 * count
 
     def bic(
@@ -474,8 +475,9 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         ValueError
             If the number of parameters of the gate or the experts is unknown.
         """
-        log_likelihood, n = self._log_likelihood(X, y, sample_weight, offset, groups)
-        count = self._n_parameters(X, y, sample_weight, offset, groups)
+        given = self._weighted(X, y, sample_weight, offset, groups)
+        log_likelihood, n = self._log_likelihood(*given)
+        count = self._n_parameters(*given)
         return -2 * log_likelihood + count * float(np.log(n))
 
     def icl(

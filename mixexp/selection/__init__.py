@@ -12,3 +12,7 @@ __all__ = [
     "bootstrap_lrt",
     "select_n_experts",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

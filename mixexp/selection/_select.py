@@ -77,10 +77,11 @@ def select_n_experts(
     Notes
     -----
     *Cross-validation* has three folds, dealt by a hash of content; groups are kept together. A
-    refit sets out from the responsibilities that the full fit gives the other rows, and takes ten
-    EM iterations. It thus stays at the same optimum, and all refits together cost 0.1 to 0.5 of a
-    fit; in exchange it knows a little of the rows it is judged by. Experts that are cross-fitted
-    anyway (`cross_fit`) are judged by their out-of-fold predictions, with no further fits.
+    refit sets out from the responsibilities that the full fit gives the other rows, and takes up
+    to 40 EM iterations; estimators that are fitted one by one are fitted once. It thus stays near
+    the same optimum, and all refits together cost 0.1 to 0.5 of a fit; in exchange it knows a
+    little of the rows it is judged by. Experts that are cross-fitted anyway (`cross_fit`) are
+    judged by their out-of-fold predictions, with no further fits.
 
     *Parameters* are counted exactly where nothing is penalised (`counted` is "exact"). Otherwise
     they are effective ones, tr(H⁻¹ (H − Λ)), with the observed information H of the penalised
