@@ -23,7 +23,7 @@ from mixexp._engine.starts import Candidate, Restart, plain_gate
 from mixexp._warn import silence, silenced
 from mixexp.protocols import can
 
-__all__ = ["CRITERIA", "Growth", "Grown", "can_count", "chosen", "grown"]
+__all__ = ["CRITERIA", "Growth", "Grown", "can_count", "chosen", "grown", "searched"]
 
 #: What a number of experts can be chosen by.
 CRITERIA = ("cv", "aic", "aic3", "bic", "icl")
@@ -182,6 +182,26 @@ def grown(
             since += 1
         if growth.patience is not None and since >= growth.patience and k >= growth.least:
             return
+
+
+def searched(grown_: Grown, problem: SearchProblem) -> Grown:
+    """Return a mixture of the path, or the end of a usual fit of as many experts if that is better.
+
+    What the path was judged by stays: held-out log-densities, and the time.
+    """
+    run, restarts = search(replace(problem, n_exact=N_EXACT))
+    judge = with_judge(problem)[0].judge
+    flagged = bool(judge.flags(run.state, problem.rows))
+    if (flagged, -run.bound) >= (bool(grown_.flags), -grown_.run.bound):
+        return replace(grown_, restarts=[*grown_.restarts, *restarts])
+    rows = problem.rows if run.rows is None else run.rows
+    return replace(
+        grown_,
+        run=run,
+        restarts=[*restarts, *grown_.restarts],
+        fitness=fitness(run.state, rows),
+        count=counted(run.state, rows),
+    )
 
 
 def chosen(path: Sequence[Grown], growth: Growth) -> int:

@@ -10,12 +10,10 @@ from sklearn.utils import check_random_state
 
 from mixexp import __version__
 from mixexp._checks import short
-from mixexp._engine.em import Run
-from mixexp._engine.growth import Grown, Growth, can_count, chosen, grown
-from mixexp._engine.search import SearchProblem, search
-from mixexp._engine.starts import Restart
+from mixexp._engine.growth import Growth, can_count, chosen, grown, searched
+from mixexp._engine.search import SearchProblem
 from mixexp._estimators import outcome, parts
-from mixexp._estimators.assembly import Assembly, FitArguments, assemble, with_n_experts
+from mixexp._estimators.assembly import FitArguments, assemble, with_n_experts
 from mixexp._estimators.nesting import is_mixture
 from mixexp._fitting import name_of
 from mixexp._rows.inputs import one_each
@@ -62,10 +60,10 @@ def fit_growing(
         growth = _within(growth or _of_auto(mixture, assembly.problem), assembly.problem, mixture)
         path = list(grown(growth, Split(), assembly.problem_at))
         best = chosen(path, growth)
-        run, restarts = path[best].run, path[best].restarts
-        if growth.searched and path[best].n_experts > 1:
-            run, restarts = _searched(path[best], assembly)
-        outcome.store(mixture, run, restarts, assembly, target)
+        k = path[best].n_experts
+        if growth.searched and k > 1:
+            path[best] = searched(path[best], assembly.problem_at(k))
+        outcome.store(mixture, path[best].run, path[best].restarts, assembly, target)
     mixture.selection_ = ExpertSelection.of(path, growth, best)
     mixture._mixexp_version = __version__
     return assembly.problem.rows
@@ -93,15 +91,6 @@ def _within(growth: Growth, problem: SearchProblem, mixture: BaseMixtureOfExpert
             f"{growth.numbers[0]} experts, the smallest number to try. Lower n_experts."
         )
     return replace(growth, numbers=numbers)
-
-
-def _searched(grown_: Grown, assembly: Assembly) -> tuple[Run, list[Restart]]:
-    """Return the better of a mixture of the path and a usual fit of as many experts."""
-    run, restarts = search(assembly.problem_at(grown_.n_experts))
-    better = run.bound > grown_.run.bound and not outcome.chosen_restart(restarts).flags
-    if grown_.flags or better:
-        return run, [*restarts, *grown_.restarts]
-    return grown_.run, [*grown_.restarts, *restarts]
 
 
 def _refuse_what_cannot_grow(mixture: BaseMixtureOfExperts, arguments: FitArguments) -> None:

@@ -31,7 +31,6 @@ __all__ = [
     "aligned_order",
     "canonical_order",
     "check_order",
-    "chosen_restart",
     "publish",
     "store",
     "store_loads",
@@ -336,15 +335,10 @@ def _family_name(run: Run) -> str:
     return "None" if family is None else type(family).__name__
 
 
-def chosen_restart(restarts: list[Restart]) -> Restart:
-    """Return the record of the run that was chosen."""
-    long_runs = [record for record in restarts if "long run" in record.events]
-    return min(long_runs, key=lambda record: (bool(record.flags), -record.bound))
-
-
 def _warn_of_collapse(restarts: list[Restart], owner: str, routed: bool) -> None:
     """Warn once of experts that collapsed, or were spurious, in the run that was chosen."""
-    chosen = chosen_restart(restarts)
+    long_runs = [record for record in restarts if "long run" in record.events]
+    chosen = min(long_runs, key=lambda record: (bool(record.flags), -record.bound))
     text = told_events([event for event in chosen.events if event != "long run"], routed)
     if text:
         warn(f"{owner}: {text}", ConvergenceWarning)

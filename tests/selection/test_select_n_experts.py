@@ -21,8 +21,9 @@ def found_for(X, y, mixture=None, **options):
     return select_n_experts(mixture, X, y, **{"n_experts": NUMBERS} | options)
 
 
-@pytest.mark.parametrize("criterion", ["cv", "bic", "icl"])
-@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize(
+    ("criterion", "k"), [("cv", 1), ("bic", 1), ("icl", 1), ("bic", 2), ("icl", 2)]
+)
 def test_the_right_number(criterion, k):
     X, y = make_random_experts(600, 2, k, random_state=2)
     found = found_for(X, y, n_experts=range(1, 5), criterion=criterion)
@@ -72,7 +73,7 @@ def test_offsets_are_added():
     X, y = two_lines()
     shift = np.linspace(-5, 5, len(y))
     plain, shifted = found_for(X, y), found_for(X, y + shift, offset=shift)
-    assert_allclose(shifted.cv, plain.cv, rtol=1e-6)
+    assert_allclose(shifted.log_likelihood, plain.log_likelihood, rtol=1e-6)
 
 
 def test_rounding_wins_nothing():
@@ -85,6 +86,7 @@ def test_rounding_wins_nothing():
     assert found.log_likelihood.max() <= 0  # no density above 1 on a grid of step 1
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_cross_fitted_experts_are_judged_out_of_fold():
     X, y = two_lines()
     forest = RandomForestRegressor(5, max_depth=3, random_state=0)
@@ -96,6 +98,7 @@ def test_cross_fitted_experts_are_judged_out_of_fold():
         found_for(X, y, mixture, criterion="bic")
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_estimators_that_do_not_memorise_are_refitted():
     X, y = two_lines()
     mixture = MixtureOfExpertsRegressor(
@@ -158,15 +161,15 @@ def test_pictures():
 
 
 def test_bootstrap_test():
-    X, y = two_lines(80)
+    X, y = two_lines(60)
     mixture = MixtureOfExpertsRegressor(random_state=0)
     one, two = (
-        bootstrap_lrt(mixture, X, y, n_experts=k, n_resamples=9, random_state=0, n_jobs=k)
+        bootstrap_lrt(mixture, X, y, n_experts=k, n_resamples=4, random_state=0, n_jobs=k)
         for k in (1, 2)
     )
-    assert one.p_value == 0.1 and one.statistic > one.resampled.max()
-    assert two.p_value > 0.1
-    again = bootstrap_lrt(mixture, X, y, n_experts=2, n_resamples=9, random_state=0)
+    assert one.p_value == 0.2 and one.statistic > one.resampled.max()
+    assert two.p_value > 0.2
+    again = bootstrap_lrt(mixture, X, y, n_experts=2, n_resamples=4, random_state=0)
     assert_array_equal(again.resampled, two.resampled)
 
 
