@@ -35,7 +35,7 @@ def test_the_path_ends_where_the_criterion_rises():
     X, y = two_lines(noise=0.5)
     selection = auto().fit(X, y).selection_
     assert selection.criterion == "aic3"
-    assert selection.n_experts[-1] == max(4, selection.n_experts_ + 1)
+    assert selection.n_experts[-1] == max(3, selection.n_experts_ + 1)
     assert selection.aic3.argmin() == selection.n_experts_ - 1
 
 
