@@ -437,6 +437,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         """
         given = self._weighted(X, y, sample_weight, offset, groups)
         log_likelihood, _ = self._log_likelihood(*given)
+        if log_likelihood == -np.inf:  # an impossible target, which has no derivatives
+            return np.inf
         count = self._n_parameters(*given)
         return -2 * log_likelihood + 2 * count
 
@@ -477,6 +479,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         """
         given = self._weighted(X, y, sample_weight, offset, groups)
         log_likelihood, n = self._log_likelihood(*given)
+        if log_likelihood == -np.inf:
+            return np.inf
         count = self._n_parameters(*given)
         return -2 * log_likelihood + count * float(np.log(n))
 

@@ -66,8 +66,8 @@ def select_n_experts(
     Returns
     -------
     ExpertSelection
-        The table, `n_experts_`, and `best_estimator_`, fitted to all rows. Numbers beyond the one at
-        which no expert could be split any more are missing.
+        The table, `n_experts_`, and `best_estimator_`, fitted to all rows. Numbers beyond the one
+        at which no expert could be split any more are missing.
 
     Raises
     ------
