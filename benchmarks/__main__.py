@@ -59,6 +59,7 @@ SCRIPTS = (
     Script("description", ("--seeds", "2")),
     Script("shared"),
     Script("random_fits", ("--n", "20")),
+    Script("selection", ("--quick",), results=True, takes="data"),
     Script("bases", ("--sizes", "2"), takes="data"),
     Script("oracles", needs="oracles"),
     Script("real_data", needs="data"),

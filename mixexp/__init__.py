@@ -31,6 +31,7 @@ __all__ = [
     "protocols",
     "routing",
     "routing_report",
+    "selection",
 ]
 
 

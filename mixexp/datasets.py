@@ -18,12 +18,16 @@ __all__ = [
     "load_tone",
     "make_inverse_sine",
     "make_piecewise_linear",
+    "make_random_experts",
     "make_softmax_mixture",
 ]
 
 #: Rows per expert, and sweeps over them, with which `make_softmax_mixture` balances its gate:
 #: enough for every expert to get about its share.
 _SKETCH_ROWS, _SKETCH_SWEEPS = 100, 50
+
+#: Gates that `make_random_experts` draws at most.
+_MOST_GATES = 1000
 
 #: x + 0.3 sin(2 pi x) turns where its derivative, 1 + 0.6 pi cos(2 pi x), is zero.
 _TURN = float(np.arccos(-1 / (0.6 * np.pi)) / (2 * np.pi))
@@ -340,6 +344,108 @@ def make_softmax_mixture(
     else:
         truth.mean = np.sum(gate_proba * predictions, axis=1)
         y = predictions[rows, labels] + noise[labels] * rng.normal(size=n_samples)
+    return (X, y, truth) if return_truth else (X, y)
+
+
+def make_random_experts(
+    n_samples: int = 1000,
+    n_features: int = 3,
+    n_experts: int = 3,
+    *,
+    noise: float = 0.3,
+    slope: float = 3.0,
+    least_usage: float = 0.05,
+    random_state: Any = None,
+    return_truth: bool = False,
+) -> Any:
+    """Generate linear experts in random regions: problems whose number of experts is to be found.
+
+    X is standard normal. The gate's slopes are random directions of one length, its intercepts 0;
+    coefficients and intercepts of the experts are standard normal. For each row, an expert is drawn
+    from the gate, then y from that expert. Unlike in `make_softmax_mixture`, regions differ in
+    size, and noise is in proportion to what an expert explains.
+
+    Parameters
+    ----------
+    n_samples : int, default=1000
+        Number of rows.
+    n_features : int, default=3
+        Number of features.
+    n_experts : int, default=3
+        Number of experts.
+    noise : float, default=0.3
+        Standard deviation of an expert's noise, as a share of that of its means over all x.
+    slope : float, default=3.0
+        Length of the gate's slopes of each expert.
+    least_usage : float, default=0.05
+        Gates with an expert that has a smaller mean probability are drawn again. At most half of
+        an equal share.
+    random_state : int, RandomState instance or None, default=None
+        Seed.
+    return_truth : bool, default=False
+        If True, also return the truth.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, n_features)
+        The features.
+    y : ndarray of shape (n_samples,)
+        The target.
+    truth : :class:`~sklearn.utils.Bunch`
+        Only if ``return_truth=True``: `gate_coef`, `expert_coef` (n_experts, n_features),
+        `expert_intercept`, `dispersions` (n_experts,), `labels` (n_samples,) and `gate_proba`
+        (n_samples, n_experts).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not valid; the message names it.
+
+    Examples
+    --------
+    >>> from mixexp.datasets import make_random_experts
+    >>> X, y, truth = make_random_experts(n_experts=4, random_state=0, return_truth=True)
+    >>> X.shape, truth.gate_proba.shape
+    ((1000, 3), (1000, 4))
+    """
+    name = "make_random_experts"
+    _check_counts(name, n_samples=n_samples, n_features=n_features, n_experts=n_experts)
+    for parameter, value in {"noise": noise, "slope": slope, "least_usage": least_usage}.items():
+        _check_number(name, parameter, value, Real, 0, "a finite number of at least 0")
+    if least_usage > 0.5 / n_experts:
+        raise ValueError(
+            f"{name}: least_usage={least_usage!r} is more than half of an equal share of "
+            f"{n_experts} experts; give at most {0.5 / n_experts:.3g}."
+        )
+    check_flag(name, "return_truth", return_truth)
+    rng = _check_seed(name, random_state)
+    X = rng.normal(size=(n_samples, n_features))
+    for _ in range(_MOST_GATES):
+        gate_coef = rng.normal(size=(n_experts, n_features))
+        gate_coef *= slope / np.linalg.norm(gate_coef, axis=1, keepdims=True)
+        gate_proba = softmax(X @ gate_coef.T, axis=1)
+        if gate_proba.mean(axis=0).min() >= least_usage:
+            break
+    else:
+        raise ValueError(
+            f"{name}: no gate was found that gives {n_experts} experts a share of "
+            f"least_usage={least_usage!r} each; lower it, or give more features."
+        )
+    coef = rng.normal(size=(n_experts, n_features))
+    intercept = rng.normal(size=n_experts)
+    dispersions = noise * np.linalg.norm(coef, axis=1)
+    labels = _draw_columns(rng, gate_proba)
+    rows = np.arange(n_samples)
+    mean = (X @ coef.T + intercept)[rows, labels]
+    y = mean + dispersions[labels] * rng.normal(size=n_samples)
+    truth = Bunch(
+        gate_coef=gate_coef,
+        expert_coef=coef,
+        expert_intercept=intercept,
+        dispersions=dispersions,
+        labels=labels,
+        gate_proba=gate_proba,
+    )
     return (X, y, truth) if return_truth else (X, y)
 
 

@@ -82,6 +82,7 @@ ALLOWED = {
     },
     "distribution": {"_checks"},
     "inference": {"_compat", "_engine", "_guests", "_warn", "protocols"},
+    "selection": {"_checks", "_engine", "_guests", "_warn"},
     "bases": {"_compat"},
     "_engine": {"_guests", "_numerics", "_rows", "_warn", "protocols"},
     "_estimators": {
@@ -106,6 +107,7 @@ ALLOWED = {
         "partitions",
         "protocols",
         "routing",
+        "selection",
     },
     "_cascade": {
         "_checks",

@@ -24,6 +24,7 @@ MODULES = [
     "mixexp.partitions",
     "mixexp.protocols",
     "mixexp.routing",
+    "mixexp.selection",
 ]
 
 #: Modules whose objects are documented for users; `protocols` says what parts are for the engine.

@@ -104,16 +104,18 @@ def resolution(y: np.ndarray, n_experts: int) -> float:
     return float(gaps[order][np.searchsorted(cumulated, SMALL_GAP * cumulated[-1])])
 
 
-def resolved(bank: Any, rows: Rows) -> Any:
+def resolved(bank: Any, rows: Rows, n_exact: int | None = None) -> Any:
     """Return a replicated bank whose dispersions do not fall below the resolution of y.
 
     A normal density with standard deviation step / √(2π) has the maximum 1 / step: with a smaller
-    deviation, a value on the grid would have a probability above 1.
+    deviation, a value on the grid would have a probability above 1. `n_exact` is the number of
+    frequent values that may be exact regimes, one per expert by default.
     """
     if bank.n_experts < 2 or not can(bank, "with_floor") or bank.family.link != "identity":
         return bank
     _, ids = np.unique(row_hashes(rows.X, rows.y, 0), return_index=True)
-    steps = np.array([resolution(y[ids], bank.n_experts) for y in rows.y])
+    n_exact = bank.n_experts if n_exact is None else n_exact
+    steps = np.array([resolution(y[ids], n_exact) for y in rows.y])
     lowest = steps / np.sqrt(2 * np.pi)
     return bank.with_floor(np.maximum(bank.floor, lowest)) if np.any(lowest > bank.floor) else bank
 

@@ -27,7 +27,7 @@ from mixexp._engine.sweep import EStep, State, measured, sweep
 from mixexp._engine.tuning import tuned
 from mixexp.protocols import Rows, can, evolve
 
-__all__ = ["SearchProblem", "search"]
+__all__ = ["SearchProblem", "search", "with_judge"]
 
 #: Most long runs if they end in spurious maxima: usually, and with batch experts.
 MAX_LONG_RUNS, MAX_BATCH_RUNS = 10, 3
@@ -77,6 +77,8 @@ class SearchProblem:
     progress : Progress or None
     accelerated : bool
         Whether the long run may finish with Newton steps.
+    n_exact : int or None
+        See `resolved`: the same for all mixtures that are compared.
     """
 
     rows: Rows
@@ -105,6 +107,7 @@ class SearchProblem:
     gate_columns: Any = None
     progress: Progress | None = None
     accelerated: bool = False
+    n_exact: int | None = None
 
     def with_noise(self, resp: np.ndarray) -> np.ndarray:
         """Return responsibilities (K, n) with the noise expert's appended, if there is one."""
@@ -139,10 +142,8 @@ def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
     if problem.warm_up is not None:
         return warmed(problem, search)
     warn_of_few_rows(problem.rows, problem.n_experts, problem.owner)
-    ones = np.ones((1, problem.sketch.n_rows))
-    single = fit_at(State(None, problem.bank), problem.sketch, ones, ONE_EXPERT_STEPS).bank
-    problem = replace(problem, judge=Judge.of(single))
-    bank = resolved(single.replicate(problem.n_experts), problem.sketch)  # type: ignore[union-attr]
+    problem, single = with_judge(problem)
+    bank = resolved(single.replicate(problem.n_experts), problem.sketch, problem.n_exact)
     candidates = raced(problem, bank)
     restarts = [candidate.record for candidate in candidates]
     if problem.progress is not None:
@@ -161,6 +162,13 @@ def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
     else:
         run = _tempted(problem, run, candidates, ends)
     return frozen(problem, run), restarts
+
+
+def with_judge(problem: SearchProblem) -> tuple[SearchProblem, Any]:
+    """Return the problem with a judge of its mixtures, and the fit of one expert it goes by."""
+    ones = np.ones((1, problem.sketch.n_rows))
+    single = fit_at(State(None, problem.bank), problem.sketch, ones, ONE_EXPERT_STEPS).bank
+    return replace(problem, judge=Judge.of(single)), single
 
 
 def _tempted(

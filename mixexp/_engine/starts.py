@@ -18,7 +18,15 @@ from mixexp.protocols import can
 if TYPE_CHECKING:
     from mixexp._engine.search import SearchProblem
 
-__all__ = ["Candidate", "FromPartition", "FromResponsibilities", "FromState", "Restart", "Start"]
+__all__ = [
+    "Candidate",
+    "FromPartition",
+    "FromResponsibilities",
+    "FromState",
+    "Restart",
+    "Start",
+    "plain_gate",
+]
 
 #: Share of each row that starts give to the noise expert.
 NOISE_SHARE = 0.05
@@ -170,7 +178,7 @@ class FromPartition:
             problem.sketch,
             problem.n_experts,
             bank,
-            _plain_gate(problem),
+            plain_gate(problem),
             problem.gate_columns,
             judge=problem.judge,
         )
@@ -254,7 +262,7 @@ class FromState:
         return [Candidate(self.state, Restart((problem.seed,), -np.inf, 0))]
 
 
-def _plain_gate(problem: SearchProblem) -> Any:
+def plain_gate(problem: SearchProblem) -> Any:
     """Return the gate of short runs: without noise, and flat.
 
     A tree can hardly undo its first borders, and which regions belong together shows only after

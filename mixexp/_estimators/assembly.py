@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +41,7 @@ from mixexp.protocols import Target, can
 if TYPE_CHECKING:
     from mixexp._estimators.base import BaseMixtureOfExperts
 
-__all__ = ["Assembly", "FitArguments", "assemble", "metadata_router"]
+__all__ = ["Assembly", "FitArguments", "assemble", "metadata_router", "with_n_experts"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Assembly:
     """A search ready to run, and the properties of the input that the model needs.
 
     `frames` says whether estimators, which may ask for column names, are fitted; `text` are the
-    non-numeric columns.
+    non-numeric columns. `problem_at` returns the search for another number of experts.
     """
 
     problem: SearchProblem
@@ -72,6 +74,7 @@ class Assembly:
     batch: bool
     frames: bool
     text: tuple[int, ...]
+    problem_at: Callable[[int], SearchProblem]
 
 
 def assemble(
@@ -98,13 +101,26 @@ def assemble(
     text = arguments.table.text
     seen = _stand_in(mixture, training, target, columns, text, batch, seed)
     parts.check_routing(mixture, bool(text), training.rows.labels is not None)
-    problem = _problem(mixture, training, target, columns, seen, batch, seed)
+    seen_by = with_bases(mixture, training.sketch, target, (seen.experts, seen.gate), seed)
+
+    def problem_at(n_experts: int) -> SearchProblem:
+        sized = with_n_experts(mixture, n_experts)
+        return _problem(sized, training, target, columns, seen_by, batch, seed)
+
+    problem = problem_at(mixture.n_experts)
     if parts.warms_up(mixture, batch):
         listed = isinstance(mixture.expert, list | tuple)
         exchangeable = not listed and not any(isinstance(s, list) for s in columns)
         given = warm_up_of(mixture, X, y, arguments, target, problem.rows)
         problem = replace(problem, warm_up=WarmUp(mixture.n_refits, exchangeable, given))
-    return Assembly(problem, columns, batch, frames, text)
+    return Assembly(problem, columns, batch, frames, text, problem_at)
+
+
+def with_n_experts(mixture: BaseMixtureOfExperts, n_experts: int) -> BaseMixtureOfExperts:
+    """Return a mixture with the same parameters, not copied, and another number of experts."""
+    sized = copy(mixture)
+    sized.n_experts = n_experts
+    return sized
 
 
 def _has_estimators(mixture: BaseMixtureOfExperts, batch: bool) -> bool:
@@ -192,13 +208,12 @@ def _problem(
     training: Any,
     target: Target,
     columns: tuple,
-    seen: Seen,
+    seen_by: tuple[Any, Any],
     batch: bool,
     seed: int,
 ) -> SearchProblem:
     """Return the search: initial parts and settings."""
     rows, (expert_columns, gate_columns) = training.rows, columns
-    seen_by = with_bases(mixture, training.sketch, target, (seen.experts, seen.gate), seed)
     gate = parts.start_gate(mixture, rows, seen_by[1])
     expert = None if batch else mixture.expert
     bank = linear_bank(expert, rows, seen_by[0], target, tuned=can(gate, "tuned"))

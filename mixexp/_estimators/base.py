@@ -23,6 +23,7 @@ from mixexp._engine.search import search
 from mixexp._estimators import outcome
 from mixexp._estimators.assembly import FitArguments, assemble, metadata_router
 from mixexp._estimators.given import MixtureGiven, condition
+from mixexp._estimators.growing import fit_growing
 from mixexp._estimators.hard import HardMixtureClassifier, HardMixtureRegressor, hardened
 from mixexp._estimators.model import Model
 from mixexp._estimators.nesting import fit_nested, is_nested
@@ -59,7 +60,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
 
     _parameter_constraints: dict = {
         "expert": [HasMethods(["get_params"]), list, tuple, None],
-        "n_experts": [Interval(Integral, 1, None, closed="left")],
+        "n_experts": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "gate": [HasMethods(["get_params", "start"]), HasMethods(["get_params", "fit"]), None],
         "expert_features": "no_validation",
         "gate_features": "no_validation",
@@ -69,6 +70,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         "noise_expert": ["boolean"],
         "routing": [HasMethods(["get_params", "weights", "check"]), None],
         "n_refits": [Interval(Integral, 1, None, closed="left")],
+        "max_experts": [Interval(Integral, 1, None, closed="left")],
         "pooling": [StrOptions(set(POOLINGS)), callable],
         "init": [
             StrOptions(set(PARTITIONS)),
@@ -93,7 +95,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
     def __init__(
         self,
         expert: Any,
-        n_experts: int,
+        n_experts: Any,
         gate: Any,
         expert_features: Any,
         gate_features: Any,
@@ -103,6 +105,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         noise_expert: bool,
         routing: Any,
         n_refits: int,
+        max_experts: int,
         pooling: Any,
         init: Any,
         n_init: int,
@@ -128,6 +131,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         self.noise_expert = noise_expert
         self.routing = routing
         self.n_refits = n_refits
+        self.max_experts = max_experts
         self.pooling = pooling
         self.init = init
         self.n_init = n_init
@@ -201,7 +205,11 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         1. Assemble the search from data and parameters: rows, gate, banks, start.
         2. Search: short runs from several starts, one long run from the best.
         3. Store the model, with exchangeable experts in canonical order.
+
+        With ``n_experts="auto"`` there is a search for each number (`fit_growing`).
         """
+        if self.n_experts == "auto":
+            return fit_growing(self, X, y, arguments, target)
         if is_nested(self):
             return fit_nested(self, X, y, arguments, target)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -445,10 +453,15 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
 
         Notes
         -----
-        Penalised coefficients count in full.
+        Parameters count as in `mixexp.selection.select_n_experts`: penalised ones by how much the
+        data say about them. With rows other than those of the fit, the information is theirs.
         """
-        log_likelihood, _ = self._log_likelihood(X, y, sample_weight, offset, groups)
-        return -2 * log_likelihood + 2 * self._n_parameters()
+        given = self._weighted(X, y, sample_weight, offset, groups)
+        log_likelihood, _ = self._log_likelihood(*given)
+        if log_likelihood == -np.inf:  # an impossible target, which has no derivatives
+            return np.inf
+        count = self._n_parameters(*given)
+        return -2 * log_likelihood + 2 * count
 
     def bic(
         self,
@@ -461,7 +474,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
     ) -> float:
         """Return the Bayesian information criterion, −2 log L + p log n.
 
-        n is the sum of weights, or the number of groups.
+        n is the sum of weights, or the number of groups; parameters count as in `aic`.
 
         Parameters
         ----------
@@ -485,8 +498,12 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         ValueError
             If the number of parameters of the gate or the experts is unknown.
         """
-        log_likelihood, n = self._log_likelihood(X, y, sample_weight, offset, groups)
-        return -2 * log_likelihood + self._n_parameters() * float(np.log(n))
+        given = self._weighted(X, y, sample_weight, offset, groups)
+        log_likelihood, n = self._log_likelihood(*given)
+        if log_likelihood == -np.inf:
+            return np.inf
+        count = self._n_parameters(*given)
+        return -2 * log_likelihood + count * float(np.log(n))
 
     def icl(
         self,
@@ -640,8 +657,15 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
             return float(density.sum()), float(len(density))
         return float(density @ weight), float(weight.sum())
 
-    def _n_parameters(self) -> int:
-        return self._fitted_model().n_parameters(type(self).__name__)
+    def _n_parameters(self, X: Any, y: Any, sample_weight: Any, offset: Any, groups: Any) -> float:
+        """Return the number of parameters, effective ones where they are penalised."""
+        model, owner = self._fitted_model(), type(self).__name__
+        full = model.n_parameters(owner)
+        if not model.innermost.is_penalised:
+            return full
+        rows, _ = self._rows_of_fit(X, y, sample_weight, offset, groups, None)
+        with single_thread():
+            return model.innermost.counted(rows).n_parameters
 
     def _pooled(
         self, X: Any, offset: Any = None, finish: Callable[[np.ndarray], np.ndarray] | None = None

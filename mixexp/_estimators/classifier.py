@@ -38,8 +38,12 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         which each region gets its best candidate. None is ridge-penalised logistic regression on
         scaled columns. `LogisticRegression` takes one Newton step per iteration. A classifier
         without `sample_weight` is fitted on rows drawn by responsibility, with a warning.
-    n_experts : int, default=4
-        Number of experts, K.
+    n_experts : int or "auto", default=4
+        Number of experts, K. "auto" grows mixtures of 1, 2, ... experts, one from the other, until
+        AIC with a factor of 3 (`aic3` of `mixexp.selection`) rises, and keeps the best; where
+        parameters cannot be counted, as of estimators that are fitted one by one, it goes by
+        held-out log-density. It takes two to four times as long as a fit of that many experts, and
+        at least 4. Not with a list of experts, a given start, `expert_labels`, routing or a tree.
     gate : gate of `mixexp.gates`, classifier or None, default=None
         None means `SoftmaxGate()`; a classifier is wrapped in `EstimatorGate`.
     expert_features, gate_features : indices, names, slice, mask or callable, default=None
@@ -64,6 +68,8 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         methods. None is dense: every row reaches every expert.
     n_refits : int, default=1
         With a warm-up: how often each expert is fitted to the partition.
+    max_experts : int, default=16
+        Largest number of experts that ``n_experts="auto"`` tries.
     pooling : {"weighted", "argmax"} or callable, default="weighted"
         How the experts' class probabilities are combined: their mean weighted by gate probability,
         those of the most probable expert, or a function of routing weights (n, n_experts) and
@@ -139,6 +145,10 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         probabilities mixed with it.
     shared_share_ : float
         Its share s.
+    n_experts_ : int
+        Number of experts, without noise: chosen, or left after some were dropped.
+    selection_ : `mixexp.selection.ExpertSelection`
+        The candidates of ``n_experts="auto"`` and their criteria; there only then.
     gate_ : fitted gate
         The gate, with its coefficients, centres or tree.
     expert_basis_, gate_basis_ : fitted transformer or None
@@ -225,7 +235,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
     def __init__(
         self,
         expert: Any = None,
-        n_experts: int = 4,
+        n_experts: Any = 4,
         *,
         gate: Any = None,
         expert_features: Any = None,
@@ -236,6 +246,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         noise_expert: bool = False,
         routing: Any = None,
         n_refits: int = 1,
+        max_experts: int = 16,
         pooling: Any = "weighted",
         init: Any = "mixed",
         n_init: int = 10,
@@ -263,6 +274,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
             noise_expert=noise_expert,
             routing=routing,
             n_refits=n_refits,
+            max_experts=max_experts,
             pooling=pooling,
             init=init,
             n_init=n_init,

@@ -15,6 +15,7 @@ import numpy as np
 
 from mixexp._checks import named_error, short
 from mixexp._engine.assign import Soft
+from mixexp._engine.criteria import Count, counted, is_penalised
 from mixexp._engine.em import Problem, evaluate
 from mixexp._engine.information import Information
 from mixexp._engine.sweep import State, log_joint
@@ -105,6 +106,15 @@ class Model:
                     f"the {name} not have. Compare mixtures by cross-validation."
                 )
         return sum(part.n_parameters for part in parts.values())  # type: ignore[attr-defined]
+
+    @property
+    def is_penalised(self) -> bool:
+        """Whether a prior pulls coefficients of gate or experts."""
+        return any(is_penalised(part) for part in self.state.parts)
+
+    def counted(self, rows: Rows) -> Count:
+        """Return the number of parameters, effective ones, given the rows of the fit."""
+        return counted(self.state, rows)
 
     def information(self, rows: Rows) -> Information:
         """Return the observed information of all parameters, given training rows (one pass).

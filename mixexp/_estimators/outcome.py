@@ -177,12 +177,14 @@ def publish(
     attributes.update(values_by_name, _parameter_names=tuple(values_by_name))
     mixture._model = model
     mixture._rules = rules
+    mixture.n_experts_ = model.n_experts
     mixture.usage_ = usage
     mixture.gate_ = model.dense_gate
     mixture.routing_ = model.router
     names = getattr(mixture, "feature_names_in_", None)
     mixture.expert_basis_ = _basis_of(model.innermost.bank, names)
     mixture.gate_basis_ = _basis_of(model.dense_gate, names)
+    attributes.pop("selection_", None)
     attributes.pop("fallback_", None)
     attributes.pop("shared_expert_", None)
     attributes.pop("shared_share_", None)

@@ -179,7 +179,7 @@ def check_parts(mixture: BaseMixtureOfExperts, target_kind: str) -> None:
     if mixture.shared_expert is not None:
         of_classes = target_kind == "classes"
         check_expert(mixture.shared_expert, owner, classifier=of_classes, name="shared_expert")
-    if mixture.routing is not None:
+    if mixture.routing is not None and mixture.n_experts != "auto":
         check_part(mixture.routing, "router", owner, "routing")
         mixture.routing.check(mixture.n_experts, owner)
         probe_router(mixture.routing, mixture.n_experts, owner)

@@ -43,8 +43,12 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         `GammaRegressor` and `TweedieRegressor` are fitted all at once; for negative_binomial
         `PoissonRegressor` is, and for binomial `LogisticRegression`. A regressor without
         `sample_weight` is fitted on rows drawn by responsibility, with a warning.
-    n_experts : int, default=4
-        Number of experts, K.
+    n_experts : int or "auto", default=4
+        Number of experts, K. "auto" grows mixtures of 1, 2, ... experts, one from the other, until
+        AIC with a factor of 3 (`aic3` of `mixexp.selection`) rises, and keeps the best; where
+        parameters cannot be counted, as of estimators that are fitted one by one, it goes by
+        held-out log-density. It takes two to four times as long as a fit of that many experts, and
+        at least 4. Not with a list of experts, a given start, `expert_labels`, routing or a tree.
     gate : gate of `mixexp.gates`, classifier or None, default=None
         None means `SoftmaxGate()`; a classifier is wrapped in `EstimatorGate`.
     family : {"gaussian", "student_t", "laplace", "poisson", "negative_binomial", "gamma", \
@@ -82,6 +86,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         methods. None is dense: every row reaches every expert.
     n_refits : int, default=1
         With a warm-up: how often each expert is fitted to the partition.
+    max_experts : int, default=16
+        Largest number of experts that ``n_experts="auto"`` tries.
     pooling : {"weighted", "argmax"} or callable, default="weighted"
         How the experts' outputs are combined: their mean weighted by gate probability, the output
         of the most probable expert, or a function of routing weights (n, n_experts) and outputs
@@ -155,6 +161,10 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         `predict_experts` returns the sums. As a component it is not added but mixed with them.
     shared_share_ : float
         Share s of the shared expert, if it is a component.
+    n_experts_ : int
+        Number of experts, without noise: chosen, or left after some were dropped.
+    selection_ : `mixexp.selection.ExpertSelection`
+        The candidates of ``n_experts="auto"`` and their criteria; there only then.
     gate_ : fitted gate
         The gate, with its coefficients, centres or tree.
     expert_basis_, gate_basis_ : fitted transformer or None
@@ -240,7 +250,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     def __init__(
         self,
         expert: Any = None,
-        n_experts: int = 4,
+        n_experts: Any = 4,
         *,
         gate: Any = None,
         family: Any = "gaussian",
@@ -253,6 +263,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         zero_expert: bool = False,
         routing: Any = None,
         n_refits: int = 1,
+        max_experts: int = 16,
         pooling: Any = "weighted",
         bound_predictions: bool = True,
         init: Any = "mixed",
@@ -280,6 +291,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             noise_expert=noise_expert,
             routing=routing,
             n_refits=n_refits,
+            max_experts=max_experts,
             pooling=pooling,
             init=init,
             n_init=n_init,

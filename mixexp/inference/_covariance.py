@@ -6,12 +6,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from scipy.linalg import eigh, qr
+from scipy.linalg import eigh
 
 from mixexp._engine.assign import Soft
-from mixexp._engine.information import Information, unit_scores
+from mixexp._engine.criteria import free_basis
+from mixexp._engine.information import unit_scores
 from mixexp._engine.sweep import EStep, State
-from mixexp.protocols import ParameterSpace, Rows
+from mixexp.protocols import Rows
 
 __all__ = ["parameter_covariance"]
 
@@ -80,7 +81,7 @@ def parameter_covariance(
             f"{owner}: the rows have a penalised log-likelihood of {information.bound:.6g} per "
             f"unit of weight, and the fit has lower_bound_ = {bound:.6g}. {OTHER_ROWS}"
         )
-    basis = _free_basis(information, parameters)
+    basis = free_basis(information, parameters)
     inverse = _inverse(basis.T @ information.observed @ basis, owner)
     gradient = basis.T @ information.gradient
     distance = float(np.sqrt(max(gradient @ inverse @ gradient, 0.0)))
@@ -119,27 +120,6 @@ def _refuse_separated(model: Any, basis: np.ndarray, inverse: np.ndarray, owner:
             f"{np.sqrt(variance.max()):.3g} in log-odds. Its likelihood has no maximum; penalise "
             "the gate and logistic experts more."
         )
-
-
-def _free_basis(information: Information, parameters: np.ndarray) -> np.ndarray:
-    """Return directions (P, F) of the free parameters; redundant ones are left out.
-
-    Their columns are scaled to a complete-data information of 1.
-    """
-    space: ParameterSpace = information.space
-    low, high = space.on_bounds(parameters)
-    ids = space.free_ids(low | high | ~(information.complete.diagonal() > 0))
-    members = np.flatnonzero(ids >= 0)
-    ties = np.zeros((len(parameters), ids.max(initial=-1) + 1))
-    ties[members, ids[members]] = 1.0
-    basis: np.ndarray = ties / np.sqrt(np.add.reduce((information.complete @ ties) * ties, axis=0))
-    if len(space.redundant):
-        unit = np.zeros((len(space.redundant), len(parameters)))
-        np.put_along_axis(unit, space.redundant, 1.0, axis=1)
-        sums = unit @ basis
-        turned, _, _ = qr(sums.T, pivoting=True)
-        basis = basis @ turned[:, np.linalg.matrix_rank(sums) :]
-    return basis
 
 
 def _inverse(matrix: np.ndarray, owner: str) -> np.ndarray:

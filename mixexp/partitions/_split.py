@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -59,7 +59,9 @@ class Stage(NamedTuple):
         return self.run.bound
 
 
-def grow(context: StartContext, n_experts: int, rng: np.random.Generator) -> Iterator[Stage]:
+def grow(
+    context: StartContext, n_experts: int, rng: np.random.Generator, stops: Sequence[int] = ()
+) -> Iterator[Stage]:
     """Yield a mixture of one expert, of two, and so on up to `n_experts`.
 
     1. Propose halves for every expert. Keep the most promising ones, and those of the worst
@@ -68,7 +70,7 @@ def grow(context: StartContext, n_experts: int, rng: np.random.Generator) -> Ite
     3. Exchange: merge two experts that agree and split another, if that promises to raise the
        bound, and does. Repeated a few times once all experts are there.
     4. Above 16 experts, split many at once, those with the most promising proposals, without
-       exchanges.
+       exchanges, but no more than make one of the numbers in `stops`.
 
     Ends early, with fewer experts, if none can be split.
     """
@@ -89,7 +91,8 @@ def grow(context: StartContext, n_experts: int, rng: np.random.Generator) -> Ite
             run = better
         yield Stage(k, run)
     while len(run.resp) < n_experts:
-        resp = _many_more(table, run.resp, n_experts, rng)
+        most = min((k for k in stops if k > len(run.resp)), default=n_experts)
+        resp = _many_more(table, run.resp, most, rng)
         if len(resp) == len(run.resp):
             return
         run = context.short_run(resp, GROW_ITER)
@@ -173,6 +176,19 @@ def _exchanged(
     return None
 
 
+def _grown_rows(context: StartContext) -> StartContext:
+    """Return the context of the rows on which experts grow.
+
+    Wide rows are known to starts by a few principal scores, and no sample of them is large beside
+    their columns: each short run then costs as much as a good part of the long one.
+    """
+    n_features = context.features.shape[1]
+    if context.rows.X.shape[1] > n_features:
+        return context.first_rows(GROWN_ROWS)
+    size = context.n_experts * (n_features + 1) * context.targets.shape[1]
+    return context.first_rows(max(GROWN_ROWS, ROWS_PER_COEFFICIENT * size))
+
+
 class Split(BaseEstimator):
     """Growing: start from one expert, and repeatedly split the one that explains its rows worst.
 
@@ -205,26 +221,25 @@ class Split(BaseEstimator):
 
     random = False
 
+    def stages(
+        self, context: StartContext, numbers: Sequence[int], rng: np.random.Generator
+    ) -> Iterator[np.ndarray]:
+        """Yield responsibilities (k, n) of the context's rows for these numbers of experts.
+
+        Ascending; ends early where no expert can be split any more.
+        """
+        sample = _grown_rows(context)
+        for stage in grow(sample, max(numbers), rng, numbers):
+            if stage.n_experts in numbers:
+                yield stage.resp if sample is context else context.posteriors(stage.run)
+
     def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
         """Return responsibilities (K, n) of the context's rows."""
         k, n = context.n_experts, context.rows.n_rows
         if n < k:
             return RandomStart().responsibilities(context, rng)
-        sample = context.first_rows(_n_grown(context))
+        sample = _grown_rows(context)
         *_, last = grow(sample, k, rng)
         if last.n_experts < k:  # too few rows differ
             return RandomStart().responsibilities(context, rng)
         return last.resp if sample is context else context.posteriors(last.run)
-
-
-def _n_grown(context: StartContext) -> int:
-    """Return how many rows experts grow on.
-
-    Wide rows are known to starts by a few principal scores, and no sample of them is large beside
-    their columns: each short run then costs as much as a good part of the long one.
-    """
-    n_features = context.features.shape[1]
-    if context.rows.X.shape[1] > n_features:
-        return GROWN_ROWS
-    size = context.n_experts * (n_features + 1) * context.targets.shape[1]
-    return max(GROWN_ROWS, ROWS_PER_COEFFICIENT * size)

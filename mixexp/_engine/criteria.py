@@ -1,0 +1,157 @@
+"""Numbers by which mixtures of different size are compared: parameters, likelihood, criteria.
+
+Akaike (1974), A new look at the statistical model identification, IEEE TAC 19. Schwarz (1978),
+Estimating the dimension of a model, Annals of Statistics 6. Biernacki, Celeux & Govaert (2000),
+Assessing a mixture model for clustering with the integrated completed likelihood, IEEE PAMI 22.
+Gray (1992), Flexible methods for analyzing survival data using splines, JASA 87: effective
+parameters of penalised likelihood.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, qr
+from scipy.special import xlogy
+
+from mixexp._engine.assign import Soft
+from mixexp._engine.em import Problem, evaluate
+from mixexp._engine.information import Information, has_information
+from mixexp._engine.sweep import State, log_joint, posterior
+from mixexp.protocols import Block, ParameterSpace, Rows, can
+
+__all__ = [
+    "Count",
+    "Fitness",
+    "counted",
+    "effective_parameters",
+    "fitness",
+    "free_basis",
+    "is_penalised",
+]
+
+#: Most parameters for which the observed information is inverted; beyond, all count in full.
+MOST_PARAMETERS = 3000
+
+#: An expert that lies so far from a row that its density underflows gives it this log-density at
+#: least, so that differences of sums stay finite.
+LEAST_LOG_DENSITY = -1e6
+
+
+class Count(NamedTuple):
+    """A number of parameters, NaN if it is unknown, and how they were counted.
+
+    `how` is "exact" where nothing is penalised; "effective", by the observed information;
+    "complete", by the information of the complete data, where the observed one is not positive
+    definite; "full", each as one, where a part has no derivatives; and "unknown".
+    """
+
+    n_parameters: float
+    how: str
+
+
+@dataclass(frozen=True)
+class Fitness:
+    """The fit of a state to its rows.
+
+    Attributes
+    ----------
+    log_density : ndarray of shape (n_units,)
+        log p(y | x), of batch experts that are cross-fitted out of fold.
+    weight : ndarray of shape (n_units,)
+    entropy : float
+        Of all responsibilities, weighted.
+    """
+
+    log_density: np.ndarray
+    weight: np.ndarray
+    entropy: float
+
+    @property
+    def log_likelihood(self) -> float:
+        """The weighted log-likelihood."""
+        return float(self.log_density @ self.weight)
+
+
+def fitness(state: State, rows: Rows) -> Fitness:
+    """Return the fit of a state to rows: one pass."""
+
+    def of_block(block: Block) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            resp, density = posterior(log_joint(state.gate, state.bank, block))
+        entropy = -np.add.reduce(xlogy(resp, resp), axis=0)
+        return np.stack([density, np.where(np.isfinite(entropy), entropy, 0.0)])
+
+    density, entropy = rows.map(of_block, axis=1)
+    density = np.maximum(np.nan_to_num(density, nan=-np.inf), LEAST_LOG_DENSITY)
+    weight = rows.units.weight
+    weight = np.ones(len(density)) if weight is None else weight
+    return Fitness(density, weight, float(entropy @ weight))
+
+
+def is_penalised(part: Any) -> bool:
+    """Return whether a part has coefficients that a prior pulls."""
+    return can(part, "log_prior") and bool(np.any(part.log_prior() != 0.0))
+
+
+def counted(state: State, rows: Rows) -> Count:
+    """Return the number of parameters of a state, effective ones where they are penalised.
+
+    The information is that of the rows, which takes a pass.
+    """
+    if not all(can(part, "n_parameters") for part in state.parts):
+        return Count(np.nan, "unknown")
+    full = float(sum(part.n_parameters for part in state.parts))
+    if not any(is_penalised(part) for part in state.parts):
+        return Count(full, "exact")
+    if not has_information(state) or len(state.parameters) > MOST_PARAMETERS:
+        return Count(full, "full")
+    problem = Problem(rows, Soft(), 1, 0.0)
+    information = evaluate(problem, state, 0, informed=True).information
+    assert information is not None
+    return effective_parameters(information, state.parameters, full)
+
+
+def effective_parameters(information: Information, parameters: np.ndarray, full: float) -> Count:
+    """Return the effective number of parameters, tr(H⁻¹ (H − Λ)), of `full` ones.
+
+    H is the observed information of the penalised log-likelihood and Λ the share of the penalties:
+    what is not penalised counts in full, and a penalised coefficient by the share of what the
+    data say about it. Parameters on a bound are held, and count as one. Where H is not positive
+    definite, as at a point that is no maximum, the information of the complete data takes its
+    place, which is; it counts a little more.
+    """
+    basis = free_basis(information, parameters)
+    penalty = basis.T @ information.penalty @ basis
+    for matrix, how in ((information.observed, "effective"), (information.complete, "complete")):
+        try:
+            factor = cho_factor(basis.T @ matrix @ basis)
+        except LinAlgError:
+            continue
+        shrunk = float(np.trace(cho_solve(factor, penalty)))
+        if np.isfinite(shrunk) and shrunk <= full:
+            return Count(full - max(shrunk, 0.0), how)
+    return Count(full, "full")
+
+
+def free_basis(information: Information, parameters: np.ndarray) -> np.ndarray:
+    """Return directions (P, F) of the free parameters; redundant ones are left out.
+
+    Their columns are scaled to a complete-data information of 1.
+    """
+    space: ParameterSpace = information.space
+    low, high = space.on_bounds(parameters)
+    ids = space.free_ids(low | high | ~(information.complete.diagonal() > 0))
+    members = np.flatnonzero(ids >= 0)
+    ties = np.zeros((len(parameters), ids.max(initial=-1) + 1))
+    ties[members, ids[members]] = 1.0
+    basis: np.ndarray = ties / np.sqrt(np.add.reduce((information.complete @ ties) * ties, axis=0))
+    if len(space.redundant):
+        unit = np.zeros((len(space.redundant), len(parameters)))
+        np.put_along_axis(unit, space.redundant, 1.0, axis=1)
+        sums = unit @ basis
+        turned, _, _ = qr(sums.T, pivoting=True)
+        basis = basis @ turned[:, np.linalg.matrix_rank(sums) :]
+    return basis

@@ -1,0 +1,296 @@
+"""The growing path: mixtures of one expert, of two, and so on, each begun from the one before.
+
+`fit` with ``n_experts="auto"`` and `mixexp.selection` both go along it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from mixexp._engine.context import Context
+from mixexp._engine.criteria import Count, Fitness, counted, fitness
+from mixexp._engine.em import Run
+from mixexp._engine.held_out import held_out
+from mixexp._engine.regimes import resolved
+from mixexp._engine.search import SearchProblem, search, with_judge
+from mixexp._engine.starts import Candidate, Restart, plain_gate
+from mixexp._warn import silence, silenced
+from mixexp.protocols import can
+
+__all__ = ["CRITERIA", "Growth", "Grown", "can_count", "chosen", "grown", "searched"]
+
+#: What a number of experts can be chosen by.
+CRITERIA = ("cv", "aic", "aic3", "bic", "icl")
+
+#: Frequent values of y that may be exact regimes, whatever the number of experts: ties beyond them
+#: are its resolution.
+N_EXACT = 2
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What a path is to do.
+
+    Attributes
+    ----------
+    numbers : tuple of int
+        The numbers of experts to fit, ascending.
+    criterion : {"cv", "aic", "aic3", "bic", "icl"}
+    patience : int or None
+        The path ends after so many numbers without a better one; None goes on to the last.
+    least : int
+        The number of experts that the path goes to at least.
+    one_se : bool
+        Whether the smallest number within one standard error of the best is chosen, by "cv".
+    cross_validated : bool
+        Whether "cv" is computed though something else is the criterion.
+    searched : bool
+        Whether a usual fit of the chosen number is to be compared with that of the path.
+    """
+
+    numbers: tuple[int, ...]
+    criterion: str
+    patience: int | None = None
+    least: int = 1
+    one_se: bool = False
+    cross_validated: bool = False
+    searched: bool = True
+
+
+@dataclass
+class Grown:
+    """A mixture on the path.
+
+    Attributes
+    ----------
+    n_experts : int
+    run : Run
+        The long run on all rows.
+    restarts : list of Restart
+    fitness : Fitness
+    count : Count
+    held_out : ndarray of shape (n_units,) or None
+        Log-densities of units that the experts had not seen.
+    seconds : float
+    flags : list of str
+    """
+
+    n_experts: int
+    run: Run
+    restarts: list[Restart]
+    fitness: Fitness
+    count: Count
+    held_out: np.ndarray | None = None
+    seconds: float = 0.0
+    flags: list[str] = field(default_factory=list)
+
+    @property
+    def n_units(self) -> float:
+        """The weight of the units, of which information is: rows, or groups."""
+        return float(self.fitness.weight.sum())
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion."""
+        return -2 * self.fitness.log_likelihood + 2 * self.count.n_parameters
+
+    @property
+    def aic3(self) -> float:
+        """Akaike's criterion with a factor of 3 in place of 2."""
+        return self.aic + self.count.n_parameters
+
+    @property
+    def bic(self) -> float:
+        """The Bayesian information criterion."""
+        return -2 * self.fitness.log_likelihood + self.count.n_parameters * np.log(self.n_units)
+
+    @property
+    def icl(self) -> float:
+        """The integrated completed likelihood, on the scale of BIC."""
+        return self.bic + 2 * self.fitness.entropy
+
+    @property
+    def cv(self) -> float:
+        """The mean held-out log-density, NaN if it was not computed."""
+        if self.held_out is None:
+            return np.nan
+        return float(self.held_out @ self.fitness.weight) / self.n_units
+
+    def score(self, criterion: str) -> float:
+        """Return the value of a criterion, larger is better; NaN where it has none."""
+        value: float = getattr(self, criterion)
+        return value if criterion == "cv" else -value
+
+    def shortfall(self, best: Grown) -> tuple[float, float]:
+        """Return how much the held-out log-density is below another's, and its standard error."""
+        assert self.held_out is not None and best.held_out is not None
+        weight, total = self.fitness.weight, self.n_units
+        difference = best.held_out - self.held_out
+        mean = float(difference @ weight) / total
+        variance = float((difference - mean) ** 2 @ weight) / total
+        return mean, float(np.sqrt(variance / total))
+
+
+def grown(
+    growth: Growth, partition: Any, problem_at: Callable[[int], SearchProblem]
+) -> Iterator[Grown]:
+    """Yield the mixtures of a path.
+
+    1. Grow on the sketch: the partition splits one expert after another.
+    2. Of each number that is wanted, a long run on all rows from the responsibilities of its stage,
+       as of any other start, with the safeguard, what is done about collapsed and spurious experts,
+       and the finish.
+    3. Its criteria.
+    4. The path ends when the criterion has not risen for a while, when no expert can be split, or
+       when all numbers have been fitted.
+
+    Dispersions of all of them stay above the same resolution of y (`resolved`), so that no number
+    wins by ties.
+
+    Parameters
+    ----------
+    growth : Growth
+    partition : object with a method `stages`
+    problem_at : callable
+        Returns the search for a number of experts.
+    """
+    numbers, since = growth.numbers, 0
+    largest = problem_at(numbers[-1])
+    best: Grown | None = None
+    stages = _stages(largest, partition, numbers)
+    while True:
+        begin = time.perf_counter()
+        resp = next(stages, None)
+        if resp is None:
+            return
+        k = len(resp)
+        with silenced(silence(ConvergenceWarning)):  # only of the chosen one there is to be told
+            problem = problem_at(k)
+            problem = replace(problem, start=FromStage(resp), n_exact=N_EXACT)
+            mixture = _fitted(problem, growth)
+        mixture.seconds = time.perf_counter() - begin
+        yield mixture
+        if best is None or _better(mixture, best, growth.criterion):
+            best, since = mixture, 0
+        else:
+            since += 1
+        if growth.patience is not None and since >= growth.patience and k >= growth.least:
+            return
+
+
+def searched(grown_: Grown, problem: SearchProblem) -> Grown:
+    """Return a mixture of the path, or the end of a usual fit of as many experts if that is better.
+
+    What the path was judged by stays: held-out log-densities, and the time.
+    """
+    run, restarts = search(replace(problem, n_exact=N_EXACT))
+    judge = with_judge(problem)[0].judge
+    flagged = bool(judge.flags(run.state, problem.rows))
+    if (flagged, -run.bound) >= (bool(grown_.flags), -grown_.run.bound):
+        return replace(grown_, restarts=[*grown_.restarts, *restarts])
+    rows = problem.rows if run.rows is None else run.rows
+    return replace(
+        grown_,
+        run=run,
+        restarts=[*restarts, *grown_.restarts],
+        fitness=fitness(run.state, rows),
+        count=counted(run.state, rows),
+    )
+
+
+def chosen(path: Sequence[Grown], growth: Growth) -> int:
+    """Return the position of the chosen mixture.
+
+    Those that ended in a spurious maximum are chosen only if all did.
+    """
+    allowed = [i for i, each in enumerate(path) if not each.flags] or list(range(len(path)))
+    best = allowed[0]
+    for i in allowed[1:]:
+        if _better(path[i], path[best], growth.criterion):
+            best = i
+    if growth.criterion != "cv" or not growth.one_se:
+        return best
+    for i in allowed:
+        below, error = path[i].shortfall(path[best])
+        if below <= error:
+            return i
+    return best
+
+
+def can_count(problem: SearchProblem) -> bool:
+    """Return whether the parameters of gate and experts can be counted."""
+    gate = problem.gate if problem.batch_gate is None else problem.batch_gate
+    bank = problem.bank if problem.batch_bank is None else problem.batch_bank
+    return can(gate, "n_parameters") and can(bank, "n_parameters")
+
+
+def _better(mixture: Grown, best: Grown, criterion: str) -> bool:
+    return mixture.score(criterion) > best.score(criterion)
+
+
+def _stages(problem: SearchProblem, partition: Any, numbers: Sequence[int]) -> Iterator[np.ndarray]:
+    """Yield responsibilities of the sketch for each number of experts."""
+    judged, single = with_judge(problem)
+    k = problem.n_experts
+    rows = problem.sketch
+    if k == 1:
+        yield np.ones((1, rows.n_rows))
+        return
+    context = Context(
+        rows,
+        k,
+        resolved(single.replicate(k), rows, N_EXACT),
+        plain_gate(problem),
+        problem.gate_columns,
+        judge=judged.judge,
+    )
+    yield from partition.stages(context, numbers, np.random.default_rng((problem.seed, 0)))
+
+
+@dataclass(frozen=True)
+class FromStage:
+    """A start from responsibilities (K, n) of the rows of the sketch."""
+
+    resp: np.ndarray
+    numbered = whole = False
+
+    def take(self, ids: np.ndarray) -> FromStage:
+        """Return the start for some of the rows, in this order."""
+        return FromStage(self.resp[:, ids])
+
+    def merge(self, codes: np.ndarray, weight: np.ndarray) -> FromStage:
+        """Return itself: rows have been merged."""
+        return self
+
+    def empty_experts(self) -> list[int]:
+        """Return none: every expert has grown."""
+        return []
+
+    def waves(self, n_init: int) -> list[list[int]]:
+        """Return the one start."""
+        return [[0]]
+
+    def candidates(self, problem: SearchProblem, bank: Any, turns: list[int]) -> list[Candidate]:
+        """Return the state after M-steps at the responsibilities."""
+        state = problem.state_at(problem.sketch, bank, problem.sketch.shared(self.resp))
+        return [Candidate(state, Restart((problem.seed, 0), -np.inf, 0))]
+
+
+def _fitted(problem: SearchProblem, growth: Growth) -> Grown:
+    """Return the mixture from a stage, with its criteria."""
+    run, restarts = search(problem)
+    (record,) = restarts
+    rows = problem.rows if run.rows is None else run.rows
+    fit = fitness(run.state, rows)
+    count = counted(run.state, rows)
+    mixture = Grown(problem.n_experts, run, restarts, fit, count, flags=list(record.flags))
+    if growth.criterion == "cv" or growth.cross_validated:
+        cross_fitted = any(getattr(part, "cross_fitted", False) for part in run.state.parts)
+        mixture.held_out = fit.log_density if cross_fitted else held_out(problem, run.state, rows)
+    return mixture

@@ -1,0 +1,148 @@
+"""Fits with n_experts="auto"."""
+
+import pickle
+
+import numpy as np
+import pytest
+from _grown import two_lines
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.tree import DecisionTreeRegressor
+
+from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp.datasets import make_softmax_mixture
+from mixexp.gates import HierarchicalGate
+from mixexp.routing import TopK
+
+
+def auto(**options):
+    return MixtureOfExpertsRegressor(**{"n_experts": "auto", "random_state": 0} | options)
+
+
+def test_it_is_not_worse_than_a_fit_of_that_number():
+    X, y = two_lines()
+    model = auto().fit(X, y)
+    k = model.n_experts_
+    usual = MixtureOfExpertsRegressor(n_experts=k, random_state=0).fit(X, y)
+    assert model.lower_bound_ >= usual.lower_bound_ - 1e-8
+    assert len(model.experts_) == k == model.selection_.n_experts_
+    assert model.n_experts == "auto" and model.selection_.best_estimator_ is None
+
+
+def test_the_path_ends_where_the_criterion_rises():
+    X, y = two_lines(noise=0.5)
+    selection = auto().fit(X, y).selection_
+    assert selection.criterion == "aic3"
+    assert selection.n_experts[-1] == max(3, selection.n_experts_ + 1)
+    assert selection.aic3.argmin() == selection.n_experts_ - 1
+
+
+def test_one_line_is_one_expert(rng):
+    X = rng.standard_normal((200, 2))
+    y = X @ [1.0, -1.0] + rng.standard_normal(200)
+    model = auto().fit(X, y)
+    assert model.n_experts_ == 1
+    assert_allclose(model.gate_proba(X), 1.0)
+
+
+def test_max_experts():
+    X, y = two_lines()
+    assert auto(max_experts=1).fit(X, y).n_experts_ == 1
+    assert auto(max_experts=2).fit(X, y).selection_.n_experts.tolist() == [1, 2]
+    with pytest.raises(ValueError, match="'max_experts' parameter"):
+        auto(max_experts=0).fit(X, y)
+
+
+def test_no_more_experts_than_rows():
+    X, y = two_lines(3)
+    assert auto().fit(X, y).selection_.n_experts[-1] <= 3
+
+
+def test_weight_two_is_the_row_twice():
+    X, y = two_lines()
+    weight = np.ones(len(y))
+    weight[:40] = 2
+    weighted = auto().fit(X, y, sample_weight=weight)
+    repeated = auto().fit(np.concatenate([X, X[:40]]), np.concatenate([y, y[:40]]))
+    assert_allclose(weighted.predict(X), repeated.predict(X), rtol=1e-8)
+    assert_allclose(weighted.selection_.aic3, repeated.selection_.aic3, rtol=1e-10)
+
+
+def test_it_fits_again_and_forgets():
+    X, y = two_lines()
+    model = auto().fit(X, y)
+    before = model.predict(X)
+    assert_array_equal(clone(model).fit(X, y).predict(X), before)
+    assert_array_equal(pickle.loads(pickle.dumps(model)).predict(X), before)
+    model.set_params(n_experts=2).fit(X, y)
+    assert model.n_experts_ == 2 and not hasattr(model, "selection_")
+
+
+def test_it_can_be_cross_validated_and_searched():
+    X, y = two_lines()
+    model = auto(max_experts=2)
+    assert cross_val_score(model, X, y, cv=2).min() > 0.9
+    search = GridSearchCV(model, {"n_experts": [1, "auto"]}, cv=2).fit(X, y)
+    assert search.best_params_ == {"n_experts": "auto"}
+
+
+def test_classes_with_class_weight():
+    X, y = make_softmax_mixture(300, n_experts=2, task="classification", random_state=0)
+    model = MixtureOfExpertsClassifier(
+        n_experts="auto", class_weight={0: 1.0, 1: 3.0}, max_experts=3, random_state=0
+    ).fit(X, y)
+    weight = np.where(y == 1, 3.0, 1.0)
+    plain = clone(model).set_params(class_weight=None).fit(X, y, sample_weight=weight)
+    assert model.n_experts_ == plain.n_experts_ >= 2
+    assert_allclose(model.predict_proba(X), plain.predict_proba(X))
+
+
+def test_groups_and_offset():
+    X, y = two_lines()
+    X = np.repeat(X[:40], 3, axis=0)
+    groups, offset = np.repeat(np.arange(40), 3), np.linspace(0, 1, 120)
+    model = auto(max_experts=2).fit(X, y, groups=groups, offset=offset)
+    assert model.log_density(X, y, groups=groups, offset=offset).shape == (40,)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_estimators_go_by_held_out_log_density():
+    X, y = two_lines()
+    model = auto(expert=DecisionTreeRegressor(max_depth=2), max_iter=3, max_experts=2).fit(X, y)
+    assert model.selection_.criterion == "cv"
+    assert np.all(np.isfinite(model.selection_.cv))
+
+
+def test_a_failed_fit_changes_nothing():
+    X, y = two_lines()
+    model = auto(max_experts=2).fit(X, y)
+    before = dict(model.__dict__)
+    with pytest.raises(ValueError, match="expert_labels name the experts"):
+        model.fit(X, y, expert_labels=np.zeros(len(y), dtype=int))
+    assert model.__dict__ == before
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"init": np.full((120, 2), 0.5)}, "init=.* is a start for one number"),
+        ({"expert": [("a", LinearRegression()), ("b", LinearRegression())]}, "expert is a list"),
+        ({"routing": TopK(1)}, "routing=TopK"),
+        (
+            {"gate": HierarchicalGate((2, 2))},
+            "gate=HierarchicalGate.* has a given number of leaves",
+        ),
+        ({"expert_features": [[0], [0]]}, "expert_features is a list of one selection"),
+        ({"expert": MixtureOfExpertsRegressor(n_experts=2)}, "is a mixture itself"),
+        (
+            {"expert": DecisionTreeRegressor(), "warm_up": MixtureOfExpertsRegressor()},
+            "warm_up is a mixture of a given number",
+        ),
+    ],
+)
+def test_what_cannot_grow(options, what):
+    X, y = two_lines()
+    with pytest.raises(ValueError, match=what):
+        auto(**options).fit(X, y)

@@ -1,0 +1,133 @@
+"""Counts of parameters, criteria, held-out densities and the choice, against formulas."""
+
+import numpy as np
+import pytest
+from _grown import candidate, two_lines
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import norm
+from sklearn.linear_model import LinearRegression
+
+from mixexp import MixtureOfExpertsRegressor
+from mixexp._engine.criteria import effective_parameters
+from mixexp._engine.growth import Growth, chosen
+from mixexp._engine.held_out import N_FOLDS, unit_folds
+from mixexp._engine.information import Information
+from mixexp.gates import SoftmaxGate
+from mixexp.protocols import ParameterSpace, Rows
+from mixexp.selection import select_n_experts
+
+
+def information(observed, complete, penalty):
+    p = len(observed)
+    none = np.empty((0, 0), dtype=int)
+    infinite = np.full(p, np.inf)
+    space = ParameterSpace(none, none, np.arange(p), none, -infinite, infinite)
+    return Information(np.zeros(p), complete, observed, penalty, space)
+
+
+def test_effective_parameters_of_a_diagonal_information():
+    data, ridge = np.array([4.0, 1.0, 2.0]), np.array([1.0, 3.0, 0.0])
+    found = effective_parameters(
+        information(np.diag(data + ridge), np.diag(data + ridge + 1), np.diag(ridge)),
+        np.zeros(3),
+        3.0,
+    )
+    assert found.how == "effective"
+    assert_allclose(found.n_parameters, np.sum(data / (data + ridge)))
+
+
+def test_what_is_redundant_still_counts_as_the_part_says():
+    data, ridge = np.array([4.0, 1.0]), np.array([1.0, 0.0])
+    diagonal = np.diag(data + ridge)
+    found = effective_parameters(information(diagonal, diagonal, np.diag(ridge)), np.zeros(2), 5.0)
+    assert_allclose(found.n_parameters, 5.0 - 1.0 / 5.0)
+
+
+def test_complete_information_where_the_observed_is_indefinite():
+    complete, ridge = np.diag([5.0, 4.0]), np.diag([1.0, 1.0])
+    found = effective_parameters(
+        information(np.diag([5.0, -1.0]), complete, ridge), np.zeros(2), 2.0
+    )
+    assert found.how == "complete"
+    assert_allclose(found.n_parameters, 2.0 - 1 / 5 - 1 / 4)
+
+
+def test_unpenalised_parameters_count_exactly():
+    X, y = two_lines()
+    model = MixtureOfExpertsRegressor(
+        LinearRegression(), 2, gate=SoftmaxGate(alpha=1e-3), random_state=0
+    ).fit(X, y)
+    full = 2 + 2 * 3  # gate; intercept, slope and dispersion of each expert
+    effective = (model.aic(X, y) + 2 * model.log_density(X, y).sum()) / 2
+    assert full - 2 < effective < full
+    alone = MixtureOfExpertsRegressor(LinearRegression(), 1, random_state=0).fit(X, y)
+    assert_allclose(alone.aic(X, y) + 2 * alone.log_density(X, y).sum(), 2 * 3)
+
+
+def test_a_stronger_penalty_counts_less():
+    X, y = two_lines()
+    counts = []
+    for alpha in (1e-3, 1.0, 1e3):
+        gate = SoftmaxGate(alpha=alpha)
+        model = MixtureOfExpertsRegressor(n_experts=2, gate=gate, random_state=0).fit(X, y)
+        counts.append(model.bic(X, y) + 2 * model.log_density(X, y).sum())
+    assert counts[0] > counts[1] > counts[2]
+
+
+def test_the_table_has_the_criteria_of_the_fit():
+    X, y = two_lines()
+    found = select_n_experts(
+        MixtureOfExpertsRegressor(random_state=0), X, y, n_experts=[1, 2], criterion="bic"
+    )
+    model = found.best_estimator_
+    assert found.n_experts_ == model.n_experts_ == model.n_experts == 2
+    for name in ("aic", "bic", "icl"):
+        assert_allclose(getattr(found, name)[1], getattr(model, name)(X, y), rtol=1e-8)
+    assert_allclose(found.aic3 - found.aic, found.n_parameters)
+    assert_allclose(found.lower_bound[1], model.lower_bound_, rtol=1e-8)
+
+
+def test_held_out_densities_of_one_expert_are_those_of_refits():
+    X, y = two_lines()
+    mixture = MixtureOfExpertsRegressor(LinearRegression(), random_state=0)
+    found = select_n_experts(mixture, X, y, n_experts=[1])
+    seed = np.random.RandomState(0).randint(2**31 - 1)
+    folds = unit_folds(Rows(X, y[None]), seed)
+    density = np.empty(len(y))
+    for fold in range(N_FOLDS):
+        inside, out = folds != fold, folds == fold
+        line = LinearRegression().fit(X[inside], y[inside])
+        scale = np.sqrt(np.mean((y[inside] - line.predict(X[inside])) ** 2))
+        density[out] = norm.logpdf(y[out], line.predict(X[out]), scale)
+    assert_allclose(found.cv, [density.mean()], rtol=1e-6)
+
+
+def test_folds_are_even_and_keep_units_whole(rng):
+    X, codes = rng.standard_normal((90, 2)), rng.integers(0, 2, 90)
+    folds = unit_folds(Rows(X, codes), 0)
+    for code in (0, 1):
+        assert np.ptp(np.bincount(folds[codes == code], minlength=N_FOLDS)) <= 1
+    order = rng.permutation(90)
+    assert_array_equal(unit_folds(Rows(X[order], codes[order]), 0), folds[order])
+    grouped = Rows(X, codes[None].astype(float), groups=np.repeat(np.arange(30), 3))
+    assert len(unit_folds(grouped, 0)) == 30
+
+
+@pytest.mark.parametrize(("one_se", "wanted"), [(False, 2), (True, 1)])
+def test_one_standard_error(one_se, wanted):
+    best = np.zeros(100)
+    close = np.where(np.arange(100) % 2 == 0, 1.0, -1.1)  # below by 0.05, give or take 0.1
+    path = [candidate(1, best - 1.0), candidate(2, close), candidate(3, best)]
+    assert chosen(path, Growth((1, 2, 3), "cv", one_se=one_se)) == wanted
+
+
+def test_rows_that_are_hard_for_all_do_not_blur_the_comparison(rng):
+    hard = 10 * rng.standard_normal(100)
+    path = [candidate(1, hard - 0.1), candidate(2, hard)]
+    assert chosen(path, Growth((1, 2), "cv", one_se=True)) == 1
+
+
+def test_flagged_candidates_come_last():
+    path = [candidate(1, [0.0, 0.0]), candidate(2, [9.0, 9.0], flags=["spurious"])]
+    assert chosen(path, Growth((1, 2), "cv")) == 0
+    assert chosen(path[1:], Growth((2,), "cv")) == 0
