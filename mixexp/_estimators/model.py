@@ -258,7 +258,7 @@ class Model:
         They are the experts, a fallback, a shared expert unless it is added to the others, and a
         zero expert: of a mean that is as good as 0, counts are 0.
         """
-        weights, means, parameters = self._components(rows, owner)
+        weights, means, parameters = self._components(rows, owner, weights)
         share = self.zero_share
         if not share:
             return weights, means, parameters
@@ -268,7 +268,9 @@ class Model:
             np.concatenate([parameters, parameters[:, :1]], axis=1),
         )
 
-    def _components(self, rows: Rows, owner: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _components(
+        self, rows: Rows, owner: str, weights: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the components without a zero expert."""
         sharing = self.component
         if sharing is None:
