@@ -28,6 +28,11 @@ def condition(
     model, owner = estimator._fitted_model(), type(estimator).__name__
     if groups is None:
         raise ValueError(f"{owner}: groups=None: give the group of every known row.")
+    if model.zero_share:
+        raise ValueError(
+            f"{owner}: zero_expert=True: whether a group's zeros are structural depends on what is "
+            "known of it, which predictions do not follow. Fit without the zero expert."
+        )
     X, y, weight, offset, groups = estimator._weighted(X, y, sample_weight, offset, groups)
     rows, order = estimator._grouped_rows(X, y, weight, offset, groups)
     model.target.refuse_impossible(rows.y, owner)
