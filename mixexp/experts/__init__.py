@@ -74,16 +74,16 @@ def linear_bank(expert: Any, rows: Rows, columns: Any, target: Target) -> Any:
     union = np.unique(np.concatenate(columns)) if isinstance(columns, list) else columns
     design = rows.design(union, terms.fit_intercept)
     mask = _mask(design, columns) if isinstance(columns, list) else None
-    if mask is None:
+    if mask is None and not terms.lasso:
         design = rows.spanned(design, input_units=terms.input_units and terms.alpha > 0)
     if classes is not None:
         return LogisticBank(
             template,
             design,
             classes=classes,
-            alpha=terms.alpha,
-            input_units=terms.input_units,
-            cheaper_by_products=_by_products(rows, design, len(classes), exact=False),
+            terms=terms,
+            cheaper_by_products=not terms.lasso
+            and _by_products(rows, design, len(classes), exact=False),
             mask=mask,
         )
     if terms.per_weight:
@@ -95,7 +95,8 @@ def linear_bank(expert: Any, rows: Rows, columns: Any, target: Target) -> Any:
         terms=terms,
         family=family,
         floor=np.finfo(float).eps * np.where(size > 0, size, 1.0),
-        by_products=_by_products(rows, design, len(rows.y), exact=not family.curved),
+        by_products=not terms.lasso
+        and _by_products(rows, design, len(rows.y), exact=not family.curved),
         mask=mask,
     )
     return bank.from_mean(rows) if family.link == "log" and terms.fit_intercept else bank
