@@ -55,8 +55,8 @@ def require_grams(owner: str, n_weights: int, size: int) -> None:
     """Raise unless Gram matrices fit, for parts that have no other way."""
     if not fits(n_weights, size):
         raise ValueError(
-            f"{owner}: an L1 penalty needs Gram matrices, here {n_weights} of {size} x {size}, which "
-            f"exceed {MEMORY_SHARE:g} of scikit-learn's working memory "
+            f"{owner}: an L1 penalty needs Gram matrices, here {n_weights} of {size} x {size}, "
+            f"which exceed {MEMORY_SHARE:g} of scikit-learn's working memory "
             f"({get_config()['working_memory']} MB). Select columns first, use a ridge penalty "
             "(l1_ratio=0), which takes wide rows, or raise it by "
             "sklearn.set_config(working_memory=...)."

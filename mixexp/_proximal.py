@@ -51,9 +51,7 @@ MOST_CROSSINGS = 8
 GAP_TOL, ROUNDING = 1e-11, 1e-13
 
 
-def l1_weights(
-    design: Design, strength: float, *, input_units: bool = False
-) -> np.ndarray | None:
+def l1_weights(design: Design, strength: float, *, input_units: bool = False) -> np.ndarray | None:
     """Return the L1 penalty (size,) of scaled coefficients, none on the intercept; None if 0.
 
     With `input_units` the penalty is `strength` times the coefficients of the unscaled columns.

@@ -150,7 +150,7 @@ class LinearBank:
 
     @property
     def _n_used(self) -> np.ndarray:
-        """Number of coefficients that an L1 penalty has left, with the intercept, (K, n_outputs)."""
+        """Number of coefficients that an L1 penalty left, and the intercept, (K, n_outputs)."""
         first = int(self.design.intercept)
         used: np.ndarray = np.count_nonzero(self.theta[:, :, first:], axis=2) + first
         return used

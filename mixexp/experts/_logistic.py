@@ -282,9 +282,7 @@ class LogisticBank:
                 bound_step = partial(proximal_bound_step, l1=self.l1[seen])
                 newton_step = partial(proximal_step, l1=self.l1[seen])
             if self.curvature == "bound":
-                theta[expert][:, seen] += bound_step(
-                    matrices[0], gradient, start, penalty
-                )
+                theta[expert][:, seen] += bound_step(matrices[0], gradient, start, penalty)
                 continue
             step = newton_step(
                 self.curvature,

@@ -77,12 +77,13 @@ def _logistic_terms(estimator: LogisticRegression) -> LinearTerms | None:
     alone.
     """
     penalty = getattr(estimator, "penalty", "deprecated")
-    shares = {"l2": 0.0, None: 0.0, "l1": 1.0}
-    known = penalty in (*shares, "elasticnet", "deprecated")
-    l1_ratio = shares.get(penalty, estimator.l1_ratio or 0.0) if known else None
+    shares = {"l2": 0.0, None: 0.0, "l1": 1.0, "elasticnet": estimator.l1_ratio}
+    shares["deprecated"] = estimator.l1_ratio or 0.0
+    l1_ratio = shares.get(penalty)
     plain = (
         isinstance(l1_ratio, Real)
-        and (l1_ratio == 0 or (0 < l1_ratio <= 1 and estimator.solver == "saga"))
+        and 0 <= l1_ratio <= 1
+        and (estimator.solver == "saga" or (l1_ratio == 0 and penalty != "elasticnet"))
         and estimator.class_weight is None
         and getattr(estimator, "multi_class", "deprecated") in ("auto", "deprecated", "multinomial")
     )
@@ -171,5 +172,7 @@ def log_penalty(estimator: Any, family: Any) -> np.ndarray | None:
         terms = _logistic_terms(estimator)
         if terms is not None:
             coef = estimator.coef_
-            return np.array([0.5 * terms.ridge * np.sum(coef**2) + terms.lasso * np.abs(coef).sum()])
+            return np.array(
+                [0.5 * terms.ridge * np.sum(coef**2) + terms.lasso * np.abs(coef).sum()]
+            )
     return None

@@ -74,8 +74,8 @@ class SoftmaxGate(TextMixin, BaseEstimator):
     """A multinomial logistic model of the responsible expert.
 
     g_k(x) = exp((v_k·x + c_k) / T) / Σ_l exp((v_l·x + c_l) / T), with Σ_k v_k = 0 and Σ_k c_k = 0,
-    which makes the coefficients unique (see `l1_ratio` for those under an L1 penalty). The M-step takes one full Newton step of the penalised
-    log-likelihood of the responsibilities.
+    which makes the coefficients unique. The M-step takes one full Newton step of the penalised
+    log-likelihood of the responsibilities; under an L1 penalty a proximal one.
 
     Parameters
     ----------
@@ -99,11 +99,11 @@ class SoftmaxGate(TextMixin, BaseEstimator):
 
     l1_ratio : float, default=0.0
         Share of the L1 penalty, as in scikit-learn's elastic net: the penalty is
-        α Σ_k (l1_ratio |v_k|₁ + ½ (1 − l1_ratio) |v_k|²). Above 0 coefficients may be exactly 0, and
-        columns that no expert needs drop out (`unused_features_`). Of all coefficients with the
-        same probabilities, those of a column are then the ones with the least penalty: not
-        centred, but with a median of 0 where l1_ratio is 1, and of two experts ±half of their
-        difference. Needs Gram matrices; there are no standard errors.
+        α Σ_k (l1_ratio |v_k|₁ + ½ (1 − l1_ratio) |v_k|²). Above 0, coefficients may be exactly 0,
+        and columns that no expert needs drop out (`unused_features_`). Slopes are then not
+        centred: of those with the same probabilities they are the ones with the least penalty. For
+        l1_ratio=1 the median of a column is 0; of two experts, each has half of the difference.
+        Needs Gram matrices; there are no standard errors.
 
     Attributes
     ----------

@@ -190,7 +190,7 @@ def _counted(n: int, noun: str) -> str:
 
 
 def _unused(mixture: Any, before: Sequence[Any], columns: Sequence[Column]) -> list[str]:
-    """Return the names of the columns that the mixture does not use, if it sees them as they are."""
+    """Return the names of the columns that a mixture of these columns does not use."""
     if before or not hasattr(mixture, "unused_features_"):
         return []
     return [columns[j].name for j in mixture.unused_features_]
