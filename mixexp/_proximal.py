@@ -284,7 +284,8 @@ def proximal_bound_step(
 def _identified(
     theta: np.ndarray, penalty: np.ndarray, l1: np.ndarray, seen: np.ndarray | None
 ) -> np.ndarray:
-    return identified(theta, penalty, l1, None if seen is None else seen.all(axis=0))
+    shared = None if seen is None else np.all(seen, axis=0)
+    return identified(theta, penalty, l1, shared)
 
 
 def _model(

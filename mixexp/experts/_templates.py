@@ -79,9 +79,9 @@ def _logistic_terms(estimator: LogisticRegression) -> LinearTerms | None:
     penalty = getattr(estimator, "penalty", "deprecated")
     shares = {"l2": 0.0, None: 0.0, "l1": 1.0, "elasticnet": estimator.l1_ratio}
     shares["deprecated"] = estimator.l1_ratio or 0.0
-    l1_ratio = shares.get(penalty)
+    l1_ratio: Any = shares.get(penalty)
     plain = (
-        isinstance(l1_ratio, Real)
+        isinstance(l1_ratio, int | float)
         and 0 <= l1_ratio <= 1
         and (estimator.solver == "saga" or (l1_ratio == 0 and penalty != "elasticnet"))
         and estimator.class_weight is None

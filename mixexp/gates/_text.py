@@ -228,7 +228,7 @@ class TextMixin:
     coef_: Any
     l1_ratio: float
     design: Design
-    unused_features_: np.ndarray
+    unused_features_: Any
 
     def to_text(self, feature_names: Any = None, *, decimals: int = 2, max_terms: int = 4) -> str:
         """Return the gate as text: one line per expert, with its score.

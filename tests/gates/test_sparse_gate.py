@@ -134,7 +134,8 @@ def test_missing_values_use_a_column(rng):
     labels = (rng.random(300) < 0.5).astype(int)
     X[labels == 1, 1] = np.where(rng.random(np.sum(labels)) < 0.7, np.nan, 0.1)
     rows = Rows(X, training=True, missing=True)
-    part = fit_part(L1.start(rows, 2, None), rows, np.eye(2)[labels].T, 20)
+    part = SoftmaxGate(20.0, l1_ratio=1.0).start(rows, 2, None)
+    part = fit_part(part, rows, np.eye(2)[labels].T, 20)
     assert np.all(part.indicator_coef_ != 0) and np.all(part.coef_[:, [0, 2]] == 0)
     assert_array_equal(part.unused_features_, [0, 2])
 
