@@ -34,6 +34,7 @@ ALLOWED = {
     "_fitting": {"_compat", "_rows", "_warn", "protocols"},
     "_weights": {"_warn", "protocols"},
     "_conjugate": {"_numerics", "protocols"},
+    "_proximal": {"_numerics", "protocols"},
     "_costs": {"protocols"},
     "families": {"_numerics", "protocols"},
     "gates": {
@@ -46,6 +47,7 @@ ALLOWED = {
         "_guests",
         "_numerics",
         "_probabilities",
+        "_proximal",
         "_threads",
         "_weights",
         "protocols",
@@ -72,6 +74,7 @@ ALLOWED = {
         "_numerics",
         "_rows",
         "_probabilities",
+        "_proximal",
         "_threads",
         "_weights",
         "families",
