@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from _problems import fit_part, logistic, make_rows, one_expert, softmax_gated
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_array
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.linear_model import ElasticNet, Lasso, LinearRegression, LogisticRegression, Ridge
@@ -277,3 +278,26 @@ def test_columns_of_ones_own(rng):
     assert [len(expert.coef_) for expert in model.experts_] == [2, 3]
     bounds = model.lower_bounds_
     assert np.all(np.diff(bounds) >= -FALL_TOL * np.maximum(1.0, np.abs(bounds[1:])))
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_classes_by_columns_of_ones_own(rng, n_classes):
+    X, y = two_lines(rng, d=4)
+    y = np.digitize(y, np.quantile(y, np.arange(1, n_classes) / n_classes))
+    model = MixtureOfExpertsClassifier(
+        logistic(5.0, 1.0), 2, expert_features=[[0, 1], [1, 2, 3]], n_init=1, random_state=0
+    ).fit(X, y)
+    assert [expert.coef_.shape[1] for expert in model.experts_] == [2, 3]
+    assert all(np.any(expert.coef_ == 0) for expert in model.experts_)
+    bounds = model.lower_bounds_
+    assert np.all(np.diff(bounds) >= -FALL_TOL * np.maximum(1.0, np.abs(bounds[1:])))
+
+
+@pytest.mark.parametrize("name", ["lasso", "three classes"])
+def test_sparse_rows_are_full_ones(rng, name):
+    model, X, y = problem(name, rng)
+    X = np.where(np.abs(X) < 0.8, 0.0, X)
+    model.set_params(max_iter=200, gate=GATE)
+    full, sparse = (clone(model).fit(rows, y) for rows in (X, csr_array(X)))
+    assert_allclose(sparse.lower_bound_, full.lower_bound_, rtol=1e-10)
+    assert_allclose(sparse.experts_[0].coef_, full.experts_[0].coef_, atol=1e-8)
