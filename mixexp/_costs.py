@@ -12,7 +12,7 @@ from sklearn import get_config
 
 from mixexp.protocols import Design, Rows
 
-__all__ = ["by_products", "fits", "gram_seconds", "product_seconds"]
+__all__ = ["by_products", "fits", "gram_seconds", "product_seconds", "require_grams"]
 
 #: Seconds of a multiplication and addition in a product of large matrices, and in a solution.
 GRAM_FLOP, SOLVE_FLOP = 1e-10, 2e-10
@@ -49,6 +49,18 @@ def fits(n_weights: int, size: int) -> bool:
     """Return whether as many Gram matrices are within a part's share of the working memory."""
     limit = MEMORY_SHARE * get_config()["working_memory"] * 2**20
     return 8.0 * n_weights * size**2 <= limit
+
+
+def require_grams(owner: str, n_weights: int, size: int) -> None:
+    """Raise unless Gram matrices fit, for parts that have no other way."""
+    if not fits(n_weights, size):
+        raise ValueError(
+            f"{owner}: an L1 penalty needs Gram matrices, here {n_weights} of {size} x {size}, "
+            f"which exceed {MEMORY_SHARE:g} of scikit-learn's working memory "
+            f"({get_config()['working_memory']} MB). Select columns first, use a ridge penalty "
+            "(l1_ratio=0), which takes wide rows, or raise it by "
+            "sklearn.set_config(working_memory=...)."
+        )
 
 
 def by_products(

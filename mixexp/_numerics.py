@@ -21,6 +21,7 @@ __all__ = [
     "block_products",
     "column_products",
     "damped",
+    "first_trial",
     "multinomial_block_step",
     "linear_scores",
     "multinomial_bound_step",
@@ -454,7 +455,7 @@ def trusted_steps(
     list of NewtonStep
     """
     trials = [
-        _first_trial(*each, None if last is None else last[i])
+        first_trial(*each, None if last is None else last[i])
         for i, each in enumerate(zip(residual, mass, damping, strict=True))
     ]
     done: dict[int, NewtonStep] = {}
@@ -473,7 +474,7 @@ def trusted_steps(
     return [done[i] for i in range(len(trials))]
 
 
-def _first_trial(
+def first_trial(
     residual: np.ndarray, mass: float, damping: float, last: NewtonStep | None
 ) -> tuple[float, float, bool]:
     """Return the damping to try first, the limit of its gain, and that it is not limited."""

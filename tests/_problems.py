@@ -2,7 +2,7 @@
 
 import numpy as np
 from scipy.special import log_softmax, softmax
-from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.linear_model import ElasticNet, LinearRegression, LogisticRegression, Ridge
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp._engine.fixed import fit_at
@@ -49,17 +49,30 @@ def one_expert(template, rows, classes=None, family=None):
     return linear_bank(template, rows, None, target)
 
 
-def banks(rng, n=150, d=3, k=3, *, alpha=1.0, n_classes=None, n_outputs=1, intercept=True):
+def logistic(alpha=1.0, l1_ratio=0.0):
+    """Return a logistic regression with an elastic net, as old and new scikit-learn spell it."""
+    expert = LogisticRegression(C=np.inf if alpha == 0 else 1 / alpha)
+    if l1_ratio:
+        expert.set_params(l1_ratio=l1_ratio, solver="saga", tol=1e-12, max_iter=100_000)
+        if expert.penalty != "deprecated":
+            expert.set_params(penalty="elasticnet")
+    return expert
+
+
+def banks(
+    rng, n=150, d=3, k=3, *, alpha=1.0, n_classes=None, n_outputs=1, intercept=True, l1_ratio=0.0
+):
     """Return rows, a bank of K linear or logistic experts at zero, and responsibilities."""
     X = rng.standard_normal((n, d)) * 10.0 ** np.arange(d) + 1.0
     if n_classes is None:
         y = rng.standard_normal((n_outputs, n)) + X[:, 0]
         classes = None
         expert = LinearRegression() if alpha == 0 else Ridge(alpha)
+        expert = ElasticNet(alpha, l1_ratio=l1_ratio) if l1_ratio else expert
     else:
         y = rng.integers(n_classes, size=n)
         classes = np.arange(n_classes)
-        expert = LogisticRegression(C=np.inf if alpha == 0 else 1 / alpha)
+        expert = logistic(alpha, l1_ratio)
     expert.set_params(fit_intercept=intercept)
     rows = make_rows(X, y)
     bank = one_expert(expert, rows, classes).replicate(k)

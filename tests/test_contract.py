@@ -20,6 +20,7 @@ K = 4
 ALL_GATES = {
     **{gate.__name__: gate() for gate in GATES},
     "softmax, unpenalised": SoftmaxGate(0.0),
+    "softmax, L1": SoftmaxGate(1.0, l1_ratio=1.0),
     "softmax, usage prior": SoftmaxGate(usage_prior=3.0, temperature=2.0),
     "constant, usage prior": ConstantGate(usage_prior=3.0),
     "tied": GaussianGate("tied"),

@@ -35,6 +35,7 @@ ALLOWED = {
     "_weights": {"_warn", "protocols"},
     "_conjugate": {"_numerics", "protocols"},
     "_evidence": set(),
+    "_proximal": {"_numerics", "protocols"},
     "_costs": {"protocols"},
     "families": {"_numerics", "protocols"},
     "gates": {
@@ -48,6 +49,7 @@ ALLOWED = {
         "_guests",
         "_numerics",
         "_probabilities",
+        "_proximal",
         "_threads",
         "_weights",
         "protocols",
@@ -75,6 +77,7 @@ ALLOWED = {
         "_numerics",
         "_rows",
         "_probabilities",
+        "_proximal",
         "_threads",
         "_weights",
         "families",

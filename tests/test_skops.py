@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import Lasso, LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -38,6 +38,7 @@ MIXTURES = {
     "constant": Regressor(n_experts=2, gate=ConstantGate(), **RUN),
     "gaussian": Regressor(n_experts=2, gate=GaussianGate(), **RUN),
     "classifier as gate": Regressor(n_experts=2, gate=LogisticRegression(), **RUN),
+    "L1": Regressor(Lasso(0.1), n_experts=2, gate=SoftmaxGate(l1_ratio=1.0), **RUN),
     "usage prior": Regressor(n_experts=2, gate=SoftmaxGate(usage_prior=2.0), **RUN),
     "noise": Regressor(n_experts=2, noise_expert=True, **RUN),
     "one level": Regressor(n_experts=2, gate=HierarchicalGate((2,)), **RUN),

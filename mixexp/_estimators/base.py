@@ -30,6 +30,7 @@ from mixexp._estimators.nesting import fit_nested, is_nested
 from mixexp._estimators.new_rows import new_rows, warn_of_version
 from mixexp._estimators.parameters import check_nested
 from mixexp._estimators.parts import takes_all_missing, takes_all_sparse
+from mixexp._estimators.unused import unused_features
 from mixexp._rows.inputs import (
     check_constant_in_groups,
     checked_groups,
@@ -267,6 +268,12 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         nodes = self._nodes_at(level)
         summed = [proba[:, experts].sum(axis=1) for experts in nodes]
         return np.minimum(np.column_stack([*summed, proba[:, self._model.n_experts :]]), 1.0)
+
+    @property
+    def unused_features_(self) -> np.ndarray:
+        """Indices of the columns that neither the gate nor an expert uses."""
+        check_is_fitted(self, "experts_")
+        return unused_features(self)
 
     def _fitted_model(self) -> Model:
         check_is_fitted(self, "experts_")

@@ -187,6 +187,9 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         Whether the long run met `tol` within `max_iter` iterations.
     restarts_ : list
         One record per start: seed, bound, n_iter, events, flags.
+    unused_features_ : ndarray of int
+        Indices of the columns that neither the gate nor an expert uses: under an L1 penalty of both
+        all coefficients of a column may be 0. Parts without coefficients use what they see.
     n_features_in_ : int
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)

@@ -130,7 +130,7 @@ class Model:
             raise ValueError(
                 f"the information needs derivatives (`scores`), which {' and '.join(lacking)} "
                 "does not have. Softmax and constant gates have them, and linear experts of all "
-                "families but laplace."
+                "families but laplace, without an L1 penalty."
             )
         here = evaluate(Problem(rows, Soft(), 1, 0.0), state, 0, informed=True)
         assert here.information is not None

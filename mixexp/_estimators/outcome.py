@@ -287,7 +287,8 @@ def _look_at_gate(run: Run, units: Rows, owner: str) -> tuple[np.ndarray, bool]:
     bare = gate_part.trimmed() if can(gate_part, "trimmed") else gate_part
     # a prior on usage, which `trimmed` removes, does not penalise coefficients
     penalised = can(bare, "log_prior") and bare.log_prior() < 0
-    linear = can(gate_part, "coef_") and len(gate_part.coef_) > 0
+    slopes = gate_part.coef_ if can(gate_part, "coef_") else []
+    linear = any(np.any(each) for each in (slopes.values() if isinstance(slopes, dict) else slopes))
     judged = n_experts > 1 and linear and not penalised
     moves = np.sqrt(moves / (units.n_rows * len(usage)))
     return usage, bool(judged and (moves > GATE_MOVES or unsure.min() < SATURATED))

@@ -352,6 +352,8 @@ def share_of(
     additive = _is_additive(target)
     terms = linear_terms(template, target.family) if additive else None
     linear = terms is not None and not is_batch(mixture, target)
+    if linear and terms is not None:  # both are solved for jointly: with plain ridge penalties
+        linear = not terms.per_weight and bank.l1 is None
     if linear and terms is not None:
         validate_parameters(template)
         linear = bank.design.intercept or not terms.fit_intercept  # a design for both

@@ -81,16 +81,16 @@ def linear_bank(
     union = np.unique(np.concatenate(columns)) if isinstance(columns, list) else columns
     design = rows.design(union, terms.fit_intercept)
     mask = _mask(design, columns) if isinstance(columns, list) else None
-    if mask is None:
+    if mask is None and not terms.lasso:
         design = rows.spanned(design, input_units=terms.input_units and terms.alpha > 0)
     if classes is not None:
         return LogisticBank(
             template,
             design,
             classes=classes,
-            alpha=terms.alpha,
-            input_units=terms.input_units,
-            cheaper_by_products=_by_products(rows, design, len(classes), exact=False),
+            terms=terms,
+            cheaper_by_products=not terms.lasso
+            and _by_products(rows, design, len(classes), exact=False),
             mask=mask,
         )
     if terms.per_weight:
@@ -102,7 +102,8 @@ def linear_bank(
         terms=terms,
         family=family,
         floor=np.finfo(float).eps * np.where(size > 0, size, 1.0),
-        by_products=_by_products(rows, design, target.width, exact=not family.curved),
+        by_products=not terms.lasso
+        and _by_products(rows, design, target.width, exact=not family.curved),
         mask=mask,
     )
     return bank.from_mean(rows) if family.link != "identity" and terms.fit_intercept else bank

@@ -15,7 +15,7 @@ from mixexp._conjugate import (
     PerRow,
     least_squares_steps,
 )
-from mixexp._costs import fits
+from mixexp._costs import fits, require_grams
 from mixexp._evidence import determined, strength_ratio
 from mixexp._numerics import (
     FARTHEST_SCORE,
@@ -25,6 +25,7 @@ from mixexp._numerics import (
     solve_psd_stack,
     unpack_symmetric,
 )
+from mixexp._proximal import l1_weights, proximal_solutions
 from mixexp.experts._based import behind_basis
 from mixexp.experts._linear_scores import linear_prior, linear_scores_of, linear_space
 from mixexp.experts._templates import LinearTerms
@@ -83,7 +84,9 @@ class LinearBank:
     for families with a log link.
 
     The penalty is in units of the squared dispersion, as in `sklearn.linear_model.Ridge`:
-    log-prior −θᵀΛθ / (2σ²), and for the gaussian σ² = (Σ r e² + θᵀΛθ) / Σ r.
+    log-prior −θᵀΛθ / (2σ²), and for the gaussian σ² = (Σ r e² + θᵀΛθ) / Σ r. An L1 penalty l|θ|
+    adds −l|θ| / σ², and thus 2 l|θ| to that sum; the step is then the solution of the penalised
+    normal equations (`proximal_solutions`).
 
     Parameters
     ----------
@@ -91,7 +94,7 @@ class LinearBank:
         Template of the estimators that `fitted` returns.
     design : Design
     terms : LinearTerms
-        Penalty and intercept.
+        Penalty and intercept. Under an L1 penalty the link is the identity.
     family : Family
     floor : ndarray of shape (n_outputs,)
         Smallest dispersions of a one-expert fit: the rounding error of y.
@@ -120,7 +123,8 @@ class LinearBank:
         self.design = design
         self.terms = terms
         self.strength = terms.alpha
-        self.penalty = design.penalty(terms.alpha, input_units=terms.input_units)
+        self.penalty = design.penalty(terms.ridge, input_units=terms.input_units)
+        self.l1 = l1_weights(design, terms.lasso, input_units=terms.input_units)
         self.family = family
         self.mask: np.ndarray | None = None
         self._masks = mask
@@ -141,9 +145,18 @@ class LinearBank:
     def n_parameters(self) -> int:
         """Number of free parameters: coefficients of varying columns, and the family's."""
         k, q, _ = self.theta.shape
+        if self.l1 is not None:
+            return int(self._n_used.sum()) + self.family.n_parameters(k, q)
         varies = np.append(np.ones(int(self.design.intercept)), self.design.scale > 0)
         seen: Any = np.ones((k, 1)) if self.mask is None else self.mask
         return q * int(np.sum(varies * seen)) + self.family.n_parameters(k, q)
+
+    @property
+    def _n_used(self) -> np.ndarray:
+        """Number of coefficients that an L1 penalty left, and the intercept, (K, n_outputs)."""
+        first = int(self.design.intercept)
+        used: np.ndarray = np.count_nonzero(self.theta[:, :, first:], axis=2) + first
+        return used
 
     @property
     def _dispersed(self) -> bool:
@@ -160,6 +173,8 @@ class LinearBank:
     def n_coefficients(self) -> np.ndarray:
         """Number of coefficients per output of each expert, (K,)."""
         k, _, p = self.theta.shape
+        if self.l1 is not None:
+            return self._n_used.max(axis=1)
         varies = np.append(np.ones(int(self.design.intercept)), self.design.scale > 0)
         seen: Any = np.ones((k, p)) if self.mask is None else self.mask
         counts: np.ndarray = (varies * seen).sum(axis=1)
@@ -182,6 +197,9 @@ class LinearBank:
         parameters = np.repeat(self.parameters, n_experts, axis=1)
         theta = np.repeat(self.theta, n_experts, axis=0)
         floor, n_weights = self.floor, n_experts * self.n_gram_weights
+        share = n_experts if self.terms.per_weight else 1
+        if self.l1 is not None:
+            require_grams(type(self.template).__name__, n_weights, self.design.size)
         if self._dispersed:
             floor = np.maximum(FLOOR_SHARE * self.parameters[0, 0], floor)
         return evolve(
@@ -191,7 +209,8 @@ class LinearBank:
             parameters=parameters,
             floor=floor,
             by_products=self.by_products or not fits(n_weights, self.design.size),
-            penalty=self.penalty / n_experts if self.terms.per_weight else self.penalty,
+            penalty=self.penalty / share,
+            l1=None if self.l1 is None else self.l1 / share,
             _unit=parameters,
             damping=0.0,
         )
@@ -416,6 +435,8 @@ class LinearBank:
     def _squares(self) -> np.ndarray:
         """Return the penalties (K, n_outputs) in units of the squared dispersions."""
         squares: np.ndarray = np.sum(self.penalty * self.theta**2, axis=2)
+        if self.l1 is not None:
+            squares += 2 * np.sum(self.l1 * np.abs(self.theta), axis=2)
         return squares
 
     def _step(
@@ -431,6 +452,10 @@ class LinearBank:
         if self.damping > 0:
             ridge = ridge + self.damping * gram[:, :, :1, :1] * np.eye(p)
         matrices = (gram + ridge).reshape(-1, p, p)
+        if self.l1 is not None:  # squared deviations, or a bound by them: the step is exact
+            flat = rhs.reshape(k * q, p), theta.reshape(k * q, p)
+            each = matrices.repeat(k * q // len(matrices), axis=0)
+            return proximal_solutions(each, *flat, self.l1[seen]).reshape(theta.shape) - theta
         if len(matrices) == k:
             step = solve_psd_stack(matrices, rhs.transpose(0, 2, 1)).transpose(0, 2, 1)
         else:
@@ -494,7 +519,7 @@ class LinearBank:
             lower, upper = self.family.bounds(lower[0])  # type: ignore[attr-defined]
         return lower, upper
 
-    @available_if(lambda bank: can(bank.family, "derivatives"))
+    @available_if(lambda bank: bank.l1 is None and can(bank.family, "derivatives"))
     def scores(self, block: Block, resp: np.ndarray) -> Scores:
         """Return the derivatives of log p_k(y | x) by the parameters."""
         family: Any = self.family
@@ -531,6 +556,8 @@ class LinearBank:
             expert.intercept_ = float(intercept[0]) if single else intercept
             if not self.design.intercept:
                 expert.intercept_ = 0.0
+            if self.l1 is not None:
+                expert.n_iter_ = 1
             if self.family.link == "log":
                 finish_glm(expert)
             if self.family.link == "logit":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
+from sklearn.utils.metaestimators import available_if
 
 from mixexp._conjugate import (
     CurvatureProducts,
@@ -15,7 +17,7 @@ from mixexp._conjugate import (
     multinomial_bound_by_products,
     multinomial_steps_by_products,
 )
-from mixexp._costs import fits
+from mixexp._costs import fits, require_grams
 from mixexp._numerics import (
     CURVATURE_FLOOR,
     NewtonStep,
@@ -32,8 +34,16 @@ from mixexp._numerics import (
     unpack_symmetric,
     usual_curvature,
 )
+from mixexp._proximal import (
+    identified,
+    l1_weights,
+    n_identified,
+    proximal_bound_step,
+    proximal_step,
+)
 from mixexp.experts._based import behind_basis
 from mixexp.experts._linear_scores import logistic_prior, logistic_scores_of, logistic_space
+from mixexp.experts._templates import LinearTerms
 from mixexp.protocols import (
     Block,
     Design,
@@ -55,7 +65,9 @@ class LogisticBank:
     """K logistic models of a class, each with its own coefficients.
 
     Coefficients are centred over the classes. For two classes the penalty is doubled, to match
-    that on the single coefficient vector of a binary `sklearn.linear_model.LogisticRegression`.
+    that on the single coefficient vector of a binary `sklearn.linear_model.LogisticRegression`;
+    an L1 penalty is the same for both. Under one, coefficients of more classes are those with the
+    least penalty (`identified`).
 
     Parameters
     ----------
@@ -64,10 +76,8 @@ class LogisticBank:
     design : Design
     classes : ndarray
         Labels; `y` holds indices into them.
-    alpha : float
-        Strength of the ridge penalty, 1/C.
-    input_units : bool
-        Whether the penalty is on coefficients in input units or of scaled columns.
+    terms : LinearTerms
+        Penalty, of strength 1/C, and intercept.
     cheaper_by_products : bool
         Whether steps by conjugate gradients are cheaper than with Gram matrices.
     mask : ndarray of bool of shape (n_experts, n_design), optional
@@ -86,8 +96,7 @@ class LogisticBank:
         design: Design,
         *,
         classes: np.ndarray,
-        alpha: float,
-        input_units: bool,
+        terms: LinearTerms,
         cheaper_by_products: bool = False,
         mask: np.ndarray | None = None,
     ):
@@ -96,13 +105,16 @@ class LogisticBank:
         self.classes = classes
         n_classes = len(classes)
         double = 2.0 if n_classes == 2 else 1.0
-        self.penalty = design.penalty(double * alpha, input_units=input_units)
+        self.penalty = design.penalty(double * terms.ridge, input_units=terms.input_units)
+        self.l1 = l1_weights(design, terms.lasso, input_units=terms.input_units)
         self.mask: np.ndarray | None = None
         self._masks = mask
         self.theta = np.zeros((1, n_classes, design.size))
         usual = usual_curvature(n_classes, design.size, NEWTON_COEFFICIENTS)
         if cheaper_by_products and (usual == "blocks" or design.whitened):
             usual = "products"
+        if self.l1 is not None and usual == "products":
+            usual = "blocks"
         self._usual_curvature = self.curvature = usual
         self.damping = np.full(1, CURVATURE_FLOOR)
         self._last: list[NewtonStep] = []
@@ -116,6 +128,10 @@ class LogisticBank:
     def n_parameters(self) -> int:
         """Number of free parameters."""
         k, c, _ = self.theta.shape
+        if self.l1 is not None:
+            first = int(self.design.intercept)
+            slopes = sum(n_identified(theta[:, first:]) for theta in self.theta)
+            return k * first * (c - 1) + slopes
         varies = np.append(np.ones(int(self.design.intercept)), self.design.scale > 0)
         seen: Any = np.ones((k, 1)) if self.mask is None else self.mask
         return (c - 1) * int(np.sum(varies * seen))
@@ -131,6 +147,9 @@ class LogisticBank:
         if self._masks is not None:
             theta *= self._masks[:, None]
         usual = self._usual_curvature
+        if self.l1 is not None:
+            owner = type(self.template).__name__
+            require_grams(owner, n_experts * self.n_gram_weights, self.design.size)
         if usual != "products" and not fits(n_experts * self.n_gram_weights, self.design.size):
             usual = "products"
         return evolve(
@@ -164,7 +183,7 @@ class LogisticBank:
     def predict(self, block: Block) -> np.ndarray:
         """Return class probabilities (K, n_classes, m)."""
         proba = self._scores(block)
-        softmax_in_place(proba, centred=True)
+        softmax_in_place(proba, centred=self.l1 is None)
         return proba
 
     def log_prob(self, block: Block) -> np.ndarray:
@@ -173,7 +192,7 @@ class LogisticBank:
             return self._log_prob_of_two(block)
         scores = self._scores(block)
         log_prob = scores[:, block.y, np.arange(block.n_rows)]
-        log_prob -= softmax_in_place(scores, centred=True)
+        log_prob -= softmax_in_place(scores, centred=self.l1 is None)
         block.keep(self, scores)
         return log_prob
 
@@ -202,7 +221,8 @@ class LogisticBank:
 
     def log_prior(self) -> float:
         """Return the log-prior: minus the penalty."""
-        return -0.5 * float(np.sum(self.penalty * self.theta**2))
+        ridge = -0.5 * float(np.sum(self.penalty * self.theta**2))
+        return ridge if self.l1 is None else ridge - float(np.sum(self.l1 * np.abs(self.theta)))
 
     @property
     def n_gram_weights(self) -> int:
@@ -252,17 +272,19 @@ class LogisticBank:
         for expert, matrices in enumerate(gram):
             gradient, penalty = statistics["gradient"][expert], self.penalty
             seen: Any = slice(None)
+            bound_step, newton_step = multinomial_bound_step, multinomial_step
             if self.mask is not None:
                 seen = np.flatnonzero(self.mask[expert])
                 matrices = matrices[:, seen[:, None], seen]
                 gradient, penalty = gradient[:, seen], penalty[seen]
             start = self.theta[expert][:, seen]
+            if self.l1 is not None:
+                bound_step = partial(proximal_bound_step, l1=self.l1[seen])
+                newton_step = partial(proximal_step, l1=self.l1[seen])
             if self.curvature == "bound":
-                theta[expert][:, seen] += multinomial_bound_step(
-                    matrices[0], gradient, start, penalty
-                )
+                theta[expert][:, seen] += bound_step(matrices[0], gradient, start, penalty)
                 continue
-            step = multinomial_step(
+            step = newton_step(
                 self.curvature,
                 matrices,
                 gradient,
@@ -329,9 +351,12 @@ class LogisticBank:
         return self.theta.ravel()
 
     def set_parameters(self, vector: np.ndarray) -> LogisticBank:
-        """Return the bank with these coefficients, centred."""
+        """Return the bank with these coefficients, made unique."""
         theta = vector.reshape(self.theta.shape)
-        theta = theta - theta.mean(axis=1, keepdims=True)
+        if self.l1 is None:
+            theta = theta - theta.mean(axis=1, keepdims=True)
+        else:
+            theta = np.stack([identified(each, self.penalty, self.l1) for each in theta])
         if self.mask is not None:
             theta *= self.mask[:, None]
         return evolve(self, theta=theta, _last=[])
@@ -341,6 +366,7 @@ class LogisticBank:
         """The space of the coefficients."""
         return logistic_space(self.theta.shape, self.mask)
 
+    @available_if(lambda bank: bank.l1 is None)
     def scores(self, block: Block, resp: np.ndarray) -> Scores:
         """Return the derivatives of log p_k(y | x) by the coefficients."""
         proba = block.recall(self)

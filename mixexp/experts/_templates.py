@@ -10,7 +10,9 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import (
+    ElasticNet,
     GammaRegressor,
+    Lasso,
     LinearRegression,
     LogisticRegression,
     PoissonRegressor,
@@ -42,7 +44,8 @@ class LinearTerms:
 
     With `per_weight` the penalty is alpha times the weight of an expert's rows, as in
     `PoissonRegressor`; banks use W / K for that weight, which keeps the objective fixed. A `tuned`
-    penalty begins at alpha and is set by its evidence.
+    penalty begins at alpha and is set by its evidence. `l1_ratio` is the share of the L1 penalty in
+    alpha.
     """
 
     alpha: float
@@ -50,6 +53,17 @@ class LinearTerms:
     input_units: bool = True
     per_weight: bool = False
     tuned: bool = False
+    l1_ratio: float = 0.0
+
+    @property
+    def ridge(self) -> float:
+        """Strength of the ridge penalty."""
+        return self.alpha * (1 - self.l1_ratio)
+
+    @property
+    def lasso(self) -> float:
+        """Strength of the L1 penalty."""
+        return self.alpha * self.l1_ratio
 
 
 def memorises(template: BaseEstimator) -> bool:
@@ -62,18 +76,48 @@ def memorises(template: BaseEstimator) -> bool:
     return not (linear or isinstance(learner, ALSO_LINEAR))
 
 
-def _logistic_alpha(estimator: LogisticRegression) -> float | None:
-    """Return 1/C of an L2-penalised or unpenalised logistic regression, else None."""
+def _logistic_terms(estimator: LogisticRegression) -> LinearTerms | None:
+    """Return the terms of a logistic regression: its penalty is 1/C, shared by `l1_ratio`.
+
+    None for what a bank does not know. Only "saga" takes an L1 penalty and leaves the intercept
+    alone.
+    """
     penalty = getattr(estimator, "penalty", "deprecated")
+    shares = {"l2": 0.0, None: 0.0, "l1": 1.0, "elasticnet": estimator.l1_ratio}
+    shares["deprecated"] = estimator.l1_ratio or 0.0
+    l1_ratio: Any = shares.get(penalty)
     plain = (
-        penalty in ("l2", None, "deprecated")
-        and (penalty == "l2" or not estimator.l1_ratio)
+        isinstance(l1_ratio, int | float)
+        and 0 <= l1_ratio <= 1
+        and (estimator.solver == "saga" or (l1_ratio == 0 and penalty != "elasticnet"))
         and estimator.class_weight is None
         and getattr(estimator, "multi_class", "deprecated") in ("auto", "deprecated", "multinomial")
     )
     if not plain:
         return None
-    return 0.0 if penalty is None else 1.0 / estimator.C
+    alpha = 0.0 if penalty is None else 1.0 / estimator.C
+    return LinearTerms(alpha, bool(estimator.fit_intercept), l1_ratio=float(l1_ratio))
+
+
+def _elastic_net_terms(estimator: ElasticNet) -> LinearTerms | None:
+    """Return the terms of an elastic net or a lasso, None for options that a bank does not know.
+
+    Both divide the sum of squares by twice the weight of the rows.
+    """
+    known = (
+        not estimator.positive
+        and isinstance(estimator.precompute, bool | np.bool_)
+        and isinstance(estimator.alpha, Real)
+        and isinstance(estimator.l1_ratio, Real)
+    )
+    if not known:
+        return None
+    return LinearTerms(
+        float(estimator.alpha),
+        bool(estimator.fit_intercept),
+        per_weight=estimator.alpha > 0,
+        l1_ratio=float(estimator.l1_ratio),
+    )
 
 
 def linear_terms(template: Any, family: Any) -> LinearTerms | None:
@@ -85,14 +129,13 @@ def linear_terms(template: Any, family: Any) -> LinearTerms | None:
     if family is None or family.link == "logit":
         if kind is not LogisticRegression or template.solver == "liblinear" or template.dual:
             return None
-        alpha = _logistic_alpha(template)
-        return None if alpha is None else LinearTerms(alpha, bool(template.fit_intercept))
+        return _logistic_terms(template)
     if family.link == "identity":
         if kind is LinearRegression and not template.positive:
             return LinearTerms(0.0, bool(template.fit_intercept))
         if kind is Ridge and not template.positive and isinstance(template.alpha, Real):
             return LinearTerms(float(template.alpha), bool(template.fit_intercept))
-        return None
+        return _elastic_net_terms(template) if kind in (Lasso, ElasticNet) else None
     own = _glm_family(template)
     if own is not None and family.name in (own, SAME_EXPERT.get(own)):
         return LinearTerms(
@@ -118,7 +161,7 @@ def log_penalty(estimator: Any, family: Any) -> np.ndarray | None:
 
     None also if `fit` is not an M-step of the family (None for classes). A Pipeline has its last
     step's penalty. For Ridge it is Σ α b² over features, per output, in units of twice the squared
-    dispersion; for logistic regression |b|² / (2C).
+    dispersion; for logistic regression that of b: |b|² / (2C), or an elastic net's.
     """
     if isinstance(estimator, Pipeline):
         return log_penalty(estimator.steps[-1][1], family)
@@ -133,6 +176,10 @@ def log_penalty(estimator: Any, family: Any) -> np.ndarray | None:
         return None
     fixed = isinstance(getattr(estimator, "C", None), Real)  # LogisticRegressionCV has no C
     if isinstance(estimator, LogisticRegression) and fixed and estimator.solver != "liblinear":
-        alpha = _logistic_alpha(estimator)
-        return None if alpha is None else np.array([0.5 * alpha * np.sum(estimator.coef_**2)])
+        terms = _logistic_terms(estimator)
+        if terms is not None:
+            coef = estimator.coef_
+            return np.array(
+                [0.5 * terms.ridge * np.sum(coef**2) + terms.lasso * np.abs(coef).sum()]
+            )
     return None

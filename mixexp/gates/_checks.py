@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["USAGE_REMEDY", "check_missing", "check_number", "check_strength"]
+__all__ = ["USAGE_REMEDY", "check_missing", "check_number", "check_share", "check_strength"]
 
 #: Remedy for an invalid `usage_prior`.
 USAGE_REMEDY = "Use 0 for no prior, or the number of rows that each expert is credited with."
@@ -39,4 +39,14 @@ def check_missing(gate: Any) -> None:
     if not isinstance(gate.missing, str) or gate.missing not in ("indicator", "error"):
         raise ValueError(
             f"{type(gate).__name__}: missing must be 'indicator' or 'error', got {gate.missing!r}."
+        )
+
+
+def check_share(gate: Any, name: str, remedy: str) -> None:
+    """Raise unless a parameter is a number in [0, 1]."""
+    value = getattr(gate, name)
+    number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+    if not (number and 0 <= value <= 1):
+        raise ValueError(
+            f"{type(gate).__name__}: {name} must be a number in [0, 1], got {value!r}. {remedy}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from mixexp._conjugate import (
     multinomial_bound_by_products,
     multinomial_steps_by_products,
 )
-from mixexp._costs import by_products, fits
+from mixexp._costs import by_products, fits, require_grams
 from mixexp._evidence import determined, strength_ratio
 from mixexp._numerics import (
     CURVATURE_FLOOR,
@@ -35,8 +36,15 @@ from mixexp._numerics import (
     unpack_symmetric,
     usual_curvature,
 )
+from mixexp._proximal import (
+    identified,
+    l1_weights,
+    n_identified,
+    proximal_bound_step,
+    proximal_step,
+)
 from mixexp.gates._balanced import balanced
-from mixexp.gates._checks import check_missing, check_number, check_strength
+from mixexp.gates._checks import check_missing, check_number, check_share, check_strength
 from mixexp.gates._softmax_scores import softmax_scores_of, softmax_space
 from mixexp.gates._text import TextMixin
 from mixexp.protocols import (
@@ -73,7 +81,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
 
     g_k(x) = exp((v_k·x + c_k) / T) / Σ_l exp((v_l·x + c_l) / T), with Σ_k v_k = 0 and Σ_k c_k = 0,
     which makes the coefficients unique. The M-step takes one full Newton step of the penalised
-    log-likelihood of the responsibilities.
+    log-likelihood of the responsibilities; under an L1 penalty a proximal one.
 
     Parameters
     ----------
@@ -99,6 +107,14 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         log-prior c Σ_k log u_k, as if each expert had c more rows. It keeps the gate from
         sending every row to one expert.
 
+    l1_ratio : float, default=0.0
+        Share of the L1 penalty, as in scikit-learn's elastic net: the penalty is
+        α Σ_k (l1_ratio |v_k|₁ + ½ (1 − l1_ratio) |v_k|²). Above 0, coefficients may be exactly 0,
+        and columns that no expert needs drop out (`unused_features_`). Slopes are then not
+        centred: of those with the same probabilities they are the ones with the least penalty. For
+        l1_ratio=1 the median of a column is 0; of two experts, each has half of the difference.
+        Needs Gram matrices; there are no standard errors.
+
     Attributes
     ----------
     coef_ : ndarray of shape (n_experts, n_gate_features)
@@ -112,6 +128,8 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         Added to the score if the value is missing, for the columns `indicator_features_`.
     indicator_features_ : ndarray of int of shape (n_indicators,)
         Indices of the columns that had missing values in the training rows.
+    unused_features_ : ndarray of int
+        Indices of the columns whose coefficients are all 0; with a `gate_basis`, of its outputs.
     n_features_in_ : int
         Number of features of the mixture's input, including those that the gate does not see.
     alpha_ : float
@@ -135,7 +153,8 @@ class SoftmaxGate(TextMixin, BaseEstimator):
     Xu & Chi (1999), Improved learning algorithms for mixture of experts in multiclass
     classification, Neural Networks 12: why the Hessian must be full.
     Hinton, Vinyals & Dean (2015), Distilling the knowledge in a neural network, arXiv 1503.02531,
-    eq. 1: the temperature of a softmax.
+    eq. 1: the temperature of a softmax. Zou, Hastie & Tibshirani (2007), On the "degrees of
+    freedom" of the lasso, Ann. Statist. 35: coefficients that are 0 do not count as parameters.
 
     Examples
     --------
@@ -157,11 +176,13 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         missing: str = "indicator",
         temperature: float = 1.0,
         usage_prior: float = 0.0,
+        l1_ratio: float = 0.0,
     ):
         self.alpha = alpha
         self.missing = missing
         self.temperature = temperature
         self.usage_prior = usage_prior
+        self.l1_ratio = l1_ratio
 
     def start(self, rows: Rows, n_experts: int, columns: Any) -> Any:
         """Return a gate for these rows in which all experts are equally likely.
@@ -169,6 +190,12 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         `columns` is None, the columns of all experts, or a list of columns per expert.
         """
         check_strength(self)
+        check_share(self, "l1_ratio", "Use 0 for a ridge penalty, 1 for an L1 penalty.")
+        if self.alpha == "auto" and self.l1_ratio > 0:
+            raise ValueError(
+                f"SoftmaxGate: alpha='auto' sets a ridge penalty, and l1_ratio={self.l1_ratio!r}. "
+                "Give alpha as a number, or use l1_ratio=0."
+            )
         check_number(self, "temperature", lowest=COLDEST, remedy="Use 1 for a plain softmax.")
         check_missing(self)
         per_expert = isinstance(columns, list)
@@ -179,15 +206,19 @@ class SoftmaxGate(TextMixin, BaseEstimator):
                 "input contain NaN, and missing='error'. Use missing='indicator', or leave them "
                 "out by gate_features."
             )
-        if not per_expert:
-            design = rows.spanned(design)
-        usual = _usual_curvature(rows, design, n_experts, per_expert)
+        strength = DEFAULT_STRENGTH if self.alpha == "auto" else float(self.alpha)
+        if strength * self.l1_ratio > 0:
+            usual = _gram_curvature(design, n_experts)
+        else:
+            design = design if per_expert else rows.spanned(design)
+            usual = _usual_curvature(rows, design, n_experts, per_expert)
         gate = evolve(
             self,
             design=design,
+            _l1=l1_weights(design, strength * self.l1_ratio),
             n_features_in_=rows.X.shape[1],
             theta=np.zeros((n_experts, design.size)),
-            alpha_=DEFAULT_STRENGTH if self.alpha == "auto" else self.alpha,
+            alpha_=strength,
             _seen=_seen(design, columns) if per_expert else None,
             curvature=usual,
             damping=CURVATURE_FLOOR,
@@ -205,7 +236,12 @@ class SoftmaxGate(TextMixin, BaseEstimator):
 
     @property
     def _penalty(self) -> np.ndarray:
-        return self.design.penalty(self.alpha_)
+        return self.design.penalty(self.alpha_ * (1 - self.l1_ratio))
+
+    @property
+    def _shared(self) -> np.ndarray | None:
+        """The design rows that all experts' scores use, None for all."""
+        return None if self._seen is None else self._seen.all(axis=0)
 
     @property
     def expert_columns(self) -> list[np.ndarray]:
@@ -228,6 +264,14 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         return self.design.columns[self.design.indicators]
 
     @property
+    def unused_features_(self) -> np.ndarray:
+        """Columns, or outputs of a basis, that do not change the gate."""
+        used = np.any(self.coef_, axis=0)
+        used[self.design.indicators] |= np.any(self.indicator_coef_, axis=0)
+        unused = np.flatnonzero(~used)
+        return unused if self.design.basis is not None else self.design.columns[unused]
+
+    @property
     def intercept_(self) -> np.ndarray:
         """Intercepts."""
         return self.design.to_input_units(self.theta)[1]
@@ -236,6 +280,9 @@ class SoftmaxGate(TextMixin, BaseEstimator):
     def n_parameters(self) -> int:
         """Number of free parameters."""
         k, p = self.theta.shape
+        if self._l1 is not None:
+            shared = None if self._seen is None else self._seen[:, 1:].all(axis=0)
+            return k - 1 + n_identified(self.theta[:, 1:], shared)
         if self._seen is None:
             return (k - 1) * (p - int(np.sum(self.design.scale == 0)))
         varies = self._seen * np.append(True, self.design.scale > 0)
@@ -245,7 +292,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         """Return log g_k(x), (K, m)."""
         scores = linear_scores(self.theta / self.temperature, block.linear(self.design))
         proba = scores.copy()
-        scores -= softmax_in_place(proba, centred=self._seen is None)
+        scores -= softmax_in_place(proba, centred=self._seen is None and self._l1 is None)
         block.keep(self, proba)
         return scores
 
@@ -261,6 +308,8 @@ class SoftmaxGate(TextMixin, BaseEstimator):
     def log_prior(self) -> float:
         """Return the log-prior: minus the penalty."""
         prior = -0.5 * float(np.sum(self._penalty * self.theta**2))
+        if self._l1 is not None:
+            return prior - float(np.sum(self._l1 * np.abs(self.theta)))
         if self.alpha != "auto":
             return prior
         return prior + 0.5 * self._n_penalised * np.log(self.alpha_)
@@ -345,7 +394,10 @@ class SoftmaxGate(TextMixin, BaseEstimator):
             return self._updated_by_products(gradient, statistics["rows"].values, rows)
         gram = self._hessian(statistics)
         if self.curvature == "bound":
-            step = multinomial_bound_step(gram[0], gradient, self.theta, self._penalty, self._seen)
+            bound_step = multinomial_bound_step
+            if self._l1 is not None:
+                bound_step = partial(proximal_bound_step, l1=self._l1)
+            step = bound_step(gram[0], gradient, self.theta, self._penalty, self._seen)
             return evolve(
                 self,
                 theta=self.theta + step,
@@ -353,7 +405,10 @@ class SoftmaxGate(TextMixin, BaseEstimator):
                 _age=-REFRESH,
                 _last=None,
             )
-        taken = multinomial_step(
+        newton_step = multinomial_step
+        if self._l1 is not None:
+            newton_step = partial(proximal_step, l1=self._l1)
+        taken = newton_step(
             self.curvature,
             gram,
             gradient,
@@ -415,8 +470,12 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         return self.theta.ravel()
 
     def set_parameters(self, vector: np.ndarray) -> SoftmaxGate:
-        """Return the gate with these coefficients, centred."""
+        """Return the gate with these coefficients, made unique."""
         theta = vector.reshape(self.theta.shape)
+        if self._l1 is not None:
+            theta = theta if self._seen is None else np.where(self._seen, theta, 0.0)
+            theta = identified(theta, self._penalty, self._l1, self._shared)
+            return evolve(self, theta=theta, _gram=None, _last=None)
         if self._seen is None:
             return evolve(self, theta=theta - theta.mean(axis=0), _gram=None, _last=None)
         theta = centred_where_shared(np.where(self._seen, theta, 0.0), self._seen)
@@ -428,6 +487,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         k, p = self.theta.shape
         return softmax_space(k, p, self._seen)
 
+    @available_if(lambda gate: getattr(gate, "_l1", None) is None)
     def scores(self, block: Block, resp: np.ndarray) -> Scores:
         """Return the derivatives of log g_k(x) by the coefficients."""
         proba = block.recall(self)
@@ -468,6 +528,13 @@ def _seen(design: Design, columns: list) -> np.ndarray:
     """Return a mask of the design rows that each expert's score uses, (K, n_design)."""
     masks = [np.isin(design.columns, expert_columns) for expert_columns in columns]
     return np.array([np.concatenate([[True], mask, mask[design.indicators]]) for mask in masks])
+
+
+def _gram_curvature(design: Design, k: int) -> str:
+    """Return the kind of curvature for K experts under an L1 penalty, which takes no products."""
+    newton = k * design.size <= NEWTON_COEFFICIENTS
+    require_grams("SoftmaxGate", n_pairs(k) if newton else n_block_rows(k), design.size)
+    return "newton" if newton else "blocks"
 
 
 def _usual_curvature(rows: Rows, design: Design, k: int, per_expert: bool) -> str:

@@ -226,13 +226,17 @@ class TextMixin:
 
     n_features_in_: int
     coef_: Any
+    l1_ratio: float
+    design: Design
+    unused_features_: Any
 
     def to_text(self, feature_names: Any = None, *, decimals: int = 2, max_terms: int = 4) -> str:
         """Return the gate as text: one line per expert, with its score.
 
         Scores are log g_k(x) up to a term common to all experts. Coefficients are `coef_` divided
         by the temperature, in units of the input. Two experts have a single score, the log-odds of
-        the second, which is more likely if they are positive.
+        the second, which is more likely if they are positive. A last line names the columns whose
+        coefficients are all 0 under an L1 penalty.
 
         Parameters
         ----------
@@ -270,7 +274,9 @@ class TextMixin:
         """
         wording = self._wording(feature_names, decimals, max_terms)
         paths: list[Path] = [(k,) for k in range(len(self.coef_))]
-        return tree_text({(): self}, paths, lambda path: paths, wording)
+        text = tree_text({(): self}, paths, lambda path: paths, wording)
+        unused = self._unused_names(wording)
+        return f"{text}\nused by none: {', '.join(unused)}" if unused else text
 
     def split_texts(
         self, feature_names: Any = None, *, decimals: int = 2, max_terms: int = 4
@@ -303,6 +309,16 @@ class TextMixin:
         ['otherwise', 'nox < 1.89']
         """
         return node_splits(self, self._wording(feature_names, decimals, max_terms))
+
+    def _unused_names(self, wording: Wording) -> list[str]:
+        """Return the names of the columns that an L1 penalty has left out."""
+        if not self.l1_ratio:
+            return []
+        found = self.design.columns.tolist()
+        names = self.design.names(wording.names)
+        if self.design.basis is not None:
+            found = range(len(names))
+        return [readable(names[found.index(j)]) for j in self.unused_features_]
 
     def _wording(self, feature_names: Any, decimals: Any, max_terms: Any) -> Wording:
         check_gate(self, "theta")

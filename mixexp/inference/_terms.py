@@ -13,6 +13,13 @@ from mixexp.protocols import Design, can
 __all__ = ["Term", "check_mixture", "terms_of"]
 
 
+#: Why sparse coefficients are refused.
+ZEROS = (
+    ", under which estimates that are exactly 0 have no normal distribution: use a ridge penalty "
+    "there (l1_ratio=0, Ridge)"
+)
+
+
 @dataclass(frozen=True)
 class Term:
     """A reported parameter: a linear function of the engine's, or the exponential of one.
@@ -69,6 +76,8 @@ def _what_lacks(estimator: Any) -> str:
         "a shared_expert": estimator.shared_expert is not None,
         "mixtures as experts": model.flat is not None,
         "estimators as experts": model.flat is None and model.is_batch,
+        f"an L1 penalty of the gate{ZEROS}": bool(getattr(model.gate, "l1_ratio", 0)),
+        f"an L1 penalty of the experts{ZEROS}": getattr(model.bank, "l1", None) is not None,
         f"gate={estimator.gate_!r}": not can(model.gate, "scores"),
         f"family={getattr(estimator, 'family', None)!r}": True,
     }

@@ -160,7 +160,8 @@ def describe_experts(
     title = f"{kind}: {_counted(len(mixture.experts_), 'expert')} on {_counted(n, 'row')}"
     error_name = "error rate" if is_classifier(mixture) else "RMSE"
     noise = _noise(mixture, data, weight)
-    return ExpertDescriptions(title, experts, noise, error_name, int(max_effects))
+    unused = _unused(mixture, before, columns)
+    return ExpertDescriptions(title, experts, noise, error_name, int(max_effects), unused)
 
 
 def _with_weight(X: Any, y: Any, sample_weight: Any, mixture: Any) -> tuple[Any, Any, np.ndarray]:
@@ -186,6 +187,13 @@ def _check_counts(**counts: Any) -> None:
 
 def _counted(n: int, noun: str) -> str:
     return f"{n} {noun}{'s' * (n != 1)}"
+
+
+def _unused(mixture: Any, before: Sequence[Any], columns: Sequence[Column]) -> list[str]:
+    """Return the names of the columns that a mixture of these columns does not use."""
+    if before or not hasattr(mixture, "unused_features_"):
+        return []
+    return [columns[j].name for j in mixture.unused_features_]
 
 
 def _names(mixture: Any, n_columns: int) -> list[str]:

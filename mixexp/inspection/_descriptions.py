@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
@@ -102,6 +102,8 @@ class ExpertDescriptions:
         "RMSE" or "error rate".
     max_effects : int
         Most effects that texts show for an expert, of each output.
+    unused : list of str
+        Names of the columns that neither the gate nor an expert uses, as under an L1 penalty.
     """
 
     title: str
@@ -109,6 +111,7 @@ class ExpertDescriptions:
     noise: float
     error_name: str
     max_effects: int
+    unused: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.experts)
@@ -134,12 +137,15 @@ class ExpertDescriptions:
             for heading, entries in self._parts(expert):
                 for i, entry in enumerate(entries):
                     lines.append(f"  {heading if i == 0 else '':<11} {entry}")
-        return "\n".join([*lines, *self._noise_lines()])
+        return "\n".join([*lines, *self._closing_lines()])
 
-    def _noise_lines(self) -> list[str]:
-        if np.isnan(self.noise):
-            return []
-        return ["", f"Noise: probability {number(self.noise)}, on average over the rows"]
+    def _closing_lines(self) -> list[str]:
+        lines = []
+        if not np.isnan(self.noise):
+            lines += ["", f"Noise: probability {number(self.noise)}, on average over the rows"]
+        if self.unused:
+            lines += ["", f"Used by none: {', '.join(self.unused)}"]
+        return lines
 
     def _headline(self, expert: ExpertDescription) -> str:
         name = expert.name[0].upper() + expert.name[1:]
@@ -176,7 +182,7 @@ class ExpertDescriptions:
             parts.append(
                 f"<p>{escape(self._headline(expert))}</p><table><tbody>{rows}</tbody></table>"
             )
-        parts += [f"<p>{escape(line)}</p>" for line in self._noise_lines() if line]
+        parts += [f"<p>{escape(line)}</p>" for line in self._closing_lines() if line]
         return "\n".join(parts)
 
     def to_frame(self) -> Any:

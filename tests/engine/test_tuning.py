@@ -139,3 +139,10 @@ def test_weights_count_like_repeated_rows(rng):
     again = MixtureOfExpertsRegressor(**options).fit(np.repeat(X, weight, 0), np.repeat(y, weight))
     assert_allclose(once.gate_.alpha_, again.gate_.alpha_, rtol=1e-6)
     assert_allclose(once.predict(X), again.predict(X), rtol=1e-5, atol=1e-6)
+
+
+def test_it_sets_ridge_penalties_only():
+    X, y = make_piecewise_linear(n_samples=50, random_state=0)
+    gate = SoftmaxGate(alpha="auto", l1_ratio=0.5)
+    with pytest.raises(ValueError, match=r"SoftmaxGate: alpha='auto' sets a ridge.*l1_ratio=0.5"):
+        MixtureOfExpertsRegressor(n_experts=2, gate=gate).fit(X, y)

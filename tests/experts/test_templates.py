@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from _problems import logistic
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
-from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.linear_model import ElasticNet, Lasso, LinearRegression, LogisticRegression, Ridge
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
@@ -48,21 +49,15 @@ class MyRidge(Ridge):
     """A subclass may do anything."""
 
 
-def elastic_net():
-    """Return a logistic regression with an L1 part, as old and new scikit-learn spell it."""
-    template = LogisticRegression(l1_ratio=0.5, solver="saga")
-    if template.penalty != "deprecated":
-        template.set_params(penalty="elasticnet")
-    return template
-
-
 @pytest.mark.parametrize(
     "template",
     [
         Ridge(positive=True),
         Ridge([1.0, 2.0]),
         LinearRegression(positive=True),
-        elastic_net(),
+        ElasticNet(positive=True),
+        Lasso(precompute=np.eye(2)),
+        logistic(l1_ratio=0.5).set_params(solver="lbfgs"),
         LogisticRegression(class_weight="balanced"),
         LogisticRegression(solver="liblinear"),
         MyRidge(),

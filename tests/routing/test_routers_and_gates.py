@@ -24,6 +24,7 @@ K = 4
 GATES = {
     "softmax": SoftmaxGate(),
     "softmax, unpenalised": SoftmaxGate(0.0),
+    "softmax, elastic net": SoftmaxGate(1.0, l1_ratio=0.5),
     "softmax, usage prior": SoftmaxGate(usage_prior=3.0, temperature=2.0),
     "constant": ConstantGate(),
     "constant, usage prior": ConstantGate(usage_prior=3.0),
