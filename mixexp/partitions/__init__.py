@@ -11,6 +11,7 @@ from mixexp.partitions._clusterwise import Clusterwise
 from mixexp.partitions._feature_groups import FeatureGroups
 from mixexp.partitions._labels import one_hot
 from mixexp.partitions._mixed import MixedStart
+from mixexp.partitions._model_tree import ModelTreeStart
 from mixexp.partitions._split import Split, Stage, grow
 from mixexp.partitions._tree import TreeStart
 
@@ -20,6 +21,7 @@ __all__ = [
     "FromEstimator",
     "KMeansStart",
     "MixedStart",
+    "ModelTreeStart",
     "NearestCenter",
     "RandomStart",
     "Split",
@@ -32,6 +34,7 @@ PARTITIONS: dict[str, Callable[[], Any]] = {
     "kmeans": KMeansStart,
     "kmeans_xy": partial(KMeansStart, on="Xy"),
     "mixed": MixedStart,
+    "model_tree": ModelTreeStart,
     "random": RandomStart,
     "split": Split,
     "tree": TreeStart,

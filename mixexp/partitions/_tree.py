@@ -10,7 +10,7 @@ from mixexp.partitions._clusters import RandomStart
 from mixexp.partitions._labels import one_hot, weights_of
 from mixexp.protocols import StartContext
 
-__all__ = ["TreeStart"]
+__all__ = ["TreeStart", "filled"]
 
 #: Least weight of a leaf, as a share of an equal share: smaller leaves hold outliers.
 SMALLEST_SHARE = 0.1
@@ -60,10 +60,10 @@ class TreeStart(BaseEstimator):
         )
         tree.fit(features, rows.y if classes else context.targets, sample_weight=grown)
         codes = np.unique(tree.apply(features), return_inverse=True)[1]
-        return one_hot(_filled(codes, features, weight, k), k)
+        return one_hot(filled(codes, features, weight, k), k)
 
 
-def _filled(codes: np.ndarray, features: np.ndarray, weight: np.ndarray, k: int) -> np.ndarray:
+def filled(codes: np.ndarray, features: np.ndarray, weight: np.ndarray, k: int) -> np.ndarray:
     """Return leaf numbers (n,), with heavy leaves halved until there are k or nothing to halve."""
     codes = codes.copy()
     for new in range(codes.max() + 1, k):
