@@ -101,10 +101,10 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     init : str, array-like or object, default="mixed"
         Starting point of EM. A method: "mixed" (cycles through the next five; "split" is used
         once), "clusterwise", "split", "kmeans" (on X), "tree", "kmeans_xy" (on X and y),
-        "model_tree" or "random"; see the classes of `mixexp.partitions`. Labels (n_samples,), or responsibilities
-        (n_samples, n_experts). Any object with `fit_predict`: a clusterer or, for two experts, an
-        outlier detector, whose inliers and outliers they start from. A start of
-        `mixexp.partitions`, such as `NearestCenter` or `FeatureGroups`; or any object with
+        "model_tree" or "random"; see the classes of `mixexp.partitions`. Labels (n_samples,), or
+        responsibilities (n_samples, n_experts). Any object with `fit_predict`: a clusterer or,
+        for two experts, an outlier detector, whose inliers and outliers they start from. A start
+        of `mixexp.partitions`, such as `NearestCenter` or `FeatureGroups`; or any object with
         ``responsibilities(context, rng)``.
     n_init : int, default=10
         Number of starts, at most. Each runs for 8 iterations or more on at most 8192 rows; the best

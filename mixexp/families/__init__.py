@@ -2,7 +2,7 @@
 
 from mixexp.families._binomial import Binomial
 from mixexp.families._categorical import Calibration
-from mixexp.families._common import IdentityLink, LogLink
+from mixexp.families._common import FamilyDerivatives, IdentityLink, LogLink
 from mixexp.families._gamma import Gamma
 from mixexp.families._gaussian import Gaussian
 from mixexp.families._laplace import Laplace
@@ -12,6 +12,7 @@ from mixexp.families._student_t import StudentT
 
 __all__ = [
     "Binomial",
+    "FamilyDerivatives",
     "Gamma",
     "Gaussian",
     "IdentityLink",

@@ -47,17 +47,23 @@ OF_DISTRIBUTIONS = ("variance", "pdf", "cdf", "quantile", "sample")
 
 
 class FamilyDerivatives(NamedTuple):
-    """First and second derivatives of log p(y) by the linear predictor and log-parameters.
+    """First and second derivatives of log p(y), what a family's `derivatives` returns.
+
+    They are by the linear predictor η and the logarithms of the family's P parameters, of m rows and
+    K experts.
 
     Attributes
     ----------
     by_eta : ndarray of shape (K, n_outputs, m)
+        ∂ log p / ∂η.
     by_logs : ndarray of shape (P, K, n_outputs, m)
+        ∂ log p / ∂ log-parameter.
     curvature : ndarray of shape (K, n_outputs, m)
         −∂² log p / ∂η², the exact one.
     crossed : ndarray of shape (P, K, n_outputs, m)
         −∂² log p / ∂η ∂ log-parameter.
     of_logs : ndarray of shape (P, P, K, n_outputs, m)
+        −∂² log p / ∂ log-parameter ∂ log-parameter.
     """
 
     by_eta: np.ndarray
