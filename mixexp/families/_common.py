@@ -49,10 +49,10 @@ OF_DISTRIBUTIONS = ("variance", "pdf", "cdf", "quantile", "sample")
 class FamilyDerivatives(NamedTuple):
     """First and second derivatives of log p(y), what a family's `derivatives` returns.
 
-    They are by the linear predictor η and the logarithms of the family's P parameters, of m rows and
-    K experts.
+    They are by the linear predictor η and the logarithms of the family's P parameters, of m rows
+    and K experts.
 
-    Attributes
+    Parameters
     ----------
     by_eta : ndarray of shape (K, n_outputs, m)
         ∂ log p / ∂η.
@@ -64,6 +64,15 @@ class FamilyDerivatives(NamedTuple):
         −∂² log p / ∂η ∂ log-parameter.
     of_logs : ndarray of shape (P, P, K, n_outputs, m)
         −∂² log p / ∂ log-parameter ∂ log-parameter.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mixexp.families import Gaussian
+    >>> y, eta, parameters = np.array([[1.0]]), np.zeros((1, 1, 1)), np.full((1, 1, 1), 2.0)
+    >>> found = Gaussian().derivatives(y, eta, parameters)  # z / σ, z² − 1
+    >>> float(found.by_eta[0, 0, 0]), float(found.by_logs[0, 0, 0, 0])
+    (0.25, -0.75)
     """
 
     by_eta: np.ndarray
