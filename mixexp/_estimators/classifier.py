@@ -18,6 +18,7 @@ from mixexp._estimators.base import BaseMixtureOfExperts
 from mixexp._estimators.class_weight import present_classes, with_class_weight
 from mixexp._estimators.parts import check_parts, takes_all_sparse
 from mixexp._estimators.targets import Classes
+from mixexp._rows.maps import kept_dtypes
 from mixexp._rows.rows import Rows
 from mixexp.distribution import ClassDistribution
 
@@ -339,7 +340,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
                 table.X,
                 y,
                 accept_sparse="csr" if takes_all_sparse(self) else False,
-                dtype=[np.float64, np.float32],
+                dtype=kept_dtypes(table.X),
                 ensure_all_finite="allow-nan",
             )
             codes, weight = self._coded(X, y, sample_weight)

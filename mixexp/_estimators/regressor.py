@@ -16,6 +16,7 @@ from mixexp._estimators.assembly import FitArguments
 from mixexp._estimators.base import BaseMixtureOfExperts
 from mixexp._estimators.parts import check_parts, takes_all_sparse
 from mixexp._estimators.targets import Numbers
+from mixexp._rows.maps import kept_dtypes
 from mixexp.distribution import MixtureDistribution
 from mixexp.families import FAMILIES
 
@@ -340,7 +341,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
                 table.X,
                 y,
                 accept_sparse="csr" if takes_all_sparse(self) else False,
-                dtype=[np.float64, np.float32],
+                dtype=kept_dtypes(table.X),
                 ensure_all_finite="allow-nan",
                 multi_output=True,
                 y_numeric=True,

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn import get_config
 
 from mixexp._compat import rows_of, safe_indexing
 from mixexp._guests import owned, read_only
@@ -22,6 +21,7 @@ from mixexp._rows.basis import Based
 from mixexp._rows.blocks import Block, Budget, PreparedDesigns, with_extra
 from mixexp._rows.designs import Design, measured_design
 from mixexp._rows.in_order import in_joblib_worker, in_order
+from mixexp._rows.maps import cache_doubles, is_mapped
 from mixexp._rows.row_space import row_space, spans_few
 from mixexp._rows.sparse import FEWEST_COLUMNS, rows_between
 
@@ -105,7 +105,7 @@ class Rows:
         self.block_rows = _block_rows(X)
         self._designs: dict[Hashable, Design] = {}
         self._prepared: dict[tuple[int, int], PreparedDesigns] = {}
-        self._budget = Budget(get_config()["working_memory"] * 2**20 // 8, self.n_rows)
+        self._budget = Budget(cache_doubles(not is_mapped(X)), self.n_rows)
         self._sliced: dict[tuple[int, int], Any] = {}
         self._linear: dict[Design, list] = {}
         self.principal_scores: dict[Design, np.ndarray] = {}  # shared by starts
