@@ -24,6 +24,7 @@ from mixexp._estimators.starts import start_of
 from mixexp._estimators.warm_up import warm_up_of
 from mixexp._rows.in_order import allowed_threads
 from mixexp._rows.inputs import (
+    Training,
     check_constant_in_groups,
     checked_groups,
     refuse_missing,
@@ -39,7 +40,15 @@ from mixexp.protocols import Target
 if TYPE_CHECKING:
     from mixexp._estimators.base import BaseMixtureOfExperts
 
-__all__ = ["Assembly", "FitArguments", "assemble", "metadata_router"]
+__all__ = [
+    "Assembly",
+    "FitArguments",
+    "assemble",
+    "has_estimators",
+    "metadata_router",
+    "problem_of",
+    "selected",
+]
 
 
 @dataclass(frozen=True)
@@ -90,15 +99,13 @@ def assemble(
     4. Fit bases, make gate and banks.
     """
     batch = parts.is_batch(mixture, target)
-    columns = _selected(mixture, X if arguments.frame is None else arguments.frame)
+    columns = selected(mixture, X if arguments.frame is None else arguments.frame)
     check_bases(mixture, batch, columns)
     custom_start = hasattr(mixture.init, "fit_predict") or hasattr(mixture.init, "responsibilities")
-    frames = custom_start or _has_estimators(mixture, batch)
+    frames = custom_start or has_estimators(mixture, batch)
     training = _training(mixture, X, y, arguments, target, columns, batch, frames, seed)
     text = arguments.table.text
-    seen = _stand_in(mixture, training, target, columns, text, batch, seed)
-    parts.check_routing(mixture, bool(text), training.rows.labels is not None)
-    problem = _problem(mixture, training, target, columns, seen, batch, seed)
+    problem = problem_of(mixture, training, target, columns, text, batch, seed)
     if parts.warms_up(mixture, batch):
         listed = isinstance(mixture.expert, list | tuple)
         exchangeable = not listed and not any(isinstance(s, list) for s in columns)
@@ -107,7 +114,22 @@ def assemble(
     return Assembly(problem, columns, batch, frames, text)
 
 
-def _has_estimators(mixture: BaseMixtureOfExperts, batch: bool) -> bool:
+def problem_of(
+    mixture: BaseMixtureOfExperts,
+    training: Training,
+    target: Target,
+    columns: tuple,
+    text: tuple[int, ...],
+    batch: bool,
+    seed: int,
+) -> SearchProblem:
+    """Return the search on rows that are checked, from wherever they come."""
+    seen = _stand_in(mixture, training, target, columns, text, batch, seed)
+    parts.check_routing(mixture, bool(text), training.rows.labels is not None)
+    return _problem(mixture, training, target, columns, seen, batch, seed)
+
+
+def has_estimators(mixture: BaseMixtureOfExperts, batch: bool) -> bool:
     """Return whether a part of the mixture is an estimator that is fitted on its own."""
     return (
         batch
@@ -117,7 +139,7 @@ def _has_estimators(mixture: BaseMixtureOfExperts, batch: bool) -> bool:
     )
 
 
-def _selected(mixture: BaseMixtureOfExperts, source: Any) -> tuple[Any, Any]:
+def selected(mixture: BaseMixtureOfExperts, source: Any) -> tuple[Any, Any]:
     """Return the columns of experts and of the gate."""
     owner, k = parts.owner_of(mixture), mixture.n_experts
     return (
@@ -161,7 +183,7 @@ def _training(
         missing=missing,
         labels=checked_labels(arguments.labels, X.shape[0], codes, weight, k, owner),
         # estimators are fitted in threads; that they predict in several is not to be relied on
-        n_threads=1 if _has_estimators(mixture, batch) else allowed_threads(mixture.n_jobs),
+        n_threads=1 if has_estimators(mixture, batch) else allowed_threads(mixture.n_jobs),
     )
     start = start_of(mixture.init, rows, k, owner)
     return training_rows(rows, codes, start, k, seed, owner)
@@ -201,7 +223,7 @@ def _problem(
     seen_by = with_bases(mixture, training.sketch, target, (seen.experts, seen.gate), seed)
     gate = parts.start_gate(mixture, rows, seen_by[1])
     bank = linear_bank(None if batch else mixture.expert, rows, seen_by[0], target)
-    parts.check_memory(mixture, gate, bank, rows.X.shape[1])
+    parts.check_memory(mixture, gate, bank, rows.n_features)
     check_total(rows, gate, bank, mixture.n_experts, parts.owner_of(mixture))
     by_expert = any(isinstance(selection, list) for selection in columns)
     return SearchProblem(

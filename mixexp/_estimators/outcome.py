@@ -102,7 +102,8 @@ def store(
     gate, bank = state.parts
     model = Model(gate, bank, target, columns, mixture.pooling)
     if getattr(mixture, "bound_predictions", False) and model.n_experts > 1:
-        model = replace(model, limits=target.limits(rows.y, rows.offset))  # type: ignore[attr-defined]
+        y = rows.extremes if rows.offset is None else rows.y
+        model = replace(model, limits=target.limits(y, rows.offset))  # type: ignore[attr-defined]
     if _exchangeable(mixture, rows, columns) and all(can(part, "select") for part in state.parts):
         order = canonical_order(usage[: model.n_experts])
         model, usage = model.reordered(order), reordered_usage(usage, order)

@@ -449,7 +449,7 @@ def noise_of(mixture: BaseMixtureOfExperts, rows: Rows, target: Any) -> Any:
     """Return a function that adds the noise expert to a bank, or None."""
     if not mixture.noise_expert:
         return None
-    log_density, low, high = target.noise(rows.y, owner_of(mixture))
+    log_density, low, high = target.noise(rows.extremes, owner_of(mixture))
     return partial(NoiseBank, log_density=log_density, low=low, high=high)
 
 

@@ -346,11 +346,14 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
                 multi_output=True,
                 y_numeric=True,
             )
-            family: Any = FAMILIES[self.family]() if isinstance(self.family, str) else self.family
-            family = clone(family, safe=False)  # not shared with the user's
             arguments = FitArguments(sample_weight, groups, offset, expert_labels, params, table)
-            self._fit(X, y, arguments, Numbers(family, y.shape[1:]))
+            self._fit(X, y, arguments, self._numbers(y.shape[1:]))
         return self
+
+    def _numbers(self, shape: tuple[int, ...]) -> Numbers:
+        """Return the target for rows of this shape."""
+        family: Any = FAMILIES[self.family]() if isinstance(self.family, str) else self.family
+        return Numbers(clone(family, safe=False), shape)  # not shared with the user's
 
     def predict(self, X: Any, *, offset: Any = None, return_std: bool = False) -> Any:
         """Predict the targets.

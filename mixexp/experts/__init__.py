@@ -88,14 +88,14 @@ def linear_bank(expert: Any, rows: Rows, columns: Any, target: Target) -> Any:
         )
     if terms.per_weight:
         terms = replace(terms, alpha=terms.alpha * rows.total_weight)
-    size = np.abs(rows.y).max(axis=1) if family.link == "identity" else np.ones(len(rows.y))
+    size = np.abs(rows.extremes).max(axis=1) if family.link == "identity" else np.ones(target.width)
     bank = LinearBank(
         template,
         design,
         terms=terms,
         family=family,
         floor=np.finfo(float).eps * np.where(size > 0, size, 1.0),
-        by_products=_by_products(rows, design, len(rows.y), exact=not family.curved),
+        by_products=_by_products(rows, design, target.width, exact=not family.curved),
         mask=mask,
     )
     return bank.from_mean(rows) if family.link == "log" and terms.fit_intercept else bank

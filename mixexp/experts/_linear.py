@@ -195,10 +195,10 @@ class LinearBank:
 
     def from_mean(self, rows: Rows) -> LinearBank:
         """Return a one-expert bank with intercepts at the mean of y: the start for a log link."""
-        weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
         theta = self.theta.copy()
-        theta[0, :, 0] = self.family.eta((rows.y @ weight) / rows.total_weight)
+        theta[0, :, 0] = self.family.eta(rows.mean_target)
         if rows.offset is not None:
+            weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
             exposure = logsumexp(rows.offset, axis=1, b=weight) - np.log(rows.total_weight)
             theta[0, :, 0] -= exposure
         return evolve(self, theta=theta)

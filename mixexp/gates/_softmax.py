@@ -160,7 +160,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         gate = evolve(
             self,
             design=design,
-            n_features_in_=rows.X.shape[1],
+            n_features_in_=rows.n_features,
             theta=np.zeros((n_experts, design.size)),
             _seen=_seen(design, columns) if per_expert else None,
             curvature=usual,
