@@ -92,6 +92,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "acceleration": [StrOptions({"auto"}), None],
+        "online_step": [Interval(Real, 0.5, 1, closed="right")],
+        "online_forget": [Interval(Real, 0, None, closed="neither"), None],
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
         "verbose": ["verbose"],
@@ -121,6 +123,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         max_iter: int,
         tol: float,
         acceleration: str | None,
+        online_step: float,
+        online_forget: float | None,
         random_state: Any,
         n_jobs: int | None,
         verbose: int,
@@ -146,6 +150,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         self.max_iter = max_iter
         self.tol = tol
         self.acceleration = acceleration
+        self.online_step = online_step
+        self.online_forget = online_forget
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose

@@ -83,6 +83,7 @@ def store(
 ) -> None:
     """Set the fitted attributes of a mixture; warn if the run did not settle."""
     rows, state, owner = assembly.problem.rows, run.state, parts.owner_of(mixture)
+    mixture.__dict__.pop("_memory", None)  # of `partial_fit`, which begins anew
     mixture.n_iter_ = len(run.bounds)
     mixture.n_passes_ = run.n_passes
     mixture.converged_ = run.converged

@@ -317,6 +317,19 @@ class LinearBank:
             damping=float(relaxed(self.damping)) if self.damping > 0 else 0.0,
         )
 
+    @available_if(lambda self: not self.by_products)
+    def recentred(self, statistics: Sums, before: LinearBank) -> tuple[LinearBank, Sums]:
+        """Return the bank, and statistics at its coefficients; deviances are quadratic too."""
+        k, _, p = self.theta.shape
+        gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
+        move, gradient = self.theta - before.theta, statistics["gradient"]
+        family = statistics["family"].copy()
+        if self._dispersed:
+            family[0] += _quadratic(move, gram) - 2 * np.add.reduce(gradient * move, axis=2)
+            np.maximum(family[0], 0.0, out=family[0])
+        changed = {"gradient": gradient - (gram @ move[..., None])[..., 0], "family": family}
+        return self, Sums({**statistics, **changed})
+
     def _stepped(self, gram: np.ndarray, gradient: np.ndarray, alive: np.ndarray) -> LinearBank:
         """Return the bank with new coefficients of the experts that have weight."""
         if self.mask is None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.utils.metaestimators import available_if
 
 from mixexp._conjugate import (
     CurvatureProducts,
@@ -23,6 +24,7 @@ from mixexp._numerics import (
     damped,
     linear_scores,
     multinomial_bound_step,
+    multinomial_change,
     multinomial_step,
     n_block_rows,
     n_pairs,
@@ -338,6 +340,15 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         )[0]
         damping = float(relaxed(taken.damping))
         return evolve(self, theta=self.theta + taken.step, damping=damping, _last=taken)
+
+    @available_if(lambda self: self._usual_curvature != "products")
+    def recentred(self, statistics: Sums, before: SoftmaxGate) -> tuple[SoftmaxGate, Sums]:
+        """Return the gate with a Hessian to be formed anew, and statistics at its coefficients."""
+        gram = unpack_symmetric(statistics["gram"], self.design.size)
+        change = multinomial_change(gram, self.theta - before.theta, self.curvature)
+        gradient = statistics["gradient"] - change / self.temperature
+        ready = evolve(self, _gram=None, _age=-REFRESH, _last=None)
+        return ready, Sums({**statistics, "gradient": gradient})
 
     def toward(self, new: SoftmaxGate, t: float) -> SoftmaxGate:
         """Return the gate a fraction t of the way to `new`."""
