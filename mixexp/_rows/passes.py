@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from contextlib import closing
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from mixexp._rows.blocks import Block
 from mixexp._rows.designs import Design, measured_design
 from mixexp._rows.in_order import in_joblib_worker, in_order
 from mixexp._rows.row_space import row_space, spans_few
+from mixexp._rows.sparse import FEWEST_COLUMNS
 
 __all__ = ["Passes"]
 
@@ -32,7 +34,6 @@ class Passes(ABC):
     block_rows : int
         Most rows of a block.
     total_weight : float
-    weight : ndarray of shape (n,), or None
     missing : bool
         Whether rows may hold NaN.
     n_threads : int
@@ -42,10 +43,14 @@ class Passes(ABC):
     n_features: int
     block_rows: int
     total_weight: float
-    weight: np.ndarray | None
     missing: bool
     n_threads: int
     _designs: dict[Hashable, Design]
+
+    @property
+    @abstractmethod
+    def sparse(self) -> bool:
+        """Whether the rows are sparse."""
 
     @abstractmethod
     def blocks(self) -> Iterator[Block]:
@@ -55,9 +60,9 @@ class Passes(ABC):
         """Return the design matrix of every block, for products, with the rows it holds."""
         return ((slice(b.start, b.stop), b.linear(design)) for b in self.blocks())
 
-    def _sparse_columns(self, columns: np.ndarray) -> Any:
-        """Return these columns of all rows, if they are sparse and are to stay so."""
-        return None
+    @abstractmethod
+    def _sparse_runs(self, columns: np.ndarray) -> Iterable[tuple[Any, np.ndarray | None]]:
+        """Return these columns of all rows, which are sparse, in runs, with their weights."""
 
     def reduce(self, function: Callable[[Block], S]) -> S:
         """Return the sum of `function(block)` over the blocks, added in their order.
@@ -92,15 +97,15 @@ class Passes(ABC):
         columns = np.arange(self.n_features) if columns is None else columns
         key = (tuple(columns.tolist()), intercept, basis)
         if key not in self._designs:
-            sparse = self._sparse_columns(columns) if basis is None else None
+            fills = self.missing or basis is not None or len(columns) <= FEWEST_COLUMNS
+            stays = self.sparse and not fills
             self._designs[key] = measured_design(
                 self.blocks,
                 columns,
                 intercept,
                 self.total_weight,
                 self.missing,
-                sparse,
-                None if sparse is None else self.weight,
+                partial(self._sparse_runs, columns) if stays else None,
                 basis,
             )
         return self._designs[key]

@@ -19,7 +19,7 @@ from mixexp._rows.blocks import Block, Budget, PreparedDesigns, with_extra
 from mixexp._rows.designs import Design
 from mixexp._rows.maps import cache_doubles, is_mapped
 from mixexp._rows.passes import Passes
-from mixexp._rows.sparse import FEWEST_COLUMNS, rows_between
+from mixexp._rows.sparse import rows_between
 
 __all__ = ["Rows", "rows_per_block"]
 
@@ -140,12 +140,10 @@ class Rows(Passes):
         """Number of stored entries of sparse rows."""
         return int(self.X.nnz)
 
-    def _sparse_columns(self, columns: np.ndarray) -> Any:
-        if not self.sparse or self.missing or len(columns) <= FEWEST_COLUMNS:
-            return None
+    def _sparse_runs(self, columns: np.ndarray) -> Iterable[tuple[Any, np.ndarray | None]]:
         numbers = self.numbers
         every = np.array_equal(columns, np.arange(numbers.shape[1]))
-        return numbers if every else numbers[:, columns]
+        return [(numbers if every else numbers[:, columns], self.weight)]
 
     @property
     def extremes(self) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,7 +105,7 @@ class StreamedRows(Passes):
         return self.survey.n_stored
 
     @property
-    def weight(self) -> np.ndarray | None:  # type: ignore[override]
+    def weight(self) -> np.ndarray | None:
         """The weights (n,), read in a pass of their own; None means ones."""
         if not self.survey.weighted:
             return None
@@ -130,6 +130,10 @@ class StreamedRows(Passes):
                 prepared=prepared,
             )
             start = stop
+
+    def _sparse_runs(self, columns: np.ndarray) -> Iterable[tuple[Any, np.ndarray | None]]:
+        every = np.array_equal(columns, np.arange(self.n_features))
+        return ((run.X if every else run.X[:, columns], run.weight) for run in self.source.runs())
 
     def head(self, n_rows: int) -> Rows:
         """Return the first rows as rows of their own."""

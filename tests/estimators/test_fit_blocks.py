@@ -137,6 +137,21 @@ def test_kinds_of_runs(data):
     assert_same_fit(model, X.astype(np.float32), two)
 
 
+@pytest.mark.filterwarnings("ignore:.*did not converge")
+@pytest.mark.parametrize("n_columns", [60, 300])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_wide_sparse_runs_are_not_filled_in(data, n_columns, weighted):
+    rng = np.random.default_rng(2)
+    y, weight = data["numbers"], data["weight"] if weighted else None
+    X = sp.random_array((N_ROWS, n_columns), density=0.02, format="csr", rng=rng)
+    X = sp.hstack([sp.csr_array(data["X"] * (rng.random((N_ROWS, 3)) < 0.3)), X], format="csr")
+    model = MixtureOfExpertsRegressor(n_experts=2, n_init=1, max_iter=2, random_state=0)
+    whole = clone(model).fit(X, y, weight)
+    parts = clone(model).fit_blocks(factory_of(X, y, weight))
+    assert parts._model.bank.design.sparse
+    assert_allclose(parts.lower_bounds_, whole.lower_bounds_, rtol=1e-10)
+
+
 def test_missing_values_and_few_distinct_rows(data):
     rng = np.random.default_rng(1)
     X = np.round(data["X"])
