@@ -4,8 +4,8 @@ A float32 memory map of 20 columns, four experts, five iterations: `fit` on the 
 `fit_blocks` on runs of 65 536 of its rows. Memory is the largest anonymous memory of the process
 less that before the fit, so that pages of the map do not count; Linux only. The exponent is the
 slope of log seconds between the sizes, in processor time; it includes that a smaller share of the
-designs is kept between passes. There is no target for that of predictions. `--rows 1e7` takes the size of P5; it
-needs 800 MB on the disk and about ten minutes. By default sizes are 1e6 and 4e6.
+designs is kept between passes. There is no target for that of predictions. `--rows 1e7` takes the
+size of P5; it needs 800 MB on the disk and about ten minutes. By default sizes are 1e6 and 4e6.
 """
 
 import argparse
