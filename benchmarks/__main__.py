@@ -52,6 +52,8 @@ SCRIPTS = (
     Script("finish", ("--fits", "8"), results=True, takes="data"),
     Script("wide", ("--only", "words")),
     Script("inference", ("--simulations", "60"), results=True),
+    Script("online", ("--quick",), results=True),
+    Script("large", ("--quick",), results=True),
     Script("starts_cost"),
     Script("starts"),
     Script("routing"),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import scipy.sparse as sp
 from sklearn import get_config
 
 from mixexp.protocols import Design, Rows
@@ -88,10 +87,10 @@ def by_products(
     """
     if design.size <= (FEWEST_WHITENED if design.whitened else FEWEST_COLUMNS):
         return False
-    sparse = design.sparse and sp.issparse(rows.X)
+    sparse = design.sparse and rows.sparse
     entries: Any = rows.n_rows * design.size
     if sparse:
-        entries = rows.X.nnz + rows.n_rows + design.size
+        entries = rows.n_stored + rows.n_rows + design.size
     n_blocks = -(-rows.n_rows // rows.block_rows)
     product = product_seconds(entries, vectors, n_blocks, sparse=sparse)
     n_products = EXACT_PRODUCTS if exact and not design.whitened else NEWTON_PRODUCTS

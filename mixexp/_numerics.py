@@ -25,6 +25,7 @@ __all__ = [
     "multinomial_block_step",
     "linear_scores",
     "multinomial_bound_step",
+    "multinomial_change",
     "multinomial_hessian",
     "multinomial_newton_step",
     "multinomial_step",
@@ -295,6 +296,17 @@ def multinomial_hessian(pair_gram: np.ndarray) -> np.ndarray:
     diagonal = np.arange(k)
     hessian[diagonal, diagonal] = -hessian.sum(axis=1)
     return hessian.transpose(0, 2, 1, 3).reshape(k * p, k * p)
+
+
+def multinomial_change(gram: np.ndarray, move: np.ndarray, curvature: str) -> np.ndarray:
+    """Return the change H d (K, p) of minus the gradient of a multinomial model along a move.
+
+    `gram` are the matrices (q, p, p) of a `curvature` "newton", or "blocks" where H is a bound.
+    """
+    if curvature == "blocks":
+        return (gram @ move[..., None])[..., 0]
+    changed: np.ndarray = multinomial_hessian(gram) @ move.ravel()
+    return changed.reshape(move.shape)
 
 
 def multinomial_newton_step(

@@ -12,7 +12,7 @@ import numpy as np
 from mixexp._warn import warn
 from mixexp.protocols import can
 
-__all__ = ["as_counts", "check_total", "responsibilities_as_weights"]
+__all__ = ["as_counts", "check_total", "count_scale", "responsibilities_as_weights"]
 
 #: Weights that sum to less than this share of the number of rows are small, by intent or mistake;
 #: otherwise it is the rows that are few.
@@ -44,18 +44,30 @@ def as_counts(weight: np.ndarray, model: Any) -> np.ndarray:
     """
     positive = weight[weight > 0]
     largest = float(positive.max())
-    if largest >= ONE or _of_an_expert.get():
+    if not _relative(len(positive), float(positive.sum()), largest, model):
         return weight
     # divided by the largest first: the inverse of tiny weights would overflow
     scaled = weight / largest
+    return scaled / (scaled.sum() / len(positive))
+
+
+def count_scale(n_positive: int, total: float, largest: float, model: Any) -> float:
+    """Return the factor by which `as_counts` multiplies weights of this sum and maximum."""
+    return n_positive / total if _relative(n_positive, total, largest, model) else 1.0
+
+
+def _relative(n_positive: int, total: float, largest: float, model: Any) -> bool:
+    """Return whether weights are relative, and warn that they are rescaled."""
+    if largest >= ONE or _of_an_expert.get():
+        return False
     times = "" if getattr(model, "class_weight", None) is None else ", times class_weight,"
     warn(
-        f"{type(model).__name__}: all {len(positive)} positive sample weights{times} are below 1 "
-        f"(their sum is {positive.sum():.6g}), so they cannot count rows. They were rescaled to a "
+        f"{type(model).__name__}: all {n_positive} positive sample weights{times} are below 1 "
+        f"(their sum is {total:.6g}), so they cannot count rows. They were rescaled to a "
         "mean of 1. Weights are frequencies: scale them to sum to the number of rows they "
         "represent."
     )
-    return scaled / (scaled.sum() / len(positive))
+    return True
 
 
 def check_total(rows: Any, gate: Any, bank: Any, n_experts: int, owner: str) -> None:

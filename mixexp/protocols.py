@@ -66,6 +66,10 @@ class Sums(dict):
     def __add__(self, other: Sums) -> Sums:
         return Sums({name: value + other[name] for name, value in self.items()})
 
+    def scaled(self, factor: float) -> Sums:
+        """Return the statistics of rows whose weights are multiplied by a factor."""
+        return Sums({name: factor * value for name, value in self.items()})
+
 
 @runtime_checkable
 class Part(Protocol):
@@ -388,6 +392,12 @@ CAPABILITIES: dict[str, Capability] = {
         "part",
         "(): the same part with its next step under a bound of the curvature that cannot lower the "
         "objective.",
+    ),
+    "recentred": Capability(
+        "part",
+        "(statistics, before): this part, ready for the statistics of any rows, and statistics "
+        "that were taken at the coefficients of `before` as they would be at its own, by their "
+        "quadratic model. Online EM averages them over time; they have a method `scaled`.",
     ),
     "expert_columns": Capability(
         "part",

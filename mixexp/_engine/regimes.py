@@ -75,7 +75,7 @@ def warn_of_few_rows(rows: Rows, n_experts: int, owner: str) -> None:
     """Warn if there are almost no rows per expert, before a fit that may take long."""
     n_rows = rows.n_rows
     if n_experts > 1 and n_rows < FEW_ROWS * n_experts:
-        most = max(1, n_rows // (rows.X.shape[1] + 1 + MORE_ROWS))
+        most = max(1, n_rows // (rows.n_features + 1 + MORE_ROWS))
         warn(
             f"{owner}: n_experts={n_experts} for {n_rows} distinct rows: most experts will go "
             "through one or two of them, or share one's place. Lower n_experts; up to "
@@ -340,7 +340,7 @@ def _usual(
 
 def _coefficients(bank: Any, rows: Rows) -> np.ndarray:
     """Return each expert's coefficients per output, (K,); by default intercept and slopes."""
-    n_coefficients = bank.n_coefficients if can(bank, "n_coefficients") else rows.X.shape[1] + 1
+    n_coefficients = bank.n_coefficients if can(bank, "n_coefficients") else rows.n_features + 1
     return np.broadcast_to(n_coefficients, bank.n_experts)
 
 

@@ -26,6 +26,7 @@ from mixexp._estimators.starts import start_of
 from mixexp._estimators.warm_up import warm_up_of
 from mixexp._rows.in_order import allowed_threads
 from mixexp._rows.inputs import (
+    Training,
     check_constant_in_groups,
     checked_groups,
     refuse_missing,
@@ -41,7 +42,16 @@ from mixexp.protocols import Target, can
 if TYPE_CHECKING:
     from mixexp._estimators.base import BaseMixtureOfExperts
 
-__all__ = ["Assembly", "FitArguments", "assemble", "metadata_router", "with_n_experts"]
+__all__ = [
+    "Assembly",
+    "FitArguments",
+    "assemble",
+    "has_estimators",
+    "metadata_router",
+    "problems_of",
+    "selected",
+    "with_n_experts",
+]
 
 
 @dataclass(frozen=True)
@@ -93,20 +103,13 @@ def assemble(
     4. Fit bases, make gate and banks.
     """
     batch = parts.is_batch(mixture, target)
-    columns = _selected(mixture, X if arguments.frame is None else arguments.frame)
+    columns = selected(mixture, X if arguments.frame is None else arguments.frame)
     check_bases(mixture, batch, columns)
     custom_start = hasattr(mixture.init, "fit_predict") or hasattr(mixture.init, "responsibilities")
-    frames = custom_start or _has_estimators(mixture, batch)
+    frames = custom_start or has_estimators(mixture, batch)
     training = _training(mixture, X, y, arguments, target, columns, batch, frames, seed)
     text = arguments.table.text
-    seen = _stand_in(mixture, training, target, columns, text, batch, seed)
-    parts.check_routing(mixture, bool(text), training.rows.labels is not None)
-    seen_by = with_bases(mixture, training.sketch, target, (seen.experts, seen.gate), seed)
-
-    def problem_at(n_experts: int) -> SearchProblem:
-        sized = with_n_experts(mixture, n_experts)
-        return _problem(sized, training, target, columns, seen_by, batch, seed)
-
+    problem_at = problems_of(mixture, training, target, columns, text, batch, seed)
     problem = problem_at(mixture.n_experts)
     if parts.warms_up(mixture, batch):
         listed = isinstance(mixture.expert, list | tuple)
@@ -123,7 +126,28 @@ def with_n_experts(mixture: BaseMixtureOfExperts, n_experts: int) -> BaseMixture
     return sized
 
 
-def _has_estimators(mixture: BaseMixtureOfExperts, batch: bool) -> bool:
+def problems_of(
+    mixture: BaseMixtureOfExperts,
+    training: Training,
+    target: Target,
+    columns: tuple,
+    text: tuple[int, ...],
+    batch: bool,
+    seed: int,
+) -> Callable[[int], SearchProblem]:
+    """Return the search on checked rows as a function of the number of experts."""
+    seen = _stand_in(mixture, training, target, columns, text, batch, seed)
+    parts.check_routing(mixture, bool(text), training.rows.labels is not None)
+    seen_by = with_bases(mixture, training.sketch, target, (seen.experts, seen.gate), seed)
+
+    def problem_at(n_experts: int) -> SearchProblem:
+        sized = with_n_experts(mixture, n_experts)
+        return _problem(sized, training, target, columns, seen_by, batch, seed)
+
+    return problem_at
+
+
+def has_estimators(mixture: BaseMixtureOfExperts, batch: bool) -> bool:
     """Return whether a part of the mixture is an estimator that is fitted on its own."""
     return (
         batch
@@ -133,7 +157,7 @@ def _has_estimators(mixture: BaseMixtureOfExperts, batch: bool) -> bool:
     )
 
 
-def _selected(mixture: BaseMixtureOfExperts, source: Any) -> tuple[Any, Any]:
+def selected(mixture: BaseMixtureOfExperts, source: Any) -> tuple[Any, Any]:
     """Return the columns of experts and of the gate."""
     owner, k = parts.owner_of(mixture), mixture.n_experts
     return (
@@ -177,7 +201,7 @@ def _training(
         missing=missing,
         labels=checked_labels(arguments.labels, X.shape[0], codes, weight, k, owner),
         # estimators are fitted in threads; that they predict in several is not to be relied on
-        n_threads=1 if _has_estimators(mixture, batch) else allowed_threads(mixture.n_jobs),
+        n_threads=1 if has_estimators(mixture, batch) else allowed_threads(mixture.n_jobs),
     )
     start = start_of(mixture.init, rows, k, owner)
     return training_rows(rows, codes, start, k, seed, owner)
@@ -217,7 +241,7 @@ def _problem(
     gate = parts.start_gate(mixture, rows, seen_by[1])
     expert = None if batch else mixture.expert
     bank = linear_bank(expert, rows, seen_by[0], target, tuned=can(gate, "tuned"))
-    parts.check_memory(mixture, gate, bank, rows.X.shape[1])
+    parts.check_memory(mixture, gate, bank, rows.n_features)
     check_total(rows, gate, bank, mixture.n_experts, parts.owner_of(mixture))
     by_expert = any(isinstance(selection, list) for selection in columns)
     return SearchProblem(

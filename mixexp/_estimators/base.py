@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from numbers import Integral, Real
 from typing import Any
 
@@ -15,13 +15,21 @@ from sklearn.utils.metadata_routing import MetadataRouter
 from sklearn.utils.validation import check_is_fitted
 
 from mixexp import __version__
-from mixexp._checks import kept_rows, short
-from mixexp._compat import HasMethods, Interval, StrOptions, check_weights, safe_indexing
+from mixexp._checks import all_or_nothing, kept_rows, short
+from mixexp._compat import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    check_weights,
+    fit_context,
+    safe_indexing,
+)
 from mixexp._engine.assign import ASSIGNERS
 from mixexp._engine.collapse import ON_COLLAPSE
 from mixexp._engine.search import search
 from mixexp._estimators import outcome
 from mixexp._estimators.assembly import FitArguments, assemble, metadata_router
+from mixexp._estimators.blockwise import fit_streamed, gathered, why_not_additive
 from mixexp._estimators.given import MixtureGiven, condition
 from mixexp._estimators.growing import fit_growing
 from mixexp._estimators.hard import HardMixtureClassifier, HardMixtureRegressor, hardened
@@ -29,7 +37,7 @@ from mixexp._estimators.model import Model
 from mixexp._estimators.nesting import fit_nested, is_nested
 from mixexp._estimators.new_rows import new_rows, warn_of_version
 from mixexp._estimators.parameters import check_nested
-from mixexp._estimators.parts import takes_all_missing, takes_all_sparse
+from mixexp._estimators.parts import check_parts, takes_all_missing, takes_all_sparse
 from mixexp._estimators.unused import unused_features
 from mixexp._rows.inputs import (
     check_constant_in_groups,
@@ -87,6 +95,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "acceleration": [StrOptions({"auto"}), None],
+        "online_step": [Interval(Real, 0.5, 1, closed="right")],
+        "online_forget": [Interval(Real, 0, None, closed="neither"), None],
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
         "verbose": ["verbose"],
@@ -117,6 +127,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         max_iter: int,
         tol: float,
         acceleration: str | None,
+        online_step: float,
+        online_forget: float | None,
         random_state: Any,
         n_jobs: int | None,
         verbose: int,
@@ -143,6 +155,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         self.max_iter = max_iter
         self.tol = tol
         self.acceleration = acceleration
+        self.online_step = online_step
+        self.online_forget = online_forget
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose
@@ -220,6 +234,80 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
             outcome.store(self, run, restarts, assembly, target)
         self._mixexp_version = __version__
         return assembly.problem.rows
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit_blocks(self, factory: Callable[[], Iterable], *, allow_gather: bool = False) -> Any:
+        """Fit gate and experts to rows that do not fit in memory, read run by run.
+
+        The rows are never held together: every EM iteration calls the factory once. Without
+        `sample_weight`, groups and the like the result is that of `fit` on all rows: starts run on
+        the same sketch of up to 8192 rows, and blocks are cut alike, wherever runs end.
+
+        Parameters
+        ----------
+        factory : callable
+            ``factory()`` yields all rows, in runs ``(X, y)`` or ``(X, y, sample_weight)`` of any
+            length: arrays, sparse matrices or data frames, as for `fit`. It is called once a pass,
+            and must begin anew and yield the same rows in the same order each time.
+        allow_gather : bool, default=False
+            Whether to join all runs in memory, and call `fit`, where a part needs all rows at once:
+            experts and gates with a `fit` of their own, assignments and routers that look at all
+            rows. Otherwise such a part is refused.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If data or parameters are invalid, runs differ in kind, or the factory yields other rows
+            in a later pass.
+        TypeError
+            If `factory` is not callable, yields something else, or a part needs all rows at once.
+
+        Warns
+        -----
+        ConvergenceWarning
+            As in `fit`.
+
+        Notes
+        -----
+        Memory beyond the run that is read: 512 MB at most for designs that are kept between passes,
+        or scikit-learn's `working_memory` if less; a router, and an expert that is started again
+        (`on_collapse`), need n_experts numbers a row for a while. Docs: large_data.md.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from mixexp import MixtureOfExpertsRegressor
+        >>> def factory():  # such as the row groups of a parquet file
+        ...     rng = np.random.default_rng(0)
+        ...     for _ in range(10):
+        ...         X = rng.standard_normal((1000, 2))
+        ...         yield X, np.where(X[:, 0] > 0, 5 + X[:, 1], -X[:, 1])
+        >>> model = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit_blocks(factory)
+        >>> model.predict([[3.0, 1.0]]).round(2)
+        array([6.])
+        """
+        owner = type(self).__name__
+        if not callable(factory):
+            raise TypeError(
+                f"{owner}: factory is {short(factory)}, which cannot be called. Rows are read many "
+                "times: give a function that yields them anew, as in `lambda: read('file')`."
+            )
+        with all_or_nothing(self):
+            check_parts(self, "classes" if is_classifier(self) else "numbers")
+            why = why_not_additive(self)
+            if why and not allow_gather:
+                raise TypeError(
+                    f"{owner}: fit_blocks holds one run of rows at a time, and {why}. Set "
+                    "allow_gather=True to join all rows in memory, or leave it out."
+                )
+            if why:
+                return self.fit(*gathered(factory, owner))
+            fit_streamed(self, factory)
+        return self
 
     def _new_rows(
         self, X: Any, y: Any = None, offset: Any = None, weight: np.ndarray | None = None

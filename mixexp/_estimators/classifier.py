@@ -7,18 +7,22 @@ from typing import Any
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
+from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from mixexp._checks import all_or_nothing
+from mixexp._checks import all_or_nothing, named_error
 from mixexp._columns import as_numbers
 from mixexp._compat import HasMethods, StrOptions, check_weights, fit_context
 from mixexp._estimators.assembly import FitArguments
 from mixexp._estimators.base import BaseMixtureOfExperts
 from mixexp._estimators.class_weight import present_classes, with_class_weight
 from mixexp._estimators.parts import check_parts, takes_all_sparse
+from mixexp._estimators.streaming import go_on, memory_of, valid_batch
 from mixexp._estimators.targets import Classes
+from mixexp._rows.maps import kept_dtypes
 from mixexp._rows.rows import Rows
+from mixexp._rows.source import Run
 from mixexp.distribution import ClassDistribution
 
 __all__ = ["MixtureOfExpertsClassifier"]
@@ -123,6 +127,13 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         With more parameters, and columns so wide or sparse that steps are by products with the
         rows, they are quasi-Newton steps.
         Everything else is fitted by plain EM, as with None.
+    online_step : float in (0.5, 1], default=0.6
+        Of `partial_fit`: rows of weight w that bring the total weight to W enter the statistics
+        with a share of (w / W) to this power. With 1 all rows count alike, also those that were
+        assigned to experts early and badly; with less, old rows are forgotten slowly.
+    online_forget : float or None, default=None
+        Of `partial_fit`: W is taken as no larger than this weight of rows, so that estimates
+        follow a drift and rest on about as many recent rows. None keeps learning ever more slowly.
     random_state : int, RandomState instance or None, default=None
         Seeds the starts, and estimators whose `random_state` is None.
     n_jobs : int or None, default=None
@@ -261,6 +272,8 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         max_iter: int = 200,
         tol: float = 1e-6,
         acceleration: str | None = "auto",
+        online_step: float = 0.6,
+        online_forget: float | None = None,
         random_state: Any = None,
         n_jobs: int | None = None,
         verbose: int = 0,
@@ -288,6 +301,8 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
             max_iter=max_iter,
             tol=tol,
             acceleration=acceleration,
+            online_step=online_step,
+            online_forget=online_forget,
             random_state=random_state,
             n_jobs=n_jobs,
             verbose=verbose,
@@ -354,13 +369,112 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
                 table.X,
                 y,
                 accept_sparse="csr" if takes_all_sparse(self) else False,
-                dtype=[np.float64, np.float32],
+                dtype=kept_dtypes(table.X),
                 ensure_all_finite="allow-nan",
             )
             codes, weight = self._coded(X, y, sample_weight)
             arguments = FitArguments(weight, groups, offset, expert_labels, params, table)
             self._fit(X, codes, arguments, Classes(self.classes_))
         return self
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def partial_fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, classes: Any = None
+    ) -> MixtureOfExpertsClassifier:
+        """Learn from a batch of rows, by online EM; nothing is kept of them but statistics.
+
+        The first 8192 rows are collected, and fitted as by `fit` whenever they have doubled: the
+        last of these fits is the start. From then on, every 4096 rows of a batch are one step
+        (Cappé & Moulines 2009): an E-step of these rows, statistics averaged with those of all
+        before (`online_step`, `online_forget`), an M-step. Shuffle rows that are ordered.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows, with the columns of the first batch.
+        y : array-like of shape (n_samples,)
+            Class labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Frequencies of the rows, which are not rescaled.
+        classes : array-like of shape (n_classes,), default=None
+            All labels that may occur; needed in the first call, unless a `fit` before knows them.
+
+        Returns
+        -------
+        self
+            Fitted once there are five rows per expert and rows of two classes. `lower_bounds_` has
+            for each step the log-likelihood of its rows, per unit of weight, before they were
+            learnt from, and `usage_` is the mean responsibility of each expert. A `fit` before, or
+            later, is not gone on from: it begins anew, and so does `partial_fit` after it.
+
+        Raises
+        ------
+        ValueError
+            If data or parameters are invalid, or columns differ from those of the first batch.
+        TypeError
+            If a part cannot learn from batches: estimators with a `fit` of their own, routers,
+            shared experts, priors on usage.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from mixexp import MixtureOfExpertsClassifier
+        >>> rng = np.random.default_rng(0)
+        >>> model = MixtureOfExpertsClassifier(n_experts=2, random_state=0)
+        >>> for _ in range(20):
+        ...     X = rng.standard_normal((1000, 2))
+        ...     y = np.where(X[:, 0] > 0, X[:, 1] > 0, X[:, 1] < 0)
+        ...     model = model.partial_fit(X, y, classes=[False, True])
+        >>> model.predict([[3.0, 1.0]])
+        array([ True])
+        """
+        with all_or_nothing(self):
+            check_parts(self, "classes")
+            first = "_memory" not in vars(self)
+            X, y, weight = valid_batch(self, X, y, sample_weight, first=first)
+            check_classification_targets(y)
+            self.classes_ = self._known_classes(classes, first)
+            target = Classes(self.classes_)
+            codes = target.encode_new(y, X, type(self).__name__)
+            weight = self._with_class_weight(codes, weight)
+            if weight is not None:
+                kept = weight > 0
+                X, codes, weight = X[kept], codes[kept], weight[kept]
+            if first:
+                self._memory = memory_of(self, target)
+            if len(codes):
+                go_on(self, Run(X, codes, weight))
+        return self
+
+    def _known_classes(self, classes: Any, first: bool) -> np.ndarray:
+        """Return the classes of online fits, given in the first call."""
+        owner = type(self).__name__
+        if classes is None:
+            if not hasattr(self, "classes_"):
+                raise ValueError(
+                    f"{owner}: classes is None in the first call of partial_fit. Give all labels "
+                    "that may occur: later batches may hold labels that the first one does not."
+                )
+            return self.classes_
+        with named_error(owner, "classes", "Give all labels that may occur."):
+            labels = np.unique(column_or_1d(classes))
+        if len(labels) < 2:
+            raise ValueError(f"{owner}: classes has {len(labels)} label. Give at least two.")
+        if not first and not np.array_equal(labels, self.classes_):
+            raise ValueError(
+                f"{owner}: classes={labels} differ from those of the first call, {self.classes_}."
+            )
+        return labels
+
+    def _with_class_weight(self, codes: np.ndarray, weight: np.ndarray | None) -> np.ndarray | None:
+        """Return the weights of a batch times those of its classes."""
+        owner = type(self).__name__
+        if isinstance(self.class_weight, str):
+            raise ValueError(
+                f"{owner}: class_weight='balanced' needs the shares of the classes in all rows, "
+                "and partial_fit sees a batch. Give a dict of weights."
+            )
+        return with_class_weight(self.class_weight, self.classes_, codes, weight, owner)
 
     def _coded(self, X: Any, y: np.ndarray, sample_weight: Any) -> tuple[np.ndarray, Any]:
         """Set `classes_`; return class codes and row weights, class weights included."""

@@ -11,6 +11,7 @@ from mixexp import __version__
 from mixexp._columns import as_numbers, check_known_text
 from mixexp._rows.in_order import allowed_threads
 from mixexp._rows.inputs import refuse_missing
+from mixexp._rows.maps import kept_dtypes
 from mixexp._rows.rows import Rows
 from mixexp._warn import warn
 
@@ -31,7 +32,7 @@ def new_rows(
         table.X,
         reset=False,
         accept_sparse="csr" if rules.sparse else False,
-        dtype=[np.float64, np.float32],
+        dtype=kept_dtypes(table.X),
         ensure_all_finite="allow-nan",
     )
     check_known_text(table, rules.text, owner)

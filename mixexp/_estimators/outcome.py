@@ -83,6 +83,7 @@ def store(
 ) -> None:
     """Set the fitted attributes of a mixture; warn if the run did not settle."""
     rows, state, owner = assembly.problem.rows, run.state, parts.owner_of(mixture)
+    mixture.__dict__.pop("_memory", None)  # of `partial_fit`, which begins anew
     mixture.n_iter_ = len(run.bounds)
     mixture.n_passes_ = run.n_passes
     mixture.converged_ = run.converged
@@ -102,7 +103,8 @@ def store(
     gate, bank = state.parts
     model = Model(gate, bank, target, columns, mixture.pooling)
     if getattr(mixture, "bound_predictions", False) and model.n_experts > 1:
-        model = replace(model, limits=target.limits(rows.y, rows.offset))  # type: ignore[attr-defined]
+        y = rows.extremes if rows.offset is None else rows.y
+        model = replace(model, limits=target.limits(y, rows.offset))  # type: ignore[attr-defined]
     if _exchangeable(mixture, rows, columns) and all(can(part, "select") for part in state.parts):
         order = canonical_order(usage[: model.n_experts])
         model, usage = model.reordered(order), reordered_usage(usage, order)

@@ -517,7 +517,7 @@ def noise_of(mixture: BaseMixtureOfExperts, rows: Rows, target: Any) -> Any:
         return partial(NoiseBank, log_density=0.0, low=zero, high=high)
     if not mixture.noise_expert:
         return None
-    log_density, low, high = target.noise(rows.y, owner_of(mixture))
+    log_density, low, high = target.noise(rows.extremes, owner_of(mixture))
     return partial(NoiseBank, log_density=log_density, low=low, high=high)
 
 

@@ -151,9 +151,8 @@ def probe_gate(part: Any, rows: Rows, n_experts: int, owner: str) -> None:
 
 def _first_rows(rows: Rows) -> Rows:
     """Return the first rows of the first block as rows of two blocks, whose statistics add."""
-    ids = np.arange(min(rows.n_rows, rows.block_rows, GATE_ROWS))
-    head = rows.subset(ids, None if rows.weight is None else rows.weight[ids])
-    head.block_rows = (len(ids) + 1) // 2
+    head = rows.head(GATE_ROWS)
+    head.block_rows = (head.n_rows + 1) // 2
     return head
 
 

@@ -20,7 +20,10 @@ from mixexp._estimators.parts import (
     check_zero_expert,
     takes_all_sparse,
 )
+from mixexp._estimators.streaming import go_on, memory_of, valid_batch
 from mixexp._estimators.targets import Numbers, Trials
+from mixexp._rows.maps import kept_dtypes
+from mixexp._rows.source import Run
 from mixexp.distribution import MixtureDistribution
 from mixexp.families import FAMILIES
 
@@ -141,6 +144,13 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         down, where that is expected to be cheaper. It serves softmax and constant gates with
         linear experts (but not the laplace family), soft assignment and at most 1 500 parameters.
         Everything else is fitted by plain EM, as with None.
+    online_step : float in (0.5, 1], default=0.6
+        Of `partial_fit`: rows of weight w that bring the total weight to W enter the statistics
+        with a share of (w / W) to this power. With 1 all rows count alike, also those that were
+        assigned to experts early and badly; with less, old rows are forgotten slowly.
+    online_forget : float or None, default=None
+        Of `partial_fit`: W is taken as no larger than this weight of rows, so that estimates
+        follow a drift and rest on about as many recent rows. None keeps learning ever more slowly.
     random_state : int, RandomState instance or None, default=None
         Seeds the starts, and estimators whose `random_state` is None.
     n_jobs : int or None, default=None
@@ -278,6 +288,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         max_iter: int = 200,
         tol: float = 1e-6,
         acceleration: str | None = "auto",
+        online_step: float = 0.6,
+        online_forget: float | None = None,
         random_state: Any = None,
         n_jobs: int | None = None,
         verbose: int = 0,
@@ -305,6 +317,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             max_iter=max_iter,
             tol=tol,
             acceleration=acceleration,
+            online_step=online_step,
+            online_forget=online_forget,
             random_state=random_state,
             n_jobs=n_jobs,
             verbose=verbose,
@@ -374,21 +388,85 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
                 table.X,
                 y,
                 accept_sparse="csr" if takes_all_sparse(self) else False,
-                dtype=[np.float64, np.float32],
+                dtype=kept_dtypes(table.X),
                 ensure_all_finite="allow-nan",
                 multi_output=True,
                 y_numeric=True,
             )
-            family: Any = FAMILIES[self.family]() if isinstance(self.family, str) else self.family
-            family = clone(family, safe=False)  # not shared with the user's
-            check_binomial(self, family)
-            check_zero_expert(self, family)
             arguments = FitArguments(sample_weight, groups, offset, expert_labels, params, table)
-            target = Numbers(family, y.shape[1:])
-            if family.link == "logit":
-                target = Trials(family, ())
-            self._fit(X, y, arguments, target)
+            self._fit(X, y, arguments, self._numbers(y.shape[1:]))
         return self
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MixtureOfExpertsRegressor:
+        """Learn from a batch of rows, by online EM; nothing is kept of them but statistics.
+
+        The first 8192 rows are collected, and fitted as by `fit` whenever they have doubled: the
+        last of these fits is the start. From then on, every 4096 rows of a batch are one step
+        (Cappé & Moulines 2009): an E-step of these rows, statistics averaged with those of all
+        before (`online_step`, `online_forget`), an M-step. Shuffle rows that are ordered.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows, with the columns of the first batch.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Numeric targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Frequencies of the rows, which are not rescaled.
+
+        Returns
+        -------
+        self
+            Fitted once there are five rows per expert. `lower_bounds_` has for each step the
+            log-likelihood of its rows, per unit of weight, before they were learnt from, and
+            `usage_` is the mean responsibility of each expert. A `fit` before, or later, is not
+            gone on from: it begins anew, and so does `partial_fit` after it.
+
+        Raises
+        ------
+        ValueError
+            If data or parameters are invalid, or columns differ from those of the first batch.
+        TypeError
+            If a part cannot learn from batches: estimators with a `fit` of their own, routers,
+            shared experts, priors on usage.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from mixexp import MixtureOfExpertsRegressor
+        >>> rng = np.random.default_rng(0)
+        >>> model = MixtureOfExpertsRegressor(n_experts=2, random_state=0)
+        >>> for _ in range(20):
+        ...     X = rng.standard_normal((1000, 2))
+        ...     y = np.where(X[:, 0] > 0, 5 + X[:, 1], -X[:, 1])
+        ...     model = model.partial_fit(X, y)
+        >>> model.predict([[3.0, 1.0]]).round(1)
+        array([6.])
+        """
+        with all_or_nothing(self):
+            check_parts(self, "numbers")
+            first = "_memory" not in vars(self)
+            X, y, weight = valid_batch(
+                self, X, y, sample_weight, first=first, multi_output=True, y_numeric=True
+            )
+            if first:
+                self._memory = memory_of(self, self._numbers(y.shape[1:]))
+            elif y.shape[1:] != self._memory.target.shape:
+                raise ValueError(
+                    f"{type(self).__name__}: y has shape {y.shape}, and that of the first batch "
+                    f"was (n_samples, {', '.join(map(str, self._memory.target.shape))})."
+                )
+            go_on(self, Run(X, y, weight))
+        return self
+
+    def _numbers(self, shape: tuple[int, ...]) -> Numbers:
+        """Return the target for rows of this shape."""
+        family: Any = FAMILIES[self.family]() if isinstance(self.family, str) else self.family
+        family = clone(family, safe=False)  # not shared with the user's
+        check_binomial(self, family)
+        check_zero_expert(self, family)
+        return Trials(family, ()) if family.link == "logit" else Numbers(family, shape)
 
     def predict(self, X: Any, *, offset: Any = None, return_std: bool = False) -> Any:
         """Predict the targets.

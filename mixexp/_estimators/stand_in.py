@@ -88,7 +88,7 @@ def stand_in(
     """
     expert_columns, gate_columns = columns
     names = tuple(sorted({*text, *nominal(rows.frame)}))
-    added = _Added(rows.X.shape[1])
+    added = _Added(rows.n_features)
     augmented = _Augmented(rows, sketch, names, added, seed, classes)
     if gate is not None and not isinstance(gate_columns, list):
         gate_columns = _plain(

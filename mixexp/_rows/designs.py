@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mixexp._rows.basis import Based, Basis
-from mixexp._rows.sparse import SparseMatrix, sparse_moments, stays_sparse
+from mixexp._rows.sparse import SparseMatrix, SparseRuns, sparse_moments, stays_sparse
 
 if TYPE_CHECKING:
     from mixexp._rows.blocks import Block
@@ -178,23 +178,22 @@ def measured_design(
     centred: bool,
     total_weight: float,
     missing: bool,
-    sparse: Any = None,
-    weight: np.ndarray | None = None,
+    sparse: SparseRuns | None = None,
     basis: Basis | None = None,
 ) -> Design:
     """Return the design of columns with their weighted moments, from three passes over blocks.
 
-    `sparse` are all rows of these columns if they are sparse and without missing values, with
-    their `weight`: then nothing is filled in.
+    `sparse` yields all rows of these columns if they are sparse and without missing values: then
+    nothing is filled in.
 
     Columns are divided by their largest absolute value to prevent squares from overflowing.
     Missing values count as the mean of their column.
     """
     if sparse is not None:
-        unit, center, spread = sparse_moments(sparse, weight, centred)
+        unit, center, spread, filled = sparse_moments(sparse, len(columns), total_weight, centred)
         scale = _scale(spread, unit)
         center = center * unit
-        return Design(columns, center, scale, centred, sparse=stays_sparse(sparse, center, scale))
+        return Design(columns, center, scale, centred, sparse=stays_sparse(filled, center, scale))
     n_values = len(columns) if basis is None else basis.width
     plain = Design(columns, np.zeros(n_values), np.ones(n_values), False, basis=basis)
     size, present = np.zeros(n_values), np.full(n_values, total_weight)

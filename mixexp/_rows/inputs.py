@@ -35,6 +35,9 @@ __all__ = [
 SKETCH_ROWS = 8192
 
 
+#: Rows that are looked at in one step.
+CHECKED_ROWS = 1 << 16
+
 #: Offsets spread wider than this cannot be logarithms of exposures.
 WIDEST_LOG_OFFSET = 100.0
 
@@ -118,7 +121,7 @@ def refuse_missing(X: Any, refusing: list[tuple[str, Any]], owner: str) -> bool:
     values = X.data if sp.issparse(X) else X
     with np.errstate(over="ignore", invalid="ignore"):
         finite = np.isfinite(values.sum())  # without an array of the size of X
-    if finite or not np.isnan(values).any():
+    if finite or not _any_nan(values):
         return False
     if sp.issparse(X):
         raise ValueError(f"Input X contains NaN. {owner} takes missing values in dense X only.")
@@ -136,6 +139,14 @@ def refuse_missing(X: Any, refusing: list[tuple[str, Any]], owner: str) -> bool:
             "expert_features or gate_features."
         )
     return True
+
+
+def _any_nan(values: np.ndarray) -> bool:
+    """Return whether values contain NaN, by chunks: a mask of a memory map may be large."""
+    return any(
+        bool(np.isnan(values[start : start + CHECKED_ROWS]).any())
+        for start in range(0, len(values), CHECKED_ROWS)
+    )
 
 
 def responsibilities_of(init: Any, n_rows: int, n_experts: int, owner: str) -> np.ndarray:
@@ -378,7 +389,7 @@ def _grouped(rows: Rows, groups: np.ndarray, hashes: np.ndarray, start: Any) -> 
 def _merged(rows: Rows, hashes: np.ndarray, start: Any) -> Training:
     ids, merged, codes = sketch(hashes, rows.weight, SKETCH_ROWS)
     sketched = rows.subset(ids, merged)
-    if int(codes.max()) >= len(ids):
+    if codes is None:
         return Training(rows, sketched, start)
     if rows.metadata:  # equal rows may differ in metadata
         order = np.argsort(codes, kind="stable")

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from mixexp._rows.designs import Design
 
 if TYPE_CHECKING:
-    from mixexp._rows.rows import Rows
+    from mixexp._rows.passes import Passes
 
 __all__ = ["RowSpace", "row_space", "spans_few"]
 
@@ -101,7 +101,7 @@ class RowSpace(Design):
         return self.plain.penalty(alpha, input_units=self.base is not self.plain)
 
 
-def spans_few(rows: Rows, design: Design) -> bool:
+def spans_few(rows: Passes, design: Design) -> bool:
     """Return whether the rows span few directions, in which a fit is cheaper."""
     n_columns = len(design.scale)
     return (
@@ -114,7 +114,7 @@ def spans_few(rows: Rows, design: Design) -> bool:
     )
 
 
-def row_space(rows: Rows, plain: Design, *, input_units: bool) -> Design:
+def row_space(rows: Passes, plain: Design, *, input_units: bool) -> Design:
     """Return a design in coordinates of the row space, or `plain` if all columns are constant.
 
     With `input_units` directions are orthogonal in the input's units, else in scaled ones. They are
@@ -149,13 +149,13 @@ def row_space(rows: Rows, plain: Design, *, input_units: bool) -> Design:
     )
 
 
-def _totals(rows: Rows, design: Design, values: np.ndarray) -> np.ndarray:
+def _totals(rows: Passes, design: Design, values: np.ndarray) -> np.ndarray:
     """Return the products (k, size) of values (k, n) with all rows, without the intercept's."""
     total: np.ndarray = sum(values[:, here] @ matrix.T for here, matrix in rows.linear(design))
     total[:, : int(design.intercept)] = 0.0
     return total
 
 
-def _scores(rows: Rows, design: Design, vectors: np.ndarray) -> np.ndarray:
+def _scores(rows: Passes, design: Design, vectors: np.ndarray) -> np.ndarray:
     """Return the products (k, n) of vectors (k, size) with all rows."""
     return np.concatenate([vectors @ matrix for _, matrix in rows.linear(design)], axis=1)

@@ -1,31 +1,27 @@
 """Rows: the data of one fit or one prediction, held in memory.
 
 `Rows` splits into `Block`s, maps a function over them (`map`) or sums its results (`reduce`), and
-gives batch parts rows by position. Another source of rows (a memory map, a cluster) must provide
-the same methods.
+gives batch parts rows by position. Rows that are read anew in every pass are `StreamedRows`.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Hashable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn import get_config
 
 from mixexp._compat import rows_of, safe_indexing
 from mixexp._guests import owned, read_only
-from mixexp._rows.basis import Based
 from mixexp._rows.blocks import Block, Budget, PreparedDesigns, with_extra
-from mixexp._rows.designs import Design, measured_design
-from mixexp._rows.in_order import in_joblib_worker, in_order
-from mixexp._rows.row_space import row_space, spans_few
-from mixexp._rows.sparse import FEWEST_COLUMNS, rows_between
+from mixexp._rows.designs import Design
+from mixexp._rows.maps import cache_doubles, is_mapped
+from mixexp._rows.passes import Passes
+from mixexp._rows.sparse import rows_between
 
-__all__ = ["Rows"]
+__all__ = ["Rows", "rows_per_block"]
 
 S = TypeVar("S")
 
@@ -35,15 +31,12 @@ BLOCK_ROWS = 4096
 #: Maximum number of doubles in a block's design; wide data get fewer rows per block.
 BLOCK_ITEMS = 1 << 20
 
-#: Fewest blocks for each thread: below, starting and ending threads costs what they gain.
-BLOCKS_PER_THREAD = 4
-
 #: The same for sparse rows, which have as many stored entries to a block. It counts only where a
 #: part fills them in after all.
 SPARSE_BLOCK_ITEMS = 1 << 26
 
 
-class Rows:
+class Rows(Passes):
     """The rows of one fit or one prediction.
 
     Parameters
@@ -100,12 +93,12 @@ class Rows:
         self.n_threads = n_threads
         self.extra: np.ndarray | None = None
         self.starts: np.ndarray | None = None
-        self.n_rows = X.shape[0]
+        self.n_rows, self.n_features = X.shape
         self.total_weight = float(self.n_rows if weight is None else weight.sum())
         self.block_rows = _block_rows(X)
         self._designs: dict[Hashable, Design] = {}
         self._prepared: dict[tuple[int, int], PreparedDesigns] = {}
-        self._budget = Budget(get_config()["working_memory"] * 2**20 // 8, self.n_rows)
+        self._budget = Budget(cache_doubles(not is_mapped(X)), self.n_rows)
         self._sliced: dict[tuple[int, int], Any] = {}
         self._linear: dict[Design, list] = {}
         self.principal_scores: dict[Design, np.ndarray] = {}  # shared by starts
@@ -136,6 +129,38 @@ class Rows:
     def numbers(self) -> Any:
         """The rows as seen by designs: X and the extra columns."""
         return with_extra(self.X, self.extra)
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the rows are sparse."""
+        return bool(sp.issparse(self.X))
+
+    @property
+    def n_stored(self) -> int:
+        """Number of stored entries of sparse rows."""
+        return int(self.X.nnz)
+
+    def _sparse_runs(self, columns: np.ndarray) -> Iterable[tuple[Any, np.ndarray | None]]:
+        numbers = self.numbers
+        every = np.array_equal(columns, np.arange(numbers.shape[1]))
+        return [(numbers if every else numbers[:, columns], self.weight)]
+
+    @property
+    def extremes(self) -> np.ndarray:
+        """Smallest and largest target of every output, (n_outputs, 2)."""
+        return np.stack([self.y.min(axis=-1), self.y.max(axis=-1)], axis=-1)
+
+    @property
+    def mean_target(self) -> np.ndarray:
+        """Weighted mean of every output, (n_outputs,)."""
+        weight = np.ones(self.n_rows) if self.weight is None else self.weight
+        mean: np.ndarray = (self.y @ weight) / self.total_weight
+        return mean
+
+    def head(self, n_rows: int) -> Rows:
+        """Return the first rows, ungrouped, as rows of their own."""
+        ids = np.arange(min(self.n_rows, self.block_rows, n_rows))
+        return self.subset(ids, None if self.weight is None else self.weight[ids])
 
     @property
     def units(self) -> Rows:
@@ -196,40 +221,13 @@ class Rows:
 
         Those of sparse rows are views, and kept.
         """
-        if not (design.sparse and sp.issparse(self.X)):
-            return ((slice(b.start, b.stop), b.linear(design)) for b in self.blocks())
+        if not (design.sparse and self.sparse):
+            return super().linear(design)
         if design not in self._linear:
             self._linear[design] = [
                 (slice(b.start, b.stop), b.linear(design)) for b in self.blocks()
             ]
         return self._linear[design]
-
-    def reduce(self, function: Callable[[Block], S]) -> S:
-        """Return the sum of `function(block)` over the blocks, added in their order.
-
-        The function must be pure and its results must add (`+=`). A source may evaluate it
-        anywhere, as long as results are added in this order.
-        """
-        with closing(self._results(function)) as results:
-            total = next(results)
-            for result in results:
-                total += result  # type: ignore[operator]
-        return total
-
-    def map(self, function: Callable[[Block], np.ndarray], axis: int = 0) -> np.ndarray:
-        """Return `function(block)` of all blocks, joined along an axis."""
-        with closing(self._results(function)) as results:
-            return np.concatenate(list(results), axis=axis)
-
-    def _results(self, function: Callable[[Block], S]) -> Generator[S, None, None]:
-        """Yield `function(block)` of all blocks in order; in threads where that pays.
-
-        A start that shares the cores with others, in a thread of joblib, has one.
-        """
-        n_threads = min(self.n_threads, self.n_rows // (BLOCKS_PER_THREAD * self.block_rows))
-        if n_threads > 1 and in_joblib_worker():
-            n_threads = 1
-        return in_order(function, self.blocks(), max(1, n_threads))
 
     def take(self, ids: Any, columns: np.ndarray | None = None, own: bool = True) -> Any:
         """Return rows in their original form, for estimators: an array, CSR or a frame.
@@ -321,47 +319,16 @@ class Rows:
             return of_units
         return np.repeat(of_units, np.bincount(self.groups), axis=1)
 
-    def design(self, columns: np.ndarray | Based | None, intercept: bool = True) -> Design:
-        """Return the design of these columns, cached per argument."""
-        columns, basis = columns if isinstance(columns, Based) else (columns, None)
-        columns = np.arange(self.X.shape[1]) if columns is None else columns
-        key = (tuple(columns.tolist()), intercept, basis)
-        if key not in self._designs:
-            sparse = None
-            fills = self.missing or basis is not None or len(columns) <= FEWEST_COLUMNS
-            if sp.issparse(self.X) and not fills:
-                numbers = self.numbers
-                every = np.array_equal(columns, np.arange(numbers.shape[1]))
-                sparse = numbers if every else numbers[:, columns]
-            self._designs[key] = measured_design(
-                self.blocks,
-                columns,
-                intercept,
-                self.total_weight,
-                self.missing,
-                sparse,
-                self.weight,
-                basis,
-            )
-        return self._designs[key]
-
-    def spanned(self, design: Design, *, input_units: bool = False) -> Design:
-        """Return the design in coordinates of the row space where that is cheaper, else itself.
-
-        With `input_units` its coordinates suit a penalty on coefficients in the input's units.
-        """
-        if not spans_few(self, design):
-            return design
-        key = (design, input_units)
-        if key not in self._designs:
-            self._designs[key] = row_space(self, design, input_units=input_units)
-        return self._designs[key]
-
 
 def _block_rows(X: Any) -> int:
     """Return the number of rows per block."""
-    items = BLOCK_ITEMS // max(1, X.shape[1])
-    if sp.issparse(X):
-        stored = BLOCK_ITEMS * X.shape[0] // max(1, X.nnz)
-        items = max(items, min(stored, SPARSE_BLOCK_ITEMS // max(1, X.shape[1])))
+    return rows_per_block(X.shape[0], X.shape[1], X.nnz if sp.issparse(X) else None)
+
+
+def rows_per_block(n_rows: int, n_features: int, n_stored: int | None = None) -> int:
+    """Return the number of rows per block, given the number of stored entries of sparse rows."""
+    items = BLOCK_ITEMS // max(1, n_features)
+    if n_stored is not None:
+        stored = BLOCK_ITEMS * n_rows // max(1, n_stored)
+        items = max(items, min(stored, SPARSE_BLOCK_ITEMS // max(1, n_features)))
     return max(64, min(BLOCK_ROWS, items))

@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-__all__ = ["hashed_uniform", "row_hashes", "sketch"]
+__all__ = ["hashed_uniform", "row_hashes", "sketch", "smallest"]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+#: Rows that are hashed at once: all columns of a few rows, so that a memory map is read once.
+HASHED_ROWS = 1 << 13
 
 
 def _mix(bits: np.ndarray) -> np.ndarray:
@@ -62,8 +65,10 @@ def row_hashes(X: Any, y: np.ndarray | None, seed: int) -> np.ndarray:
         coo = X.tocoo()
         np.add.at(total, coo.row, _column(coo.data, salts[coo.col]))
     else:
-        for j, salt in enumerate(salts):
-            total += _column(X[:, j], salt)
+        for start in range(0, len(X), HASHED_ROWS):
+            rows = np.ascontiguousarray(X[start : start + HASHED_ROWS].T, dtype=np.float64)
+            for values, salt in zip(rows, salts, strict=True):
+                total[start : start + HASHED_ROWS] += _column(values, salt)
     if y is not None:
         for j, target in enumerate(np.atleast_2d(y)):
             total += _column(target, _salt(seed, j, 1))
@@ -77,7 +82,7 @@ def hashed_uniform(hashes: np.ndarray, *words: int) -> np.ndarray:
 
 def sketch(
     hashes: np.ndarray, weight: np.ndarray | None, size: int
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     """Choose the `size` distinct rows of smallest hash, in the order of their hashes.
 
     Returns
@@ -86,12 +91,30 @@ def sketch(
         One representative per distinct row.
     merged : ndarray or None
         Summed weights; None if all are 1.
-    inverse : ndarray of shape (n,)
-        Index of each row's distinct row, in hash order; rows with an index of `size` or more are
-        not in the sketch.
+    inverse : ndarray of shape (n,) or None
+        Index of each row's distinct row, in hash order; None if not all rows are in the sketch.
     """
-    _, ids, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    kept = smallest(hashes, size)
+    of_kept = hashes if kept is None else hashes[kept]
+    _, ids, inverse = np.unique(of_kept, return_index=True, return_inverse=True)
     inverse = inverse.ravel()
-    merged = np.bincount(inverse, weights=weight)[:size]
-    ids = ids[:size]
-    return ids, None if np.all(merged == 1) else merged.astype(float), inverse
+    of_weight = weight if kept is None or weight is None else weight[kept]
+    merged = np.bincount(inverse, weights=of_weight)
+    ids = ids if kept is None else kept[ids]
+    return (
+        ids,
+        None if np.all(merged == 1) else merged.astype(float),
+        inverse if kept is None else None,
+    )
+
+
+def smallest(hashes: np.ndarray, size: int) -> np.ndarray | None:
+    """Return the rows (in order) with the `size` smallest distinct hashes; None for all rows."""
+    found = np.zeros(0, dtype=np.uint64)
+    exceeded = False
+    for start in range(0, len(hashes), HASHED_ROWS):
+        new = hashes[start : start + HASHED_ROWS]
+        found = np.unique(np.concatenate([found, new[new < found[-1]] if exceeded else new]))
+        exceeded = exceeded or len(found) > size
+        found = found[:size]
+    return np.flatnonzero(hashes <= found[-1]) if exceeded else None

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-__all__ = ["FEWEST_COLUMNS", "SparseMatrix", "rows_between", "sparse_moments", "stays_sparse"]
+__all__ = [
+    "FEWEST_COLUMNS",
+    "SparseMatrix",
+    "SparseRuns",
+    "rows_between",
+    "sparse_moments",
+    "stays_sparse",
+]
+
+#: All rows in runs: of each a CSR matrix, and weights or None.
+SparseRuns = Callable[[], Iterable[tuple[Any, np.ndarray | None]]]
 
 #: Designs with no more columns are filled in: their Gram matrices are then cheap.
 FEWEST_COLUMNS = 48
@@ -111,40 +122,75 @@ def rows_between(X: Any, start: int, stop: int) -> Any:
     return type(X)(parts, shape=(stop - start, X.shape[1]), copy=False)
 
 
-def stays_sparse(X: Any, center: np.ndarray, scale: np.ndarray) -> bool:
-    """Return whether products with these sparse rows are cheaper, and exact, as stored."""
-    if X.nnz > MOST_FILLED * X.shape[0] * X.shape[1]:
+def stays_sparse(filled: float, center: np.ndarray, scale: np.ndarray) -> bool:
+    """Return whether products with sparse rows are cheaper, and exact, as stored.
+
+    `filled` is the share of the entries that are stored.
+    """
+    if filled > MOST_FILLED:
         return False
     return bool(np.all(np.abs(center) <= FARTHEST_CENTER * scale, where=scale > 0))
 
 
 def sparse_moments(
-    X: Any, weight: np.ndarray | None, centred: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    runs: SparseRuns, n_columns: int, total_weight: float, centred: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Return the weighted moments of sparse columns: largest sizes, means and spreads.
 
     Means and spreads are in units of the sizes, as squares might overflow; a column of zeros has
-    a size of 1. Without `centred` means are 0, and a spread is the root of the mean square.
+    a size of 1. Without `centred` means are 0, and a spread is the root of the mean square. Last
+    comes the share of the entries that are stored.
+
+    Parameters
+    ----------
+    runs : callable
+        Returns all rows, in runs of a CSR matrix and its weights, None for ones; called two or
+        three times.
+    n_columns : int
+    total_weight : float
+    centred : bool
     """
+    size, n_rows, n_stored = np.zeros(n_columns), 0, 0
+    for X, _ in runs():
+        X = _canonical(X)
+        np.maximum.at(size, X.indices, np.abs(np.asarray(X.data, dtype=np.float64)))
+        n_rows, n_stored = n_rows + X.shape[0], n_stored + X.nnz
+    unit = np.where(size > 0, size, 1.0)
+    center = np.zeros(n_columns)
+    if centred:
+        for X, weight in runs():
+            X = _canonical(X)
+            weighted, of_entries = _in_units(X, unit), _of_entries(X, weight)
+            if of_entries is not None:
+                weighted = weighted * of_entries
+            center += np.bincount(X.indices, weighted, minlength=n_columns)
+        center /= total_weight
+    second, stored = np.zeros(n_columns), np.zeros(n_columns)
+    for X, weight in runs():
+        X = _canonical(X)
+        of_entries = _of_entries(X, weight)
+        stored += np.bincount(X.indices, of_entries, minlength=n_columns)
+        squares = (_in_units(X, unit) - center[X.indices]) ** 2
+        if of_entries is not None:
+            squares *= of_entries
+        second += np.bincount(X.indices, squares, minlength=n_columns)
+    second += np.maximum(total_weight - stored, 0.0) * center**2
+    return unit, center, np.sqrt(second / total_weight), n_stored / max(1, n_rows * n_columns)
+
+
+def _canonical(X: Any) -> Any:
+    """Return a matrix without duplicate entries."""
     if not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
-    n_rows, n_columns = X.shape
-    data, places = np.asarray(X.data, dtype=np.float64), X.indices
-    size = np.zeros(n_columns)
-    np.maximum.at(size, places, np.abs(data))
-    unit = np.where(size > 0, size, 1.0)
-    values = data / unit[places]
-    of_entries = None if weight is None else np.repeat(weight, np.diff(X.indptr))
-    total = float(n_rows if weight is None else weight.sum())
-    stored = np.bincount(places, of_entries, minlength=n_columns)
-    center = np.zeros(n_columns)
-    if centred:
-        weighted = values if of_entries is None else values * of_entries
-        center = np.bincount(places, weighted, minlength=n_columns) / total
-    squares = (values - center[places]) ** 2
-    if of_entries is not None:
-        squares *= of_entries
-    second = np.bincount(places, squares, minlength=n_columns)
-    second += np.maximum(total - stored, 0.0) * center**2
-    return unit, center, np.sqrt(second / total)
+    return X
+
+
+def _in_units(X: Any, unit: np.ndarray) -> np.ndarray:
+    """Return the stored entries in units of their columns."""
+    return np.asarray(X.data, dtype=np.float64) / unit[X.indices]
+
+
+def _of_entries(X: Any, weight: np.ndarray | None) -> np.ndarray | None:
+    """Return the weight of every stored entry."""
+    return None if weight is None else np.repeat(weight, np.diff(X.indptr))

@@ -95,7 +95,7 @@ def linear_bank(
         )
     if terms.per_weight:
         terms = replace(terms, alpha=terms.alpha * rows.total_weight)
-    size = np.abs(rows.y).max(axis=1) if family.link == "identity" else np.ones(target.width)
+    size = np.abs(rows.extremes).max(axis=1) if family.link == "identity" else np.ones(target.width)
     bank = LinearBank(
         template,
         design,

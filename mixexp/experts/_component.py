@@ -65,6 +65,7 @@ class ComponentBank:
     # an estimator has no such parameters; steps are not one Newton step; starts use the inner bank
     n_coefficients = Hidden()
     n_gram_weights = Hidden()
+    recentred = Hidden()
     gram_weights = Hidden()
     design = Hidden()
     n_parameters = Hidden()

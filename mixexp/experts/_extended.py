@@ -81,6 +81,12 @@ class ExtendedBank:
         inner = self.inner.damped(new.inner)
         return self if inner is self.inner else self._with(inner)
 
+    @if_inner_can("recentred")
+    def recentred(self, statistics: Any, before: ExtendedBank) -> tuple[Any, Any]:
+        """Return the bank, and the statistics at the experts' coefficients."""
+        inner, sums = self.inner.recentred(statistics, before.inner)
+        return self._with(inner), sums
+
     @if_inner_can("set_parameters")
     def set_parameters(self, vector: np.ndarray) -> Any:
         """Return the bank with these parameters of the experts."""

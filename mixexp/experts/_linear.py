@@ -217,14 +217,15 @@ class LinearBank:
 
     def from_mean(self, rows: Rows) -> LinearBank:
         """Return a one-expert bank with intercepts at the mean of y: the start for other links."""
-        weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
         theta = self.theta.copy()
         if can(self.family, "pooled_mean"):
+            weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
             mean = self.family.pooled_mean(rows.y, weight)  # type: ignore[attr-defined]
         else:
-            mean = (rows.y @ weight) / rows.total_weight
+            mean = rows.mean_target
         theta[0, :, 0] = self.family.eta(mean)
         if rows.offset is not None:
+            weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
             exposure = logsumexp(rows.offset, axis=1, b=weight) - np.log(rows.total_weight)
             theta[0, :, 0] -= exposure
         return evolve(self, theta=theta)
@@ -355,6 +356,19 @@ class LinearBank:
             _step_share=1.0,
             damping=float(relaxed(self.damping)) if self.damping > 0 else 0.0,
         )
+
+    @available_if(lambda self: not self.by_products)
+    def recentred(self, statistics: Sums, before: LinearBank) -> tuple[LinearBank, Sums]:
+        """Return the bank, and statistics at its coefficients; deviances are quadratic too."""
+        k, _, p = self.theta.shape
+        gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
+        move, gradient = self.theta - before.theta, statistics["gradient"]
+        family = statistics["family"].copy()
+        if self._dispersed:
+            family[0] += _quadratic(move, gram) - 2 * np.add.reduce(gradient * move, axis=2)
+            np.maximum(family[0], 0.0, out=family[0])
+        changed = {"gradient": gradient - (gram @ move[..., None])[..., 0], "family": family}
+        return self, Sums({**statistics, **changed})
 
     def _stepped(self, gram: np.ndarray, gradient: np.ndarray, alive: np.ndarray) -> LinearBank:
         """Return the bank with new coefficients of the experts that have weight."""

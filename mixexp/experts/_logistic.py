@@ -25,6 +25,7 @@ from mixexp._numerics import (
     damped,
     linear_scores,
     multinomial_bound_step,
+    multinomial_change,
     multinomial_step,
     n_block_rows,
     n_pairs,
@@ -332,6 +333,19 @@ class LogisticBank:
             damping=relaxed(np.array([step.damping for step in steps])),
             _last=steps,
         )
+
+    @available_if(lambda self: self._usual_curvature != "products")
+    def recentred(self, statistics: Sums, before: LogisticBank) -> tuple[LogisticBank, Sums]:
+        """Return the bank, and statistics at its coefficients."""
+        k, _, p = self.theta.shape
+        gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
+        moves = self.theta - before.theta
+        changes = [
+            multinomial_change(matrices, move, self.curvature)
+            for matrices, move in zip(gram, moves, strict=True)
+        ]
+        gradient = statistics["gradient"] - np.stack(changes)
+        return evolve(self, _last=[]), Sums({**statistics, "gradient": gradient})
 
     def toward(self, new: LogisticBank, t: float) -> LogisticBank:
         """Return the bank a share t of the way to `new`."""

@@ -75,6 +75,7 @@ class BalancedGate:
 
     # usage is a sum over rows: its prior has no derivatives row by row
     scores = Hidden()
+    recentred = Hidden()
     slope = Hidden()
     tuned = Hidden()
 

@@ -101,6 +101,10 @@ class ConstantGate(BaseEstimator):
         """Return the gate after the M-step."""
         return evolve(self, proba_=shares(statistics["mass"], self.usage_prior))
 
+    def recentred(self, statistics: Sums, before: ConstantGate) -> tuple[ConstantGate, Sums]:
+        """Return the gate and the statistics, which depend on no coefficients."""
+        return self, statistics
+
     def get_parameters(self) -> np.ndarray:
         """Return centred log-probabilities."""
         logs = np.log(self.proba_)

@@ -223,6 +223,10 @@ class GaussianGate(BaseEstimator):
         z = self._columns(block)
         return Sums(mass=resp.sum(axis=1), first=resp @ z.T, second=resp @ (z * z).T)
 
+    def recentred(self, statistics: Sums, before: GaussianGate) -> tuple[GaussianGate, Sums]:
+        """Return the gate and the statistics, which depend on no coefficients."""
+        return self, statistics
+
     def update(self, statistics: Sums, rows: Rows) -> GaussianGate:
         """Return the gate after the M-step.
 

@@ -250,6 +250,12 @@ class NoiseGate:
         share = float(np.clip(noise / total, SMALLEST, 1 - SMALLEST))
         return evolve(self, inner=self.inner.update(statistics.inner, rows), noise_share_=share)
 
+    @if_inner_can("recentred")
+    def recentred(self, statistics: Any, before: NoiseGate) -> tuple[NoiseGate, Any]:
+        """Return the gate, and the statistics at the inner gate's coefficients."""
+        inner, sums = self.inner.recentred(statistics.inner, before.inner)
+        return self._with(inner), NoiseSums(sums, statistics.mass)
+
     @if_inner_can("get_parameters")
     def get_parameters(self) -> np.ndarray:
         """Return the inner gate's parameters and the log-odds of the noise."""
@@ -318,6 +324,10 @@ class NoiseSums:
 
     def __add__(self, other: NoiseSums) -> NoiseSums:
         return NoiseSums(self.inner + other.inner, self.mass + other.mass)
+
+    def scaled(self, factor: float) -> NoiseSums:
+        """Return the statistics of rows whose weights are multiplied by a factor."""
+        return NoiseSums(self.inner.scaled(factor), factor * self.mass)
 
     def __setitem__(self, name: str, value: np.ndarray) -> None:
         self.inner[name] = value

@@ -26,6 +26,7 @@ from mixexp._numerics import (
     damped,
     linear_scores,
     multinomial_bound_step,
+    multinomial_change,
     multinomial_hessian,
     multinomial_step,
     n_block_rows,
@@ -216,7 +217,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
             self,
             design=design,
             _l1=l1_weights(design, strength * self.l1_ratio),
-            n_features_in_=rows.X.shape[1],
+            n_features_in_=rows.n_features,
             theta=np.zeros((n_experts, design.size)),
             alpha_=strength,
             _seen=_seen(design, columns) if per_expert else None,
@@ -450,6 +451,15 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         )[0]
         damping = float(relaxed(taken.damping))
         return evolve(self, theta=self.theta + taken.step, damping=damping, _last=taken)
+
+    @available_if(lambda self: self._usual_curvature != "products")
+    def recentred(self, statistics: Sums, before: SoftmaxGate) -> tuple[SoftmaxGate, Sums]:
+        """Return the gate with a Hessian to be formed anew, and statistics at its coefficients."""
+        gram = unpack_symmetric(statistics["gram"], self.design.size)
+        change = multinomial_change(gram, self.theta - before.theta, self.curvature)
+        gradient = statistics["gradient"] - change / self.temperature
+        ready = evolve(self, _gram=None, _age=-REFRESH, _last=None)
+        return ready, Sums({**statistics, "gradient": gradient})
 
     def toward(self, new: SoftmaxGate, t: float) -> SoftmaxGate:
         """Return the gate a fraction t of the way to `new`."""

@@ -233,6 +233,17 @@ class TreeGate:
         """Return the tree after the M-step of every node."""
         return self._map_nodes(lambda part, sums: part.update(sums, rows), statistics.sums)
 
+    @available_if(lambda self: all(can(part, "recentred") for part in self.nodes_.values()))
+    def recentred(self, statistics: NodeSums, before: TreeGate) -> tuple[Any, NodeSums]:
+        """Return the tree, and the statistics at its nodes' coefficients."""
+        nodes, others = self.nodes_.values(), before.nodes_.values()
+        pairs = [
+            part.recentred(sums, old)
+            for part, sums, old in zip(nodes, statistics.sums, others, strict=True)
+        ]
+        tree = self._map_nodes(lambda part, ready: ready, [ready for ready, _ in pairs])
+        return tree, NodeSums([sums for _, sums in pairs], statistics.sizes)
+
     def _some_can(self, name: str) -> bool:
         """Return whether some node has a capability."""
         return any(can(part, name) for part in self.nodes_.values())
@@ -373,6 +384,10 @@ class NodeSums:
     def __add__(self, other: NodeSums) -> NodeSums:
         pairs = zip(self.sums, other.sums, strict=True)
         return NodeSums([sums + more for sums, more in pairs], self.sizes)
+
+    def scaled(self, factor: float) -> NodeSums:
+        """Return the statistics of rows whose weights are multiplied by a factor."""
+        return NodeSums([sums.scaled(factor) for sums in self.sums], self.sizes)
 
     def __setitem__(self, name: str, value: np.ndarray) -> None:
         """Give every node its slice of the Gram matrices."""

@@ -81,6 +81,7 @@ class RoutedGate:
 
     # routes jump: there are no derivatives
     scores = Hidden()
+    recentred = Hidden()
     slope = Hidden()
     tuned = Hidden()
 

@@ -15,6 +15,7 @@ from sklearn.tree import DecisionTreeRegressor
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp._estimators import assembly, new_rows
 from mixexp._rows import in_order as in_order_module
+from mixexp._rows import passes
 from mixexp._rows import rows as rows_module
 from mixexp.gates import ConstantGate, EstimatorGate, GaussianGate, HierarchicalGate, SoftmaxGate
 from mixexp.routing import TopK
@@ -38,7 +39,7 @@ def begun(monkeypatch):
     for module in (assembly, new_rows):
         monkeypatch.setattr(module, "allowed_threads", lambda n_jobs: n_jobs)
     monkeypatch.setattr(rows_module, "BLOCK_ROWS", 64)
-    monkeypatch.setattr(rows_module, "BLOCKS_PER_THREAD", 1)
+    monkeypatch.setattr(passes, "BLOCKS_PER_THREAD", 1)
     monkeypatch.setattr(new_rows, "PREDICTION_ROWS", 64)
     return begun
 

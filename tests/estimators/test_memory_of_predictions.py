@@ -8,7 +8,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp._estimators import new_rows
-from mixexp._rows import rows as rows_module
+from mixexp._rows import passes
 
 pytestmark = pytest.mark.filterwarnings("ignore:MixtureOfExperts.* did not converge in max_iter")
 
@@ -43,7 +43,7 @@ def options(rng):
 def of_blocks(monkeypatch, request):
     monkeypatch.setattr(new_rows, "PREDICTION_ROWS", BLOCK)
     monkeypatch.setattr(new_rows, "allowed_threads", lambda n_jobs: request.param)
-    monkeypatch.setattr(rows_module, "BLOCKS_PER_THREAD", 1)
+    monkeypatch.setattr(passes, "BLOCKS_PER_THREAD", 1)
 
 
 @pytest.mark.parametrize("expert", [None, DecisionTreeClassifier(max_depth=2, random_state=0)])

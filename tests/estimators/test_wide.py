@@ -52,7 +52,7 @@ def force(monkeypatch):
 @pytest.fixture
 def unrotated(monkeypatch):
     """Keep wide rows in their columns."""
-    monkeypatch.setattr("mixexp._rows.rows.spans_few", lambda rows, design: False)
+    monkeypatch.setattr("mixexp._rows.passes.spans_few", lambda rows, design: False)
 
 
 def two_halves(rng, n, p, filled=0.1, classes=True):

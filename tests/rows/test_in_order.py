@@ -13,7 +13,7 @@ from _problems import make_rows
 from numpy.testing import assert_array_equal
 from sklearn import config_context
 
-from mixexp._rows import rows as rows_module
+from mixexp._rows import passes as rows_module
 from mixexp._rows.in_order import AHEAD, allowed_threads, in_order
 
 

@@ -1,0 +1,124 @@
+"""Online EM: the statistics of past rows are kept, discounted, and added to those of new ones.
+
+Cappé & Moulines (2009), Online expectation-maximization algorithm for latent data models,
+JRSS B 71.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mixexp._engine.assign import Assigner
+from mixexp._engine.em import m_step
+from mixexp._engine.sweep import EStep, State, prepared, sweep
+from mixexp.protocols import Rows, can
+
+__all__ = ["Online", "Schedule", "begun", "learnt", "part_without_memory"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How fast old rows are forgotten.
+
+    Attributes
+    ----------
+    power : float in (0.5, 1]
+        Rows of weight w, after rows of a total weight W including them, enter with a share of
+        (w / W) to this power. 1 weighs all rows alike, however early they were assigned.
+    window : float or None
+        W is taken as no larger than this.
+    """
+
+    power: float
+    window: float | None
+
+    def limited(self, total: float) -> float:
+        """Return a total weight, at most the window."""
+        return total if self.window is None else min(total, self.window)
+
+    def share(self, weight: float, total: float) -> float:
+        """Return the share of new rows in the statistics."""
+        return float(min(1.0, weight / total) ** self.power)
+
+
+@dataclass(frozen=True)
+class Online:
+    """What online EM knows.
+
+    Attributes
+    ----------
+    state : State
+    sums : list
+        Statistics of every part per unit of weight, at the coefficients of the state.
+    mass : ndarray of shape (K,)
+        Responsibilities of the experts per unit of weight.
+    total : float
+        Weight of the rows so far, at most the window.
+    n_steps : int
+    bound : float
+        Log-likelihood per unit of weight of the last rows, before they were learnt from.
+    """
+
+    state: State
+    sums: list
+    mass: np.ndarray
+    total: float
+    n_steps: int = 0
+    bound: float = -np.inf
+
+
+def part_without_memory(state: State) -> Any:
+    """Return a part whose statistics cannot be kept over time; None if there is none."""
+    return next((part for part in state.parts if not can(part, "recentred")), None)
+
+
+def begun(state: State, rows: Rows, assigner: Assigner, schedule: Schedule) -> Online:
+    """Return what is known after a fit to the first rows: its state, and their statistics."""
+    passed = sweep(rows, state, EStep(state, assigner, 0))
+    weight = rows.total_weight
+    return Online(
+        state,
+        [sums.scaled(1 / weight) for sums in passed.sums],
+        passed.mass / weight,
+        schedule.limited(weight),
+    )
+
+
+def learnt(online: Online, rows: Rows, assigner: Assigner, schedule: Schedule) -> Online:
+    """Return what is known after one step of online EM on new rows.
+
+    1. E-step of the new rows, and their statistics, at the current state.
+    2. Average with those of past rows: s ← (1 − ρ) s + ρ s_new. All are at the coefficients of the
+       current state.
+    3. M-step from the average, weighted as all rows so far: priors count once.
+    4. Statistics move to the new coefficients by their quadratic model, as H θ + gradient of a row
+       does not depend on where it was taken.
+    """
+    old = prepared(online.state, rows)
+    passed = sweep(rows, old, EStep(old, assigner, online.n_steps + 1))
+    weight = rows.total_weight
+    total = schedule.limited(online.total + weight)
+    share = schedule.share(weight, total)
+    averages = [
+        past.scaled(1 - share) + new.scaled(share / weight)
+        for past, new in zip(online.sums, passed.sums, strict=True)
+    ]
+    counted = copy.copy(rows)
+    counted.total_weight = total
+    new = m_step(counted, old, [sums.scaled(total) for sums in averages])
+    moved = [
+        part.recentred(sums, before)
+        for part, sums, before in zip(new.parts, averages, old.parts, strict=True)
+    ]
+    return Online(
+        new.apply(lambda part, ready: ready, [ready for ready, _ in moved]),
+        [sums for _, sums in moved],
+        (1 - share) * online.mass + share * passed.mass / weight,
+        total,
+        online.n_steps + 1,
+        passed.objective / weight,
+    )

@@ -1,0 +1,243 @@
+"""Fits that go on with every batch of rows: `partial_fit`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import validate_data
+
+from mixexp import __version__
+from mixexp._checks import short
+from mixexp._columns import as_numbers
+from mixexp._compat import check_weights
+from mixexp._engine.assign import ASSIGNERS
+from mixexp._engine.online import Online, Schedule, begun, learnt, part_without_memory
+from mixexp._engine.search import search
+from mixexp._engine.sweep import State
+from mixexp._estimators import outcome, parts
+from mixexp._estimators.assembly import FitArguments, assemble
+from mixexp._estimators.blockwise import why_not_additive
+from mixexp._rows.in_order import allowed_threads
+from mixexp._rows.inputs import SKETCH_ROWS, refuse_missing
+from mixexp._rows.rows import Rows
+from mixexp._threads import single_thread
+
+if TYPE_CHECKING:
+    from mixexp._rows.source import Run
+
+__all__ = ["START_ROWS", "STEP_ROWS", "Memory", "go_on", "memory_of", "valid_batch"]
+
+#: Rows that are collected for the start, as many as starts see in a fit in memory.
+START_ROWS = SKETCH_ROWS
+
+#: Most rows of a step: longer batches take several steps, and learn more from their rows.
+STEP_ROWS = 4096
+
+#: Rows that a first fit needs, per expert.
+FEWEST_PER_EXPERT = 5
+
+
+@dataclass
+class Memory:
+    """What a mixture keeps between calls of `partial_fit`.
+
+    Attributes
+    ----------
+    target : Target
+    seed : int
+    kind : tuple
+        Whether X is sparse, and the dtype of the first rows.
+    batches : list of Run
+        The rows before the start.
+    n_fitted : int
+        How many of them there were at the last fit.
+    online : Online or None
+        After the start.
+    extremes : ndarray of shape (n_outputs, 2), or None
+        Smallest and largest target.
+    """
+
+    target: Any
+    seed: int
+    batches: list[Run] = field(default_factory=list)
+    n_fitted: int = 0
+    online: Online | None = None
+    extremes: np.ndarray | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows before the start."""
+        return sum(batch.X.shape[0] for batch in self.batches)
+
+    def copy(self) -> Memory:
+        """Return a copy, which a call that fails may leave behind."""
+        return replace(self, batches=list(self.batches))
+
+
+def memory_of(mixture: Any, target: Any) -> Memory:
+    """Return a new memory of a mixture that has seen no rows."""
+    return Memory(target, int(check_random_state(mixture.random_state).randint(2**31 - 1)))
+
+
+def valid_batch(
+    mixture: Any, X: Any, y: Any, weight: Any, *, first: bool, **of_target: Any
+) -> tuple[Any, np.ndarray, np.ndarray | None]:
+    """Return checked rows of positive weight; those after the first are to have its columns."""
+    owner, table = parts.owner_of(mixture), as_numbers(X)
+    X, y = validate_data(
+        mixture,
+        table.X,
+        y,
+        reset=first,
+        accept_sparse="csr" if parts.takes_all_sparse(mixture) else False,
+        dtype=[np.float64, np.float32],
+        ensure_all_finite="allow-nan",
+        **of_target,
+    )
+    columns = mixture.expert_features, mixture.gate_features
+    if table.text and columns == (None, None):
+        parts.refuse_text_of(mixture, table, False, columns)
+    if weight is None:
+        return X, y, None
+    weight = check_weights(weight, X, owner)
+    kept = weight > 0
+    return X[kept], y[kept], weight[kept]
+
+
+def go_on(mixture: Any, batch: Run) -> None:
+    """Learn from a batch, and store the fitted attributes.
+
+    1. Until there are `START_ROWS`, collect rows, and fit them as in memory whenever they have
+       doubled.
+    2. Then begin: keep the state of that fit and the statistics of its rows.
+    3. From then on, one step of online EM for every `STEP_ROWS` rows.
+    """
+    _refuse_parts(mixture)
+    memory = mixture._memory = mixture._memory.copy()
+    with single_thread():
+        if memory.online is None:
+            memory.batches.append(batch)
+            _collected(mixture, memory)
+        else:
+            _stepped(mixture, memory, batch)
+    mixture._mixexp_version = __version__
+
+
+def _collected(mixture: Any, memory: Memory) -> None:
+    """Fit the rows that have been collected, if it is time; begin once there are enough."""
+    n_rows, codes = memory.n_rows, memory.target.classes is not None
+    several = not codes or len(np.unique(np.concatenate([b.y for b in memory.batches]))) > 1
+    enough = n_rows >= FEWEST_PER_EXPERT * mixture.n_experts and several
+    if not enough or n_rows < min(START_ROWS, 2 * memory.n_fitted):
+        return
+    rows = _fitted(mixture, memory)
+    memory.n_fitted = n_rows
+    mixture._memory = memory  # a fit in memory has none
+    if n_rows >= START_ROWS:
+        state = State(mixture._model.gate, mixture._model.bank)
+        _refuse_forgetful(mixture, state)
+        memory.online = begun(state, rows, _assigner(mixture, memory), _schedule(mixture))
+        memory.extremes = None if codes else rows.extremes
+        memory.batches = []
+
+
+def _fitted(mixture: Any, memory: Memory) -> Rows:
+    """Fit all rows that have been collected, in memory; return them."""
+    X = _joined([batch.X for batch in memory.batches])
+    y = np.concatenate([batch.y for batch in memory.batches])
+    weights = [batch.weight for batch in memory.batches]
+    weight = None
+    if any(w is not None for w in weights):
+        sizes = [len(batch.y) for batch in memory.batches]
+        weight = np.concatenate(
+            [np.ones(n) if w is None else w for w, n in zip(weights, sizes, strict=True)]
+        )
+    arguments = FitArguments(weight, None, None, None, {}, as_numbers(X))
+    assembly = assemble(mixture, X, y, arguments, memory.target, memory.seed)
+    _refuse_forgetful(mixture, State(assembly.problem.gate, assembly.problem.bank))
+    run, restarts = search(assembly.problem)
+    outcome.store(mixture, run, restarts, assembly, memory.target)
+    rows: Rows = assembly.problem.rows
+    return rows
+
+
+def _joined(tables: list) -> Any:
+    return sp.vstack(tables, format="csr") if sp.issparse(tables[0]) else np.concatenate(tables)
+
+
+def _refuse_parts(mixture: Any) -> None:
+    """Raise if a parameter asks for more than additive parts."""
+    why = why_not_additive(mixture)
+    if not why and mixture.routing is not None:
+        why = f"routing={short(mixture.routing)} is not fitted by likelihood"
+    if not why and mixture.shared_expert is not None:
+        why = "shared_expert looks at all rows"
+    if why:
+        raise TypeError(
+            f"{parts.owner_of(mixture)}: partial_fit keeps statistics of past rows instead of the "
+            f"rows, and {why}. Use linear experts and a gate of mixexp.gates, or `fit`."
+        )
+
+
+def _refuse_forgetful(mixture: Any, state: State) -> None:
+    """Raise if a part has no statistics that can be kept over time."""
+    part = part_without_memory(state)
+    if part is not None:
+        raise TypeError(
+            f"{parts.owner_of(mixture)}: partial_fit keeps statistics of past rows instead of the "
+            f"rows, and {type(part).__name__} has none that can be kept (`recentred`). Leave out "
+            "a usage_prior, reduce the features, or use `fit`."
+        )
+
+
+def _schedule(mixture: Any) -> Schedule:
+    return Schedule(float(mixture.online_step), mixture.online_forget)
+
+
+def _assigner(mixture: Any, memory: Memory) -> Any:
+    return ASSIGNERS[mixture.assignment](memory.seed)
+
+
+def _stepped(mixture: Any, memory: Memory, batch: Run) -> None:
+    """Take the steps of a batch, and store what they change."""
+    owner, model = parts.owner_of(mixture), mixture._model
+    missing = refuse_missing(batch.X, mixture._rules.refusing, owner)
+    y = memory.target.encode(batch.y, owner)
+    rows = Rows(batch.X, y, batch.weight, missing=missing)
+    rows.n_threads = allowed_threads(mixture.n_jobs)
+    online, bounds = memory.online, []
+    assert online is not None
+    n_steps = -(-rows.n_rows // STEP_ROWS)
+    for ids in np.array_split(np.arange(rows.n_rows), n_steps):
+        here = rows if n_steps == 1 else _some(rows, ids)
+        online = learnt(online, here, _assigner(mixture, memory), _schedule(mixture))
+        bounds.append(online.bound)
+    memory.online = online
+    gate, bank = online.state.parts
+    model = replace(model, gate=gate, bank=bank)
+    if memory.extremes is not None:
+        low, high = memory.extremes.T
+        new = rows.extremes
+        memory.extremes = np.stack([np.minimum(low, new[:, 0]), np.maximum(high, new[:, 1])], -1)
+        if model.limits is not None:
+            model = replace(model, limits=tuple(memory.extremes.T))
+    outcome.publish(mixture, model, online.mass / online.mass.sum(), mixture._rules)
+    before = mixture.hard_loads_
+    outcome.store_loads(mixture, rows)
+    mixture.hard_loads_ = before + mixture.hard_loads_
+    mixture.n_iter_ = mixture.n_passes_ = online.n_steps
+    mixture.lower_bounds_ = np.append(mixture.lower_bounds_, bounds)
+    mixture.lower_bound_ = float(np.mean(bounds))
+
+
+def _some(rows: Rows, ids: np.ndarray) -> Rows:
+    """Return consecutive rows."""
+    here = slice(int(ids[0]), int(ids[-1]) + 1)
+    weight = None if rows.weight is None else rows.weight[here]
+    some = Rows(rows.X[here], rows.y[..., here], weight, missing=rows.missing)
+    some.n_threads = rows.n_threads
+    return some

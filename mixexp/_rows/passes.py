@@ -1,0 +1,123 @@
+"""Passes over rows, whatever their source: maps and sums over blocks, moments of columns."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
+from contextlib import closing
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+
+from mixexp._rows.basis import Based
+from mixexp._rows.blocks import Block
+from mixexp._rows.designs import Design, measured_design
+from mixexp._rows.in_order import in_joblib_worker, in_order
+from mixexp._rows.row_space import row_space, spans_few
+from mixexp._rows.sparse import FEWEST_COLUMNS
+
+__all__ = ["Passes"]
+
+S = TypeVar("S")
+
+#: Fewest blocks for each thread: below, starting and ending threads costs what they gain.
+BLOCKS_PER_THREAD = 4
+
+
+class Passes(ABC):
+    """What the engine does with rows by blocks: all that additive parts need.
+
+    Attributes
+    ----------
+    n_rows, n_features : int
+    block_rows : int
+        Most rows of a block.
+    total_weight : float
+    missing : bool
+        Whether rows may hold NaN.
+    n_threads : int
+    """
+
+    n_rows: int
+    n_features: int
+    block_rows: int
+    total_weight: float
+    missing: bool
+    n_threads: int
+    _designs: dict[Hashable, Design]
+
+    @property
+    @abstractmethod
+    def sparse(self) -> bool:
+        """Whether the rows are sparse."""
+
+    @abstractmethod
+    def blocks(self) -> Iterator[Block]:
+        """Yield new blocks in order."""
+
+    def linear(self, design: Design) -> Iterable[tuple[slice, Any]]:
+        """Return the design matrix of every block, for products, with the rows it holds."""
+        return ((slice(b.start, b.stop), b.linear(design)) for b in self.blocks())
+
+    @abstractmethod
+    def _sparse_runs(self, columns: np.ndarray) -> Iterable[tuple[Any, np.ndarray | None]]:
+        """Return these columns of all rows, which are sparse, in runs, with their weights."""
+
+    def reduce(self, function: Callable[[Block], S]) -> S:
+        """Return the sum of `function(block)` over the blocks, added in their order.
+
+        The function must be pure and its results must add (`+=`). A source may evaluate it
+        anywhere, as long as results are added in this order.
+        """
+        with closing(self._results(function)) as results:
+            total = next(results)
+            for result in results:
+                total += result  # type: ignore[operator]
+        return total
+
+    def map(self, function: Callable[[Block], np.ndarray], axis: int = 0) -> np.ndarray:
+        """Return `function(block)` of all blocks, joined along an axis."""
+        with closing(self._results(function)) as results:
+            return np.concatenate(list(results), axis=axis)
+
+    def _results(self, function: Callable[[Block], S]) -> Generator[S, None, None]:
+        """Yield `function(block)` of all blocks in order; in threads where that pays.
+
+        A start that shares the cores with others, in a thread of joblib, has one.
+        """
+        n_threads = min(self.n_threads, self.n_rows // (BLOCKS_PER_THREAD * self.block_rows))
+        if n_threads > 1 and in_joblib_worker():
+            n_threads = 1
+        return in_order(function, self.blocks(), max(1, n_threads))
+
+    def design(self, columns: np.ndarray | Based | None, intercept: bool = True) -> Design:
+        """Return the design of these columns, cached per argument."""
+        columns, basis = columns if isinstance(columns, Based) else (columns, None)
+        columns = np.arange(self.n_features) if columns is None else columns
+        key = (tuple(columns.tolist()), intercept, basis)
+        if key not in self._designs:
+            fills = self.missing or basis is not None or len(columns) <= FEWEST_COLUMNS
+            stays = self.sparse and not fills
+            self._designs[key] = measured_design(
+                self.blocks,
+                columns,
+                intercept,
+                self.total_weight,
+                self.missing,
+                partial(self._sparse_runs, columns) if stays else None,
+                basis,
+            )
+        return self._designs[key]
+
+    def spanned(self, design: Design, *, input_units: bool = False) -> Design:
+        """Return the design in coordinates of the row space where that is cheaper, else itself.
+
+        With `input_units` its coordinates suit a penalty on coefficients in the input's units.
+        """
+        if not spans_few(self, design):
+            return design
+        key = (design, input_units)
+        if key not in self._designs:
+            self._designs[key] = row_space(self, design, input_units=input_units)
+        return self._designs[key]
