@@ -36,9 +36,11 @@ def determined(hessian: np.ndarray, penalty: np.ndarray) -> float:
     """
     penalised = penalty > 0
     matrix = hessian + np.diag(penalty)
-    matrix[np.diag_indices_from(matrix)] += SINGULAR * max(matrix.diagonal().max(), 1e-300)
+    ridge = SINGULAR * max(matrix.diagonal().max(), 1e-300)
+    matrix[np.diag_indices_from(matrix)] += ridge
     inverse = cho_solve(cho_factor(matrix, lower=True), np.eye(len(matrix)))
-    held = float(np.sum((penalty * inverse.diagonal())[penalised]))
+    # The ridge counts as penalty: rows do not determine what it alone holds.
+    held = float(np.sum(((penalty + ridge) * inverse.diagonal())[penalised]))
     return max(int(penalised.sum()) - held, 0.0)
 
 

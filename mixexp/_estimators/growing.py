@@ -83,7 +83,8 @@ def _within(growth: Growth, problem: SearchProblem, mixture: BaseMixtureOfExpert
     if growth.criterion != "cv" and not can_count(problem):
         raise ValueError(
             f"{parts.owner_of(mixture)}: criterion={growth.criterion!r} needs the number of "
-            "parameters, which gate or experts do not have. Choose by criterion='cv'."
+            "parameters, which gate or experts do not have; a test of the likelihood ratio does "
+            "too. Choose by select_n_experts with criterion='cv'."
         )
     most = problem.rows.units.n_rows
     numbers = tuple(k for k in growth.numbers if k <= most)

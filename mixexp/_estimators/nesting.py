@@ -167,6 +167,11 @@ def _refuse_routing(mixture: BaseMixtureOfExperts, owner: str) -> None:
 def _check_inner(outer: BaseMixtureOfExperts, inner: Any, owner: str) -> None:
     """Raise if an inner mixture is invalid, or sets a parameter reserved for the outer one."""
     validate_parameters(inner)
+    if inner.n_experts == "auto":
+        raise ValueError(
+            f"{owner}: the inner {type(inner).__name__} has n_experts='auto'. Mixtures of mixtures "
+            "are trained as one tree, which does not grow: give n_experts as an integer."
+        )
     check_parts(inner, "classes" if is_classifier(outer) else "numbers")
     wanted = dict(LEFT_TO_OUTER)
     if hasattr(outer, "family"):

@@ -434,9 +434,10 @@ class LinearBank:
         if not varies.any():
             return self
         penalty = np.where(varies, self.penalty, 0.0)
+        seen = np.ones((k, p), dtype=bool) if self.mask is None else self.mask
         gamma = sum(
-            determined(matrix, penalty) * q / len(of_outputs)
-            for of_outputs in gram
+            determined(matrix[np.ix_(ids, ids)], penalty[ids]) * q / len(of_outputs)
+            for ids, of_outputs in zip(map(np.flatnonzero, seen), gram, strict=True)
             for matrix in of_outputs
         )
         squares = np.sum(penalty * self.theta**2, axis=2)

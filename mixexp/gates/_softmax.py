@@ -92,8 +92,8 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         likelihood of a separable gate then has no maximum. "auto" sets it by its evidence in the
         fit, starting at 0.3: the border is then as sharp as the rows say. So is the penalty of a
         regressor's default experts, which is at least 0.3. Both stay at 0.3 where an expert is
-        not fitted by likelihood, with routing, a noise expert or a usage prior, and with more than
-        512 coefficients.
+        not fitted by likelihood, with a noise expert or a usage prior, and with more than 512
+        coefficients. With routing they are those of the dense run before it.
     missing : {"indicator", "error"}, default="indicator"
         How NaN is handled: "indicator" replaces it by the column's mean, and gives each column
         with missing values in the training rows an indicator with its own coefficient; "error"
@@ -333,7 +333,8 @@ class SoftmaxGate(TextMixin, BaseEstimator):
             return self
         hessian = self._hessian(statistics)
         penalty = np.tile(np.where(varies, self._penalty, 0.0), len(self.theta))
-        gamma = determined(multinomial_hessian(hessian), penalty)
+        ids = slice(None) if self._seen is None else np.flatnonzero(self._seen)
+        gamma = determined(multinomial_hessian(hessian)[ids][:, ids], penalty[ids])
         squares = float(np.sum(penalty * self.theta.ravel() ** 2))
         lowest = min(WEAKEST, (self._n_penalised / rows.total_weight) ** 2)
         ratio = strength_ratio(gamma, squares, self.alpha_, lowest)

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from mixexp._checks import short
 from mixexp._engine.growth import CRITERIA
+from mixexp.selection._result import ExpertSelection
 from mixexp.selection._select import select_n_experts
 
 __all__ = ["SelectionDisplay"]
@@ -139,9 +141,16 @@ class SelectionDisplay:
 
         Raises
         ------
+        TypeError
+            If it is no selection.
         ValueError
             If the criterion is unknown, or was not computed.
         """
+        if not isinstance(selection, ExpertSelection):
+            raise TypeError(
+                f"{cls.__name__}: selection must be an ExpertSelection, as of select_n_experts or "
+                f"the `selection_` of a fit with n_experts='auto', got {short(selection)}."
+            )
         criterion = selection.criterion if criterion is None else criterion
         if criterion not in CRITERIA:
             raise ValueError(

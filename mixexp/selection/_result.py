@@ -140,7 +140,10 @@ class ExpertSelection:
         lines = ["  " + "".join(f"{title:>{width}}" for _, title, width, _ in shown)]
         for i, k in enumerate(self.n_experts):
             mark = "* " if k == self.n_experts_ else "  "
-            cells = (f"{getattr(self, name)[i]:>{width}{kind}}" for name, _, width, kind in shown)
+            # a space in front keeps wide numbers apart
+            cells = (
+                f" {getattr(self, name)[i]:>{width - 1}{kind}}" for name, _, width, kind in shown
+            )
             notes = ["" if self.converged[i] else "not converged", *self.flags[i][:1]]
             lines.append(mark + "".join(cells) + "  " * any(notes) + ", ".join(filter(None, notes)))
         head = f"{self.n_experts_} experts, by {self.criterion}"

@@ -153,11 +153,15 @@ def check_grows(estimator: Any, caller: str) -> None:
 
 def _checked(numbers: Any) -> tuple[int, ...]:
     """Return distinct numbers of experts, ascending."""
-    numbers = [numbers] if isinstance(numbers, Integral) else list(numbers)
+    given = numbers
+    if isinstance(given, Integral) or not isinstance(given, Iterable):
+        given = [given]
+    numbers = list(given)
     whole = all(isinstance(k, Integral) and not isinstance(k, bool) for k in numbers)
     if not numbers or not whole or min(numbers) < 1:
+        shown = given if isinstance(given, str) else numbers
         raise ValueError(
-            f"select_n_experts: n_experts={short(numbers)} must hold integers of at least 1, such "
+            f"select_n_experts: n_experts={short(shown)} must hold integers of at least 1, such "
             "as range(1, 13)."
         )
     return tuple(sorted({int(k) for k in numbers}))

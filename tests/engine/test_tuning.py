@@ -37,6 +37,12 @@ def test_a_direction_that_nothing_determines_does_not_count():
     assert_allclose(determined(hessian, np.array([1.0, 0.0])), 0.75, rtol=1e-8)
 
 
+def test_a_large_hessian_with_a_direction_that_it_leaves_open():
+    """A penalty may be far below the rounding of the Hessian."""
+    hessian = 1e9 * np.array([[1.0, -1.0], [-1.0, 1.0]])
+    assert_allclose(determined(hessian, np.full(2, 1e-6)), 1.0, rtol=1e-6)
+
+
 def test_strengths_are_bounded():
     assert strength_ratio(3.0, 1.5, 0.5, 0.1) == pytest.approx(2)
     assert strength_ratio(3.0, 0.0, 0.5, 0.1) == LARGEST_CHANGE
@@ -58,6 +64,52 @@ def test_one_expert_is_at_the_fixed_point():
     squares = np.sum(expected.coef_**2)
     # it stops where its logarithm changes by less than 0.1
     assert abs(np.log(gamma * model.dispersions_[0] ** 2 / squares / strength)) < 0.1
+
+
+def of_two_lines(rng):
+    """Return rows on two lines through one column each, and the line of every row."""
+    X = rng.standard_normal((300, 3))
+    line = (X[:, 0] > 0).astype(int)
+    y = np.where(line, X[:, 1], -X[:, 2]) + 0.5 * rng.standard_normal(300)
+    return X, y, line
+
+
+def test_columns_that_an_expert_does_not_see_are_not_determined(rng):
+    X, y, line = of_two_lines(rng)
+    gate, columns = SoftmaxGate(alpha="auto"), {"expert_features": [[2], [1]], "gate_features": [0]}
+    model = MixtureOfExpertsRegressor(n_experts=2, gate=gate, init=line, **columns).fit(X, y)
+    bank, resp = model._model.bank, model.responsibilities(X, y)
+    squares, gamma = 0.0, 0.0
+    for k, expert in enumerate(model.experts_):
+        column = X[:, columns["expert_features"][k][0]]
+        z = column - np.average(column, weights=resp[:, k])
+        curvature = np.sum(resp[:, k] * z**2) / column.var()
+        gamma += curvature / (curvature + bank.strength)
+        squares += expert.coef_[0] ** 2 * column.var() / model.dispersions_[k] ** 2
+    assert abs(np.log(gamma / squares / bank.strength)) < 0.1
+
+
+def test_columns_that_a_score_does_not_see_are_not_determined(rng):
+    X = rng.standard_normal((600, 4))
+    third = np.argmax(X[:, :3] + 0.8 * rng.gumbel(size=(600, 3)), axis=1)
+    y = 5.0 * third + 0.5 * rng.standard_normal(600)
+    seen = [[0], [1], [2, 3]]
+    gate = SoftmaxGate(alpha="auto")
+    model = MixtureOfExpertsRegressor(n_experts=3, gate=gate, gate_features=seen, init=third)
+    gate, proba = model.fit(X, y).gate_, model.gate_proba(X)
+    scores = [(k, column) for k, columns in enumerate(seen) for column in [-1, *columns]]
+    Z = np.column_stack([X / X.std(axis=0), np.ones(600)])
+    slopes = np.array([column >= 0 for _, column in scores])
+    hessian = np.array(
+        [
+            [np.sum(Z[:, i] * Z[:, j] * proba[:, k] * ((k == m) - proba[:, m])) for m, j in scores]
+            for k, i in scores
+        ]
+    )
+    held = gate.alpha_ * np.diag(np.linalg.pinv(hessian + gate.alpha_ * np.diag(slopes)))
+    squares = np.sum((gate.coef_ * X.std(axis=0)) ** 2)
+    assert 0.1 < gate.alpha_ < LARGEST_STRENGTH
+    assert abs(np.log((4 - held[slopes].sum()) / squares / gate.alpha_)) < 0.1
 
 
 def test_a_template_keeps_its_penalty():

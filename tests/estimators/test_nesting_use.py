@@ -157,6 +157,7 @@ ERRORS = {
     "list": (inner(expert=[("a", Ridge())]), {}, r"a list of 1 experts, and n_experts=2"),
     "mixed": ([("a", inner()), ("b", Ridge())], {}, r"some inner experts are None.*Ridge\(\)"),
     "none": (inner(n_experts=0), {}, r"'n_experts' parameter of MixtureOfExpertsRegressor"),
+    "auto": (inner(n_experts="auto"), {}, r"inner .* has n_experts='auto'.*as an integer"),
     "gate": (inner(gate=SoftmaxGate(-1.0)), {}, r"SoftmaxGate: alpha must be a number"),
     "branching": (inner(gate=HierarchicalGate()), {}, r"branching=\(2, 2\) has 4 leaves"),
     "nowhere": (inner(gate="softmax"), {}, r"'gate' parameter of MixtureOfExpertsRegressor"),

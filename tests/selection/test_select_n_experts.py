@@ -1,5 +1,7 @@
 """Comparing numbers of experts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from _grown import two_lines
@@ -142,6 +144,14 @@ def test_the_table():
     assert text.splitlines()[3].startswith("* ")
 
 
+def test_wide_numbers_do_not_run_together():
+    X, y = two_lines(40)
+    found = found_for(X, y, n_experts=[1, 2])
+    huge = np.full(2, -123456789.25)
+    rows = repr(replace(found, bic=huge, icl=huge, cv=huge)).splitlines()[2:]
+    assert [row.split().count("-123456789.2") for row in rows] == [2, 2]
+
+
 def test_pictures():
     pytest.importorskip("matplotlib")
     import matplotlib.pyplot as plt
@@ -157,6 +167,8 @@ def test_pictures():
     assert other.chosen_line_ is None and other.figure_ is display.figure_
     with pytest.raises(ValueError, match="criterion must be one of"):
         SelectionDisplay.from_selection(found, criterion="r2")
+    with pytest.raises(TypeError, match="selection must be an ExpertSelection"):
+        SelectionDisplay.from_selection(found.best_estimator_)
     plt.close(display.figure_)
 
 
@@ -178,6 +190,8 @@ def test_bootstrap_test():
     [
         (select_n_experts, {"n_experts": []}, "must hold integers of at least 1"),
         (select_n_experts, {"n_experts": [0, 1]}, "must hold integers of at least 1"),
+        (select_n_experts, {"n_experts": None}, r"n_experts=\[None\] must hold integers"),
+        (select_n_experts, {"n_experts": "auto"}, "n_experts='auto' must hold integers"),
         (select_n_experts, {"n_experts": [1000]}, "fewer than 1000 experts"),
         (select_n_experts, {"criterion": "r2"}, "criterion must be one of"),
         (bootstrap_lrt, {"n_experts": 0}, "n_experts must be an integer of at least 1"),
@@ -188,6 +202,13 @@ def test_bad_values(function, options, message):
     X, y = two_lines(40)
     with pytest.raises(ValueError, match=message):
         function(MixtureOfExpertsRegressor(), X, y, **options)
+
+
+def test_no_test_without_a_number_of_parameters():
+    X, y = two_lines(40)
+    mixture = MixtureOfExpertsRegressor(DecisionTreeRegressor(max_depth=2))
+    with pytest.raises(ValueError, match="a test of the likelihood ratio does too"):
+        bootstrap_lrt(mixture, X, y, n_experts=1)
 
 
 def test_what_is_no_mixture():
