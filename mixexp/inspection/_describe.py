@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 
 from mixexp._checks import short
 from mixexp._columns import check_table, rows_at
-from mixexp._wrapped import find_mixture, transformed
+from mixexp._wrapped import find_mixture, shares, transformed
 from mixexp.inspection._descriptions import ExpertDescription, ExpertDescriptions
 from mixexp.inspection._effects import Effect, expert_effects
 from mixexp.inspection._inputs import check_width
@@ -279,6 +279,15 @@ def _errors(
     found = np.full(outputs.shape[1], np.nan)
     if y is None:
         return found
+    y, weight = shares(mixture, y, weight, OWNER)
+    if not is_classifier(mixture):
+        y = y.reshape(len(y), -1)
+        width = outputs.reshape(*outputs.shape[:2], -1).shape[2]
+        if y.shape[1] != width:
+            raise ValueError(
+                f"{OWNER}: y has {y.shape[1]} columns, and the experts predict {width}. Give as "
+                "many as in fit."
+            )
     for k in range(len(found)):
         own = answered == k
         if not own.any():

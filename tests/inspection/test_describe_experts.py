@@ -407,3 +407,10 @@ def test_wrong_arguments(change, error, message, planted):
     model, X, *_ = planted
     with pytest.raises(error, match=message):
         describe_experts(**{"estimator": model, "X": X} | change)
+
+
+def test_targets_of_another_width_are_refused(rng):
+    X = rng.standard_normal((60, 2))
+    model = MixtureOfExpertsRegressor(n_experts=1).fit(X, X[:, 0])
+    with pytest.raises(ValueError, match="y has 2 columns, and the experts predict 1"):
+        describe_experts(model, X, X)
