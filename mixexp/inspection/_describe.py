@@ -170,6 +170,8 @@ def _with_weight(X: Any, y: Any, sample_weight: Any, mixture: Any) -> tuple[Any,
     weight = checked_weight(sample_weight, len(X), OWNER)
     if y is not None:
         y = checked_target(y, len(X), is_classifier(mixture), OWNER)
+    # only ratios count: by a power of 2 no digit changes, and sums stay in the range of doubles
+    weight = np.ldexp(weight, -np.frexp(weight.max())[1])
     kept = np.flatnonzero(weight > 0)
     if len(kept) == len(weight):
         return X, y, weight

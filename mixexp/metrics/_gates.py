@@ -130,7 +130,14 @@ def gate_regret(
     best, mixture, data, weight = _oracle(estimator, X, y, scoring, sample_weight, offset, owner)
     if scoring != "log_score":
         return best - mixture.score(data, y, weight, offset=offset)
-    return best - weighted_mean(mixture.log_density(data, y, offset=offset), weight)
+    found = mixture.log_density(data, y, offset=offset)
+    impossible = np.isneginf(found) & (weight > 0)
+    if np.any(impossible):  # the logarithm of 0 / 0
+        raise ValueError(
+            f"{owner}: no expert can give y of row {int(np.flatnonzero(impossible)[0])}, so that "
+            "none is the best. Leave such rows out, or give them weight 0."
+        )
+    return best - weighted_mean(found, weight)
 
 
 def _oracle(
@@ -184,6 +191,10 @@ def errors_of(mixture: Any, outputs: np.ndarray, y: Any, owner: str) -> np.ndarr
         target = as_numbers(y, "y", owner, "Give one target a row.")
         outputs = outputs.reshape(*outputs.shape[:2], -1)
         target = target.reshape(len(target), -1) if target.ndim else target
+        if not np.all(np.isfinite(target)):
+            raise ValueError(
+                f"{owner}: y has missing or infinite values. Leave those rows out of X and y."
+            )
     wanted = (n,) if is_classifier(mixture) else (n, outputs.shape[2])
     if target.shape != wanted:
         raise ValueError(
