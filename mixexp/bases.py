@@ -23,8 +23,8 @@ def __dir__() -> list[str]:
     return __all__
 
 
-#: Knots beyond 2 to ± this are scaled by a power of 2, which changes no digit: differences of larger
-#: ones leave the range of doubles, and so do the inverses of smaller ones.
+#: Columns beyond 2 to ± this are scaled by a power of 2, which changes no digit: differences of
+#: larger numbers leave the range of doubles, and so do inverses of smaller ones.
 FAR_EXPONENT = 500
 
 

@@ -240,7 +240,7 @@ def test_scores_refuse_impossible_targets(row, unequal):
     model, X, y, _, _ = unequal
     y = y.astype(float)
     y[7] = row
-    with pytest.raises(ValueError, match="MixtureOfExpertsRegressor.* failures in row 7"):
+    with pytest.raises(ValueError, match=r"MixtureOfExpertsRegressor.* failures in row 7"):
         model.score(X, y)
 
 
@@ -248,11 +248,11 @@ def test_scores_refuse_impossible_targets(row, unequal):
 def test_descriptions_refuse_rows_without_trials(row, unequal):
     model, X, y, _, _ = unequal
     y[7] = row
-    with pytest.raises(ValueError, match="describe_experts: row 7 .* successes"):
+    with pytest.raises(ValueError, match=r"describe_experts: row 7 .* successes"):
         describe_experts(model, X, y)
 
 
 def test_the_law_is_of_one_trial(unequal):
     model, X, y, _, _ = unequal
-    with pytest.raises(ValueError, match="distribution of one trial.*log_density"):
+    with pytest.raises(ValueError, match=r"distribution of one trial.*log_density"):
         model.predict_distribution(X).logpdf(y)
