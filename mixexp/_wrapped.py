@@ -1,15 +1,16 @@
-"""The fitted mixture inside a Pipeline or a search, and rows as they reach it."""
+"""The fitted mixture inside a Pipeline or a search, and rows and targets as they reach it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-__all__ = ["find_mixture", "transformed"]
+__all__ = ["find_mixture", "predicts_shares", "shares", "transformed"]
 
 
 def find_mixture(estimator: Any, owner: str) -> tuple[list[Any], Any]:
@@ -47,3 +48,32 @@ def transformed(steps: Sequence[Any], rows: Any) -> Any:
     for step in steps:
         rows = step.transform(rows)
     return rows
+
+
+def predicts_shares(mixture: Any) -> bool:
+    """Return whether a mixture is of family binomial, whose experts predict shares of trials."""
+    family = getattr(mixture, "family", None)
+    return (isinstance(family, str) and family == "binomial") or (
+        getattr(family, "link", None) == "logit"
+    )
+
+
+def shares(mixture: Any, y: Any, weight: np.ndarray, owner: str) -> tuple[Any, np.ndarray]:
+    """Return targets in the form of predictions, and the weights of their errors.
+
+    Successes and failures of family binomial become the share of successes, with rows weighted by
+    their trials as in `score`; everything else stays as it is.
+    """
+    shape = np.shape(y)
+    if not predicts_shares(mixture) or len(shape) != 2 or shape[1] != 2 or shape[0] != len(weight):
+        return y, weight
+    counts = np.asarray(y, dtype=np.float64)
+    trials = counts.sum(axis=1)
+    bad = ~(np.isfinite(trials) & (counts >= 0).all(axis=1) & (trials > 0))
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise ValueError(
+            f"{owner}: row {row} of y has {counts[row, 0]:.6g} successes and {counts[row, 1]:.6g} "
+            "failures. Give numbers of at least 0, not both 0, and leave rows without trials out."
+        )
+    return counts[:, 0] / trials, weight * trials

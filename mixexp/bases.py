@@ -23,6 +23,11 @@ def __dir__() -> list[str]:
     return __all__
 
 
+#: Columns beyond 2 to ± this are scaled by a power of 2, which changes no digit: differences of
+#: larger numbers leave the range of doubles, and so do inverses of smaller ones.
+FAR_EXPONENT = 500
+
+
 class _ColumnBasis(TransformerMixin, BaseEstimator):
     """A basis that maps each column by itself, from the weighted distribution of its values."""
 
@@ -140,7 +145,7 @@ class QuantileBasis(_ColumnBasis):
         """
         X = self._new(X)
         maps = zip(X.T, self.values_, self.quantiles_, strict=True)
-        ranks = [np.interp(x, values, at) for x, values, at in maps if len(values)]
+        ranks = [_ranked(x, values, at) for x, values, at in maps if len(values)]
         return np.column_stack([X, *ranks])
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -211,7 +216,9 @@ class SplineBasis(_ColumnBasis):
             knots = np.zeros(0)
             if n_knots:
                 at = np.linspace(0.0, 1.0, n_knots)
-                knots = np.unique(np.interp(at, quantiles, values))
+                exponent = _far_exponent(values)
+                knots = np.interp(at, quantiles, np.ldexp(values, -exponent))
+                knots = np.unique(np.ldexp(knots, exponent))
             self.knots_.append(knots)
             self.degrees_.append(min(self.degree, max(len(values) - 1, 1)))
 
@@ -251,10 +258,29 @@ class SplineBasis(_ColumnBasis):
         return np.asarray(names, dtype=object)
 
 
+def _ranked(x: np.ndarray, values: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
+    """Return the map of a column (m,), linear between values."""
+    exponent = _far_exponent(values)
+    if exponent < 0:  # slopes between values as near to each other leave the range of doubles
+        with np.errstate(over="ignore"):
+            x, values = np.ldexp(x, -exponent), np.ldexp(values, -exponent)
+    return np.interp(x, values, quantiles)
+
+
+def _far_exponent(values: np.ndarray) -> int:
+    """Return the exponent of the largest number if it is far from 0, and 0 if it is near."""
+    exponent = int(np.frexp(np.abs(values).max())[1])
+    return exponent if abs(exponent) > FAR_EXPONENT else 0
+
+
 def _splined(x: np.ndarray, knots: np.ndarray, degree: int) -> np.ndarray:
     """Return a column (m,) as B-splines (m, q), without the last, as they add up to 1."""
     if not len(knots):
         return x[:, None]
+    exponent = _far_exponent(knots)
+    if exponent:
+        with np.errstate(over="ignore"):
+            x, knots = np.ldexp(x, -exponent), np.ldexp(knots, -exponent)
     first, last = knots[0], knots[-1]
     steps = np.arange(1, degree + 1)
     outer = first - (knots[1] - first) * steps[::-1], last + (last - knots[-2]) * steps

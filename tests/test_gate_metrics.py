@@ -229,6 +229,13 @@ def test_experts_without_rows(model, data):
         (lambda m, X, y: gate_importance(m, X, n_repeats=0), "n_repeats=0 must be"),
         (lambda m, X, y: expert_importance(m, X, y[:5]), "y has shape"),
         (lambda m, X, y: expert_importance(m, X, y, offset=[1.0]), "offset has shape"),
+        (lambda m, X, y: oracle_score(m, X, y + np.nan, scoring="r2"), "y has missing or inf"),
+        (lambda m, X, y: expert_importance(m, X, y * np.inf), "y has missing or inf"),
+        (lambda m, X, y: gate_regret(m, X, y * 1e200), "no expert can give y of row 0"),
+        (lambda m, X, y: oracle_score(m, X, None), "MixtureOfExpertsRegressor: y=None"),
+        (lambda m, X, y: m.log_density(X, None), "MixtureOfExpertsRegressor: y=None"),
+        (lambda m, X, y: m.responsibilities(X, None), "MixtureOfExpertsRegressor: y=None"),
+        (lambda m, X, y: m.aic(X, None), "MixtureOfExpertsRegressor: y=None"),
     ],
 )
 def test_wrong_values(call, message, model, data):

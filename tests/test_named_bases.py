@@ -123,3 +123,20 @@ def test_splines_hold_lines_and_go_on_as_lines():
     assert_allclose(inside @ coef, x[:, 0], atol=1e-10)
     outside = basis.transform([[2.0], [3.0], [4.0]])
     assert_allclose(np.diff(outside, axis=0)[0], np.diff(outside, axis=0)[1], atol=1e-10)
+
+
+@pytest.mark.parametrize("exponent", [-1060, -700, 900, 1020])
+def test_splines_of_numbers_at_the_ends_of_doubles(exponent):
+    x = np.array([[-8.0], [-3.0], [0.0], [1.0], [2.0], [5.0], [8.0]])
+    far = np.ldexp(x, exponent)
+    assert_array_equal(
+        SplineBasis().fit_transform(far).astype(float), SplineBasis().fit_transform(x)
+    )
+
+
+def test_quantile_map_between_numbers_next_to_zero():
+    x = np.array([[-8.0], [-3.0], [0.0], [1.0], [2.0], [5.0], [8.0]])
+    between = np.array([[-5.0], [0.5], [3.0], [7.0]])
+    basis, far = QuantileBasis().fit(x), QuantileBasis().fit(np.ldexp(x, -1060))
+    found = far.transform(np.ldexp(between, -1060))[:, 1]
+    assert_allclose(found, basis.transform(between)[:, 1], rtol=1e-12)

@@ -316,11 +316,19 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         check_is_fitted(self, "experts_")
         return new_rows(self, X, y, offset, weight)
 
+    def _rows_with_targets(
+        self, X: Any, y: Any, offset: Any, weight: np.ndarray | None = None
+    ) -> Rows:
+        """Return new data as checked rows; raise if there are no targets."""
+        if y is None:
+            raise ValueError(f"{type(self).__name__}: y=None. Give a target for each row of X.")
+        return self._new_rows(X, y, offset, weight)
+
     def _grouped_rows(
         self, X: Any, y: Any, weight: Any, offset: Any, groups: Any
     ) -> tuple[Rows, np.ndarray]:
         """Return rows sorted by group, and their order; weights are exponents of densities."""
-        rows, owner = self._new_rows(X, y, offset, weight), type(self).__name__
+        rows, owner = self._rows_with_targets(X, y, offset, weight), type(self).__name__
         codes = checked_groups(groups, rows.X, owner)
         assert codes is not None
         if not getattr(self.gate_, "featureless", False):
@@ -467,13 +475,13 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
             In nats, −inf where y is impossible. A fallback and the noise have columns after those
             of the experts, as in `responsibilities`. All experts are asked about all rows.
         """
-        return self._fitted_model().log_density_experts(self._new_rows(X, y, offset))
+        return self._fitted_model().log_density_experts(self._rows_with_targets(X, y, offset))
 
     def _resp(self, X: Any, y: Any, weight: Any, offset: Any, groups: Any) -> np.ndarray:
         """Return responsibilities; with groups, weights are exponents of the rows' densities."""
         model, order, owner = self._fitted_model(), None, type(self).__name__
         if groups is None:
-            rows = self._new_rows(X, y, offset)
+            rows = self._rows_with_targets(X, y, offset)
         else:
             rows, order = self._grouped_rows(X, y, weight, offset, groups)
         model.target.refuse_impossible(rows.y, owner)  # no expert can have produced it
@@ -510,7 +518,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         """Return log-densities per row, or per group, with weights as exponents."""
         model = self._fitted_model()
         if groups is None:
-            return model.log_density(self._new_rows(X, y, offset))
+            return model.log_density(self._rows_with_targets(X, y, offset))
         return model.log_density(self._grouped_rows(X, y, weight, offset, groups)[0])
 
     def aic(
@@ -714,7 +722,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
             clusters = np.unique(clusters, return_inverse=True)[1]
         X, y, weight, offset, groups = self._weighted(X, y, sample_weight, offset, groups)
         if groups is None:
-            return self._new_rows(X, y, offset, weight), clusters
+            return self._rows_with_targets(X, y, offset, weight), clusters
         rows, order = self._grouped_rows(X, y, weight, offset, groups)
         if clusters is None:
             return rows, None

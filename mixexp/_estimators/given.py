@@ -134,6 +134,12 @@ class MixtureGiven:
         weights: np.ndarray = self.estimator._model.innermost.route(rows)
         number = {label: i for i, label in enumerate(self.groups)}
         labels = np.asarray(groups).tolist()
+        one, other = labels[0], self.groups[0]  # labels of one call are of one kind
+        if isinstance(one, str) is not isinstance(other, str):
+            raise ValueError(
+                f"{owner}: groups has labels such as {one!r}, and those of the known rows are like "
+                f"{other!r}: numbers and text are never equal. Give labels of the same kind."
+            )
         codes = np.array([number.get(label, -1) for label in labels], dtype=int)
         known = np.flatnonzero(codes >= 0)
         differs = np.abs(weights[known] - np.exp(self.log_gate[codes[known]])) > SAME_WEIGHT

@@ -586,7 +586,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             sample_weight = check_weights(sample_weight, X, type(self).__name__)
         predicted, target = self.predict(X, offset=offset), self._fitted_model().target
         if isinstance(target, Trials):
-            won, trials = target.encode_new(y, predicted, type(self).__name__)
+            won, trials = counts = target.encode_new(y, predicted, type(self).__name__)
+            target.refuse_impossible(counts, type(self).__name__)
             y = won / trials
             sample_weight = trials if sample_weight is None else sample_weight * trials
         return float(r2_score(y, predicted, sample_weight=sample_weight))

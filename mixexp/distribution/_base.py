@@ -99,6 +99,12 @@ class BaseMixture:
         y = as_numbers(y, "y", OWNER, f"Give one number a row, shape {shape}.")
         if np.any(np.isnan(y)):
             raise ValueError(f"{OWNER}: y contains NaN. Leave these rows out.")
+        if y.shape == (*shape, 2) and self.family.name == "binomial":
+            raise ValueError(
+                f"{OWNER}: y has shape {y.shape}, and for family 'binomial' this is the "
+                "distribution of one trial, 0 or 1. For successes and failures ask log_density of "
+                "the mixture."
+            )
         try:
             return np.broadcast_to(y, shape)
         except ValueError as error:

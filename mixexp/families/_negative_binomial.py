@@ -34,6 +34,9 @@ LARGEST_MEAN = 1.1e304
 #: Largest change of log α in a step; beyond it the curvature is no guide.
 LONGEST_STEP = 2.0
 
+#: From this count on, the sums of logarithms of `evaluate` cancel: at 1e6 they err by 1e-8.
+HUGE_COUNT = 1e6
+
 #: Steps of bisection: of the exponent, then of the 53 bits of a double.
 N_HALVINGS = 128
 
@@ -112,7 +115,11 @@ class NegativeBinomial(LogLink, BaseEstimator):
         with np.errstate(over="ignore"):
             above = excess(mean, alpha)
             log_prob = log_rising(y, alpha) + y * (eta - above.log_one) - above.per_alpha
-        log_prob = over_outputs(log_prob) - gammaln(y + 1).sum(axis=0)
+        log_prob -= gammaln(y + 1)
+        huge = y >= HUGE_COUNT
+        if huge.any():
+            log_prob = np.where(huge, self.logpdf(y, mean, parameters[..., None]), log_prob)
+        log_prob = over_outputs(log_prob)
         share = 1 / (1 + alpha * mean)
         curvature = np.minimum(mean * share, LARGEST_SLOPE)
         return log_prob, y * share - curvature, curvature
@@ -195,11 +202,11 @@ class NegativeBinomial(LogLink, BaseEstimator):
         few = np.minimum(count, LARGE_COUNT)
         small = few * (np.log(mean) - above.log_one) - above.per_alpha
         small = small + log_rising(few, alpha) - gammaln(few + 1)
-        # the log-probability at μ = y, less half the deviance: terms that do not cancel
+        # the log-probability at μ = y, less half the deviance
         large, size = np.maximum(count, LARGE_COUNT), 1 / alpha
         top = stirling_rest(large) - np.log(large) + stirling_rest(size)
         top = top - stirling_rest(large + size)
-        stable = top - _half_deviance(large, mean) + _half_deviance(large + size, mean + size)
+        stable = top - _half_deviance_of_counts(large, mean, size)
         return np.where(valid, np.where(count < LARGE_COUNT, small, stable), -np.inf)
 
     def cdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
@@ -287,6 +294,28 @@ def _falling(count: np.ndarray, size: np.ndarray, share: np.ndarray) -> np.ndarr
     """Return p(y − 1) / p(y), below 1 under the mode."""
     ratio = count / ((np.maximum(count, 1.0) - 1 + size) * np.maximum(share, 1e-300))
     return np.minimum(ratio, 1 - 1e-9)
+
+
+def _half_deviance_of_counts(count: np.ndarray, mean: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Return half the deviance of counts y from means μ, of terms that do not cancel.
+
+    With a = 1 / α it is d(y, μ) − d(y + a, μ + a), d that of Poisson counts. The second is at most
+    half of the first while a is above y and μ. Below, both are of the size of y or μ, the
+    difference is of that of a, and
+
+        −y log(1 + a (μ − y) / (y (μ + a))) − a log((y + a) / (μ + a))
+
+    has no larger terms than it.
+    """
+    poisson = _half_deviance(count, mean) - _half_deviance(count + size, mean + size)
+    part = size / (mean + size) * ((mean - count) / count)
+    log_ratio = np.log((count + size) / (mean + size))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        log_part = np.where(
+            np.abs(part) < 0.5, np.log1p(part), np.log(mean) - np.log(count) + log_ratio
+        )
+    over_dispersed = -count * log_part - size * log_ratio
+    return np.where(size > np.maximum(count, mean), poisson, over_dispersed)
 
 
 def _half_deviance(value: np.ndarray, mean: np.ndarray) -> np.ndarray:

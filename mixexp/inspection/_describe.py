@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 
 from mixexp._checks import short
 from mixexp._columns import check_table, rows_at
-from mixexp._wrapped import find_mixture, transformed
+from mixexp._wrapped import find_mixture, shares, transformed
 from mixexp.inspection._descriptions import ExpertDescription, ExpertDescriptions
 from mixexp.inspection._effects import Effect, expert_effects
 from mixexp.inspection._inputs import check_width
@@ -170,6 +170,8 @@ def _with_weight(X: Any, y: Any, sample_weight: Any, mixture: Any) -> tuple[Any,
     weight = checked_weight(sample_weight, len(X), OWNER)
     if y is not None:
         y = checked_target(y, len(X), is_classifier(mixture), OWNER)
+    # only ratios count: by a power of 2 no digit changes, and sums stay in the range of doubles
+    weight = np.ldexp(weight, -np.frexp(weight.max())[1])
     kept = np.flatnonzero(weight > 0)
     if len(kept) == len(weight):
         return X, y, weight
@@ -279,6 +281,15 @@ def _errors(
     found = np.full(outputs.shape[1], np.nan)
     if y is None:
         return found
+    y, weight = shares(mixture, y, weight, OWNER)
+    if not is_classifier(mixture):
+        y = y.reshape(len(y), -1)
+        width = outputs.reshape(*outputs.shape[:2], -1).shape[2]
+        if y.shape[1] != width:
+            raise ValueError(
+                f"{OWNER}: y has {y.shape[1]} columns, and the experts predict {width}. Give as "
+                "many as in fit."
+            )
     for k in range(len(found)):
         own = answered == k
         if not own.any():

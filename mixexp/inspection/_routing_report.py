@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score, r2_score
 
-from mixexp._wrapped import find_mixture, transformed
+from mixexp._wrapped import find_mixture, predicts_shares, shares, transformed
 from mixexp.inspection._routing import (
     balance_loss,
     checked_target,
@@ -306,8 +306,13 @@ class _Scored:
         self.weight, self.owner = weight, owner
         self.found = np.full(len(mixture.experts_) + hasattr(mixture, "fallback_"), np.nan)
         self.y = None if y is None else checked_target(y, len(weight), self.classifier, owner)
+        if self.y is not None:
+            y, self.weight = shares(mixture, self.y, weight, owner)
+            self.y = y if self.classifier else y.reshape(len(weight), -1)
         self.outputs = None
-        if offset is not None or hasattr(mixture, "shared_expert_"):
+        # experts of family binomial are classifiers, and `predict` gives their labels
+        binomial = predicts_shares(mixture)
+        if offset is not None or hasattr(mixture, "shared_expert_") or binomial:
             outputs = mixture.predict_experts(data, offset=offset)
             self.outputs = mixture.classes_[outputs.argmax(axis=2)] if self.classifier else outputs
 

@@ -9,7 +9,7 @@ from scipy.special import entr
 from sklearn.base import is_classifier
 
 from mixexp._checks import as_numbers
-from mixexp._wrapped import find_mixture, transformed
+from mixexp._wrapped import find_mixture, shares, transformed
 from mixexp.metrics._weights import checked_weight, weighted_mean
 
 __all__ = ["effective_n_experts", "gate_entropy", "gate_regret", "oracle_score"]
@@ -60,7 +60,8 @@ def oracle_score(
     - log_score: Σ_i w_i max_k log p_k(y_i | x_i) / Σ_i w_i. As Σ_k g_k p_k ≤ max_k p_k, no gate
       has a larger `log_score`.
     - r2: 1 − Σ_i w_i min_k (y_i − f_k(x_i))² / Σ_i w_i (y_i − ȳ)², over several outputs the
-      errors in units of each output's variance, of one expert for all outputs.
+      errors in units of each output's variance, of one expert for all outputs. For family
+      "binomial" y_i is the share of successes, and w_i is multiplied by the trials.
     - accuracy: the share of rows whose class some expert predicts.
 
     The last two bound gates that choose one expert a row. A weighted mean of experts may be better
@@ -129,7 +130,14 @@ def gate_regret(
     best, mixture, data, weight = _oracle(estimator, X, y, scoring, sample_weight, offset, owner)
     if scoring != "log_score":
         return best - mixture.score(data, y, weight, offset=offset)
-    return best - weighted_mean(mixture.log_density(data, y, offset=offset), weight)
+    found = mixture.log_density(data, y, offset=offset)
+    impossible = np.isneginf(found) & (weight > 0)
+    if np.any(impossible):  # the logarithm of 0 / 0
+        raise ValueError(
+            f"{owner}: no expert can give y of row {int(np.flatnonzero(impossible)[0])}, so that "
+            "none is the best. Leave such rows out, or give them weight 0."
+        )
+    return best - weighted_mean(found, weight)
 
 
 def _oracle(
@@ -150,17 +158,18 @@ def _oracle(
         return weighted_mean(best, weight), mixture, data, weight
     outputs = mixture.predict_experts(data, offset=offset)
     weight = checked_weight(sample_weight, len(outputs), owner)
+    y, by_trials = shares(mixture, y, weight, owner)
     errors = errors_of(mixture, outputs, y, owner)
     if scoring == "accuracy":
         best = 1 - float(np.average(errors.min(axis=1)[:, 0], weights=weight))
         return best, mixture, data, weight
-    variance = variance_of(np.asarray(y, dtype=np.float64).reshape(len(errors), -1), weight)
+    variance = variance_of(np.asarray(y, dtype=np.float64).reshape(len(errors), -1), by_trials)
     if not np.all(variance > 0):
         raise ValueError(
             f"{owner}: R² needs targets that differ, and y is constant. Use scoring='log_score'."
         )
     scaled = (errors / variance).mean(axis=2).min(axis=1)
-    return 1 - float(np.average(scaled, weights=weight)), mixture, data, weight
+    return 1 - float(np.average(scaled, weights=by_trials)), mixture, data, weight
 
 
 def errors_of(mixture: Any, outputs: np.ndarray, y: Any, owner: str) -> np.ndarray:
@@ -182,6 +191,10 @@ def errors_of(mixture: Any, outputs: np.ndarray, y: Any, owner: str) -> np.ndarr
         target = as_numbers(y, "y", owner, "Give one target a row.")
         outputs = outputs.reshape(*outputs.shape[:2], -1)
         target = target.reshape(len(target), -1) if target.ndim else target
+        if not np.all(np.isfinite(target)):
+            raise ValueError(
+                f"{owner}: y has missing or infinite values. Leave those rows out of X and y."
+            )
     wanted = (n,) if is_classifier(mixture) else (n, outputs.shape[2])
     if target.shape != wanted:
         raise ValueError(

@@ -13,7 +13,7 @@ from sklearn.utils import Bunch, check_random_state
 
 from mixexp._checks import short
 from mixexp._columns import check_table, rows_at, with_column
-from mixexp._wrapped import find_mixture, transformed
+from mixexp._wrapped import find_mixture, shares, transformed
 from mixexp.metrics._gates import errors_of, variance_of
 from mixexp.metrics._weights import checked_weight
 
@@ -141,7 +141,8 @@ def expert_importance(
 
         Σ_i w_i ((y_i − f_k(x_i'))² − (y_i − f_k(x_i))²) / Σ_i w_i (y_i − ȳ)²,
 
-    over several outputs the mean of theirs; of classifiers, the loss of accuracy. Of a linear
+    over several outputs the mean of theirs; for family "binomial" of the share of successes, with
+    w_i multiplied by the trials; of classifiers, the loss of accuracy. Of a linear
     expert it is about 2 β_j² Var(x_j) / Var(y) within its rows.
 
     References
@@ -163,6 +164,7 @@ def expert_importance(
     n_all = np.shape(X)[0] if np.ndim(X) else 0
     X, weight, kept = _checked(X, sample_weight, n_repeats, owner)
     y = _rows_of(y, kept, n_all, "y", owner)
+    y, weight = shares(mixture, y, weight, owner)
     offset = _rows_of(offset, kept, n_all, "offset", owner)
     data = transformed(before, X)
     errors = errors_of(mixture, mixture.predict_experts(data, offset=offset), y, owner)

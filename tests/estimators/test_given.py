@@ -262,3 +262,11 @@ def test_wrong_arguments(call, message, panel):
     model = mixture().fit(X, y, groups=groups)
     with pytest.raises(ValueError, match=message):
         call(model, X, y, groups)
+
+
+def test_labels_of_another_kind_are_refused(panel, parts):
+    X, y, groups = panel
+    known, new = parts
+    given = mixture().fit(X, y, groups=groups).given(known[0], known[1], groups=known[2])
+    with pytest.raises(ValueError, match=r"groups has labels such as '.*numbers and text"):
+        given.predict(new[0], groups=new[2].astype(str))

@@ -5,12 +5,14 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import r2_score
 from sklearn.model_selection import cross_val_score
 from sklearn.tree import DecisionTreeClassifier
 
-from mixexp import MixtureOfExpertsRegressor
+from mixexp import MixtureOfExpertsRegressor, describe_experts, routing_report
 from mixexp.families import Binomial
 from mixexp.inference import bootstrap
+from mixexp.metrics import expert_importance, gate_regret, oracle_score
 from mixexp.routing import TopK
 
 #: `GLM(y, X, family=Binomial())` of statsmodels 0.15.0 on `table`: log-likelihood; intercept and
@@ -190,3 +192,67 @@ def test_other_parts_are_refused(options, what):
     X, y = table()
     with pytest.raises(ValueError, match=f"MixtureOfExpertsRegressor: .*{what}"):
         MixtureOfExpertsRegressor(n_experts=2, family="binomial", **options).fit(X, y)
+
+
+# ---------------------------------------------------------------- scores of shares
+
+
+@pytest.fixture
+def unequal(rng):
+    """Return a mixture, X and y with 10 or 30 trials a row, and the same as shares and weights."""
+    X, y = regimes(rng, 300)[:2]
+    y[:100] *= 3
+    model = MixtureOfExpertsRegressor(n_experts=2, family="binomial", n_init=2, random_state=0)
+    trials = y.sum(axis=1)
+    return model.fit(X, y), X, y, y[:, 0] / trials, trials
+
+
+def test_descriptions_have_the_error_of_the_share(unequal):
+    model, X, y, share, trials = unequal
+    answered = model.route(X).argmax(axis=1)
+    for k, found in enumerate(describe_experts(model, X, y)):
+        own = answered == k
+        squared = (model.predict_experts(X)[own, k] - share[own]) ** 2
+        assert_allclose(found.error, np.sqrt(np.average(squared, weights=trials[own])))
+
+
+def test_reports_have_r2_of_the_share(unequal):
+    model, X, y, share, trials = unequal
+    outputs = model.predict_experts(X)
+    expected = [r2_score(share, outputs[:, k], sample_weight=trials) for k in range(2)]
+    assert_allclose(routing_report(model, X, y).score, expected)
+
+
+def test_oracle_and_importances_are_of_the_share(unequal):
+    model, X, y, share, trials = unequal
+    outputs = model.predict_experts(X)
+    nearest = outputs[np.arange(len(X)), np.abs(outputs - share[:, None]).argmin(axis=1)]
+    best = r2_score(share, nearest, sample_weight=trials)
+    assert_allclose(oracle_score(model, X, y, scoring="r2"), best)
+    assert_allclose(gate_regret(model, X, y, scoring="r2"), best - model.score(X, y))
+    found = expert_importance(model, X, y, random_state=0).importances
+    same = expert_importance(model, X, share, sample_weight=trials, random_state=0).importances
+    assert_allclose(found, same)
+
+
+@pytest.mark.parametrize("row", [[0, 0], [-1, 3], [0.5, 0.5]])
+def test_scores_refuse_impossible_targets(row, unequal):
+    model, X, y, _, _ = unequal
+    y = y.astype(float)
+    y[7] = row
+    with pytest.raises(ValueError, match=r"MixtureOfExpertsRegressor.* failures in row 7"):
+        model.score(X, y)
+
+
+@pytest.mark.parametrize("row", [[0, 0], [-1, 3]])
+def test_descriptions_refuse_rows_without_trials(row, unequal):
+    model, X, y, _, _ = unequal
+    y[7] = row
+    with pytest.raises(ValueError, match=r"describe_experts: row 7 .* successes"):
+        describe_experts(model, X, y)
+
+
+def test_the_law_is_of_one_trial(unequal):
+    model, X, y, _, _ = unequal
+    with pytest.raises(ValueError, match=r"distribution of one trial.*log_density"):
+        model.predict_distribution(X).logpdf(y)

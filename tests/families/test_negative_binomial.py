@@ -231,3 +231,26 @@ def test_quantiles_at_both_ends():
         before = family.cdf(np.maximum(earlier, 0.0), mean, parameters)
         assert np.all((found == 0) | (before < q))
         assert_array_equal(family._searched(q, mean, parameters), found)
+
+
+@pytest.mark.parametrize("alpha", [1e-4, 0.5, 3.0, 1e4])
+@pytest.mark.parametrize("mean", [1e6, 1e15, 1e100])
+def test_laws_of_counts_far_below_the_mean(mean, alpha):
+    family, count = NegativeBinomial(), 1000
+    j = np.arange(count)
+    terms = np.log1p(alpha * j) - np.log1p(j) - np.log((1 + alpha * mean) / mean)
+    expected = terms.sum() - np.log1p(alpha * mean) / alpha
+    found = family.logpdf(np.array([float(count)]), np.array([mean]), np.array([[alpha]]))
+    assert_allclose(found, expected, rtol=1e-11)
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.5, 3.0])
+def test_huge_counts_have_the_density_of_gamma(alpha):
+    # y / μ tends to a Gamma variable of mean 1 and shape 1 / α, up to terms of 1 / μ
+    y = 1e14 * np.array([[0.5, 0.9, 1.0, 3.0]])
+    expected = stats.gamma.logpdf(y[0], 1 / alpha, scale=1e14 * alpha)
+    eta, parameters = np.full((1, 1, 4), np.log(1e14)), np.array([[[alpha]]])
+    log_prob = NegativeBinomial().evaluate(y, eta, parameters)[0]
+    assert_allclose(log_prob[0], expected, rtol=1e-10)
+    law = NegativeBinomial().logpdf(y[0], np.full(4, 1e14), parameters[0, 0, :, None])
+    assert_allclose(law, expected, rtol=1e-10)

@@ -407,3 +407,20 @@ def test_wrong_arguments(change, error, message, planted):
     model, X, *_ = planted
     with pytest.raises(error, match=message):
         describe_experts(**{"estimator": model, "X": X} | change)
+
+
+def test_targets_of_another_width_are_refused(rng):
+    X = rng.standard_normal((60, 2))
+    model = MixtureOfExpertsRegressor(n_experts=1).fit(X, X[:, 0])
+    with pytest.raises(ValueError, match="y has 2 columns, and the experts predict 1"):
+        describe_experts(model, X, X)
+
+
+@pytest.mark.parametrize("scale", [2.0**-1000, 2.0**1000])
+def test_only_ratios_of_weights_count(scale, rng):
+    X = rng.standard_normal((80, 2))
+    y = np.where(X[:, 0] > 0, X[:, 1], 3 - X[:, 1])
+    model = MixtureOfExpertsRegressor(n_experts=2, n_init=2, random_state=0).fit(X, y)
+    weight = rng.integers(1, 4, 80)
+    found = describe_experts(model, X, y, sample_weight=scale * weight)
+    assert str(found) == str(describe_experts(model, X, y, sample_weight=weight))
