@@ -108,9 +108,9 @@ def select_n_experts(
     Examples
     --------
     >>> from mixexp import MixtureOfExpertsRegressor
-    >>> from mixexp.datasets import load_tone
+    >>> from mixexp.datasets import make_random_experts
     >>> from mixexp.selection import select_n_experts
-    >>> X, y = load_tone(return_X_y=True)
+    >>> X, y = make_random_experts(n_experts=2, random_state=0)
     >>> mixture = MixtureOfExpertsRegressor(random_state=0)
     >>> found = select_n_experts(mixture, X, y, n_experts=[1, 2, 3], criterion="bic")
     >>> found.n_experts_
