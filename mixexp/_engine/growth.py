@@ -187,7 +187,8 @@ def grown(
 def searched(grown_: Grown, problem: SearchProblem) -> Grown:
     """Return a mixture of the path, or the end of a usual fit of as many experts if that is better.
 
-    What the path was judged by stays: held-out log-densities, and the time.
+    What the path was judged by stays: the time, and log-densities that refits held out; those of
+    cross-fitted experts come with the fit.
     """
     run, restarts = search(replace(problem, n_exact=N_EXACT))
     judge = with_judge(problem)[0].judge
@@ -195,13 +196,20 @@ def searched(grown_: Grown, problem: SearchProblem) -> Grown:
     if (flagged, -run.bound) >= (bool(grown_.flags), -grown_.run.bound):
         return replace(grown_, restarts=[*grown_.restarts, *restarts])
     rows = problem.rows if run.rows is None else run.rows
+    fit, held = fitness(run.state, rows), grown_.held_out
     return replace(
         grown_,
         run=run,
         restarts=[*restarts, *grown_.restarts],
-        fitness=fitness(run.state, rows),
+        fitness=fit,
         count=counted(run.state, rows),
+        held_out=fit.log_density if held is not None and _is_cross_fitted(run.state) else held,
     )
+
+
+def _is_cross_fitted(state: Any) -> bool:
+    """Return whether densities of training rows are out of fold anyway."""
+    return any(getattr(part, "cross_fitted", False) for part in state.parts)
 
 
 def chosen(path: Sequence[Grown], growth: Growth) -> int:
@@ -291,6 +299,6 @@ def _fitted(problem: SearchProblem, growth: Growth) -> Grown:
     count = counted(run.state, rows)
     mixture = Grown(problem.n_experts, run, restarts, fit, count, flags=list(record.flags))
     if growth.criterion == "cv" or growth.cross_validated:
-        cross_fitted = any(getattr(part, "cross_fitted", False) for part in run.state.parts)
-        mixture.held_out = fit.log_density if cross_fitted else held_out(problem, run.state, rows)
+        out_of_fold = _is_cross_fitted(run.state)
+        mixture.held_out = fit.log_density if out_of_fold else held_out(problem, run.state, rows)
     return mixture

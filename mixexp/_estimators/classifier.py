@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils import column_or_1d
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
@@ -18,7 +19,7 @@ from mixexp._estimators.assembly import FitArguments
 from mixexp._estimators.base import BaseMixtureOfExperts
 from mixexp._estimators.class_weight import present_classes, with_class_weight
 from mixexp._estimators.parts import check_parts, takes_all_sparse
-from mixexp._estimators.streaming import go_on, memory_of, valid_batch
+from mixexp._estimators.streaming import go_on, learns_from_batches, memory_of, valid_batch
 from mixexp._estimators.targets import Classes
 from mixexp._rows.maps import kept_dtypes
 from mixexp._rows.rows import Rows
@@ -377,6 +378,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
             self._fit(X, codes, arguments, Classes(self.classes_))
         return self
 
+    @available_if(learns_from_batches)
     @fit_context(prefer_skip_nested_validation=False)
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, classes: Any = None
@@ -412,8 +414,8 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         ValueError
             If data or parameters are invalid, or columns differ from those of the first batch.
         TypeError
-            If a part cannot learn from batches: estimators with a `fit` of their own, routers,
-            shared experts, priors on usage.
+            If a part cannot learn from batches: estimators with a `fit` of their own, shared
+            experts, priors on usage. With a router there is no such method.
 
         Examples
         --------

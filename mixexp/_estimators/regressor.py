@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import RegressorMixin, clone
 from sklearn.metrics import r2_score
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
 from mixexp._checks import all_or_nothing
@@ -20,7 +21,7 @@ from mixexp._estimators.parts import (
     check_zero_expert,
     takes_all_sparse,
 )
-from mixexp._estimators.streaming import go_on, memory_of, valid_batch
+from mixexp._estimators.streaming import go_on, learns_from_batches, memory_of, valid_batch
 from mixexp._estimators.targets import Numbers, Trials
 from mixexp._rows.maps import kept_dtypes
 from mixexp._rows.source import Run
@@ -397,6 +398,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             self._fit(X, y, arguments, self._numbers(y.shape[1:]))
         return self
 
+    @available_if(learns_from_batches)
     @fit_context(prefer_skip_nested_validation=False)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MixtureOfExpertsRegressor:
         """Learn from a batch of rows, by online EM; nothing is kept of them but statistics.
@@ -428,8 +430,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         ValueError
             If data or parameters are invalid, or columns differ from those of the first batch.
         TypeError
-            If a part cannot learn from batches: estimators with a `fit` of their own, routers,
-            shared experts, priors on usage.
+            If a part cannot learn from batches: estimators with a `fit` of their own, shared
+            experts, priors on usage. With a router there is no such method.
 
         Examples
         --------

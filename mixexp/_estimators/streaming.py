@@ -29,7 +29,15 @@ from mixexp._threads import single_thread
 if TYPE_CHECKING:
     from mixexp._rows.source import Run
 
-__all__ = ["START_ROWS", "STEP_ROWS", "Memory", "go_on", "memory_of", "valid_batch"]
+__all__ = [
+    "START_ROWS",
+    "STEP_ROWS",
+    "Memory",
+    "go_on",
+    "learns_from_batches",
+    "memory_of",
+    "valid_batch",
+]
 
 #: Rows that are collected for the start, as many as starts see in a fit in memory.
 START_ROWS = SKETCH_ROWS
@@ -169,11 +177,20 @@ def _joined(tables: list) -> Any:
     return sp.vstack(tables, format="csr") if sp.issparse(tables[0]) else np.concatenate(tables)
 
 
+def learns_from_batches(mixture: Any) -> bool:
+    """Return whether there is a `partial_fit`: scikit-learn asks estimators before it calls it."""
+    if mixture.routing is not None:
+        raise AttributeError(
+            f"{parts.owner_of(mixture)}: partial_fit keeps statistics of past rows instead of the "
+            f"rows, and routing={short(mixture.routing)} is not fitted by likelihood. Use `fit`, "
+            "or routing=None."
+        )
+    return True
+
+
 def _refuse_parts(mixture: Any) -> None:
     """Raise if a parameter asks for more than additive parts."""
     why = why_not_additive(mixture)
-    if not why and mixture.routing is not None:
-        why = f"routing={short(mixture.routing)} is not fitted by likelihood"
     if not why and mixture.shared_expert is not None:
         why = "shared_expert looks at all rows"
     if why:

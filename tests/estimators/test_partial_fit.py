@@ -256,13 +256,20 @@ def test_what_classes_need(data):
         ({"expert": KNeighborsRegressor()}, "expert=KNeighborsRegressor"),
         ({"gate": LogisticRegression()}, "gate=LogisticRegression"),
         ({"gate": SoftmaxGate(usage_prior=2.0)}, "BalancedGate"),
-        ({"routing": TopK(1)}, "routing=TopK"),
     ],
 )
 def test_parts_without_memory_are_refused(data, options, who):
     model = MixtureOfExpertsRegressor(n_experts=2, **{"expert": None, **options})
     with pytest.raises(TypeError, match=f"partial_fit keeps.*{who}"):
         model.partial_fit(data["X"][:200], data["numbers"][:200])
+
+
+def test_with_a_router_there_is_no_partial_fit(data):
+    model = MixtureOfExpertsRegressor(n_experts=2, routing=TopK(1))
+    assert not hasattr(model, "partial_fit")
+    with pytest.raises(AttributeError, match="partial_fit") as raised:
+        model.partial_fit(data["X"][:200], data["numbers"][:200])
+    assert "routing=TopK(k=1) is not fitted by likelihood. Use `fit`" in str(raised.value.__cause__)
 
 
 @pytest.mark.parametrize("value", [0.5, 1.1, "slow"])
