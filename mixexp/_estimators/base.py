@@ -15,14 +15,12 @@ from sklearn.utils.metadata_routing import MetadataRouter
 from sklearn.utils.validation import check_is_fitted
 
 from mixexp import __version__
-from mixexp._checks import all_or_nothing, kept_rows, short
+from mixexp._checks import all_or_nothing, short
 from mixexp._compat import (
     HasMethods,
     Interval,
     StrOptions,
-    check_weights,
     fit_context,
-    safe_indexing,
 )
 from mixexp._engine.assign import ASSIGNERS
 from mixexp._engine.collapse import ON_COLLAPSE
@@ -33,21 +31,16 @@ from mixexp._estimators.blockwise import fit_streamed, gathered, why_not_additiv
 from mixexp._estimators.given import MixtureGiven, condition
 from mixexp._estimators.growing import fit_growing
 from mixexp._estimators.hard import HardMixtureClassifier, HardMixtureRegressor, hardened
+from mixexp._estimators.known_rows import grouped, rows_of_fit, weighted, with_targets
 from mixexp._estimators.model import Model
 from mixexp._estimators.nesting import fit_nested, is_nested
 from mixexp._estimators.new_rows import new_rows, warn_of_version
 from mixexp._estimators.parameters import check_nested
 from mixexp._estimators.parts import check_parts, takes_all_missing, takes_all_sparse
 from mixexp._estimators.unused import unused_features
-from mixexp._rows.inputs import (
-    check_constant_in_groups,
-    checked_groups,
-    sorted_rows,
-)
 from mixexp._rows.labels import reference_of
 from mixexp._rows.rows import Rows
 from mixexp._threads import single_thread
-from mixexp._weights import as_counts
 from mixexp.bases import BASES
 from mixexp.experts import named, with_params
 from mixexp.inference import Summary, summarize
@@ -316,26 +309,6 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         check_is_fitted(self, "experts_")
         return new_rows(self, X, y, offset, weight)
 
-    def _rows_with_targets(
-        self, X: Any, y: Any, offset: Any, weight: np.ndarray | None = None
-    ) -> Rows:
-        """Return new data as checked rows; raise if there are no targets."""
-        if y is None:
-            raise ValueError(f"{type(self).__name__}: y=None. Give a target for each row of X.")
-        return self._new_rows(X, y, offset, weight)
-
-    def _grouped_rows(
-        self, X: Any, y: Any, weight: Any, offset: Any, groups: Any
-    ) -> tuple[Rows, np.ndarray]:
-        """Return rows sorted by group, and their order; weights are exponents of densities."""
-        rows, owner = self._rows_with_targets(X, y, offset, weight), type(self).__name__
-        codes = checked_groups(groups, rows.X, owner)
-        assert codes is not None
-        if not getattr(self.gate_, "featureless", False):
-            check_constant_in_groups(rows.X, codes, self._model.columns[1], owner)
-        order = np.argsort(codes, kind="stable")
-        return sorted_rows(rows, codes, order), order
-
     def gate_proba(self, X: Any, *, level: int | None = None) -> np.ndarray:
         """Return gate probabilities g_k(x) = P(z = k | x).
 
@@ -475,15 +448,15 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
             In nats, −inf where y is impossible. A fallback and the noise have columns after those
             of the experts, as in `responsibilities`. All experts are asked about all rows.
         """
-        return self._fitted_model().log_density_experts(self._rows_with_targets(X, y, offset))
+        return self._fitted_model().log_density_experts(with_targets(self, X, y, offset))
 
     def _resp(self, X: Any, y: Any, weight: Any, offset: Any, groups: Any) -> np.ndarray:
         """Return responsibilities; with groups, weights are exponents of the rows' densities."""
         model, order, owner = self._fitted_model(), None, type(self).__name__
         if groups is None:
-            rows = self._rows_with_targets(X, y, offset)
+            rows = with_targets(self, X, y, offset)
         else:
-            rows, order = self._grouped_rows(X, y, weight, offset, groups)
+            rows, order = grouped(self, X, y, weight, offset, groups)
         model.target.refuse_impossible(rows.y, owner)  # no expert can have produced it
         resp = model.responsibilities(rows)
         if order is None:
@@ -518,8 +491,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         """Return log-densities per row, or per group, with weights as exponents."""
         model = self._fitted_model()
         if groups is None:
-            return model.log_density(self._rows_with_targets(X, y, offset))
-        return model.log_density(self._grouped_rows(X, y, weight, offset, groups)[0])
+            return model.log_density(with_targets(self, X, y, offset))
+        return model.log_density(grouped(self, X, y, weight, offset, groups)[0])
 
     def aic(
         self,
@@ -559,7 +532,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         Parameters count as in `mixexp.selection.select_n_experts`: penalised ones by how much the
         data say about them. With rows other than those of the fit, the information is theirs.
         """
-        given = self._weighted(X, y, sample_weight, offset, groups)
+        given = weighted(self, X, y, sample_weight, offset, groups)
         log_likelihood, _ = self._log_likelihood(*given)
         if log_likelihood == -np.inf:  # an impossible target, which has no derivatives
             return np.inf
@@ -601,7 +574,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         ValueError
             If the number of parameters of the gate or the experts is unknown.
         """
-        given = self._weighted(X, y, sample_weight, offset, groups)
+        given = weighted(self, X, y, sample_weight, offset, groups)
         log_likelihood, n = self._log_likelihood(*given)
         if log_likelihood == -np.inf:
             return np.inf
@@ -644,7 +617,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         ValueError
             If the number of parameters of the gate or the experts is unknown.
         """
-        X, y, weight, offset, groups = self._weighted(X, y, sample_weight, offset, groups)
+        X, y, weight, offset, groups = weighted(self, X, y, sample_weight, offset, groups)
         entropy = entr(self._resp(X, y, weight, offset, groups)).sum(axis=1)
         if groups is not None:
             entropy = entropy[np.unique(np.asarray(groups), return_index=True)[1]]
@@ -714,47 +687,18 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
     def _rows_of_fit(
         self, X: Any, y: Any, sample_weight: Any, offset: Any, groups: Any, clusters: Any
     ) -> tuple[Rows, np.ndarray | None]:
-        """Return the rows of the fit, checked and sorted by group, and every unit's cluster."""
-        if clusters is not None:
-            clusters = np.asarray(clusters)
-            if sample_weight is not None:
-                clusters = clusters[check_weights(sample_weight, X, type(self).__name__) > 0]
-            clusters = np.unique(clusters, return_inverse=True)[1]
-        X, y, weight, offset, groups = self._weighted(X, y, sample_weight, offset, groups)
-        if groups is None:
-            return self._rows_with_targets(X, y, offset, weight), clusters
-        rows, order = self._grouped_rows(X, y, weight, offset, groups)
-        if clusters is None:
-            return rows, None
-        codes: Any = rows.groups
-        of_groups = clusters[order][np.unique(codes, return_index=True)[1]]
-        if np.any(of_groups[codes] != clusters[order]):
-            raise ValueError(
-                f"{type(self).__name__}: rows of one group lie in several clusters. A group is one "
-                "unit: give all its rows the same cluster."
-            )
-        return rows, of_groups
+        """Return the rows of the fit, and every unit's cluster, for `mixexp.inference`."""
+        return rows_of_fit(self, X, y, sample_weight, offset, groups, clusters)
 
-    def _weighted(self, X: Any, y: Any, sample_weight: Any, offset: Any, groups: Any) -> tuple:
-        """Return the rows with positive weight, with checked weights or None."""
-        if sample_weight is None:
-            return X, y, None, offset, groups
-        owner = type(self).__name__
-        weight = as_counts(check_weights(sample_weight, X, owner), self)
-        kept = np.flatnonzero(weight > 0)
-        if len(kept) == len(weight):
-            return X, y, weight, offset, groups
-        y, offset, groups = (
-            kept_rows(value, kept, len(weight), name, owner)
-            for name, value in {"y": y, "offset": offset, "groups": groups}.items()
-        )
-        return safe_indexing(X, kept), y, weight[kept], offset, groups
+    def _fit_weight(self, X: Any, y: Any, sample_weight: Any) -> Any:
+        """Return the weights of a fit on these rows."""
+        return sample_weight
 
     def _log_likelihood(
         self, X: Any, y: Any, sample_weight: Any, offset: Any, groups: Any
     ) -> tuple[float, float]:
         """Return the weighted log-likelihood, and the sum of weights or number of groups."""
-        X, y, weight, offset, groups = self._weighted(X, y, sample_weight, offset, groups)
+        X, y, weight, offset, groups = weighted(self, X, y, sample_weight, offset, groups)
         density = self._density(X, y, weight, offset, groups)
         if weight is None or groups is not None:
             return float(density.sum()), float(len(density))

@@ -22,7 +22,6 @@ from mixexp._estimators.parts import check_parts, takes_all_sparse
 from mixexp._estimators.streaming import go_on, learns_from_batches, memory_of, valid_batch
 from mixexp._estimators.targets import Classes
 from mixexp._rows.maps import kept_dtypes
-from mixexp._rows.rows import Rows
 from mixexp._rows.source import Run
 from mixexp.distribution import ClassDistribution
 
@@ -539,15 +538,14 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X, offset=offset))
 
-    def _rows_of_fit(
-        self, X: Any, y: Any, sample_weight: Any, offset: Any, groups: Any, clusters: Any
-    ) -> tuple[Rows, np.ndarray | None]:
-        if self.class_weight is not None:
-            owner, known = type(self).__name__, self.classes_
-            weight = None if sample_weight is None else check_weights(sample_weight, X, owner)
-            codes = np.minimum(np.searchsorted(known, y), len(known) - 1)
-            sample_weight = with_class_weight(self.class_weight, known, codes, weight, owner)
-        return super()._rows_of_fit(X, y, sample_weight, offset, groups, clusters)
+    def _fit_weight(self, X: Any, y: Any, sample_weight: Any) -> Any:
+        """Return the weights of a fit on these rows, class weights included."""
+        if self.class_weight is None:
+            return sample_weight
+        owner, known = type(self).__name__, self.classes_
+        weight = None if sample_weight is None else check_weights(sample_weight, X, owner)
+        codes = np.minimum(np.searchsorted(known, y), len(known) - 1)
+        return with_class_weight(self.class_weight, known, codes, weight, owner)
 
     def predict(self, X: Any, *, offset: Any = None) -> np.ndarray:
         """Predict classes: the argmax of `predict_proba`.

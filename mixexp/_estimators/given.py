@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils.metaestimators import available_if
 
+from mixexp._estimators.known_rows import grouped, weighted
 from mixexp._estimators.model import Model
 from mixexp._numerics import softmax_in_place
 from mixexp._rows.inputs import checked_groups
@@ -33,11 +34,12 @@ def condition(
             f"{owner}: zero_expert=True: whether a group's zeros are structural depends on what is "
             "known of it, which predictions do not follow. Fit without the zero expert."
         )
-    X, y, weight, offset, groups = estimator._weighted(X, y, sample_weight, offset, groups)
-    rows, order = estimator._grouped_rows(X, y, weight, offset, groups)
+    X, y, weight, offset, groups = weighted(estimator, X, y, sample_weight, offset, groups)
+    rows, order = grouped(estimator, X, y, weight, offset, groups)
     model.target.refuse_impossible(rows.y, owner)
     labels = np.asarray(groups)[order]
-    firsts = np.unique(rows.groups, return_index=True)[1]
+    codes: Any = rows.groups
+    firsts = np.unique(codes, return_index=True)[1]
     log_gate, log_likelihood = log_parts(model.innermost, rows)
     return MixtureGiven(estimator, labels[firsts].tolist(), log_gate, log_likelihood)
 
