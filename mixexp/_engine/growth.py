@@ -19,7 +19,7 @@ from mixexp._engine.em import Run
 from mixexp._engine.held_out import held_out
 from mixexp._engine.regimes import resolved
 from mixexp._engine.search import SearchProblem, search, with_judge
-from mixexp._engine.starts import Candidate, Restart, plain_gate
+from mixexp._engine.starts import Candidate, OneStart, Restart, plain_gate
 from mixexp._warn import silence, silenced
 from mixexp.protocols import can
 
@@ -262,8 +262,8 @@ def _stages(problem: SearchProblem, partition: Any, numbers: Sequence[int]) -> I
 
 
 @dataclass(frozen=True)
-class FromStage:
-    """A start from responsibilities (K, n) of the rows of the sketch."""
+class FromStage(OneStart):
+    """A start from responsibilities (K, n) of the rows of the sketch, which have been merged."""
 
     resp: np.ndarray
     numbered = whole = False
@@ -271,18 +271,6 @@ class FromStage:
     def take(self, ids: np.ndarray) -> FromStage:
         """Return the start for some of the rows, in this order."""
         return FromStage(self.resp[:, ids])
-
-    def merge(self, codes: np.ndarray, weight: np.ndarray) -> FromStage:
-        """Return itself: rows have been merged."""
-        return self
-
-    def empty_experts(self) -> list[int]:
-        """Return none: every expert has grown."""
-        return []
-
-    def waves(self, n_init: int) -> list[list[int]]:
-        """Return the one start."""
-        return [[0]]
 
     def candidates(self, problem: SearchProblem, bank: Any, turns: list[int]) -> list[Candidate]:
         """Return the state after M-steps at the responsibilities."""

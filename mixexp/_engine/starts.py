@@ -23,6 +23,7 @@ __all__ = [
     "FromPartition",
     "FromResponsibilities",
     "FromState",
+    "OneStart",
     "Restart",
     "Start",
     "plain_gate",
@@ -201,12 +202,33 @@ class FromPartition:
         return Candidate(state, Restart(seed, -np.inf, 0))
 
 
+class OneStart:
+    """What starts that are tried once have in common; by default they refer to no rows."""
+
+    numbered = whole = True
+
+    def take(self, ids: np.ndarray) -> Any:
+        """Return the start for some of the rows, in this order: itself."""
+        return self
+
+    def merge(self, codes: np.ndarray, weight: np.ndarray) -> Any:
+        """Return the start for merged rows: itself."""
+        return self
+
+    def empty_experts(self) -> list[int]:
+        """Return the experts that start without rows: none."""
+        return []
+
+    def waves(self, n_init: int) -> list[list[int]]:
+        """Return the one start."""
+        return [[0]]
+
+
 @dataclass(frozen=True)
-class FromResponsibilities:
+class FromResponsibilities(OneStart):
     """The user's responsibilities (K, n) of all rows."""
 
     resp: np.ndarray
-    numbered = whole = True
 
     def take(self, ids: np.ndarray) -> FromResponsibilities:
         """Return the responsibilities of some of the rows."""
@@ -222,10 +244,6 @@ class FromResponsibilities:
         """Return the experts without responsibility for any row."""
         return np.flatnonzero(self.resp.sum(axis=1) == 0).tolist()
 
-    def waves(self, n_init: int) -> list[list[int]]:
-        """Return the one start."""
-        return [[0]]
-
     def candidates(self, problem: SearchProblem, bank: Any, turns: list[int]) -> list[Candidate]:
         """Return the one state after M-steps at the responsibilities."""
         rows = problem.rows
@@ -235,27 +253,10 @@ class FromResponsibilities:
 
 
 @dataclass(frozen=True)
-class FromState:
-    """A whole state from an earlier run on the same data."""
+class FromState(OneStart):
+    """A whole state from an earlier run on the same data; parameters refer to no rows."""
 
     state: State
-    numbered = whole = True
-
-    def take(self, ids: np.ndarray) -> FromState:
-        """Return itself: parameters do not refer to single rows."""
-        return self
-
-    def merge(self, codes: np.ndarray, weight: np.ndarray) -> FromState:
-        """Return itself: parameters do not refer to single rows."""
-        return self
-
-    def empty_experts(self) -> list[int]:
-        """Return none: every expert of a state has been fitted."""
-        return []
-
-    def waves(self, n_init: int) -> list[list[int]]:
-        """Return the one start."""
-        return [[0]]
 
     def candidates(self, problem: SearchProblem, bank: Any, turns: list[int]) -> list[Candidate]:
         """Return the state itself."""

@@ -10,7 +10,6 @@ import scipy.sparse as sp
 from sklearn.base import is_classifier
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import validate_data
 
 from mixexp import __version__
 from mixexp._checks import named_error, short
@@ -21,6 +20,7 @@ from mixexp._engine.search import search
 from mixexp._estimators import outcome, parts
 from mixexp._estimators.assembly import Assembly, has_estimators, problems_of, selected
 from mixexp._estimators.bases import check_bases
+from mixexp._estimators.known_rows import validated
 from mixexp._estimators.probes import probe_family
 from mixexp._estimators.starts import start_of
 from mixexp._estimators.tally import ClassTally, NumberTally
@@ -244,16 +244,7 @@ class FactorySource:
         table = as_numbers(X)
         name = f"run {i} of factory()"
         with named_error(self.owner, name, "All runs must have rows of one kind."):
-            X, y = validate_data(
-                mixture,
-                table.X,
-                y,
-                reset=first,
-                accept_sparse="csr" if parts.takes_all_sparse(mixture) else False,
-                dtype=[np.float64, np.float32],
-                ensure_all_finite="allow-nan",
-                **({} if self.classes else {"multi_output": True, "y_numeric": True}),
-            )
+            X, y = validated(mixture, table.X, y, first=first, numeric=not self.classes)
         if weight is not None:
             weight = np.asarray(weight)
             if weight.shape != (len(y),) or np.any(weight):  # a run may be of no weight

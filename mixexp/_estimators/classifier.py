@@ -10,7 +10,6 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import validate_data
 
 from mixexp._checks import all_or_nothing, named_error
 from mixexp._columns import as_numbers
@@ -18,7 +17,8 @@ from mixexp._compat import HasMethods, StrOptions, check_weights, fit_context
 from mixexp._estimators.assembly import FitArguments
 from mixexp._estimators.base import BaseMixtureOfExperts
 from mixexp._estimators.class_weight import present_classes, with_class_weight
-from mixexp._estimators.parts import check_parts, takes_all_sparse
+from mixexp._estimators.known_rows import validated
+from mixexp._estimators.parts import check_parts
 from mixexp._estimators.streaming import go_on, learns_from_batches, memory_of, valid_batch
 from mixexp._estimators.targets import Classes
 from mixexp._rows.maps import kept_dtypes
@@ -364,14 +364,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         with all_or_nothing(self):
             check_parts(self, "classes")
             table = as_numbers(X)
-            X, y = validate_data(
-                self,
-                table.X,
-                y,
-                accept_sparse="csr" if takes_all_sparse(self) else False,
-                dtype=kept_dtypes(table.X),
-                ensure_all_finite="allow-nan",
-            )
+            X, y = validated(self, table.X, y, kept_dtypes(table.X))
             codes, weight = self._coded(X, y, sample_weight)
             arguments = FitArguments(weight, groups, offset, expert_labels, params, table)
             self._fit(X, codes, arguments, Classes(self.classes_))

@@ -1,18 +1,44 @@
-"""Rows with targets as a fitted model looks at them: weighted, grouped, or those of its fit."""
+"""Rows with targets: those of a fit, and as a fitted model looks at them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import validate_data
 
 from mixexp._checks import kept_rows
 from mixexp._compat import check_weights, safe_indexing
+from mixexp._estimators.parts import takes_all_sparse
 from mixexp._rows.inputs import check_constant_in_groups, checked_groups, sorted_rows
 from mixexp._rows.rows import Rows
 from mixexp._weights import as_counts
 
-__all__ = ["grouped", "rows_of_fit", "weighted", "with_targets"]
+__all__ = ["grouped", "rows_of_fit", "validated", "weighted", "with_targets"]
+
+
+def validated(
+    mixture: Any,
+    X: Any,
+    y: Any,
+    dtype: Any = (np.float64, np.float32),
+    *,
+    first: bool = True,
+    numeric: bool = False,
+) -> tuple[Any, np.ndarray]:
+    """Return training rows as scikit-learn checks them; those after the first have its columns."""
+    of_target = {"multi_output": True, "y_numeric": True} if numeric else {}
+    X, y = validate_data(
+        mixture,
+        X,
+        y,
+        reset=first,
+        accept_sparse="csr" if takes_all_sparse(mixture) else False,
+        dtype=dtype if dtype is None else list(dtype),
+        ensure_all_finite="allow-nan",
+        **of_target,
+    )
+    return X, y
 
 
 def with_targets(

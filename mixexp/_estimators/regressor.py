@@ -8,18 +8,17 @@ import numpy as np
 from sklearn.base import RegressorMixin, clone
 from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import validate_data
 
 from mixexp._checks import all_or_nothing
 from mixexp._columns import as_numbers
 from mixexp._compat import HasMethods, StrOptions, check_weights, fit_context
 from mixexp._estimators.assembly import FitArguments
 from mixexp._estimators.base import BaseMixtureOfExperts
+from mixexp._estimators.known_rows import validated
 from mixexp._estimators.parts import (
     check_binomial,
     check_parts,
     check_zero_expert,
-    takes_all_sparse,
 )
 from mixexp._estimators.streaming import go_on, learns_from_batches, memory_of, valid_batch
 from mixexp._estimators.targets import Numbers, Trials
@@ -384,16 +383,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         with all_or_nothing(self):
             check_parts(self, "numbers")
             table = as_numbers(X)
-            X, y = validate_data(
-                self,
-                table.X,
-                y,
-                accept_sparse="csr" if takes_all_sparse(self) else False,
-                dtype=kept_dtypes(table.X),
-                ensure_all_finite="allow-nan",
-                multi_output=True,
-                y_numeric=True,
-            )
+            X, y = validated(self, table.X, y, kept_dtypes(table.X), numeric=True)
             arguments = FitArguments(sample_weight, groups, offset, expert_labels, params, table)
             self._fit(X, y, arguments, self._numbers(y.shape[1:]))
         return self
@@ -449,9 +439,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         with all_or_nothing(self):
             check_parts(self, "numbers")
             first = "_memory" not in vars(self)
-            X, y, weight = valid_batch(
-                self, X, y, sample_weight, first=first, multi_output=True, y_numeric=True
-            )
+            X, y, weight = valid_batch(self, X, y, sample_weight, first=first, numeric=True)
             if first:
                 self._memory = memory_of(self, self._numbers(y.shape[1:]))
             elif y.shape[1:] != self._memory.target.shape:

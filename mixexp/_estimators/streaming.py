@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import validate_data
 
 from mixexp import __version__
 from mixexp._checks import short
@@ -21,6 +20,7 @@ from mixexp._engine.sweep import State
 from mixexp._estimators import outcome, parts
 from mixexp._estimators.assembly import FitArguments, assemble
 from mixexp._estimators.blockwise import why_not_additive
+from mixexp._estimators.known_rows import validated
 from mixexp._rows.in_order import allowed_threads
 from mixexp._rows.inputs import SKETCH_ROWS, refuse_missing
 from mixexp._rows.rows import Rows
@@ -92,20 +92,11 @@ def memory_of(mixture: Any, target: Any) -> Memory:
 
 
 def valid_batch(
-    mixture: Any, X: Any, y: Any, weight: Any, *, first: bool, **of_target: Any
+    mixture: Any, X: Any, y: Any, weight: Any, *, first: bool, numeric: bool = False
 ) -> tuple[Any, np.ndarray, np.ndarray | None]:
     """Return checked rows of positive weight; those after the first are to have its columns."""
     owner, table = parts.owner_of(mixture), as_numbers(X)
-    X, y = validate_data(
-        mixture,
-        table.X,
-        y,
-        reset=first,
-        accept_sparse="csr" if parts.takes_all_sparse(mixture) else False,
-        dtype=[np.float64, np.float32],
-        ensure_all_finite="allow-nan",
-        **of_target,
-    )
+    X, y = validated(mixture, table.X, y, first=first, numeric=numeric)
     columns = mixture.expert_features, mixture.gate_features
     if table.text and columns == (None, None):
         parts.refuse_text_of(mixture, table, False, columns)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from scipy.special import expit, gammaln, logit
 from sklearn.base import BaseEstimator
 
 from mixexp.families._common import FamilyDerivatives, Link
-from mixexp.families._poisson import TOO_LARGE
+from mixexp.families._counts import TOO_LARGE, WithoutParameters
 
 __all__ = ["Binomial"]
 
@@ -20,7 +18,7 @@ SMALLEST_PROBABILITY = 1e-15
 LARGEST_LOGIT = 700.0
 
 
-class Binomial(Link, BaseEstimator):
+class Binomial(WithoutParameters, Link, BaseEstimator):
     """Successes among a known number of trials; the log-odds of a success are linear.
 
     y has two columns, the numbers of successes and of failures, as in R's ``glm`` and in
@@ -64,7 +62,6 @@ class Binomial(Link, BaseEstimator):
 
     name = "binomial"
     link = "logit"
-    parameter_names: tuple[str, ...] = ()
     discrete = True
     curved = True
 
@@ -95,10 +92,6 @@ class Binomial(Link, BaseEstimator):
         """Return the share of successes (1, n), which starts see in place of y (2, n)."""
         return y[:1] / y[1:]
 
-    def within(self, parameters: np.ndarray, floor: np.ndarray) -> np.ndarray:
-        """Return the parameters, which are empty."""
-        return parameters
-
     def without_offset(self, y: np.ndarray, offset: np.ndarray) -> tuple:
         """Return the targets; no estimator is fitted without the offset."""
         return y, None
@@ -117,24 +110,7 @@ class Binomial(Link, BaseEstimator):
     ) -> FamilyDerivatives:
         """Return first and second derivatives of log p by eta; there are no parameters."""
         _, score, curvature = self.evaluate(y, eta, parameters)
-        none = np.empty((0, *eta.shape))
-        return FamilyDerivatives(score, none, curvature, none, np.empty((0, 0, *eta.shape)))
-
-    def statistics(
-        self, score: np.ndarray, curvature: Any, resp: np.ndarray, weighted: np.ndarray
-    ) -> np.ndarray:
-        """Return nothing, (0, K, 1)."""
-        return np.empty((0, *score.shape[:2]))
-
-    def update(
-        self, statistics: np.ndarray, mass: np.ndarray, parameters: np.ndarray, floor: np.ndarray
-    ) -> np.ndarray:
-        """Return the parameters, which are empty."""
-        return parameters
-
-    def n_parameters(self, n_experts: int, n_outputs: int) -> int:
-        """Return 0."""
-        return 0
+        return self.by_eta_alone(score, curvature)
 
     def variance(self, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return the variance of one trial, p (1 − p)."""

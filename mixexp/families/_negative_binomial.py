@@ -13,12 +13,12 @@ from mixexp.families._common import (
     LARGEST_SLOPE,
     SMALL_TAIL,
     FamilyDerivatives,
-    LogLink,
     log_probability,
     nested_sum,
     over_outputs,
 )
-from mixexp.families._poisson import LARGE_COUNT, LARGEST_ARGUMENT, TOO_LARGE, Poisson
+from mixexp.families._counts import TOO_LARGE, Counts
+from mixexp.families._poisson import LARGE_COUNT, LARGEST_ARGUMENT, Poisson
 from mixexp.families._rising import excess, log_rising, rising_slopes
 from mixexp.families._shape import stirling_rest
 
@@ -41,7 +41,7 @@ HUGE_COUNT = 1e6
 N_HALVINGS = 128
 
 
-class NegativeBinomial(LogLink, BaseEstimator):
+class NegativeBinomial(Counts, BaseEstimator):
     """Counts with more spread than Poisson's; the log of the mean μ is linear.
 
     The dispersion is the α of the variance μ + α μ² ("NB2"), from 1e-8 to 1e4. Counts without
@@ -88,24 +88,7 @@ class NegativeBinomial(LogLink, BaseEstimator):
     """
 
     name = "negative_binomial"
-    parameter_names = ("dispersions",)
-    discrete = True
-    curved = True
     scaled = False
-
-    def supports(self, y: np.ndarray) -> np.ndarray:
-        """Return where y is a count."""
-        return (y >= 0) & (y == np.floor(y)) & (y < TOO_LARGE)
-
-    def check(self, y: np.ndarray, owner: str) -> None:
-        """Raise a ValueError if any y (n_outputs, n) is not a count."""
-        bad = ~self.supports(y)
-        if bad.any():
-            raise ValueError(
-                f"{owner}: family 'negative_binomial' needs counts 0, 1, 2, ... as y, got "
-                f"{float(y[bad][0])!r}. Instead of rates, give the counts and "
-                "offset=np.log(exposure); for other positive y use family='gamma'."
-            )
 
     def evaluate(self, y: np.ndarray, eta: np.ndarray, parameters: np.ndarray) -> tuple:
         """Return log-probabilities (K, m), score and expected curvature (K, n_outputs, m)."""

@@ -11,11 +11,11 @@ from mixexp.families._common import (
     LARGEST_SLOPE,
     SMALL_TAIL,
     FamilyDerivatives,
-    LogLink,
     log_probability,
     nested_sum,
     over_outputs,
 )
+from mixexp.families._counts import Counts, WithoutParameters
 from mixexp.families._shape import stirling_rest
 
 __all__ = ["Poisson"]
@@ -23,9 +23,6 @@ __all__ = ["Poisson"]
 #: Upper limit of linear predictors: its exponential is inf, which makes the density 0, but 0
 #: times it is 0, while 0 times inf would be NaN.
 IMPOSSIBLE_ETA = 1e3
-
-#: Counts from here on are not supported: log y! is infinite in doubles.
-TOO_LARGE = 1e300
 
 #: Upper limit of counts in the distribution function, about the largest that scipy supports.
 LARGEST_ARGUMENT = 1e305
@@ -40,7 +37,7 @@ LARGEST_DRAWN = 1e15
 LARGE_MEAN = 1e9
 
 
-class Poisson(LogLink, BaseEstimator):
+class Poisson(WithoutParameters, Counts, BaseEstimator):
     """Counts around the expert's prediction; the log of the mean is linear.
 
     Notes
@@ -67,27 +64,6 @@ class Poisson(LogLink, BaseEstimator):
     """
 
     name = "poisson"
-    parameter_names = ()
-    discrete = True
-    curved = True
-
-    def supports(self, y: np.ndarray) -> np.ndarray:
-        """Return where y is a count."""
-        return (y >= 0) & (y == np.floor(y)) & (y < TOO_LARGE)
-
-    def check(self, y: np.ndarray, owner: str) -> None:
-        """Raise a ValueError if any y (n_outputs, n) is not a count."""
-        bad = ~self.supports(y)
-        if bad.any():
-            raise ValueError(
-                f"{owner}: family 'poisson' needs counts 0, 1, 2, ... as y, got "
-                f"{float(y[bad][0])!r}. Instead of rates, give the counts and "
-                "offset=np.log(exposure); for other positive y use family='gamma'."
-            )
-
-    def initial(self, n_experts: int, n_outputs: int) -> np.ndarray:
-        """Return no parameters, (0, K, n_outputs)."""
-        return np.empty((0, n_experts, n_outputs))
 
     def evaluate(self, y: np.ndarray, eta: np.ndarray, parameters: np.ndarray) -> tuple:
         """Return log-probabilities (K, m), y − mean and the mean, both (K, n_outputs, m)."""
@@ -107,24 +83,7 @@ class Poisson(LogLink, BaseEstimator):
         """Return first and second derivatives of log p by eta; there are no parameters."""
         with np.errstate(over="ignore"):
             mean = np.exp(np.clip(eta, -LARGEST_ETA, LARGEST_ETA))
-        none = np.empty((0, *eta.shape))
-        return FamilyDerivatives(y - mean, none, mean, none, np.empty((0, 0, *eta.shape)))
-
-    def statistics(
-        self, score: np.ndarray, curvature: np.ndarray, resp: np.ndarray, weighted: np.ndarray
-    ) -> np.ndarray:
-        """Return nothing, (0, K, n_outputs)."""
-        return np.empty((0, *score.shape[:2]))
-
-    def update(
-        self, statistics: np.ndarray, mass: np.ndarray, parameters: np.ndarray, floor: np.ndarray
-    ) -> np.ndarray:
-        """Return the parameters, which are empty."""
-        return parameters
-
-    def n_parameters(self, n_experts: int, n_outputs: int) -> int:
-        """Return 0."""
-        return 0
+        return self.by_eta_alone(y - mean, mean)
 
     def without_offset(self, y: np.ndarray, offset: np.ndarray) -> tuple:
         """Return rates (n_outputs, n) and the exposure, which multiplies the weights."""

@@ -7,7 +7,8 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from scipy.sparse import issparse
+
+from mixexp._columns import check_table
 
 __all__ = [
     "check_features",
@@ -45,16 +46,7 @@ def table_columns(X: Any, owner: str) -> list[np.ndarray]:
 
     Raises ValueError or TypeError if X is not a table, is sparse, or has missing values.
     """
-    if issparse(X):
-        raise TypeError(
-            f"{owner}: X is a sparse {type(X).__name__} of shape {X.shape}. Give a dense array: "
-            "X.toarray(), of a sample of rows if it is large."
-        )
-    if np.ndim(X) != 2 or 0 in np.shape(X):
-        raise ValueError(
-            f"{owner}: X has shape {np.shape(X)}. Give a table of shape (n_samples, n_features) "
-            "with at least one row and one column."
-        )
+    check_table(X, owner)
     if _is_pandas(X) or _is_polars(X):
         pairs = [_column(X.iloc[:, j] if _is_pandas(X) else X[:, j]) for j in range(X.shape[1])]
         columns = [column for column, _ in pairs]
