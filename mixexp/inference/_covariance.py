@@ -29,9 +29,6 @@ OTHER_ROWS = (
 #: Largest relative difference between the bound of the rows and that of the fit.
 SAME_BOUND = 1e-7
 
-#: Most parameters: matrices of 70 MB.
-MOST_PARAMETERS = 3000
-
 #: Largest standard error of log-odds: beyond, a likelihood that separates has no maximum.
 LARGEST_LOGIT = 100.0
 
@@ -69,12 +66,6 @@ def parameter_covariance(
     """
     state: State = model.state
     parameters = state.parameters
-    if len(parameters) > MOST_PARAMETERS:
-        raise ValueError(
-            f"{owner}: the model has {len(parameters)} parameters, and standard errors need square "
-            f"matrices of that size; the limit is {MOST_PARAMETERS}. Leave out columns, or use "
-            "fewer experts."
-        )
     information = model.information(rows)
     if not abs(information.bound - bound) <= SAME_BOUND * max(1.0, abs(bound)):
         raise ValueError(

@@ -12,6 +12,9 @@ from mixexp.protocols import Design, can
 
 __all__ = ["Term", "check_mixture", "terms_of"]
 
+#: Most parameters: matrices of 70 MB.
+MOST_PARAMETERS = 3000
+
 
 #: Why sparse coefficients are refused.
 ZEROS = (
@@ -55,6 +58,12 @@ def terms_of(estimator: Any) -> list[Term]:
         )
     offset, size = gate.get_parameters().size, 0
     size = offset + bank.get_parameters().size
+    if size > MOST_PARAMETERS:
+        raise ValueError(
+            f"{type(estimator).__name__}: the model has {size} parameters, and their names and "
+            f"errors need square matrices of that size; the limit is {MOST_PARAMETERS}. Leave out "
+            "columns, or use fewer experts."
+        )
     names = getattr(estimator, "feature_names_in_", None)
     if names is None:
         names = np.array([f"x{j}" for j in range(estimator.n_features_in_)], dtype=object)

@@ -1,5 +1,7 @@
 """Standard errors against closed forms, invariances, and what is refused."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -342,8 +344,13 @@ def test_too_many_parameters_are_refused_at_once(rng):
     model = MixtureOfExpertsRegressor(Ridge(), n_experts=2, n_init=1, max_iter=2, random_state=0)
     with pytest.warns(ConvergenceWarning, match="did not converge"):
         model.fit(X, y)
+    tracemalloc.start()
     with pytest.raises(ValueError, match=r"has \d+ parameters"):
         model.summary(X, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    n_parameters = model._model.state.parameters.size
+    assert peak < 8 * n_parameters**2 / 10  # no matrix of all pairs of parameters
 
 
 def test_clusters_must_be_more_than_parameters(lines):
