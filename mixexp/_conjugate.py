@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mixexp._numerics import NewtonStep, centred_where_shared, trusted_steps
+from mixexp._newton import NewtonStep, centred_where_shared, trusted_steps
 from mixexp.protocols import Design, Rows
 
 __all__ = [

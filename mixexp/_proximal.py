@@ -18,14 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from mixexp._numerics import (
-    LARGEST_DAMPING,
-    NewtonStep,
-    damped,
-    first_trial,
-    multinomial_hessian,
-    solve_psd,
-)
+from mixexp._newton import LARGEST_DAMPING, NewtonStep, damped, first_trial, multinomial_hessian
+from mixexp._numerics import solve_psd
 from mixexp.protocols import Design
 
 __all__ = [

@@ -5,12 +5,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import log_softmax, logsumexp, softmax
 
+from mixexp._newton import CURVATURE_FLOOR, multinomial_bound_step, multinomial_newton_step
 from mixexp._numerics import (
-    CURVATURE_FLOOR,
     PACKED_COLUMNS,
     column_products,
-    multinomial_bound_step,
-    multinomial_newton_step,
     n_pairs,
     pair_products,
     softmax_in_place,

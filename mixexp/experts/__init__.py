@@ -11,7 +11,7 @@ from sklearn.linear_model import GammaRegressor, LogisticRegression, PoissonRegr
 
 from mixexp._compat import validate_parameters
 from mixexp._costs import by_products
-from mixexp._numerics import n_block_rows
+from mixexp._newton import n_block_rows
 from mixexp.experts._candidates import (
     ExpertPool,
     candidates_of,

@@ -17,14 +17,8 @@ from mixexp._conjugate import (
 )
 from mixexp._costs import fits, require_grams
 from mixexp._evidence import determined, strength_ratio
-from mixexp._numerics import (
-    FARTHEST_SCORE,
-    damped,
-    linear_scores,
-    relaxed,
-    solve_psd_stack,
-    unpack_symmetric,
-)
+from mixexp._newton import damped, relaxed
+from mixexp._numerics import FARTHEST_SCORE, linear_scores, solve_psd_stack, unpack_symmetric
 from mixexp._proximal import l1_weights, proximal_solutions
 from mixexp.experts._based import behind_basis
 from mixexp.experts._linear_scores import linear_prior, linear_scores_of, linear_space

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from mixexp._derivatives import unbounded
-from mixexp._numerics import multinomial_hessian, pair_products, unpack_symmetric, weighted_gram
+from mixexp._newton import multinomial_hessian
+from mixexp._numerics import pair_products, unpack_symmetric, weighted_gram
 from mixexp.families._common import FamilyDerivatives
 from mixexp.protocols import Block, Design, ParameterSpace, PriorDerivatives, Scores
 

@@ -18,22 +18,24 @@ from mixexp._conjugate import (
     multinomial_steps_by_products,
 )
 from mixexp._costs import fits, require_grams
-from mixexp._numerics import (
+from mixexp._newton import (
     CURVATURE_FLOOR,
     NewtonStep,
     block_products,
     damped,
-    linear_scores,
     multinomial_bound_step,
     multinomial_change,
     multinomial_step,
     n_block_rows,
+    relaxed,
+    usual_curvature,
+)
+from mixexp._numerics import (
+    linear_scores,
     n_pairs,
     pair_products,
-    relaxed,
     softmax_in_place,
     unpack_symmetric,
-    usual_curvature,
 )
 from mixexp._proximal import (
     identified,

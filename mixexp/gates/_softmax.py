@@ -19,23 +19,25 @@ from mixexp._conjugate import (
 )
 from mixexp._costs import by_products, fits, require_grams
 from mixexp._evidence import determined, strength_ratio
-from mixexp._numerics import (
+from mixexp._newton import (
     CURVATURE_FLOOR,
     block_products,
     centred_where_shared,
     damped,
-    linear_scores,
     multinomial_bound_step,
     multinomial_change,
     multinomial_hessian,
     multinomial_step,
     n_block_rows,
+    relaxed,
+    usual_curvature,
+)
+from mixexp._numerics import (
+    linear_scores,
     n_pairs,
     pair_products,
-    relaxed,
     softmax_in_place,
     unpack_symmetric,
-    usual_curvature,
 )
 from mixexp._proximal import (
     identified,

@@ -5,13 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from mixexp._derivatives import unbounded
-from mixexp._numerics import (
-    multinomial_hessian,
-    n_pairs,
-    pair_products,
-    unpack_symmetric,
-    weighted_gram,
-)
+from mixexp._newton import multinomial_hessian
+from mixexp._numerics import n_pairs, pair_products, unpack_symmetric, weighted_gram
 from mixexp.protocols import Block, Design, ParameterSpace, Scores
 
 __all__ = ["softmax_scores_of", "softmax_space"]

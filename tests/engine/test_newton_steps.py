@@ -29,16 +29,14 @@ from mixexp._engine.fixed import fit_at
 from mixexp._engine.guard import FALL_TOL, fallen, overshoots, retreats
 from mixexp._engine.sweep import State
 from mixexp._estimators.targets import Classes, Numbers
-from mixexp._numerics import (
+from mixexp._newton import (
     block_products,
     multinomial_block_step,
     multinomial_newton_step,
     n_block_rows,
-    softmax_in_place,
     trusted_step,
-    unpack_symmetric,
-    weighted_gram,
 )
+from mixexp._numerics import softmax_in_place, unpack_symmetric, weighted_gram
 from mixexp.experts import NoiseBank, linear_bank
 from mixexp.families import Gamma, Gaussian, Poisson, StudentT
 from mixexp.gates import (

@@ -8,7 +8,7 @@ from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp._engine.assign import Soft
 from mixexp._engine.online import Schedule, begun, learnt, part_without_memory
 from mixexp._engine.sweep import FixedStep, State, statistics_of, sweep
-from mixexp._numerics import multinomial_change, multinomial_hessian
+from mixexp._newton import multinomial_change, multinomial_hessian
 from mixexp._rows.rows import Rows
 from mixexp.gates import GaussianGate, HierarchicalGate, SoftmaxGate
 

@@ -34,8 +34,8 @@ def force(monkeypatch):
     for name in ("MOST_NEWTON", "MOST_EXACT"):
         monkeypatch.setattr(f"mixexp._conjugate.{name}", 1000)
     # damping is in units of the coordinates, which may differ
-    monkeypatch.setattr("mixexp._numerics.LARGEST_PROMISE", 1e6)
-    monkeypatch.setattr("mixexp._numerics.OVERSHOT", 1e6)
+    monkeypatch.setattr("mixexp._newton.LARGEST_PROMISE", 1e6)
+    monkeypatch.setattr("mixexp._newton.OVERSHOT", 1e6)
 
     def forced(products):
         for name in ("FEWEST_COLUMNS", "FEWEST_WHITENED"):

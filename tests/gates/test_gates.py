@@ -385,7 +385,7 @@ def test_cheaper_steps_reach_the_newton_maximum(rng, monkeypatch, curvature, k):
     newton = fit_part(part, rows, resp, 15)
     monkeypatch.setattr(_softmax, "NEWTON_COEFFICIENTS", 5)
     if curvature == "products":
-        monkeypatch.setattr("mixexp._numerics.LARGEST_BLOCKS", 5)
+        monkeypatch.setattr("mixexp._newton.LARGEST_BLOCKS", 5)
     part = SoftmaxGate(0.5).start(rows, k, None)
     assert part.curvature == curvature
     assert_allclose(fit_part(part, rows, resp, 100).theta, newton.theta, atol=1e-7)
@@ -397,7 +397,7 @@ def test_products_with_separate_columns_reach_the_newton_maximum(rng, monkeypatc
     rows, resp, _ = started(SoftmaxGate(0.5), rng, d=3, k=k)
     newton = fit_part(SoftmaxGate(0.5).start(rows, k, columns), rows, resp, 100)
     monkeypatch.setattr(_softmax, "NEWTON_COEFFICIENTS", 5)
-    monkeypatch.setattr("mixexp._numerics.LARGEST_BLOCKS", 5)
+    monkeypatch.setattr("mixexp._newton.LARGEST_BLOCKS", 5)
     part = fit_part(SoftmaxGate(0.5).start(rows, k, columns), rows, resp, 200)
     assert part.curvature == "products"
     assert_allclose(part.theta, newton.theta, atol=1e-7)
