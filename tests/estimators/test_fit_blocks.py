@@ -145,7 +145,9 @@ def test_wide_sparse_runs_are_not_filled_in(data, n_columns, weighted):
     y, weight = data["numbers"], data["weight"] if weighted else None
     X = sp.csr_array(rng.random((N_ROWS, n_columns)) * (rng.random((N_ROWS, n_columns)) < 0.02))
     X = sp.hstack([sp.csr_array(data["X"] * (rng.random((N_ROWS, 3)) < 0.3)), X], format="csr")
-    model = MixtureOfExpertsRegressor(n_experts=2, init="kmeans", max_iter=2, random_state=0)
+    model = MixtureOfExpertsRegressor(
+        n_experts=2, init="kmeans", n_init=1, max_iter=2, random_state=0
+    )
     whole = clone(model).fit(X, y, weight)
     parts = clone(model).fit_blocks(factory_of(X, y, weight))
     assert parts._model.bank.design.sparse
