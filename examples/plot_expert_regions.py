@@ -33,7 +33,8 @@ display.ax_.set_title("Three experts of a regression")
 # Classes
 # -------
 # In classification, markers show the classes. A region is not a class: each of the four experts is
-# a classifier with its own decision boundaries.
+# a classifier with its own decision boundaries. Expert 3 has no region here: given x alone
+# another one is always more probable. Given the class as well, a few rows are its own.
 
 X, y = make_softmax_mixture(
     n_samples=400, n_experts=4, task="classification", n_classes=3, sharpness=3, random_state=2
@@ -47,7 +48,7 @@ display.ax_.set_title("Four experts of a classification")
 # -----------
 # An ethanol engine emits the same amount of nitrogen oxides with a lean and with a rich fuel
 # mixture. The regression function (dashed) runs between these two branches, where there are no
-# measurements, while each expert follows one branch.
+# measurements, while each expert follows one branch. Column names come from a data frame (pandas).
 
 X, y = load_ethanol(return_X_y=True, as_frame=True)
 model = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y)
@@ -62,7 +63,7 @@ display.ax_.set_title("Two branches of one relation")
 
 X, y = make_softmax_mixture(n_samples=800, n_features=4, n_experts=3, random_state=3)
 model = MixtureOfExpertsRegressor(n_experts=3, random_state=0).fit(X, y)
-figure, axes = plt.subplots(1, 2, figsize=(9, 4), sharex=True, sharey=True)
+figure, axes = plt.subplots(1, 2, figsize=(9, 4), sharex=True, sharey=True, layout="constrained")
 for ax, at, title in [(axes[0], None, "others at medians"), (axes[1], X[0], "others as in row 0")]:
     display = ExpertRegionsDisplay.from_estimator(
         model, X, features=(0, 2), at=at, ax=ax, scatter_kwargs={"s": 8}

@@ -93,10 +93,12 @@ left.legend()
 wrong = (by_shop > 0.5) != grows
 areas = np.column_stack([np.zeros(101), np.linspace(50, 350, 101)])
 right.plot(areas[:, 1], model.gate_proba(areas)[:, growing], color="0.4", label="gate")
-for group, colour in [(grows, "C0"), (~grows, "C1")]:
-    right.scatter(area[group], by_shop[group], s=18, color=colour)
-right.scatter(area[wrong], by_shop[wrong], s=90, facecolors="none", edgecolors="k")
+for group, colour, name in [(grows, "C0", "growing"), (~grows, "C1", "falling")]:
+    right.scatter(area[group], by_shop[group], s=18, color=colour, label=f"in truth {name}")
+right.scatter(
+    area[wrong], by_shop[wrong], s=90, facecolors="none", edgecolors="k", label="assigned wrongly"
+)
 right.set(xlabel="area", ylabel="probability of growth", title="Gate and responsibilities of shops")
-right.legend(loc="center left")
+right.legend(loc="center right")
 
 plt.show()

@@ -80,7 +80,7 @@ for ax, (name, model) in zip(axes, models.items(), strict=True):
         ax.scatter(X[noise], y[noise], s=10, color="C3", label="identified as outlier")
     ax.plot(grid, model.predict(grid[:, None]), color="C0", linewidth=2, label="prediction")
     ax.plot(grid, true_line(grid), "k--", linewidth=1, label="true line")
-    ax.set(title=name, xlabel="x", ylim=(-23, 16))
+    ax.set(title=name, xlabel="x", ylim=(-29, 16))  # legends below the lowest row
     ax.legend(loc="lower left", fontsize="small")
 axes[0].set_ylabel("y")
 

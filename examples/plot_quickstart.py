@@ -79,7 +79,7 @@ display = ExpertRegionsDisplay.from_estimator(
 display.ax_.set(
     xlabel="weight (pounds)",
     ylabel="model year (19..)",
-    title="Regions of the experts",
+    title="Regions of the experts, other features at medians",
 )
 display.figure_.savefig("quickstart.png", dpi=150)
 print("\nRegions of the experts: see quickstart.png.")

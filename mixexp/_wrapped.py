@@ -10,7 +10,9 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-__all__ = ["find_mixture", "predicts_shares", "shares", "transformed"]
+from mixexp.protocols import can
+
+__all__ = ["extra_name", "find_mixture", "predicts_shares", "shares", "transformed"]
 
 
 def find_mixture(estimator: Any, owner: str) -> tuple[list[Any], Any]:
@@ -48,6 +50,12 @@ def transformed(steps: Sequence[Any], rows: Any) -> Any:
     for step in steps:
         rows = step.transform(rows)
     return rows
+
+
+def extra_name(mixture: Any) -> str | None:
+    """Return "noise" or "zero", what the last column of gate probabilities is; None without one."""
+    gate = mixture.gate_
+    return str(gate.what) if can(gate, "without_noise") else None
 
 
 def predicts_shares(mixture: Any) -> bool:

@@ -107,9 +107,20 @@ def why_not_additive(mixture: Any) -> str:
     return ""
 
 
+def _runs(factory: Callable[[], Iterable], owner: str) -> Iterator[Any]:
+    """Return an iterator over the runs of one call of the factory."""
+    runs = factory()
+    if not isinstance(runs, Iterable):
+        raise TypeError(
+            f"{owner}: factory() returned {short(runs)}, which cannot be iterated over. It must "
+            "yield (X, y) or (X, y, sample_weight): is a `yield` missing?"
+        )
+    return iter(runs)
+
+
 def gathered(factory: Callable[[], Iterable], owner: str) -> tuple[Any, Any, Any]:
     """Return X, y and weights (or None) of all runs of a factory, joined."""
-    items = [_unpacked(item, i, owner) for i, item in enumerate(factory())]
+    items = [_unpacked(item, i, owner) for i, item in enumerate(_runs(factory, owner))]
     items = [item for item in items if np.shape(item[0])[0]]
     if not items:
         raise ValueError(_nothing(owner))
@@ -221,7 +232,7 @@ class FactorySource:
     def _items(self) -> Iterator[tuple[Any, np.ndarray, np.ndarray | None]]:
         """Yield the checked runs of one call of the factory; raise if rows have changed."""
         fingerprint = Fingerprint()
-        for i, item in enumerate(self.factory()):
+        for i, item in enumerate(_runs(self.factory, self.owner)):
             X, y, weight = _unpacked(item, i, self.owner)
             if np.shape(X)[:1] == (0,):
                 continue

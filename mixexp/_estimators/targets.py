@@ -130,7 +130,7 @@ class Trials(Numbers):
 
     def encode(self, y: np.ndarray, owner: str) -> np.ndarray:
         """Return checked successes and trials (2, n) of successes and failures."""
-        rows = self._as_rows(y)
+        rows = self._counted(y, owner)
         self.refuse_impossible(rows, owner)
         return rows
 
@@ -139,15 +139,15 @@ class Trials(Numbers):
         y = as_numbers(y, "y", owner, f"Give successes and failures of {X.shape[0]} rows.")
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
         check_consistent_length(X, y)
-        return self._as_rows(y)
+        return self._counted(y, owner)
 
     @staticmethod
-    def _as_rows(y: np.ndarray) -> np.ndarray:
+    def _counted(y: np.ndarray, owner: str) -> np.ndarray:
         y = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
         if y.shape[1] > 2:
             raise ValueError(
-                f"family 'binomial' needs y of one or two columns, got {y.shape[1]}. Give the "
-                "numbers of successes and of failures."
+                f"{owner}: family 'binomial' needs y of one or two columns, got {y.shape[1]}. "
+                "Give the numbers of successes and of failures."
             )
         trials = y.sum(axis=1) if y.shape[1] == 2 else np.ones(len(y))
         return np.ascontiguousarray(np.stack([y[:, 0], trials]))

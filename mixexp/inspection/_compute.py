@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_consistent_length
 
-from mixexp._wrapped import find_mixture, transformed
+from mixexp._wrapped import extra_name, find_mixture, transformed
 from mixexp.inspection._domain import Grid, evaluate_on_grid, where_defined
 from mixexp.inspection._inputs import (
     check_features,
@@ -86,6 +86,7 @@ def expert_regions(
         "points": np.column_stack([columns[j] for j in varied]),
         "point_experts": regions.most_probable(row_weights),
         "region_names": regions.names,
+        "extra_name": extra_name(mixture) or "noise",
     }
     if len(varied) == 2:
         labels = is_classifier(mixture) and y is not None

@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 
 from mixexp._checks import short
 from mixexp._columns import check_table, rows_at
-from mixexp._wrapped import find_mixture, shares, transformed
+from mixexp._wrapped import extra_name, find_mixture, shares, transformed
 from mixexp.inspection._descriptions import ExpertDescription, ExpertDescriptions
 from mixexp.inspection._effects import Effect, expert_effects
 from mixexp.inspection._inputs import check_width
@@ -159,9 +159,10 @@ def describe_experts(
     n, kind = len(weights), type(mixture).__name__
     title = f"{kind}: {_counted(len(mixture.experts_), 'expert')} on {_counted(n, 'row')}"
     error_name = "error rate" if is_classifier(mixture) else "RMSE"
-    noise = _noise(mixture, data, weight)
+    extra, proba = extra_name(mixture), mixture.gate_proba(data)[:, -1]
+    apart = {} if extra is None else {extra: float(weight @ proba / weight.sum())}
     unused = _unused(mixture, before, columns)
-    return ExpertDescriptions(title, experts, noise, error_name, int(max_effects), unused)
+    return ExpertDescriptions(title, experts, error_name, int(max_effects), unused, **apart)
 
 
 def _with_weight(X: Any, y: Any, sample_weight: Any, mixture: Any) -> tuple[Any, Any, np.ndarray]:
@@ -301,11 +302,3 @@ def _errors(
             squared = (outputs[own, k].reshape(own.sum(), -1) - y[own]) ** 2
             found[k] = np.sqrt(np.average(squared.mean(axis=1), weights=weight[own]))
     return found
-
-
-def _noise(mixture: Any, data: Any, weight: np.ndarray) -> float:
-    """Return the mean probability of the noise, NaN if there is none."""
-    proba = mixture.gate_proba(data)
-    if proba.shape[1] == len(mixture.experts_):
-        return np.nan
-    return float(weight @ proba[:, -1] / weight.sum())

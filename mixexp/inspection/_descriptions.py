@@ -96,22 +96,23 @@ class ExpertDescriptions:
         The model in a line.
     experts : list of ExpertDescription
         One for each expert, then for the fallback of a router.
-    noise : float
-        Mean gate probability of the noise expert; NaN if there is none.
     error_name : str
         "RMSE" or "error rate".
     max_effects : int
         Most effects that texts show for an expert, of each output.
     unused : list of str
         Names of the columns that neither the gate nor an expert uses, as under an L1 penalty.
+    noise, zero : float
+        Mean gate probability of the noise and of the zero expert; NaN if there is none.
     """
 
     title: str
     experts: list[ExpertDescription]
-    noise: float
     error_name: str
     max_effects: int
     unused: list[str] = field(default_factory=list)
+    noise: float = np.nan
+    zero: float = np.nan
 
     def __len__(self) -> int:
         return len(self.experts)
@@ -141,8 +142,9 @@ class ExpertDescriptions:
 
     def _closing_lines(self) -> list[str]:
         lines = []
-        if not np.isnan(self.noise):
-            lines += ["", f"Noise: probability {number(self.noise)}, on average over the rows"]
+        for name, value in {"Noise": self.noise, "Zero expert": self.zero}.items():
+            if not np.isnan(value):
+                lines += ["", f"{name}: probability {number(value)}, on average over the rows"]
         if self.unused:
             lines += ["", f"Used by none: {', '.join(self.unused)}"]
         return lines

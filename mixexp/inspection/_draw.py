@@ -35,7 +35,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 #: Height of the gate curves and of the gap below them, as shares of the given axes.
 GATE_SHARE, GATE_GAP = 0.24, 0.06
 
-#: Colour of rows that the noise expert explains best.
+#: Colour of rows that the noise or zero expert explains best.
 NOISE = "0.45"
 
 #: Maximum number of tick intervals below a new figure; with more, long numbers overlap.
@@ -72,7 +72,7 @@ def expert_colors(colors: Any, n_experts: int, owner: str) -> np.ndarray:
 
 
 def point_colors(colors: np.ndarray, experts: np.ndarray) -> np.ndarray:
-    """Return the colour of each row's expert (n, 3); -1 is the noise."""
+    """Return the colour of each row's expert (n, 3); -1 is the noise or zero expert."""
     from matplotlib.colors import to_rgb
 
     return np.vstack([colors, to_rgb(NOISE)])[experts]
@@ -244,18 +244,18 @@ def draw_legend(
     classes: np.ndarray | None,
     pooled_line: Any,
     *,
-    noise: bool,
+    extra: str | None,
     n_points: int,
     kwargs: dict | None,
 ) -> Any:
-    """Draw a legend of experts or nodes, noise, mixture and class markers."""
+    """Draw a legend of experts or nodes, noise or zeros, mixture and class markers."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     labels = {k: f"expert {k}" if names is None else names[k] for k in shown}
     handles: list[Any] = [Patch(color=tuple(colors[k]), label=labels[k]) for k in shown]
-    if noise:
-        handles.append(Patch(color=NOISE, label="noise"))
+    if extra is not None:
+        handles.append(Patch(color=NOISE, label=extra))
     if pooled_line is not None:
         handles.append(pooled_line)
     for index, label in enumerate([] if classes is None else np.unique(classes)):

@@ -35,8 +35,8 @@ class ExpertRegionsDisplay:
     points : ndarray of shape (n_samples, 1) or (n_samples, 2), default=None
         Values of the features for the rows.
     point_experts : ndarray of int of shape (n_samples,), default=None
-        The expert whose colour each row takes, or -1 for the noise, drawn in grey. Required with
-        `points`.
+        The expert whose colour each row takes, or -1 for the noise or zero expert, drawn in
+        grey. Required with `points`.
     point_classes : ndarray of shape (n_samples,), default=None
         Two features: class labels, each drawn with its own marker.
     point_values : ndarray of shape (n_samples,), default=None
@@ -50,6 +50,8 @@ class ExpertRegionsDisplay:
     region_names : sequence of str of length n_experts, default=None
         Names for the legend, given when regions are nodes of a gate. By default, "expert 0" and
         so on.
+    extra_name : {"noise", "zero"}, default="noise"
+        Name of the rows that are grey.
 
     Attributes
     ----------
@@ -104,6 +106,7 @@ class ExpertRegionsDisplay:
         pooled_values: Any = None,
         value_name: Any = "y",
         region_names: Any = None,
+        extra_name: str = "noise",
     ):
         self.grid = grid
         self.weights = weights
@@ -116,6 +119,7 @@ class ExpertRegionsDisplay:
         self.pooled_values = pooled_values
         self.value_name = value_name
         self.region_names = region_names
+        self.extra_name = extra_name
 
     def plot(
         self,
@@ -163,6 +167,7 @@ class ExpertRegionsDisplay:
         heights = self._heights()
         point_experts = None if heights is None else self.point_experts
         shown = shown_experts(self.weights, point_experts, regions=regions)
+        extra = point_experts is not None and bool(np.any(point_experts < 0))
         if regions:
             self._plot_regions(ax, rgb, surface_kwargs, contour_kwargs)
         else:
@@ -177,7 +182,7 @@ class ExpertRegionsDisplay:
             self.region_names,
             self.point_classes if regions else None,
             None if regions else self.pooled_line_,
-            noise=point_experts is not None and bool(np.any(point_experts < 0)),
+            extra=self.extra_name if extra else None,
             n_points=0 if heights is None else len(heights),
             kwargs=legend_kwargs,
         )
@@ -253,10 +258,10 @@ class ExpertRegionsDisplay:
             step is undefined, such as a logarithm left of 0.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
             Targets of the rows. If given, each row takes the colour of the expert with the
-            largest responsibility P(z | x, y), or grey if that is the noise; otherwise of the
-            expert with the largest weight given x. With two features, each class has its own
-            marker. With one feature, rows are drawn only if y is given; for classes they lie at 1
-            if they belong to the class and at 0 if not.
+            largest responsibility P(z | x, y), or grey if that is the noise or zero
+            expert; otherwise of the expert with the largest weight given x. With two features,
+            each class has its own marker. With one feature, rows are drawn only if y is given; for
+            classes they lie at 1 if they belong to the class and at 0 if not.
         features : int, str, or sequence of one or two of these, default=None
             Indices or column names of the features to vary. By default, the first two numeric
             columns, or the only one.

@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from mixexp._wrapped import find_mixture
+from mixexp._wrapped import extra_name, find_mixture
 from mixexp.inspection._inputs import check_width
 
-__all__ = ["dotted", "gate_tree", "shares_in_words", "tree_layout"]
+__all__ = ["EXTRAS", "dotted", "gate_tree", "shares_in_words", "tree_layout"]
 
-#: Gap between the tree and the noise, in units of the distance between two leaves.
-NOISE_GAP = 1.5
+#: Names of an expert that is drawn apart from the others.
+EXTRAS = ("noise", "zero")
+
+#: Gap between the tree and the noise or zero expert, in units of the distance between two leaves.
+EXTRA_GAP = 1.5
 
 Path = tuple[int, ...]
 
@@ -70,7 +73,7 @@ def gate_tree(
 
     1. Find the mixture; transform the rows as the steps before it do.
     2. Walk down the gate; if an expert is a mixture, continue with its gate.
-    3. Add the noise, if any, as the last child of the root.
+    3. Add the noise or zero expert, if any, as the last child of the root.
 
     The parameters are documented in `GateTreeDisplay.from_estimator`; error messages begin with
     `owner`.
@@ -89,9 +92,10 @@ def gate_tree(
         weights = mixture.gate_proba(rows)
         usage = weights.mean(axis=0)
     _grow(nodes, mixture, Place((), "", -1, usage), -1, "", rows, weights, words)
-    if len(usage) > len(mixture.experts_):
+    extra = extra_name(mixture)
+    if extra is not None:
         nodes.shares[0] += float(usage[-1])
-        nodes.add(0, "noise", "", float(usage[-1]), -1)
+        nodes.add(0, extra, "", float(usage[-1]), -1)
     return {
         "parents": np.array(nodes.parents),
         "names": nodes.names,
@@ -191,14 +195,14 @@ def tree_layout(parents: np.ndarray, names: list[str]) -> tuple[np.ndarray, np.n
     """Return the column and row of every node of a tree drawn from left to right.
 
     Leaves are in the last column, one per row; an inner node is halfway between its first and its
-    last child. The noise comes last, below a gap.
+    last child. A noise or zero expert comes last, below a gap.
 
     Parameters
     ----------
     parents : ndarray of int of shape (n_nodes,)
         Parent of each node in depth-first order; -1 for the root.
     names : list of str
-        Names of the nodes; the noise is called "noise".
+        Names of the nodes; "noise" and "zero" are drawn apart.
 
     Returns
     -------
@@ -209,15 +213,15 @@ def tree_layout(parents: np.ndarray, names: list[str]) -> tuple[np.ndarray, np.n
     columns = np.zeros(len(parents), dtype=int)
     for i, parent in enumerate(parents[1:], start=1):
         columns[i] = columns[parent] + 1
-    noise = np.array([name == "noise" for name in names])
+    extra = np.isin(names, EXTRAS)
     leaves = ~np.isin(np.arange(len(parents)), parents)
     columns[leaves] = columns.max()
-    experts = np.flatnonzero(leaves & ~noise)
+    experts = np.flatnonzero(leaves & ~extra)
     rows = np.zeros(len(parents))
     rows[experts] = np.arange(len(experts))
-    rows[noise] = len(experts) - 1 + NOISE_GAP
+    rows[extra] = len(experts) - 1 + EXTRA_GAP
     for i in np.flatnonzero(~leaves)[::-1]:
-        children = np.flatnonzero((parents == i) & ~noise)
+        children = np.flatnonzero((parents == i) & ~extra)
         rows[i] = (rows[children[0]] + rows[children[-1]]) / 2
     return columns, rows
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from mixexp.inspection import _tree_draw as draw
 from mixexp.inspection._draw import expert_colors
-from mixexp.inspection._gate_tree import gate_tree, shares_in_words, tree_layout
+from mixexp.inspection._gate_tree import EXTRAS, gate_tree, shares_in_words, tree_layout
 
 __all__ = ["GateTreeDisplay"]
 
@@ -20,7 +20,7 @@ class GateTreeDisplay:
     :class:`ExpertRegionsDisplay`. The width of an edge is the share of rows that take it, the mean
     gate probability; its text is the condition. A flat gate is a tree with one level. If experts
     are mixtures, the tree continues with their gates, and expert 1.0 is the first expert of
-    expert 1. A noise expert is drawn apart from the others.
+    expert 1. A noise or zero expert is drawn apart from the others.
 
     Create it with :meth:`from_estimator`. All parameters are stored as attributes.
 
@@ -29,14 +29,14 @@ class GateTreeDisplay:
     parents : ndarray of int of shape (n_nodes,)
         Parent of every node or leaf, -1 for the root, in depth-first order.
     names : list of str
-        Name of every node or leaf; the noise is called "noise".
+        Name of every node or leaf; a noise or zero expert is called "noise" or "zero".
     splits : list of str
         Text on the edge to each node, possibly empty. With two children, the second edge says
         where that child is more likely; with more, each edge has a score, and the largest wins.
     shares : ndarray of shape (n_nodes,)
         Share of all rows that reach the node.
     experts : ndarray of int of shape (n_nodes,)
-        The expert whose colour a node takes; -1 for nodes above the experts and for the noise.
+        The expert whose colour a node takes; -1 for nodes above the experts, for noise and zeros.
 
     Attributes
     ----------
@@ -121,8 +121,8 @@ class GateTreeDisplay:
             ax = draw.new_axes(layout.size)
         layout = draw.Layout.of(*contents, scale=draw.scaled_to(ax, layout.size))
         scale = draw.scaled_to(ax, layout.size)
-        noise = np.array([name == "noise" for name in names])
-        self.edges_ = draw.draw_edges(ax, parents, layout, node_colors, noise, scale, edge_kwargs)
+        extra = np.isin(names, EXTRAS)
+        self.edges_ = draw.draw_edges(ax, parents, layout, node_colors, extra, scale, edge_kwargs)
         self.node_texts_ = draw.draw_nodes(ax, layout, labels, node_colors, scale, node_kwargs)
         self.split_texts_ = draw.draw_splits(ax, parents, layout, self.splits, scale, split_kwargs)
         self.ax_ = ax

@@ -52,7 +52,7 @@ class Level:
         return summed
 
     def most_probable(self, weights: np.ndarray) -> np.ndarray:
-        """Return the most probable region of every row (n,), -1 for the noise."""
+        """Return the most probable region of every row (n,), -1 for the noise or zeros."""
         noise = weights[:, len(self.members) :]
         found = most_probable(np.hstack([self.weights(weights), noise]))
         return np.where(found < self.members.shape[1], found, -1)

@@ -291,3 +291,9 @@ def test_with_leave_all_rows_are_gathered(data):
         assert_array_equal(parts.predict(kind), whole.predict(X))
     thin = clone(model).fit_blocks(factory_of(sp.csr_array(X), y, cuts=(100,)), allow_gather=True)
     assert_allclose(thin.predict(X), clone(model).fit(X, y).predict(X), rtol=1e-6)
+
+
+@pytest.mark.parametrize("allow_gather", [False, True])
+def test_a_factory_without_yield_is_refused(allow_gather):
+    with pytest.raises(TypeError, match=r"MixtureOfExpertsRegressor: factory\(\) returned None"):
+        MixtureOfExpertsRegressor().fit_blocks(lambda: None, allow_gather=allow_gather)

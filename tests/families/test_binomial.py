@@ -256,3 +256,9 @@ def test_the_law_is_of_one_trial(unequal):
     model, X, y, _, _ = unequal
     with pytest.raises(ValueError, match=r"distribution of one trial.*log_density"):
         model.predict_distribution(X).logpdf(y)
+
+
+def test_three_columns_are_refused_by_name():
+    message = r"MixtureOfExpertsRegressor: family 'binomial' needs y of one or two columns, got 3"
+    with pytest.raises(ValueError, match=message):
+        MixtureOfExpertsRegressor(family="binomial").fit(np.zeros((4, 1)), np.ones((4, 3)))

@@ -424,3 +424,34 @@ def test_only_ratios_of_weights_count(scale, rng):
     weight = rng.integers(1, 4, 80)
     found = describe_experts(model, X, y, sample_weight=scale * weight)
     assert str(found) == str(describe_experts(model, X, y, sample_weight=weight))
+
+
+def zero_inflated(gate=None):
+    """Return a mixture with a zero expert, its rows and its counts."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-2, 2, (400, 2))
+    mean = np.exp(np.where(X[:, 0] > 0, 2.0, 0.5 * X[:, 1]))
+    y = rng.poisson(mean) * (rng.random(400) > 0.3)
+    options = {"family": "poisson", "zero_expert": True, "max_iter": 20, "tol": 1e-3}
+    model = MixtureOfExpertsRegressor(n_experts=2, gate=gate, random_state=0, **options)
+    return model.fit(X, y), X, y
+
+
+def test_zeros_are_not_called_noise():
+    model, X, y = zero_inflated()
+    found = describe_experts(model, X, y)
+    assert np.isnan(found.noise)
+    assert_allclose(found.zero, model.gate_.zero_share_)
+    assert "Zero expert: probability" in str(found) and "oise" not in str(found)
+
+
+def test_pictures_name_the_zero_expert():
+    pytest.importorskip("matplotlib").use("Agg")
+    from mixexp.inspection import ExpertRegionsDisplay, GateTreeDisplay
+
+    model, X, y = zero_inflated()
+    display = ExpertRegionsDisplay.from_estimator(model, X, y)
+    texts = [text.get_text() for text in display.legend_.get_texts()]
+    assert texts == ["expert 0", "expert 1", "zero"]
+    tree = GateTreeDisplay.from_estimator(model)
+    assert tree.names == ["root", "expert 0", "expert 1", "zero"]
