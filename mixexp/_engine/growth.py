@@ -52,6 +52,8 @@ class Growth:
         Whether "cv" is computed though something else is the criterion.
     searched : bool
         Whether a usual fit of the chosen number is to be compared with that of the path.
+    rows_per_parameter : float
+        A mixture of several experts is chosen only with so much weight for each parameter.
     """
 
     numbers: tuple[int, ...]
@@ -61,6 +63,12 @@ class Growth:
     one_se: bool = False
     cross_validated: bool = False
     searched: bool = True
+    rows_per_parameter: float = 0.0
+
+    def supports(self, mixture: Grown) -> bool:
+        """Return whether there are enough rows for a mixture, if its parameters can be counted."""
+        needed = self.rows_per_parameter * mixture.count.n_parameters
+        return mixture.n_experts == 1 or not mixture.n_units < needed
 
 
 @dataclass
@@ -176,7 +184,7 @@ def grown(
             mixture = _fitted(problem, growth)
         mixture.seconds = time.perf_counter() - begin
         yield mixture
-        if best is None or _better(mixture, best, growth.criterion):
+        if best is None or (growth.supports(mixture) and _better(mixture, best, growth.criterion)):
             best, since = mixture, 0
         else:
             since += 1
@@ -215,9 +223,11 @@ def _is_cross_fitted(state: Any) -> bool:
 def chosen(path: Sequence[Grown], growth: Growth) -> int:
     """Return the position of the chosen mixture.
 
-    Those that ended in a spurious maximum are chosen only if all did.
+    Those that ended in a spurious maximum are chosen only if all did, and those with more
+    parameters than the rows support never.
     """
-    allowed = [i for i, each in enumerate(path) if not each.flags] or list(range(len(path)))
+    supported = [i for i, each in enumerate(path) if growth.supports(each)]
+    allowed = [i for i in supported if not path[i].flags] or supported
     best = allowed[0]
     for i in allowed[1:]:
         if _better(path[i], path[best], growth.criterion):

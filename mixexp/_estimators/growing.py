@@ -39,6 +39,10 @@ CRITERION, OTHERWISE = "aic3", "cv"
 #: worse.
 LEAST, PATIENCE = 3, 1
 
+#: Rows for each parameter that several experts need: with fewer, criteria that hold for many rows
+#: reward whatever explains the noise. Ten rows of noise would get three experts.
+ROWS_PER_PARAMETER = 3.0
+
 
 def fit_growing(
     mixture: BaseMixtureOfExperts, X: Any, y: np.ndarray, arguments: FitArguments, target: Target
@@ -75,7 +79,9 @@ def _of_auto(mixture: BaseMixtureOfExperts, problem: SearchProblem) -> Growth:
     """Return the path of "auto"."""
     numbers = tuple(range(1, mixture.max_experts + 1))
     criterion = CRITERION if can_count(problem) else OTHERWISE
-    return Growth(numbers, criterion, PATIENCE, LEAST, one_se=True)
+    return Growth(
+        numbers, criterion, PATIENCE, LEAST, one_se=True, rows_per_parameter=ROWS_PER_PARAMETER
+    )
 
 
 def _within(growth: Growth, problem: SearchProblem, mixture: BaseMixtureOfExperts) -> Growth:

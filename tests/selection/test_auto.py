@@ -146,3 +146,11 @@ def test_what_cannot_grow(options, what):
     X, y = two_lines()
     with pytest.raises(ValueError, match=what):
         auto(**options).fit(X, y)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_few_rows_of_noise_get_one_expert(seed):
+    """With nearly as many parameters as rows, criteria for many rows take any number."""
+    rng = np.random.default_rng(seed)
+    X, y = rng.standard_normal((10, 2)), rng.standard_normal(10)
+    assert MixtureOfExpertsRegressor(n_experts="auto", random_state=0).fit(X, y).n_experts_ == 1
