@@ -256,3 +256,13 @@ def test_the_law_is_of_one_trial(unequal):
     model, X, y, _, _ = unequal
     with pytest.raises(ValueError, match=r"distribution of one trial.*log_density"):
         model.predict_distribution(X).logpdf(y)
+
+
+def test_moments_and_distribution_of_one_trial():
+    chance, none = np.array([0.0, 0.2, 0.5, 0.9]), np.empty((0, 4))
+    law, family = stats.bernoulli(chance), Binomial()
+    assert_allclose(family.variance(chance, none), law.var())
+    for y in (-1.0, 0.0, 0.5, 1.0, 2.0):
+        at = np.full(4, y)
+        assert_allclose(family.cdf(at, chance, none), law.cdf(y))
+        assert_allclose(family.sf(at, chance, none), law.sf(y))
