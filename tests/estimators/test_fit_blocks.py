@@ -289,3 +289,10 @@ def test_with_leave_all_rows_are_gathered(data):
         assert_array_equal(parts.predict(kind), whole.predict(X))
     thin = clone(model).fit_blocks(factory_of(sp.csr_array(X), y, cuts=(100,)), allow_gather=True)
     assert_allclose(thin.predict(X), clone(model).fit(X, y).predict(X), rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*were rescaled to a mean of 1")
+def test_relative_weights_of_classes_are_rescaled_over_all_runs(data):
+    """All are below 1, as sums over the rows of a run and a class are not."""
+    model = MixtureOfExpertsClassifier(n_experts=2, n_init=1, random_state=0)
+    assert_same_fit(model, data["X"], data["classes"], 0.1 * data["weight"])
