@@ -22,6 +22,8 @@ from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor, descri
 from mixexp.datasets import load_auto_mpg
 from mixexp.gates import ConstantGate, EstimatorGate, GaussianGate, HierarchicalGate, SoftmaxGate
 from mixexp.inspection._conditions import border, rounded_rank
+from mixexp.inspection._effects import _trend
+from mixexp.inspection._rules import encoded, rules_of
 from mixexp.inspection._table_columns import described_columns, number
 from mixexp.routing import Switch, TopK
 
@@ -424,3 +426,24 @@ def test_only_ratios_of_weights_count(scale, rng):
     weight = rng.integers(1, 4, 80)
     found = describe_experts(model, X, y, sample_weight=scale * weight)
     assert str(found) == str(describe_experts(model, X, y, sample_weight=weight))
+
+
+@pytest.mark.parametrize("level", [-3.0, 0.0, 3.0])
+def test_rounding_is_no_trend_whatever_the_sign(level):
+    means = level * (1 + 1e-15 * np.array([1.0, 2.0, 4.0]))
+    assert _trend(means, False) == _trend(means, True) == "none"
+    assert _trend(level + np.arange(3.0), False) == "rises"
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_rules_of_a_depth_are_those_of_the_tree_of_that_depth(rng, depth):
+    X, weight = rng.integers(0, 9, (400, 3)).astype(float), np.ones(400)
+    member = (X[:, 0] > 2) & ((X[:, 1] > 3) | (X[:, 2] > 5))
+    columns = described_columns(X, None, ["a", "b", "c"], "test")
+    data = encoded(columns, weight)
+    deep = DecisionTreeClassifier(max_depth=3, random_state=0).fit(data.matrix, member)
+    cut = DecisionTreeClassifier(max_depth=depth, random_state=0).fit(data.matrix, member)
+    found = np.zeros(400, dtype=bool)
+    for rule in rules_of(deep, columns, data, depth):
+        found |= np.all([one.holds(X[:, j]) for j, one in rule.items()], axis=0)
+    assert_array_equal(found, cut.predict(data.matrix))
