@@ -379,6 +379,8 @@ def test_borders_of_many_values_are_round():
             or near == rank
         )
     assert rounded_rank(distinct[:900], 450) == 450
+    for rank in (6993, 7003, 7006):  # 7000 is up to ten values away, on either side
+        assert rounded_rank(np.arange(10000.0), rank) == 7000
 
 
 @pytest.mark.parametrize(
