@@ -266,3 +266,8 @@ def test_moments_and_distribution_of_one_trial():
         at = np.full(4, y)
         assert_allclose(family.cdf(at, chance, none), law.cdf(y))
         assert_allclose(family.sf(at, chance, none), law.sf(y))
+
+
+def test_starts_see_the_share_of_successes():
+    won, trials = np.array([2.0, 0.0, 5.0]), np.array([8.0, 3.0, 5.0])
+    assert_allclose(Binomial().shares(np.stack([won, trials])), [[0.25, 0.0, 1.0]])
