@@ -222,3 +222,21 @@ def test_a_step_that_promises_too_much_is_damped(rng):
     free = proximal_step("newton", *model, 1e-9, l1=l1)
     assert free.limited and free.damping > 1e-9
     assert free.slope <= 2 * free.limit * 80.0
+
+
+@pytest.mark.parametrize("curvature", ["newton", "blocks"])
+def test_the_slope_is_twice_the_gain_of_the_model(rng, curvature):
+    """Of two classes, whose step is centred: the model in all coefficients, term by term."""
+    design, resp, ridge, l1 = multinomial(rng, 2)
+    half = rng.standard_normal((1, 4))
+    theta = np.concatenate([half, -half])
+    proba = softmax(theta @ design, axis=0)
+    gram, gradient = grams(curvature, proba, design), (resp - proba) @ design.T
+    found = proximal_step(curvature, gram, gradient, theta, ridge, 80.0, 1e-9, l1=l1)
+    inner = (proba[0] * proba[1] * design) @ design.T
+    hessian = np.block([[inner, -inner], [-inner, inner]])
+    hessian += np.diag(np.tile(ridge + 80.0 * found.damping, 2))
+    uphill, new = gradient - ridge * theta, (theta + found.step).ravel()
+    one = hessian[None], uphill.reshape(1, -1), theta.reshape(1, -1), np.tile(l1, 2)
+    gain = values(*one, new[None]) - values(*one, theta.reshape(1, -1))
+    assert_allclose(found.slope, 2 * gain[0], rtol=1e-9)

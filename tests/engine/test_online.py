@@ -127,3 +127,21 @@ def test_a_step_averages_and_leaves_its_inputs():
     again = begun(second.state, rows, Soft(), schedule)  # the same rows, one EM step on
     bound = learnt(again, rows, Soft(), schedule).bound
     assert bound > second.bound
+
+
+@pytest.mark.filterwarnings("ignore:.*did not converge")
+def test_shares_of_experts_and_the_bound_are_averages():
+    """(1 − ρ) of the past and ρ of the new rows, by densities that are summed here."""
+    state, rows = fitted(SoftmaxGate(), 0)
+    weight = np.arange(60) % 3 + 1.0
+    some = Rows(rows.X[:60], rows.y[:, :60], weight)
+    schedule = Schedule(0.6, None)
+    first = begun(state, rows, Soft(), schedule)
+    found = learnt(first, some, Soft(), schedule)
+    block = next(some.blocks())
+    joint = state.gate.log_prob(block) + state.bank.log_prob(block)
+    density = np.logaddexp.reduce(joint, axis=0)
+    share = (weight.sum() / (200 + weight.sum())) ** 0.6
+    new = np.exp(joint - density) @ weight / weight.sum()
+    assert_allclose(found.mass, (1 - share) * first.mass + share * new, rtol=1e-10)
+    assert_allclose(found.bound, np.average(density, weights=weight), rtol=1e-10)

@@ -9,6 +9,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import StandardScaler
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp._engine import em, search, tuning
 from mixexp._evidence import LARGEST_CHANGE, LARGEST_STRENGTH, determined, strength_ratio
 from mixexp.datasets import make_piecewise_linear
 from mixexp.gates import HierarchicalGate, SoftmaxGate
@@ -198,3 +199,25 @@ def test_it_sets_ridge_penalties_only():
     gate = SoftmaxGate(alpha="auto", l1_ratio=0.5)
     with pytest.raises(ValueError, match=r"SoftmaxGate: alpha='auto' sets a ridge.*l1_ratio=0.5"):
         MixtureOfExpertsRegressor(n_experts=2, gate=gate).fit(X, y)
+
+
+def test_passes_of_the_tuning_are_counted(monkeypatch):
+    made, evaluate, tuned = [], em.evaluate, tuning.tuned
+    told = []
+
+    def counted(*args):
+        made.append(1)
+        return evaluate(*args)
+
+    def watched(*args):
+        before = len(made)
+        state, n_passes = tuned(*args)
+        told.append((n_passes, len(made) - before))
+        return state, n_passes
+
+    X, y = make_piecewise_linear(200, random_state=0)
+    monkeypatch.setattr(em, "evaluate", counted)
+    monkeypatch.setattr(search, "tuned", watched)
+    gate = SoftmaxGate(alpha="auto")
+    MixtureOfExpertsRegressor(n_experts=2, gate=gate, n_init=1, random_state=0).fit(X, y)
+    assert told and all(said == passes > 0 for said, passes in told)

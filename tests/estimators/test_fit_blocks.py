@@ -297,3 +297,10 @@ def test_with_leave_all_rows_are_gathered(data):
 def test_a_factory_without_yield_is_refused(allow_gather):
     with pytest.raises(TypeError, match=r"MixtureOfExpertsRegressor: factory\(\) returned None"):
         MixtureOfExpertsRegressor().fit_blocks(lambda: None, allow_gather=allow_gather)
+
+
+@pytest.mark.filterwarnings("ignore:.*were rescaled to a mean of 1")
+def test_relative_weights_of_classes_are_rescaled_over_all_runs(data):
+    """All are below 1, as sums over the rows of a run and a class are not."""
+    model = MixtureOfExpertsClassifier(n_experts=2, n_init=1, random_state=0)
+    assert_same_fit(model, data["X"], data["classes"], 0.1 * data["weight"])

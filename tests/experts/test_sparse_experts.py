@@ -21,7 +21,7 @@ from mixexp._engine.guard import FALL_TOL
 from mixexp.experts import has_bank
 from mixexp.experts._templates import linear_terms, log_penalty
 from mixexp.families import Gaussian, Laplace, Poisson, StudentT
-from mixexp.gates import SoftmaxGate
+from mixexp.gates import EstimatorGate, GaussianGate, SoftmaxGate
 from mixexp.protocols import can
 
 EXACT = {"tol": 1e-14, "max_iter": 10**6}
@@ -301,3 +301,12 @@ def test_sparse_rows_are_full_ones(rng, name):
     full, sparse = (clone(model).fit(rows, y) for rows in (X, csr_array(X)))
     assert_allclose(sparse.lower_bound_, full.lower_bound_, rtol=1e-10)
     assert_allclose(sparse.experts_[0].coef_, full.experts_[0].coef_, atol=1e-8)
+
+
+@pytest.mark.parametrize("gate", [GaussianGate(), EstimatorGate(LogisticRegression())])
+def test_a_gate_without_coefficients_uses_the_columns_it_sees(rng, gate):
+    X, y = two_lines(rng, n=200, d=5)
+    model = MixtureOfExpertsRegressor(
+        Ridge(), 2, gate=gate, gate_features=[0, 3], expert_features=[1], random_state=0
+    ).fit(X, y)
+    assert_array_equal(model.unused_features_, [2, 4])

@@ -262,3 +262,18 @@ def test_three_columns_are_refused_by_name():
     message = r"MixtureOfExpertsRegressor: family 'binomial' needs y of one or two columns, got 3"
     with pytest.raises(ValueError, match=message):
         MixtureOfExpertsRegressor(family="binomial").fit(np.zeros((4, 1)), np.ones((4, 3)))
+
+
+def test_moments_and_distribution_of_one_trial():
+    chance, none = np.array([0.0, 0.2, 0.5, 0.9]), np.empty((0, 4))
+    law, family = stats.bernoulli(chance), Binomial()
+    assert_allclose(family.variance(chance, none), law.var())
+    for y in (-1.0, 0.0, 0.5, 1.0, 2.0):
+        at = np.full(4, y)
+        assert_allclose(family.cdf(at, chance, none), law.cdf(y))
+        assert_allclose(family.sf(at, chance, none), law.sf(y))
+
+
+def test_starts_see_the_share_of_successes():
+    won, trials = np.array([2.0, 0.0, 5.0]), np.array([8.0, 3.0, 5.0])
+    assert_allclose(Binomial().shares(np.stack([won, trials])), [[0.25, 0.0, 1.0]])

@@ -254,3 +254,10 @@ def test_huge_counts_have_the_density_of_gamma(alpha):
     assert_allclose(log_prob[0], expected, rtol=1e-10)
     law = NegativeBinomial().logpdf(y[0], np.full(4, 1e14), parameters[0, 0, :, None])
     assert_allclose(law, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("alpha", [0.05, 3.0])
+def test_logcdf_from_below_zero_on(alpha):
+    y, mean, parameters = np.arange(-2.0, 9.0), np.full(11, 4.0), np.full((1, 11), alpha)
+    expected = stats.nbinom(1 / alpha, 1 / (1 + alpha * 4)).logcdf(y)
+    assert_allclose(NegativeBinomial().logcdf(y, mean, parameters), expected, rtol=1e-10)

@@ -22,6 +22,8 @@ from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor, descri
 from mixexp.datasets import load_auto_mpg
 from mixexp.gates import ConstantGate, EstimatorGate, GaussianGate, HierarchicalGate, SoftmaxGate
 from mixexp.inspection._conditions import border, rounded_rank
+from mixexp.inspection._effects import _trend
+from mixexp.inspection._rules import encoded, rules_of
 from mixexp.inspection._table_columns import described_columns, number
 from mixexp.routing import Switch, TopK
 
@@ -377,6 +379,8 @@ def test_borders_of_many_values_are_round():
             or near == rank
         )
     assert rounded_rank(distinct[:900], 450) == 450
+    for rank in (6993, 7003, 7006):  # 7000 is up to ten values away, on either side
+        assert rounded_rank(np.arange(10000.0), rank) == 7000
 
 
 @pytest.mark.parametrize(
@@ -455,3 +459,24 @@ def test_pictures_name_the_zero_expert():
     assert texts == ["expert 0", "expert 1", "zero"]
     tree = GateTreeDisplay.from_estimator(model)
     assert tree.names == ["root", "expert 0", "expert 1", "zero"]
+
+
+@pytest.mark.parametrize("level", [-3.0, 0.0, 3.0])
+def test_rounding_is_no_trend_whatever_the_sign(level):
+    means = level * (1 + 1e-15 * np.array([1.0, 2.0, 4.0]))
+    assert _trend(means, False) == _trend(means, True) == "none"
+    assert _trend(level + np.arange(3.0), False) == "rises"
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_rules_of_a_depth_are_those_of_the_tree_of_that_depth(rng, depth):
+    X, weight = rng.integers(0, 9, (400, 3)).astype(float), np.ones(400)
+    member = (X[:, 0] > 2) & ((X[:, 1] > 3) | (X[:, 2] > 5))
+    columns = described_columns(X, None, ["a", "b", "c"], "test")
+    data = encoded(columns, weight)
+    deep = DecisionTreeClassifier(max_depth=3, random_state=0).fit(data.matrix, member)
+    cut = DecisionTreeClassifier(max_depth=depth, random_state=0).fit(data.matrix, member)
+    found = np.zeros(400, dtype=bool)
+    for rule in rules_of(deep, columns, data, depth):
+        found |= np.all([one.holds(X[:, j]) for j, one in rule.items()], axis=0)
+    assert_array_equal(found, cut.predict(data.matrix))

@@ -105,3 +105,19 @@ def test_constant_rows_and_many_features(rng, n_features):
     y = rng.standard_normal(100)
     model = one_step(X, y, 4, on_collapse="keep", max_iter=1000)
     assert np.isfinite(model.predict(X)).all()
+
+
+def test_leaves_hold_a_tenth_of_their_share_at_least(rng, monkeypatch):
+    """A few rows of another line are too few for a leaf of their own."""
+    x = np.linspace(0, 1, 2000)
+    y = np.where(x < 0.01, 1e3 * x, 0.0) + 0.01 * rng.standard_normal(2000)
+    given = []
+    original = ModelTreeStart.responsibilities
+
+    def kept(self, context, rng):
+        given.append(original(self, context, rng))
+        return given[-1]
+
+    monkeypatch.setattr(ModelTreeStart, "responsibilities", kept)
+    one_step(x[:, None], y, 4)
+    assert given[0].sum(axis=1).min() >= 2000 / (10 * 4)

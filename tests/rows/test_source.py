@@ -120,3 +120,12 @@ def test_streamed_rows_are_those_in_memory(data, weighted, monkeypatch):
         assert_array_equal(streamed.weight, weight)
     else:
         assert streamed.weight is None
+
+
+@pytest.mark.parametrize(("size", "whole"), [(9, False), (10, True), (11, True)])
+def test_a_sketch_is_whole_unless_a_distinct_row_is_left_out(rng, size, whole):
+    X = rng.standard_normal((10, 2))
+    sketch = Sketch(size, 0)
+    for _ in range(2):  # equal rows take no room
+        sketch.add(Run(X, X[:, 0][None], None))
+    assert sketch.whole is whole

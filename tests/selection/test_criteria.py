@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 from _grown import candidate, two_lines
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import entr
 from scipy.stats import norm
 from sklearn.linear_model import LinearRegression
 
 from mixexp import MixtureOfExpertsRegressor
-from mixexp._engine.criteria import effective_parameters
+from mixexp._engine.criteria import effective_parameters, fitness
 from mixexp._engine.growth import Growth, chosen
 from mixexp._engine.held_out import N_FOLDS, unit_folds
 from mixexp._engine.information import Information
+from mixexp._engine.sweep import State
 from mixexp.gates import SoftmaxGate
 from mixexp.protocols import ParameterSpace, Rows
 from mixexp.selection import select_n_experts
@@ -131,3 +133,25 @@ def test_flagged_candidates_come_last():
     path = [candidate(1, [0.0, 0.0]), candidate(2, [9.0, 9.0], flags=["spurious"])]
     assert chosen(path, Growth((1, 2), "cv")) == 0
     assert chosen(path[1:], Growth((2,), "cv")) == 0
+
+
+def test_the_fit_to_weighted_rows_is_that_of_repeated_ones():
+    X, y = two_lines()
+    model = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y)
+    state = State(model._model.gate, model._model.bank)
+    counts = np.arange(len(y)) % 3 + 1
+    found = fitness(state, Rows(X, y[None], counts.astype(float)))
+    density, resp = model.log_density(X, y), model.responsibilities(X, y)
+    assert_allclose(found.log_likelihood, np.repeat(density, counts).sum(), rtol=1e-10)
+    entropy = entr(resp).sum(axis=1)
+    assert_allclose(found.entropy, np.repeat(entropy, counts).sum(), rtol=1e-6)
+
+
+def test_a_path_that_is_not_searched_has_the_restart_of_its_stage():
+    X, y = two_lines()
+    path = {}
+    for searched in (False, True):
+        model = MixtureOfExpertsRegressor(n_init=3, random_state=0)
+        model._growth = Growth((2,), "bic", searched=searched)
+        path[searched] = model.set_params(n_experts="auto").fit(X, y)
+    assert len(path[False].restarts_) == 1 and len(path[True].restarts_) == 4
