@@ -27,7 +27,7 @@ ALLOWED = {
     "_columns": set(),
     "_guests": {"_warn"},
     "_tables": set(),
-    "_wrapped": set(),
+    "_wrapped": {"protocols"},
     "_data": set(),
     "_rows": {"_checks", "_compat", "_guests", "_numerics", "_threads"},
     "protocols": {"_derivatives", "_rows"},
