@@ -29,7 +29,7 @@ from mixexp._estimators import outcome
 from mixexp._estimators.assembly import FitArguments, assemble, metadata_router
 from mixexp._estimators.blockwise import fit_streamed, gathered, why_not_additive
 from mixexp._estimators.given import MixtureGiven, condition
-from mixexp._estimators.growing import fit_growing
+from mixexp._estimators.growing import fit_growing, settled
 from mixexp._estimators.hard import HardMixtureClassifier, HardMixtureRegressor, hardened
 from mixexp._estimators.known_rows import grouped, rows_of_fit, weighted, with_targets
 from mixexp._estimators.model import Model
@@ -67,7 +67,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         "expert_features": "no_validation",
         "gate_features": "no_validation",
         "expert_basis": [StrOptions(set(BASES)), HasMethods(["get_params", "fit", "transform"])],
-        "gate_basis": [StrOptions(set(BASES)), HasMethods(["get_params", "fit", "transform"])],
+        "gate_basis": [StrOptions({*BASES, "auto"}), HasMethods(["get_params", "fit", "transform"])],
         "shared_expert": [HasMethods(["get_params", "fit"]), None],
         "noise_expert": ["boolean"],
         "routing": [HasMethods(["get_params", "weights", "check"]), None],
@@ -227,6 +227,10 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
             outcome.store(self, run, restarts, assembly, target)
         self._mixexp_version = __version__
         return assembly.problem.rows
+
+    def _settled(self) -> dict[str, Any]:
+        """Return parameters for a refit of the fitted mixture, without "auto"."""
+        return settled(self)
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit_blocks(self, factory: Callable[[], Iterable], *, allow_gather: bool = False) -> Any:

@@ -40,8 +40,8 @@ ARRAYS = " A basis is fitted on an array of its columns: select them by position
 
 
 def is_linear(basis: Any) -> bool:
-    """Return whether a basis is the columns themselves."""
-    return isinstance(basis, str) and basis == "linear"
+    """Return whether a basis is the columns themselves, as "auto" is unless it was replaced."""
+    return isinstance(basis, str) and basis in ("linear", "auto")
 
 
 def check_bases(mixture: BaseMixtureOfExperts, batch: bool, columns: tuple[Any, Any]) -> None:

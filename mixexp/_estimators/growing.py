@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.utils import check_random_state
 
 from mixexp import __version__
@@ -19,6 +21,7 @@ from mixexp._fitting import name_of
 from mixexp._rows.inputs import one_each
 from mixexp._rows.rows import Rows
 from mixexp._threads import single_thread
+from mixexp.gates import SoftmaxGate
 from mixexp.partitions import Split
 from mixexp.protocols import Target, can
 from mixexp.selection import ExpertSelection
@@ -26,7 +29,7 @@ from mixexp.selection import ExpertSelection
 if TYPE_CHECKING:
     from mixexp._estimators.base import BaseMixtureOfExperts
 
-__all__ = ["fit_growing"]
+__all__ = ["fit_growing", "settled"]
 
 #: What "auto" goes by where parameters can be counted, and where not. Of the criteria that were
 #: compared, AIC with a factor of 3 predicts best or about as well as the best on six tables; a
@@ -38,6 +41,9 @@ CRITERION, OTHERWISE = "aic3", "cv"
 #: patience of 2, or going to 4 at least, takes more experts on three of four tables, and predicts
 #: worse.
 LEAST, PATIENCE = 3, 1
+
+#: Columns up to which the gate's default basis beside "auto" doubles them.
+MOST_COLUMNS = 50
 
 #: Rows for each parameter that several experts need: with fewer, criteria that hold for many rows
 #: reward whatever explains the noise. Ten rows of noise would get three experts.
@@ -51,7 +57,7 @@ def fit_growing(
 
     Return the rows of the fit.
 
-    1. Assemble rows and parts.
+    1. Assemble rows and parts; what `with_automatic_gate` says of the gate holds for "auto".
     2. Go along the path until the criterion has not risen for a while.
     3. Search with the starts of `init` too, for the chosen number, and keep the better end.
     4. Store the model.
@@ -62,7 +68,8 @@ def fit_growing(
     growth: Growth | None = mixture.__dict__.pop("_growth", None)
     seed = int(check_random_state(mixture.random_state).randint(2**31 - 1))
     with single_thread():
-        assembly = assemble(with_n_experts(mixture, 1), X, y, arguments, target, seed)
+        single = with_n_experts(mixture if growth else with_automatic_gate(mixture, X), 1)
+        assembly = assemble(single, X, y, arguments, target, seed)
         growth = _within(growth or _of_auto(mixture, assembly.problem), assembly.problem, mixture)
         path = list(grown(growth, Split(), assembly.problem_at))
         best = chosen(path, growth)
@@ -73,6 +80,34 @@ def fit_growing(
     mixture.selection_ = ExpertSelection.of(path, growth, best)
     mixture._mixexp_version = __version__
     return assembly.problem.rows
+
+
+def with_automatic_gate(mixture: BaseMixtureOfExperts, X: Any) -> BaseMixtureOfExperts:
+    """Return the mixture with what its gate's defaults stand for beside ``n_experts="auto"``.
+
+    The penalty sets itself, and borders may bend: a gate that is linear in skewed columns needs
+    more experts than there are regions, and a fixed penalty is too weak where rows are few.
+    """
+    opened = copy(mixture)
+    if mixture.gate is None:
+        opened.gate = SoftmaxGate(alpha="auto")
+    if mixture.gate_basis == "auto" and not parts.gate_is_classifier(mixture):
+        narrow = not sp.issparse(X) and X.shape[1] <= MOST_COLUMNS
+        opened.gate_basis = "quantile" if narrow else "linear"
+    return opened
+
+
+def settled(mixture: BaseMixtureOfExperts) -> dict[str, Any]:
+    """Return parameters for a refit of the mixture that a fit with "auto" has come to."""
+    k = len(mixture.experts_)
+    if mixture.n_experts != "auto":
+        return {"n_experts": k}
+    quantile = mixture.gate_basis == "auto" and mixture.gate_basis_ is not None
+    return {
+        "n_experts": k,
+        "gate": SoftmaxGate(alpha="auto") if mixture.gate is None else mixture.gate,
+        "gate_basis": "quantile" if quantile else mixture.gate_basis,
+    }
 
 
 def _of_auto(mixture: BaseMixtureOfExperts, problem: SearchProblem) -> Growth:

@@ -17,6 +17,7 @@ from sklearn.base import clone, is_classifier
 
 from mixexp._compat import validate_parameters
 from mixexp._estimators.assembly import FitArguments
+from mixexp._estimators.bases import is_linear
 from mixexp._estimators.model import Model, columns_of
 from mixexp._estimators.outcome import InputRules, publish, store_loads
 from mixexp._estimators.parts import check_parts
@@ -37,7 +38,7 @@ Path = tuple[int, ...]
 LEFT_TO_OUTER = {
     "gate_features": None,
     "expert_basis": "linear",
-    "gate_basis": "linear",
+    "gate_basis": "auto",
     "noise_expert": False,
     "zero_expert": False,
     "class_weight": None,
@@ -179,7 +180,8 @@ def _check_inner(outer: BaseMixtureOfExperts, inner: Any, owner: str) -> None:
     for name, value in wanted.items():
         actual = getattr(inner, name, value)
         shared = name in MAY_BE_SAME and _same(actual, getattr(outer, name))
-        if not (shared or _same(actual, value)):
+        linear = name == "gate_basis" and is_linear(actual)
+        if not (shared or linear or _same(actual, value)):
             raise ValueError(
                 f"{owner}: the inner {type(inner).__name__} has {name}={actual!r}. Mixtures of "
                 f"mixtures are trained as one: set it in the outer mixture, and leave {name}="

@@ -53,7 +53,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         held-out log-density. It takes two to four times as long as a fit of that many experts, and
         at least 4. Not with a list of experts, a given start, `expert_labels`, routing or a tree.
     gate : gate of `mixexp.gates`, classifier or None, default=None
-        None means `SoftmaxGate()`; a classifier is wrapped in `EstimatorGate`.
+        None means `SoftmaxGate()`, or ``SoftmaxGate(alpha="auto")`` beside ``n_experts="auto"``; a
+        classifier is wrapped in `EstimatorGate`.
     family : {"gaussian", "student_t", "laplace", "poisson", "negative_binomial", "gamma", \
             "binomial"} or family of `mixexp.families`, default="gaussian"
         Distribution of y given an expert's prediction. Counts and gamma have a log link, binomial
@@ -61,11 +62,14 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     expert_features, gate_features : indices, names, slice, mask or callable, default=None
         Columns used by the experts and the gate, selected as in `ColumnTransformer`; None means
         all. Or a list of such selections, one per expert (for the gate: per expert's score).
-    expert_basis, gate_basis : {"linear", "quantile", "spline"} or transformer, default="linear"
-        What linear experts and gates see of these columns: the columns themselves; each beside
-        its quantile map (`mixexp.bases.QuantileBasis`); splines (`mixexp.bases.SplineBasis`); or
-        the output of any transformer, Pipeline or FeatureUnion, fitted once to at most 8192
-        distinct rows. Estimators as experts or gate have transformers in a Pipeline of their own.
+    expert_basis : {"linear", "quantile", "spline"} or transformer, default="linear"
+        What linear experts see of these columns: the columns themselves; each beside its quantile
+        map (`mixexp.bases.QuantileBasis`); splines (`mixexp.bases.SplineBasis`); or the output of
+        any transformer, Pipeline or FeatureUnion, fitted once to at most 8192 distinct rows.
+        Estimators as experts or gate have transformers in a Pipeline of their own.
+    gate_basis : {"auto", "linear", "quantile", "spline"} or transformer, default="auto"
+        What the gate sees of its columns. "auto" is "quantile" beside ``n_experts="auto"`` where
+        there are at most 50 dense columns and the gate is no classifier, and "linear" otherwise.
     shared_expert : regressor or None, default=None
         A model of all rows, added to the prediction of every expert and trained jointly: experts
         need only know what is special in their regions. Linear models below linear experts are
@@ -270,7 +274,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         expert_features: Any = None,
         gate_features: Any = None,
         expert_basis: Any = "linear",
-        gate_basis: Any = "linear",
+        gate_basis: Any = "auto",
         shared_expert: Any = None,
         noise_expert: bool = False,
         zero_expert: bool = False,

@@ -186,7 +186,8 @@ def _refit(
     k = len(estimator.experts_)
     start = start[:, :k] / start[:, :k].sum(axis=1, keepdims=True)
     try:
-        refit = clone(estimator).set_params(init=start, n_init=1, n_experts=k, random_state=seed)
+        refit = clone(estimator).set_params(init=start, n_init=1, random_state=seed)
+        refit.set_params(**estimator._settled())
         refit.fit(X_new, y_new).align_experts(estimator, X, y)
     except ValueError as error:
         return error

@@ -4,17 +4,21 @@ import pickle
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from _grown import two_lines
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.tree import DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp.bases import QuantileBasis
 from mixexp.datasets import make_softmax_mixture
-from mixexp.gates import HierarchicalGate
+from mixexp.gates import HierarchicalGate, SoftmaxGate
+from mixexp.inference import bootstrap
 from mixexp.routing import TopK
+from mixexp.selection import select_n_experts
 
 
 def auto(**options):
@@ -154,3 +158,57 @@ def test_a_few_rows_of_noise_get_one_expert(seed):
     rng = np.random.default_rng(seed)
     X, y = rng.standard_normal((10, 2)), rng.standard_normal(10)
     assert MixtureOfExpertsRegressor(n_experts="auto", random_state=0).fit(X, y).n_experts_ == 1
+
+
+@pytest.fixture(scope="module")
+def bent():
+    """Two lines, divided at a point of a skewed column."""
+    rng = np.random.RandomState(0)
+    x, noise = np.exp(rng.normal(size=300)), 0.1 * rng.normal(size=300)
+    return np.column_stack([x, rng.normal(size=300)]), np.where(x < 1, x, 5 - x) + noise
+
+
+def test_the_gate_sets_itself_too(bent):
+    X, y = bent
+    model = auto(max_experts=3).fit(X, y)
+    assert isinstance(model.gate_basis_, QuantileBasis) and model.expert_basis_ is None
+    assert model.gate_.alpha_ != SoftmaxGate().alpha
+    assert model.gate is None and model.gate_basis == "auto"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"n_experts": 2}, {"gate_basis": "linear"}, {"gate": LogisticRegression()}],
+    ids=["a given number", "linear", "a classifier as gate"],
+)
+def test_where_the_gate_is_linear(options, bent):
+    X, y = bent
+    assert auto(max_experts=2, **options).fit(X, y).gate_basis_ is None
+
+
+def test_the_gate_is_linear_in_sparse_and_in_many_columns(bent):
+    X, y = bent
+    assert auto(max_experts=2).fit(sp.csr_array(X), y).gate_basis_ is None
+    wide = np.hstack([X, np.random.RandomState(1).normal(size=(len(y), 49))])
+    assert auto(max_experts=2).fit(wide, y).gate_basis_ is None
+
+
+def test_a_given_gate_keeps_its_penalty(bent):
+    X, y = bent
+    gate = SoftmaxGate(alpha=0.7)
+    assert auto(max_experts=2, gate=gate).fit(X, y).gate_.alpha_ == 0.7
+
+
+def test_select_n_experts_compares_the_mixture_as_it_is(bent):
+    X, y = bent
+    found = select_n_experts(auto(n_experts=2), X, y, n_experts=[1, 2], criterion="bic")
+    assert found.best_estimator_.gate_basis_ is None
+    assert found.best_estimator_.gate_.alpha_ == SoftmaxGate().alpha
+
+
+def test_a_bootstrap_refits_the_mixture_that_was_found(bent):
+    X, y = bent
+    model = auto(max_experts=3).fit(X, y)
+    refits = bootstrap(model, X, y, n_refits=2, random_state=0)
+    assert np.isfinite(refits.samples).all() and refits.n_failed == 0
+    assert "x0 (quantile)" in refits.names or any("quantile" in name for name in refits.names)
