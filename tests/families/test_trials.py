@@ -212,7 +212,7 @@ def test_only_the_binomial_family_has_trials(rng):
         with pytest.raises(ValueError, match="family 'gaussian' has no trials"):
             call(X, trials=trials)
     classes = MixtureOfExpertsClassifier(n_experts=1).fit(X, won > 2)
-    with pytest.raises(ValueError, match="MixtureOfExpertsClassifier: trials=.* classes have no"):
+    with pytest.raises(ValueError, match=r"MixtureOfExpertsClassifier: trials=.* classes have no"):
         classes.log_density(X, won > 2, trials=trials)
     with pytest.raises(ValueError, match=r"trials has shape \(3,\)"):
         mixture().fit(X, won, trials=trials).predict_distribution(X, trials=[1, 2, 3])

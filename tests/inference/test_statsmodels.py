@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
+from scipy.special import expit
 from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp.gates import SoftmaxGate
 
-I = np.arange(300.0)
-X = np.column_stack([np.sin(I), np.cos(1.7 * I)])
-U, V = (0.618034 * I) % 1, (0.754878 * I) % 1
-LABELS = U < 1 / (1 + np.exp(-0.3 - X @ [1.0, -0.5]))
+N = np.arange(300.0)
+X = np.column_stack([np.sin(N), np.cos(1.7 * N)])
+U, V = (0.618034 * N) % 1, (0.754878 * N) % 1
+LABELS = expit(0.3 + X @ [1.0, -0.5]) > U
 COUNTS = np.floor(np.exp(0.5 + X @ [0.6, -0.3]) * 2 * U)
 NUMBERS = 1 + X @ [2.0, -1.0] + 2 * (U - 0.5) + (V - 0.5)
 
@@ -89,8 +90,8 @@ def test_sandwich_and_clusters(poisson):
 
 def test_zeros_whose_share_depends_on_x():
     rate = np.exp(1.2 + X @ [0.6, -0.3])
-    zero = V < 1 / (1 + np.exp(0.4 - 1.2 * X[:, 1]))
-    y = np.where(zero, 0.0, stats.poisson.ppf((0.618034 * I + 0.01) % 1, rate))
+    zero = expit(1.2 * X[:, 1] - 0.4) > V
+    y = np.where(zero, 0.0, stats.poisson.ppf((0.618034 * N + 0.01) % 1, rate))
     columns = np.column_stack([X, np.ones(300)])  # the first expert has an intercept alone
     model = MixtureOfExpertsRegressor(
         PoissonRegressor(alpha=0),
