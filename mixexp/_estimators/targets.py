@@ -234,7 +234,8 @@ class Trials(Numbers):
             won, trials = y[:, row].tolist()
             raise ValueError(
                 f"{owner}: family 'binomial' needs whole numbers of successes and failures, not "
-                f"negative and not both 0, as the two columns of y, or one column of 0 and 1; got "
+                "negative and not both 0: one column of successes with trials=, or both as the two "
+                "columns of y; without trials= one column is of 0 and 1. Got "
                 f"{won:.6g} successes and {trials - won:.6g} failures in row {row}. Of a share of "
                 "successes, give share * trials and (1 - share) * trials; leave rows without "
                 "trials out."
