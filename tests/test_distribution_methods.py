@@ -144,6 +144,16 @@ def test_regions_hold_their_level_and_no_more(family):
         assert_allclose(mass, level, rtol=0, atol=2e-11)
 
 
+def test_regions_of_unbounded_densities_begin_at_0():
+    law = MixtureDistribution(
+        np.full((1, 2), 0.5), np.array([[1.0, 5.0]]), np.array([[50.0, 0.01]]), Gamma()
+    )
+    (region,) = law.highest_density_region(0.9)
+    assert region[0, 0] == 0
+    mass = np.diff(law.at("cdf", region.reshape(1, -1)))[0, ::2].sum()
+    assert_allclose(mass, 0.9, rtol=0, atol=2e-11)
+
+
 def test_roots_of_steep_flat_and_infinite_functions():
     def function(which, x):
         return np.choose(which, [x**3 - 2, np.tanh(50 * (x - 0.3)), 1 - 1e-3 * x, np.log(x) + 9])

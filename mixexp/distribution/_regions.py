@@ -105,7 +105,8 @@ def regions(law: MixtureDistribution, level: float) -> np.ndarray:
     added = [_modes(law, points, heights)]
     if not law.family.discrete:
         added.append(_gaps(law, points, heights))
-    extrema = np.hstack([np.where(np.isnan(found), points[:, :1], found) for found in added])
+    # the first point stands for all of the line to its left: a mode at 0 is no point of its own
+    extrema = np.fmax(np.hstack(added), points[:, :1])
     points, heights = np.hstack([points, extrema]), np.hstack([heights, law.at("logpdf", extrema)])
     order = np.argsort(points, axis=1, kind="stable")
     points, heights = (np.take_along_axis(values, order, axis=1) for values in (points, heights))
