@@ -51,7 +51,7 @@ SCRIPTS = (
     Script("overheads", ("--quick",), results=True),
     Script("finish", ("--fits", "8"), results=True, takes="data"),
     Script("wide", ("--only", "words")),
-    Script("inference", ("--simulations", "60"), results=True),
+    Script("inference", ("--quick",), results=True),
     Script("online", ("--quick",), results=True),
     Script("large", ("--quick",), results=True),
     Script("starts_cost"),

@@ -223,6 +223,9 @@ class Target(Protocol):
     def encode_new(self, y: Any, X: Any, owner: str) -> np.ndarray:
         """Return targets to score, as `Rows` holds them."""
 
+    def counted(self, y: Any, trials: Any, owner: str) -> Any:
+        """Return y, joined with its numbers of trials if there are some."""
+
     def refuse_impossible(self, y: np.ndarray, owner: str) -> None:
         """Raise if no expert can have produced y."""
 

@@ -9,6 +9,7 @@ from scipy import stats
 
 from mixexp.distribution import ClassDistribution, MixtureDistribution
 from mixexp.distribution._quadrature import breakpoints, grid
+from mixexp.distribution._search import root
 from mixexp.families import FAMILIES, Gamma, Gaussian, Laplace, Poisson, StudentT
 
 N, K = 6, 3
@@ -125,6 +126,46 @@ def test_modes_and_regions_of_two_peaks():
         assert_allclose(
             np.diff(law[i].at("cdf", inside.reshape(1, -1))[:, :]).ravel()[::2].sum(), 0.9
         )
+
+
+@pytest.mark.parametrize("family", [Gaussian, Laplace, Gamma])
+def test_regions_hold_their_level_and_no_more(family):
+    """Gaps open between any two points of a grid: regions with one must not be too large."""
+    far = np.linspace(2.2, 4.0, 40)
+    means = np.column_stack([np.ones(40), 1 + far])
+    law = MixtureDistribution(np.tile([0.6, 0.4], (40, 1)), means, np.array([[0.1, 0.1]]), family())
+    if family is not Gamma:
+        law.parameters[:] = [0.8, 1.0]
+    for level in (0.8, 0.9):
+        low, high = np.moveaxis(law.highest_density_region(level), -1, 0)
+        gaps = np.isnan(low)
+        ends = np.where(gaps, 0.0, np.stack([low, high]))
+        mass = (law.at("cdf", ends[1]) - law.at("cdf", ends[0])).sum(axis=1)
+        assert_allclose(mass, level, rtol=0, atol=2e-11)
+
+
+def test_regions_of_unbounded_densities_begin_at_0():
+    law = MixtureDistribution(
+        np.full((1, 2), 0.5), np.array([[1.0, 5.0]]), np.array([[50.0, 0.01]]), Gamma()
+    )
+    (region,) = law.highest_density_region(0.9)
+    assert region[0, 0] == 0
+    mass = np.diff(law.at("cdf", region.reshape(1, -1)))[0, ::2].sum()
+    assert_allclose(mass, 0.9, rtol=0, atol=2e-11)
+
+
+def test_roots_of_steep_flat_and_infinite_functions():
+    def function(which, x):
+        return np.choose(which, [x**3 - 2, np.tanh(50 * (x - 0.3)), 1 - 1e-3 * x, np.log(x) + 9])
+
+    inside, outside = np.array([9.0, 9.0, 0.0, 1.0]), np.array([0.0, 0.0, 1e9, 0.0])
+    every = np.arange(4)
+    with np.errstate(divide="ignore"):
+        ends = function(every, inside), function(every, outside)
+    found = root(function, inside, outside, *ends)
+    assert_allclose(found, [2 ** (1 / 3), 0.3, 1000.0, np.exp(-9)], rtol=1e-14)
+    assert np.all(function(every, found) >= 0)
+    assert_array_equal(root(function, inside, inside, ends[0], ends[0]), inside)
 
 
 def test_regions_of_counts_are_the_most_probable_ones():

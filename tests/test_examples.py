@@ -71,3 +71,11 @@ def test_families_of_counts_find_spread_and_zeros(run):
     assert held_out["poisson"] < held_out["negative binomial"] - 0.05
     assert abs(best.gate_.zero_share_ - 0.25) < 0.05
     assert np.all(np.abs(best.dispersions_ - 0.5) < 0.15)
+
+
+def test_conformal_intervals_cover(run):
+    names, n_figures = run("plot_conformal.py")
+    assert n_figures == 1
+    assert names["coverage"](*names["intervals"]["the model"]) < 0.85
+    if names["ConformalizedQuantileRegressor"] is not None:
+        assert abs(names["coverage"](*names["intervals"]["conformal"]) - 0.9) < 0.03

@@ -348,6 +348,10 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         check_is_fitted(self, "experts_")
         return unused_features(self)
 
+    def _counted(self, y: Any, trials: Any) -> Any:
+        """Return targets that hold their numbers of trials, if there are some."""
+        return self._fitted_model().target.counted(y, trials, type(self).__name__)
+
     def _fitted_model(self) -> Model:
         check_is_fitted(self, "experts_")
         return self._model
@@ -404,7 +408,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         return self._fitted_model().outputs(self._new_rows(X, offset=offset), type(self).__name__)
 
     def responsibilities(
-        self, X: Any, y: Any, *, offset: Any = None, groups: Any = None
+        self, X: Any, y: Any, *, offset: Any = None, groups: Any = None, trials: Any = None
     ) -> np.ndarray:
         """Return responsibilities P(z = k | x, y), given the target.
 
@@ -418,6 +422,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
             Added to the linear predictor, as in `fit`.
         groups : array-like of shape (n_samples,), default=None
             Rows of a group share one responsibility.
+        trials : array-like of shape (n_samples,) or int, default=None
+            Of a regressor of family "binomial" where y has one column, as in its `fit`.
 
         Returns
         -------
@@ -432,9 +438,12 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         ValueError
             If y is outside the family's support, as in `fit`.
         """
+        y = self._counted(y, trials)
         return self._resp(X, y, None, offset, groups)
 
-    def log_density_experts(self, X: Any, y: Any, *, offset: Any = None) -> np.ndarray:
+    def log_density_experts(
+        self, X: Any, y: Any, *, offset: Any = None, trials: Any = None
+    ) -> np.ndarray:
         """Return log p_k(y | x) of every expert; for classes log P_k(y | x).
 
         Parameters
@@ -445,6 +454,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
             Targets: numbers, or class labels.
         offset : array-like of shape (n_samples,), default=None
             Added to the linear predictor, as in `fit`.
+        trials : array-like of shape (n_samples,) or int, default=None
+            Of a regressor of family "binomial" where y has one column, as in its `fit`.
 
         Returns
         -------
@@ -452,6 +463,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
             In nats, −inf where y is impossible. A fallback and the noise have columns after those
             of the experts, as in `responsibilities`. All experts are asked about all rows.
         """
+        y = self._counted(y, trials)
         return self._fitted_model().log_density_experts(with_targets(self, X, y, offset))
 
     def _resp(self, X: Any, y: Any, weight: Any, offset: Any, groups: Any) -> np.ndarray:
@@ -469,7 +481,9 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         unsorted[order] = resp
         return unsorted
 
-    def log_density(self, X: Any, y: Any, *, offset: Any = None, groups: Any = None) -> np.ndarray:
+    def log_density(
+        self, X: Any, y: Any, *, offset: Any = None, groups: Any = None, trials: Any = None
+    ) -> np.ndarray:
         """Return log p(y | x) per row, or per group; for classes log P(y | x).
 
         Parameters
@@ -482,6 +496,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
             Added to the linear predictor, as in `fit`.
         groups : array-like of shape (n_samples,), default=None
             Rows of a group share one responsibility and have one joint density.
+        trials : array-like of shape (n_samples,) or int, default=None
+            Of a regressor of family "binomial" where y has one column, as in its `fit`.
 
         Returns
         -------
@@ -489,6 +505,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
             Natural logarithms, of densities in units of 1 / y for regression; −inf if y is
             outside the family's support.
         """
+        y = self._counted(y, trials)
         return self._density(X, y, None, offset, groups)
 
     def _density(self, X: Any, y: Any, weight: Any, offset: Any, groups: Any) -> np.ndarray:
@@ -506,6 +523,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         *,
         offset: Any = None,
         groups: Any = None,
+        trials: Any = None,
     ) -> float:
         """Return Akaike's information criterion, −2 log L + 2 p; smaller is better.
 
@@ -521,6 +539,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
             Added to the linear predictor, as in `fit`.
         groups : array-like of shape (n_samples,), default=None
             Rows of a group share one responsibility.
+        trials : array-like of shape (n_samples,) or int, default=None
+            Of a regressor of family "binomial" where y has one column, as in its `fit`.
 
         Returns
         -------
@@ -536,6 +556,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         Parameters count as in `mixexp.selection.select_n_experts`: penalised ones by how much the
         data say about them. With rows other than those of the fit, the information is theirs.
         """
+        y = self._counted(y, trials)
         given = weighted(self, X, y, sample_weight, offset, groups)
         log_likelihood, _ = self._log_likelihood(*given)
         if log_likelihood == -np.inf:  # an impossible target, which has no derivatives
@@ -551,6 +572,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         *,
         offset: Any = None,
         groups: Any = None,
+        trials: Any = None,
     ) -> float:
         """Return the Bayesian information criterion, −2 log L + p log n.
 
@@ -568,6 +590,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
             Added to the linear predictor, as in `fit`.
         groups : array-like of shape (n_samples,), default=None
             Rows of a group share one responsibility.
+        trials : array-like of shape (n_samples,) or int, default=None
+            Of a regressor of family "binomial" where y has one column, as in its `fit`.
 
         Returns
         -------
@@ -578,6 +602,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         ValueError
             If the number of parameters of the gate or the experts is unknown.
         """
+        y = self._counted(y, trials)
         given = weighted(self, X, y, sample_weight, offset, groups)
         log_likelihood, n = self._log_likelihood(*given)
         if log_likelihood == -np.inf:
@@ -593,6 +618,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         *,
         offset: Any = None,
         groups: Any = None,
+        trials: Any = None,
     ) -> float:
         """Return the integrated completed likelihood: `bic` plus twice the entropy of z.
 
@@ -611,6 +637,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
             Added to the linear predictor, as in `fit`.
         groups : array-like of shape (n_samples,), default=None
             Rows of a group share one responsibility.
+        trials : array-like of shape (n_samples,) or int, default=None
+            Of a regressor of family "binomial" where y has one column, as in its `fit`.
 
         Returns
         -------
@@ -621,6 +649,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         ValueError
             If the number of parameters of the gate or the experts is unknown.
         """
+        y = self._counted(y, trials)
         X, y, weight, offset, groups = weighted(self, X, y, sample_weight, offset, groups)
         entropy = entr(self._resp(X, y, weight, offset, groups)).sum(axis=1)
         if groups is not None:
@@ -641,6 +670,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         cov_type: str = "observed",
         clusters: Any = None,
         level: float = 0.95,
+        trials: Any = None,
     ) -> Summary:
         """Return the coefficients of experts and gate with standard errors, tests and intervals.
 
@@ -665,6 +695,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
             Rows of one cluster may depend on each other; needs ``cov_type="sandwich"``.
         level : float, default=0.95
             Coverage of the intervals.
+        trials : array-like of shape (n_samples,) or int, default=None
+            Of a regressor of family "binomial" where y has one column, as in its `fit`.
 
         Returns
         -------
@@ -676,6 +708,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
             If a parameter is invalid; if gate or experts have no derivatives; if the information
             is near-singular; if the estimates are not an optimum for these rows.
         """
+        y = self._counted(y, trials)
         return summarize(
             self,
             X,
@@ -733,6 +766,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         groups: Any,
         sample_weight: Any = None,
         offset: Any = None,
+        trials: Any = None,
     ) -> MixtureGiven:
         """Condition on known targets of groups, to predict further rows of these groups.
 
@@ -752,6 +786,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
             Their frequencies, as in `fit`.
         offset : array-like of shape (n_samples,), default=None
             Added to the linear predictor, as in `fit`.
+        trials : array-like of shape (n_samples,) or int, default=None
+            Of a regressor of family "binomial" where y has one column, as in its `fit`.
 
         Returns
         -------
@@ -782,10 +818,18 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         >>> known.predict([[3.0], [3.0], [3.0]], groups=["Ann", "Bob", "Eve"]).round(1) + 0.0
         array([ 3., -3.,  0.])
         """
+        y = self._counted(y, trials)
         return condition(self, X, y, groups, sample_weight, offset)
 
     def align_experts(
-        self, reference: Any, X: Any, y: Any, *, offset: Any = None, groups: Any = None
+        self,
+        reference: Any,
+        X: Any,
+        y: Any,
+        *,
+        offset: Any = None,
+        groups: Any = None,
+        trials: Any = None,
     ) -> Any:
         """Renumber the experts to match those of another fit.
 
@@ -806,6 +850,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
             Targets: numbers, or class labels.
         offset, groups : array-like of shape (n_samples,), default=None
             As in `responsibilities`.
+        trials : array-like of shape (n_samples,) or int, default=None
+            Of a regressor of family "binomial" where y has one column, as in its `fit`.
 
         Returns
         -------
@@ -832,6 +878,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         >>> two.align_experts(one, X, y).gate_proba(X).shape
         (150, 2)
         """
+        y = self._counted(y, trials)
         model, owner = self._fitted_model(), type(self).__name__
         outcome.check_order(model, owner)
         n_experts = model.n_experts

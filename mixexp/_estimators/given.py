@@ -202,7 +202,9 @@ class MixtureGiven:
         """
         return self.estimator._as_probabilities(self._pooled(X, groups, offset))
 
-    def predict_distribution(self, X: Any, *, groups: Any, offset: Any = None) -> Any:
+    def predict_distribution(
+        self, X: Any, *, groups: Any, offset: Any = None, trials: Any = None
+    ) -> Any:
         """Return the distribution of y for every row.
 
         Parameters
@@ -213,6 +215,8 @@ class MixtureGiven:
             The group of every row; one of which nothing is known is predicted by the gate.
         offset : array-like of shape (n_samples,), default=None
             Added to the linear predictor, as in `fit`.
+        trials : array-like of shape (n_samples,) or int, default=None
+            Of a regressor of family "binomial", as in its `predict_distribution`.
 
         Returns
         -------
@@ -220,4 +224,6 @@ class MixtureGiven:
             Of each row given what is known, not jointly of the rows of a group.
         """
         rows = self.estimator._new_rows(X, offset=offset)
-        return self.estimator._law(rows, self._weights(rows, groups))
+        self.estimator._counted(None, trials)  # classes and other families have none
+        given = {} if trials is None else {"trials": trials}
+        return self.estimator._law(rows, self._weights(rows, groups), **given)

@@ -341,6 +341,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         groups: Any = None,
         offset: Any = None,
         expert_labels: Any = None,
+        trials: Any = None,
         **params: Any,
     ) -> MixtureOfExpertsRegressor:
         """Fit gate and experts.
@@ -352,7 +353,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             every expert and gate that sees them encodes them.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Numeric targets, one or several per row.
-            For family "binomial" the numbers of successes and of failures.
+            For family "binomial" the numbers of successes, with `trials`, or two columns, the
+            numbers of successes and of failures.
         sample_weight : array-like of shape (n_samples,), default=None
             Frequencies of the rows; rescaled to a mean of 1 if all are below 1.
         groups : array-like of shape (n_samples,), default=None
@@ -365,6 +367,9 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             Index of the expert that each row is known to come from, -1 if unknown. The
             responsibilities of labelled rows are fixed, and each contributes log g_k p_k of its
             expert to the bound.
+        trials : array-like of shape (n_samples,) or int, default=None
+            For family "binomial" with one column of y: out of how many trials each row has its
+            successes; a single number is that of all rows. None means one trial a row.
         **params : dict
             Passed to the experts' `fit` if metadata routing is enabled and they request it.
 
@@ -389,7 +394,9 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             table = as_numbers(X)
             X, y = validated(self, table.X, y, kept_dtypes(table.X), numeric=True)
             arguments = FitArguments(sample_weight, groups, offset, expert_labels, params, table)
-            self._fit(X, y, arguments, self._numbers(y.shape[1:]))
+            target = self._numbers(y.shape[1:])
+            y = target.counted(y, trials, type(self).__name__)
+            self._fit(X, y, arguments, target)
         return self
 
     @available_if(learns_from_batches)
@@ -497,7 +504,9 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             return pooled
         return pooled, self.predict_distribution(X, offset=offset).std()
 
-    def predict_quantile(self, X: Any, q: Any = 0.5, *, offset: Any = None) -> np.ndarray:
+    def predict_quantile(
+        self, X: Any, q: Any = 0.5, *, offset: Any = None, trials: Any = None
+    ) -> np.ndarray:
         """Return quantiles of the predictive distribution.
 
         Parameters
@@ -508,6 +517,9 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             Levels from 0 to 1.
         offset : array-like of shape (n_samples,), default=None
             Added to the linear predictor, as in `fit`.
+        trials : array-like of shape (n_samples,) or int, default=None
+            Of family "binomial": the numbers of trials in which successes are to be counted. None
+            means one trial a row.
 
         Returns
         -------
@@ -524,10 +536,10 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         >>> model.predict_quantile(X, [0.1, 0.5, 0.9]).shape
         (3, 150)
         """
-        return self.predict_distribution(X, offset=offset).quantile(q)
+        return self.predict_distribution(X, offset=offset, trials=trials).quantile(q)
 
     def predict_interval(
-        self, X: Any, coverage: Any = 0.9, *, offset: Any = None
+        self, X: Any, coverage: Any = 0.9, *, offset: Any = None, trials: Any = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the central intervals of the predictive distribution.
 
@@ -539,6 +551,9 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             Probability of the interval, between 0 and 1.
         offset : array-like of shape (n_samples,), default=None
             Added to the linear predictor, as in `fit`.
+        trials : array-like of shape (n_samples,) or int, default=None
+            Of family "binomial": the numbers of trials in which successes are to be counted. None
+            means one trial a row.
 
         Returns
         -------
@@ -556,9 +571,17 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         >>> bool((low < high).all())
         True
         """
-        return self.predict_distribution(X, offset=offset).interval(coverage)
+        return self.predict_distribution(X, offset=offset, trials=trials).interval(coverage)
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None, *, offset: Any = None) -> float:
+    def score(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        offset: Any = None,
+        trials: Any = None,
+    ) -> float:
         """Return the coefficient of determination R² of `predict`.
 
         Parameters
@@ -571,22 +594,26 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             Row weights; None means 1 for every row.
         offset : array-like of shape (n_samples,), default=None
             Added to the linear predictor, as in `fit`.
+        trials : array-like of shape (n_samples,) or int, default=None
+            As in `fit`, of family "binomial" where y has one column.
 
         Returns
         -------
         float
         """
+        y = self._counted(y, trials)
         if sample_weight is not None:
             sample_weight = check_weights(sample_weight, X, type(self).__name__)
         predicted, target = self.predict(X, offset=offset), self._fitted_model().target
         if isinstance(target, Trials):
-            won, trials = counts = target.encode_new(y, predicted, type(self).__name__)
+            won, n = counts = target.encode_new(y, predicted, type(self).__name__)
             target.refuse_impossible(counts, type(self).__name__)
-            y = won / trials
-            sample_weight = trials if sample_weight is None else sample_weight * trials
+            y, sample_weight = won / n, n if sample_weight is None else sample_weight * n
         return float(r2_score(y, predicted, sample_weight=sample_weight))
 
-    def predict_distribution(self, X: Any, *, offset: Any = None) -> MixtureDistribution:
+    def predict_distribution(
+        self, X: Any, *, offset: Any = None, trials: Any = None
+    ) -> MixtureDistribution:
         """Return the distribution of y for every row.
 
         Parameters
@@ -595,29 +622,37 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             Rows to predict for.
         offset : array-like of shape (n_samples,), default=None
             Added to the linear predictor, as in `fit`.
+        trials : array-like of shape (n_samples,) or int, default=None
+            Of family "binomial": the numbers of trials in which successes are to be counted. None
+            means one trial a row.
 
         Returns
         -------
         MixtureDistribution
             With moments, densities, quantiles, regions, entropy, scores and draws. Its mean, where
-            there is one, equals `predict` with weighted pooling, where that is not bounded. It
-            excludes the noise expert, and has the zeros of a zero expert.
+            there is one, equals `predict` with weighted pooling, where that is not bounded, times
+            `trials`. It excludes the noise expert, and has the zeros of a zero expert.
         """
-        return self._law(self._new_rows(X, offset=offset))
+        return self._law(self._new_rows(X, offset=offset), trials=trials)
 
-    def _law(self, rows: Any, weights: np.ndarray | None = None) -> MixtureDistribution:
+    def _law(
+        self, rows: Any, weights: np.ndarray | None = None, trials: Any = None
+    ) -> MixtureDistribution:
         """Return the distributions of rows, by weights of the innermost experts or of `route`."""
-        model = self._fitted_model().innermost
-        weights, outputs, parameters = model.components(rows, type(self).__name__, weights)
-        return MixtureDistribution(
-            weights,
-            outputs,
-            parameters if model.target.shape else parameters[..., 0],
-            model.target.family,
-        )
+        model, owner = self._fitted_model().innermost, type(self).__name__
+        weights, outputs, parameters = model.components(rows, owner, weights)
+        target: Any = model.target
+        parameters = target.law_parameters(parameters, trials, len(weights), owner)
+        return MixtureDistribution(weights, outputs, parameters, target.family)
 
     def sample_y(
-        self, X: Any, n_samples: int = 1, random_state: Any = None, *, offset: Any = None
+        self,
+        X: Any,
+        n_samples: int = 1,
+        random_state: Any = None,
+        *,
+        offset: Any = None,
+        trials: Any = None,
     ) -> np.ndarray:
         """Draw targets from the predictive distribution.
 
@@ -631,12 +666,16 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             Seeds the draws.
         offset : array-like of shape (n_samples,), default=None
             Added to the linear predictor, as in `fit`.
+        trials : array-like of shape (n_samples,) or int, default=None
+            Of family "binomial": the numbers of trials in which successes are to be counted. None
+            means one trial a row.
 
         Returns
         -------
         ndarray of shape (n_samples_X, n_samples) or (n_samples_X, n_outputs, n_samples)
         """
-        return self.predict_distribution(X, offset=offset).sample(n_samples, random_state)
+        law = self.predict_distribution(X, offset=offset, trials=trials)
+        return law.sample(n_samples, random_state)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -13,11 +13,40 @@ import numpy as np
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_array, check_consistent_length
 
-from mixexp._checks import as_numbers, named_error
+from mixexp._checks import as_numbers, named_error, short
 from mixexp._rows.inputs import check_log_offset, class_offset_rows, offset_rows
 from mixexp.protocols import Family
 
 __all__ = ["Classes", "Numbers", "Trials"]
+
+
+#: Doubles are whole numbers up to here.
+MOST_TRIALS = 2.0**53
+
+
+def refuse_trials(trials: Any, what_has: str, owner: str) -> None:
+    """Raise: there are no trials."""
+    raise ValueError(
+        f"{owner}: trials={short(trials)}, and {what_has} no trials. Leave trials out, or fit a "
+        "MixtureOfExpertsRegressor with family='binomial'."
+    )
+
+
+def checked_trials(trials: Any, n_rows: int, owner: str) -> np.ndarray:
+    """Return numbers of trials (n_rows,); a single number is that of all rows."""
+    remedy = f"Give the number of trials of each of {n_rows} rows, or one number for all."
+    numbers = as_numbers(trials, "trials", owner, remedy)
+    if numbers.shape not in ((), (n_rows,), (n_rows, 1)):
+        raise ValueError(f"{owner}: trials has shape {numbers.shape}. {remedy}")
+    numbers = np.broadcast_to(numbers.reshape(-1), n_rows)
+    bad = ~((numbers >= 1) & (numbers <= MOST_TRIALS) & (numbers == np.floor(numbers)))
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise ValueError(
+            f"{owner}: trials={numbers[row]:.6g} in row {row} must be a whole number from 1 to "
+            "2**53. Leave rows without trials out."
+        )
+    return numbers
 
 
 @dataclass(frozen=True)
@@ -60,6 +89,22 @@ class Numbers:
                 f"targets of shape (n_samples, {', '.join(map(str, self.shape))})."
             )
         return self._as_rows(y)
+
+    def counted(self, y: Any, trials: Any, owner: str) -> Any:
+        """Return y, with successes and failures as columns if `trials` says how many there were."""
+        if trials is not None:
+            refuse_trials(
+                trials, f"family {getattr(self.family, 'name', self.family)!r} has", owner
+            )
+        return y
+
+    def law_parameters(self, parameters: Any, trials: Any, n_rows: int, owner: str) -> np.ndarray:
+        """Return the parameters (n_parameters, K, ...) of the experts as those of a distribution.
+
+        Those of trials are (1, n_rows, K).
+        """
+        self.counted(None, trials, owner)
+        return np.asarray(parameters if self.shape else parameters[..., 0])
 
     @staticmethod
     def _as_rows(y: np.ndarray) -> np.ndarray:
@@ -128,6 +173,35 @@ class Trials(Numbers):
 
     family: Any
 
+    def counted(self, y: Any, trials: Any, owner: str) -> Any:
+        """Return y, or successes and failures (n, 2) of successes and their `trials`."""
+        if trials is None or y is None:
+            return y
+        won = as_numbers(y, "y", owner, "Give the number of successes of each row.")
+        if won.ndim > 2 or won.shape[1:] not in ((), (1,)):
+            raise ValueError(
+                f"{owner}: y has shape {won.shape}, and trials={short(trials)} needs one column, "
+                "the numbers of successes. Leave trials out if y has successes and failures."
+            )
+        won = won.reshape(-1)
+        checked = checked_trials(trials, len(won), owner)
+        bad = ~((won >= 0) & (won <= checked) & (won == np.floor(won)))
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise ValueError(
+                f"{owner}: y must be whole numbers of successes, from 0 to trials; row {row} has "
+                f"y={won[row]:.6g} and trials={checked[row]:.6g}. Of a share of successes, give "
+                "share * trials."
+            )
+        return np.column_stack([won, checked - won])
+
+    def law_parameters(self, parameters: Any, trials: Any, n_rows: int, owner: str) -> np.ndarray:
+        """Return the numbers of trials (1, n_rows, K); no parameters, of one trial, for None."""
+        if trials is None:
+            return np.asarray(parameters[..., 0])
+        checked = checked_trials(trials, n_rows, owner)
+        return np.broadcast_to(checked[:, None], (1, n_rows, parameters.shape[1]))
+
     def encode(self, y: np.ndarray, owner: str) -> np.ndarray:
         """Return checked successes and trials (2, n) of successes and failures."""
         rows = self._counted(y, owner)
@@ -160,7 +234,8 @@ class Trials(Numbers):
             won, trials = y[:, row].tolist()
             raise ValueError(
                 f"{owner}: family 'binomial' needs whole numbers of successes and failures, not "
-                f"negative and not both 0, as the two columns of y, or one column of 0 and 1; got "
+                "negative and not both 0: one column of successes with trials=, or both as the two "
+                "columns of y; without trials= one column is of 0 and 1. Got "
                 f"{won:.6g} successes and {trials - won:.6g} failures in row {row}. Of a share of "
                 "successes, give share * trials and (1 - share) * trials; leave rows without "
                 "trials out."
@@ -227,6 +302,12 @@ class Classes:
                 f"{np.unique(np.asarray(y)[unknown])[:5]}. Known are {self.classes}."
             )
         return codes
+
+    def counted(self, y: Any, trials: Any, owner: str) -> Any:
+        """Return y; classes have no trials."""
+        if trials is not None:
+            refuse_trials(trials, "classes have", owner)
+        return y
 
     def refuse_impossible(self, y: np.ndarray, owner: str) -> None:
         """Do nothing: all known labels are possible."""

@@ -32,7 +32,13 @@ class BaseMixture:
 
     def __getitem__(self, rows: Any) -> Self:
         numbers = np.atleast_1d(np.arange(len(self))[rows])
-        return type(self)(self.weights[numbers], self.means[numbers], self.parameters, self.family)
+        parameters = self.parameters[:, numbers] if self._by_row else self.parameters
+        return type(self)(self.weights[numbers], self.means[numbers], parameters, self.family)
+
+    @property
+    def _by_row(self) -> bool:
+        """Whether parameters differ by row, as numbers of trials do."""
+        return self.parameters.ndim > self.means.ndim
 
     def component(self, k: int) -> Self:
         """Return the distribution of y if it comes from one expert.
@@ -50,7 +56,8 @@ class BaseMixture:
         """
         one = [checked_index(k, self.weights.shape[1], OWNER)]
         weights = np.ones((len(self), 1))
-        return type(self)(weights, self.means[:, one], self.parameters[:, one], self.family)
+        parameters = self.parameters[:, :, one] if self._by_row else self.parameters[:, one]
+        return type(self)(weights, self.means[:, one], parameters, self.family)
 
     def _finite_means(self) -> np.ndarray:
         """Return the means; 1, valid for any family, where an expert has no weight.
@@ -102,8 +109,8 @@ class BaseMixture:
         if y.shape == (*shape, 2) and self.family.name == "binomial":
             raise ValueError(
                 f"{OWNER}: y has shape {y.shape}, and for family 'binomial' this is the "
-                "distribution of one trial, 0 or 1. For successes and failures ask log_density of "
-                "the mixture."
+                "distribution of one trial, 0 or 1, or of as many as predict_distribution is given "
+                "by trials=. Give the successes alone, or ask log_density of the mixture."
             )
         try:
             return np.broadcast_to(y, shape)

@@ -38,7 +38,8 @@ class MixtureDistribution(BaseMixture):
     means : ndarray of shape (n, n_experts) or (n, n_experts, n_outputs)
         The experts' predictions.
     parameters : ndarray of shape (n_parameters, n_experts[, n_outputs])
-        One row per entry of the family's `parameter_names`.
+        One row per entry of the family's `parameter_names`. Of (1, n, n_experts) for family
+        "binomial": the numbers of trials; without them there is one.
     family : family of `mixexp.families`
         For a discrete one, `pdf` is the probability of y.
 
@@ -83,10 +84,9 @@ class MixtureDistribution(BaseMixture):
 
         Of Student-t errors it is infinite with one to two degrees of freedom, NaN below.
         """
-        means = self._finite_means()
-        within = self.family.variance(means, self.parameters)
+        within = self.family.variance(self._finite_means(), self.parameters)
         with np.errstate(over="ignore"):
-            between = (means - self.mean()[:, None]) ** 2
+            between = (self._each("expectation") - self.mean()[:, None]) ** 2
             return mixed(self.weights, within + between)
 
     def std(self) -> np.ndarray:
@@ -242,7 +242,8 @@ class MixtureDistribution(BaseMixture):
         below = np.cumsum(self.weights, axis=1)[:, :-1, None]
         chosen = (below <= rng.uniform(size=(len(below), 1, n_samples))).sum(axis=1)
         rows = np.arange(len(self))[:, None]
-        draws = self.family.sample(self.means[rows, chosen], self.parameters[:, chosen], rng)
+        own = (rows, chosen) if self._by_row else (chosen,)
+        draws = self.family.sample(self.means[rows, chosen], self.parameters[:, *own], rng)
         return draws if draws.ndim == 2 else draws.transpose(0, 2, 1)
 
     def to_frame(self, quantiles: Any = (0.05, 0.5, 0.95), *, index: Any = None) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["as_wide", "breakpoints", "by_blocks", "grid", "in_order"]
+__all__ = ["SMALLEST_BREAK", "as_wide", "breakpoints", "by_blocks", "grid", "in_order"]
 
 #: Levels of the quantiles at which the line is cut; beyond the first and the last there is less
 #: mass than rounding. Upper ones are 1 minus these, as far as doubles near 1 go.

@@ -16,7 +16,7 @@ from mixexp.families._common import (
     over_outputs,
 )
 from mixexp.families._counts import Counts, WithoutParameters
-from mixexp.families._shape import stirling_rest
+from mixexp.families._shape import deviance, stirling_rest
 
 __all__ = ["Poisson"]
 
@@ -106,10 +106,7 @@ class Poisson(WithoutParameters, Counts, BaseEstimator):
         small = xlogy(count, mean) - mean - gammaln(count + 1)
         # as the density of a Gamma, of terms that do not cancel
         large = np.maximum(count, LARGE_COUNT)
-        excess = (mean - large) / large
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            log_ratio = np.where(np.abs(excess) < 0.5, np.log1p(excess), np.log(mean / large))
-            stable = stirling_rest(large) - np.log(large) + large * (log_ratio - excess)
+        stable = stirling_rest(large) - np.log(large) - deviance(large, mean)
         return np.where(valid, np.where(count < LARGE_COUNT, small, stable), -np.inf)
 
     def cdf(self, y: np.ndarray, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:

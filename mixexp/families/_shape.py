@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import digamma, gammaln, polygamma
 
-__all__ = ["log_minus_digamma", "shape_curvature", "shape_from_gap", "stirling_rest"]
+__all__ = ["deviance", "log_minus_digamma", "shape_curvature", "shape_from_gap", "stirling_rest"]
 
 #: Above this shape the differences below are computed by series: the omitted terms are under 1e-18,
 #: while rounding would cost the direct difference ever more digits.
@@ -34,6 +34,14 @@ def stirling_rest(a: np.ndarray) -> np.ndarray:
     """Return a log a − a − log Γ(a): the log-density of a Gamma at its mean, without −log y."""
     series = 0.5 * np.log(a / (2 * np.pi)) - (1 / 12 - 1 / 360 / a / a) / a
     return np.where(a > LARGE_SHAPE, series, a * np.log(a) - a - gammaln(a))
+
+
+def deviance(count: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Return count log(count / mean) − count + mean, of terms that do not cancel; count > 0."""
+    excess = (mean - count) / count
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        log_ratio = np.where(np.abs(excess) < 0.5, np.log1p(excess), np.log(mean / count))
+        return count * (excess - log_ratio)
 
 
 def shape_from_gap(gap: np.ndarray) -> np.ndarray:
