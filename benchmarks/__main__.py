@@ -54,6 +54,7 @@ SCRIPTS = (
     Script("inference", ("--quick",), results=True),
     Script("online", ("--quick",), results=True),
     Script("large", ("--quick",), results=True),
+    Script("accuracy", results=True, takes="data"),
     Script("starts_cost"),
     Script("starts"),
     Script("routing"),

@@ -44,7 +44,6 @@ from sklearn.ensemble import (
     StackingRegressor,
 )
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
-from sklearn.metrics import log_loss
 from sklearn.model_selection import KFold, train_test_split
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
@@ -270,7 +269,8 @@ def results_of_numbers(outcomes):
     results.append(Result("P13", "share better than it", size, better, 0.75, True))
     if densities:
         share = float(np.mean(np.array(densities) > 0))
-        results.append(Result("P13", "share with more density than NGBoost", size, share, 0.75, True))
+        what = "share with more density than NGBoost"
+        results.append(Result("P13", what, size, share, 0.75, True))
     return results
 
 

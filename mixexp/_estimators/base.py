@@ -63,11 +63,19 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
     _parameter_constraints: dict = {
         "expert": [HasMethods(["get_params"]), list, tuple, None],
         "n_experts": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "gate": [HasMethods(["get_params", "start"]), HasMethods(["get_params", "fit"]), None],
+        "gate": [
+            HasMethods(["get_params", "start"]),
+            HasMethods(["get_params", "fit"]),
+            StrOptions({"auto"}),
+            None,
+        ],
         "expert_features": "no_validation",
         "gate_features": "no_validation",
         "expert_basis": [StrOptions(set(BASES)), HasMethods(["get_params", "fit", "transform"])],
-        "gate_basis": [StrOptions({*BASES, "auto"}), HasMethods(["get_params", "fit", "transform"])],
+        "gate_basis": [
+            StrOptions({*BASES, "auto"}),
+            HasMethods(["get_params", "fit", "transform"]),
+        ],
         "shared_expert": [HasMethods(["get_params", "fit"]), None],
         "noise_expert": ["boolean"],
         "routing": [HasMethods(["get_params", "weights", "check"]), None],

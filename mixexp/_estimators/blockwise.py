@@ -80,6 +80,8 @@ def _training(
 def why_not_additive(mixture: Any) -> str:
     """Return which part needs all rows at once, and why; empty if none does."""
     classes = is_classifier(mixture)
+    if isinstance(mixture.gate, str):
+        return f"gate={mixture.gate!r} compares fits of rows"
     if isinstance(mixture.n_experts, str):
         return f"n_experts={mixture.n_experts!r} compares fits of all rows"
     target: Any = Classes(np.arange(2)) if classes else mixture._numbers(())

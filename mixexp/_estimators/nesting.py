@@ -173,6 +173,11 @@ def _check_inner(outer: BaseMixtureOfExperts, inner: Any, owner: str) -> None:
             f"{owner}: the inner {type(inner).__name__} has n_experts='auto'. Mixtures of mixtures "
             "are trained as one tree, which does not grow: give n_experts as an integer."
         )
+    if isinstance(inner.gate, str):
+        raise ValueError(
+            f"{owner}: the inner {type(inner).__name__} has gate={inner.gate!r}. Mixtures of "
+            "mixtures are trained as one tree: give the inner one a gate of mixexp.gates."
+        )
     check_parts(inner, "classes" if is_classifier(outer) else "numbers")
     wanted = dict(LEFT_TO_OUTER)
     if hasattr(outer, "family"):

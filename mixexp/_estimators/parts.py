@@ -169,7 +169,8 @@ def check_parts(mixture: BaseMixtureOfExperts, target_kind: str) -> None:
             f"The 'n_experts' parameter of {owner} must be an int. "
             f"Got {mixture.n_experts!r} instead."
         )
-    if mixture.gate is not None and not gate_is_classifier(mixture):
+    given = mixture.gate is not None and not isinstance(mixture.gate, str)
+    if given and not gate_is_classifier(mixture):
         check_part(mixture.gate, "gate", owner, "gate")
     if not isinstance(getattr(mixture, "family", "none"), str):
         check_part(mixture.family, "family", owner, "family")

@@ -14,6 +14,7 @@ from mixexp._columns import as_numbers
 from mixexp._compat import HasMethods, StrOptions, check_weights, fit_context
 from mixexp._estimators.assembly import FitArguments
 from mixexp._estimators.base import BaseMixtureOfExperts
+from mixexp._estimators.choosing import chooses_gate, fit_choosing_gate
 from mixexp._estimators.known_rows import validated
 from mixexp._estimators.parts import (
     check_binomial,
@@ -52,9 +53,12 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         parameters cannot be counted, as of estimators that are fitted one by one, it goes by
         held-out log-density. It takes two to four times as long as a fit of that many experts, and
         at least 4. Not with a list of experts, a given start, `expert_labels`, routing or a tree.
-    gate : gate of `mixexp.gates`, classifier or None, default=None
+    gate : gate of `mixexp.gates`, classifier, "auto" or None, default=None
         None means `SoftmaxGate()`, or ``SoftmaxGate(alpha="auto")`` beside ``n_experts="auto"``; a
-        classifier is wrapped in `EstimatorGate`.
+        classifier is wrapped in `EstimatorGate`. "auto" compares a softmax gate, linear and on
+        quantiles, a gaussian gate and a tree by the log-density of held-out rows, of up to 8192
+        distinct ones, and takes the first of these within one standard error of the best
+        (`gate_results_`). It takes four more fits.
     family : {"gaussian", "student_t", "laplace", "poisson", "negative_binomial", "gamma", \
             "binomial"} or family of `mixexp.families`, default="gaussian"
         Distribution of y given an expert's prediction. Counts and gamma have a log link, binomial
@@ -177,6 +181,10 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         Share s of the shared expert, if it is a component.
     n_experts_ : int
         Number of experts, without noise: chosen, or left after some were dropped.
+    gate_results_ : dict
+        The kinds of ``gate="auto"`` (`gate`), their held-out log-densities (`log_density`, NaN
+        for one that these data or parameters do not allow, with the `error`), and the `best_index`;
+        there only then.
     selection_ : `mixexp.selection.ExpertSelection`
         The candidates of ``n_experts="auto"`` and their criteria; there only then.
     gate_ : fitted gate
@@ -391,8 +399,13 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         """
         with all_or_nothing(self):
             check_parts(self, "numbers")
-            table = as_numbers(X)
+            table, given = as_numbers(X), (X, y)
             X, y = validated(self, table.X, y, kept_dtypes(table.X), numeric=True)
+            if chooses_gate(self):
+                others = {"sample_weight": sample_weight, "groups": groups, "offset": offset}
+                others |= {"expert_labels": expert_labels, "trials": trials, **params}
+                fit_choosing_gate(self, (X, y), *given, others)
+                return self
             arguments = FitArguments(sample_weight, groups, offset, expert_labels, params, table)
             target = self._numbers(y.shape[1:])
             y = target.counted(y, trials, type(self).__name__)

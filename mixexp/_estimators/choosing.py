@@ -1,0 +1,172 @@
+"""Fits with ``gate="auto"``: the kind of gate that explains held-out rows best."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.tree import DecisionTreeClassifier
+
+from mixexp._compat import rows_of
+from mixexp._estimators import parts
+from mixexp._rows.sketch import hashed_uniform, row_hashes, smallest
+from mixexp._warn import silence, silenced
+from mixexp.gates import EstimatorGate, GaussianGate, SoftmaxGate
+
+if TYPE_CHECKING:
+    from mixexp._estimators.base import BaseMixtureOfExperts
+
+__all__ = ["chooses_gate", "fit_choosing_gate"]
+
+#: Distinct rows that candidates are compared on, as many as starts run on.
+MOST_ROWS = 8192
+
+#: Share of these rows that is held out.
+HELD_OUT = 0.25
+
+#: Number of experts that candidates are compared with where their number is "auto" too.
+USUAL = 4
+
+#: Smallest share of the weight in a leaf of the tree, which is the gate of one region.
+LEAF = 0.01
+
+
+def chooses_gate(mixture: BaseMixtureOfExperts) -> bool:
+    """Return whether the kind of gate is to be chosen."""
+    return isinstance(mixture.gate, str)
+
+
+def fit_choosing_gate(
+    mixture: BaseMixtureOfExperts, checked: tuple[Any, Any], X: Any, y: Any, arguments: dict
+) -> None:
+    """Fit with the gate of largest held-out log-density; store the comparison.
+
+    1. Split the rows of the sketch by their content, groups as a whole.
+    2. Fit the mixture with each kind of gate to one part, and take log-densities of the other.
+    3. Choose the first within one standard error of the best.
+    4. Fit with it to all rows.
+
+    Parameters
+    ----------
+    mixture : mixture
+    checked : tuple
+        X as an array, and y as an array or codes of classes, for the split alone.
+    X, y : array-like
+        As they came to `fit`.
+    arguments : dict
+        Further arguments of `fit`, by name.
+    """
+    candidates = _candidates(mixture)
+    train, test = _split(*checked, arguments.get("groups"))
+    n = len(checked[1])
+    densities: dict[str, np.ndarray] = {}
+    errors = dict.fromkeys(candidates, "")
+    for name, options in candidates.items():
+        try:
+            densities[name] = _held_out(mixture, options, X, y, arguments, train, test, n)
+        except (TypeError, ValueError) as error:  # a gate that does not go with these data
+            errors[name] = str(error)
+    if not densities:
+        raise ValueError(f"{parts.owner_of(mixture)}: gate='auto': {errors['softmax']}")
+    weight = None if arguments.get("groups") is not None else arguments.get("sample_weight")
+    weight = _test_weight(weight, test)
+    best = _chosen(densities, weight)
+    winner = _with(mixture, candidates[best])
+    if "_growth" in mixture.__dict__:
+        winner._growth = mixture.__dict__.pop("_growth")
+    winner.fit(X, y, **arguments)
+    given = mixture.get_params(deep=False)
+    mixture.__dict__.update({k: v for k, v in vars(winner).items() if k not in given})
+    means = {name: float(np.average(d, weights=weight)) for name, d in densities.items()}
+    mixture.gate_results_ = {
+        "gate": list(candidates),
+        "log_density": np.array([means.get(name, np.nan) for name in candidates]),
+        "error": list(errors.values()),
+        "best_index": list(candidates).index(best),
+    }
+
+
+def _candidates(mixture: BaseMixtureOfExperts) -> dict[str, dict[str, Any]]:
+    """Return parameters by the name of the kind, simplest first."""
+    softmax = SoftmaxGate(alpha="auto") if mixture.n_experts == "auto" else SoftmaxGate()
+    tree = DecisionTreeClassifier(min_weight_fraction_leaf=LEAF, random_state=0)
+    found: dict[str, dict[str, Any]] = {}
+    if mixture.gate_basis == "auto":
+        found["softmax"] = {"gate": softmax, "gate_basis": "linear"}
+        found["softmax on quantiles"] = {"gate": softmax, "gate_basis": "quantile"}
+        found["gaussian"] = {"gate": GaussianGate(), "gate_basis": "linear"}
+        found["tree"] = {"gate": EstimatorGate(tree), "gate_basis": "linear"}
+    else:
+        found["softmax"] = {"gate": softmax}
+        found["gaussian"] = {"gate": GaussianGate()}
+        if isinstance(mixture.gate_basis, str) and mixture.gate_basis == "linear":
+            found["tree"] = {"gate": EstimatorGate(tree)}
+    return found
+
+
+def _with(mixture: BaseMixtureOfExperts, options: dict[str, Any]) -> Any:
+    """Return an unfitted mixture with other parameters."""
+    return clone(mixture).set_params(**options)
+
+
+def _split(X: Any, y: np.ndarray, groups: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows to fit and to hold out: equal rows, and groups, stay together."""
+    hashes = row_hashes(X, y.T, 0)
+    if groups is not None and len(groups) == len(hashes):
+        codes = np.unique(np.asarray(groups), return_inverse=True)[1].ravel()
+        least = np.full(codes.max() + 1, np.iinfo(np.uint64).max, dtype=np.uint64)
+        np.minimum.at(least, codes, hashes)
+        hashes = least[codes]
+    kept = smallest(hashes, MOST_ROWS)
+    kept = np.arange(len(hashes)) if kept is None else kept
+    held_out = hashed_uniform(hashes[kept], 1) < HELD_OUT
+    return kept[~held_out], kept[held_out]
+
+
+def _held_out(
+    mixture: BaseMixtureOfExperts,
+    options: dict[str, Any],
+    X: Any,
+    y: Any,
+    arguments: dict,
+    train: np.ndarray,
+    test: np.ndarray,
+    n: int,
+) -> np.ndarray:
+    """Return log-densities of held-out rows, or groups."""
+    candidate = _with(mixture, options)
+    candidate.set_params(init=rows_of(mixture.init, train, n))
+    if mixture.n_experts == "auto":
+        candidate.set_params(n_experts=min(USUAL, mixture.max_experts))
+    given = {name: rows_of(value, train, n) for name, value in arguments.items()}
+    new = {
+        name: rows_of(arguments[name], test, n)
+        for name in ("offset", "groups", "trials")
+        if arguments.get(name) is not None
+    }
+    with silenced(silence(Warning)):  # of fits to parts of the rows; the last one may warn
+        candidate.fit(rows_of(X, train, n), rows_of(y, train, n), **given)
+    density: np.ndarray = candidate.log_density(rows_of(X, test, n), rows_of(y, test, n), **new)
+    return density
+
+
+def _test_weight(sample_weight: Any, test: np.ndarray) -> np.ndarray | None:
+    """Return the weights of held-out rows, None if they have none."""
+    if sample_weight is None:
+        return None
+    weight = np.asarray(sample_weight, dtype=float)[test]
+    return weight if weight.sum() > 0 else None
+
+
+def _chosen(densities: dict[str, np.ndarray], weight: np.ndarray | None) -> str:
+    """Return the first candidate within one standard error of the best."""
+    best = max(densities, key=lambda name: float(np.average(densities[name], weights=weight)))
+    for name, density in densities.items():
+        difference = densities[best] - density
+        mean = np.average(difference, weights=weight)
+        variance = np.average((difference - mean) ** 2, weights=weight)
+        n = len(difference) if weight is None else weight.sum()
+        if mean <= np.sqrt(variance / n):
+            return name
+    return best

@@ -1,0 +1,124 @@
+"""Fits with gate="auto"."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.base import clone
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LinearRegression
+
+from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp.bases import QuantileBasis
+from mixexp.datasets import make_softmax_mixture
+from mixexp.gates import GaussianGate, SoftmaxGate
+
+KINDS = ["softmax", "softmax on quantiles", "gaussian", "tree"]
+
+
+def auto(**options):
+    options = {"n_experts": 2, "gate": "auto", "n_init": 1, "random_state": 0} | options
+    return MixtureOfExpertsRegressor(**options)
+
+
+def rings(n=200, seed=0):
+    """Two lines, one within a circle and one outside: no border that is linear divides them."""
+    rng = np.random.RandomState(seed)
+    X = rng.normal(size=(n, 2)) * 1.5
+    inside = (X**2).sum(axis=1) < 2.0
+    return X, np.where(inside, 5 + X[:, 0], -X[:, 0]) + 0.1 * rng.normal(size=n)
+
+
+def halves(n=150, seed=0):
+    """Two lines, divided by a border."""
+    rng = np.random.RandomState(seed)
+    X = rng.normal(size=(n, 2))
+    return X, np.where(X[:, 1] < 0, 5 + X[:, 0], -X[:, 0]) + 0.1 * rng.normal(size=n)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return auto().fit(*rings())
+
+
+def test_a_gaussian_gate_where_a_region_is_round(found):
+    results = found.gate_results_
+    assert results["gate"] == KINDS and results["error"] == [""] * 4
+    assert isinstance(found.gate_, GaussianGate) and results["best_index"] == 2
+    assert results["log_density"][2] > results["log_density"][0] + 0.1
+    assert found.gate == "auto" and found.gate_basis == "auto"
+
+
+def test_the_simplest_where_all_do_as_well():
+    X, y = make_softmax_mixture(n_samples=400, n_experts=2, random_state=0)
+    model = auto().fit(X, y)
+    assert isinstance(model.gate_, SoftmaxGate) and model.gate_basis_ is None
+
+
+def test_it_is_the_fit_with_that_gate(found):
+    X, y = rings()
+    plain = auto(gate=GaussianGate(), gate_basis="linear").fit(X, y)
+    assert_allclose(found.predict(X), plain.predict(X), rtol=1e-12)
+    assert found.lower_bound_ == plain.lower_bound_
+
+
+def test_neither_order_nor_repeated_rows_matter(found):
+    X, y = rings()
+    order = np.random.RandomState(1).permutation(len(y))
+    mixed = auto().fit(X[order], y[order]).gate_results_["log_density"]
+    assert_allclose(mixed[:3], found.gate_results_["log_density"][:3], rtol=1e-6)
+    weight = np.ones(len(y))
+    weight[:50] = 2
+    weighted = auto().fit(X, y, sample_weight=weight).gate_results_["log_density"]
+    twice = np.r_[np.arange(50), np.arange(len(y))]
+    repeated = auto().fit(X[twice], y[twice]).gate_results_["log_density"]
+    assert_allclose(weighted[:3], repeated[:3], rtol=1e-6)
+
+
+def test_what_does_not_go_with_the_data_is_left_out():
+    X, y = halves()
+    X[::7, 0] = np.nan
+    expert = HistGradientBoostingRegressor(max_iter=3)
+    results = auto(expert=expert, cross_fit=False).fit(X, y).gate_results_
+    assert np.isnan(results["log_density"][2]) and "NaN" in results["error"][2]
+
+
+def test_classes_frames_groups_and_offsets():
+    X, y = halves()
+    frame = pd.DataFrame(X, columns=["left", "right"])
+    labels = np.where(y > 1, "high", "low")
+    model = MixtureOfExpertsClassifier(n_experts=2, gate="auto", random_state=0)
+    model = clone(model).fit(frame, labels)
+    assert list(model.feature_names_in_) == ["left", "right"]
+    assert np.isfinite(model.gate_results_["log_density"]).all()
+    X[:, 1] = np.repeat(X[::3, 1], 3)
+    grouped = auto(expert=LinearRegression(), gate_features=[1])
+    grouped.fit(X, y, groups=np.repeat(np.arange(50), 3), offset=np.ones(150))
+    assert np.isfinite(grouped.gate_results_["log_density"][:3]).all()
+
+
+def test_a_basis_that_was_given_stays():
+    model = auto(gate_basis="quantile").fit(*rings())
+    assert model.gate_results_["gate"] == ["softmax", "gaussian"]
+    assert isinstance(model.gate_basis_, QuantileBasis)
+
+
+def test_the_number_may_be_open_too():
+    model = auto(n_experts="auto", max_experts=3).fit(*rings())
+    assert model.gate_results_["best_index"] == 2 and model.n_experts_ <= 3
+
+
+def test_what_cannot_choose(rng):
+    X, y = halves(60)
+    with pytest.raises(TypeError, match="gate='auto' compares fits of rows"):
+        auto().fit_blocks(lambda: iter([(X, y)]))
+    with pytest.raises(ValueError, match=r"the inner .* has gate='auto'"):
+        MixtureOfExpertsRegressor(expert=auto(), n_experts=2).fit(X, y)
+    with pytest.raises(ValueError, match="'gate' parameter"):
+        auto(gate="best").fit(X, y)
+    model = auto()
+    with pytest.raises(ValueError, match="init"):
+        model.set_params(init=np.zeros(3)).fit(X, y)
+    with pytest.raises(NotFittedError):
+        model.predict(X)
