@@ -1,7 +1,7 @@
 """
-===========================================
+============================================
 Fuel consumption: one line, or three experts
-===========================================
+============================================
 
 The fuel consumption of a car depends on its weight, its power and its age, but not in the same way
 for all cars. A mixture of linear experts learns groups of cars from the data: each expert is a

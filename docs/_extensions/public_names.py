@@ -1,0 +1,109 @@
+"""API pages of public names, and links to them wherever a name stands in code font."""
+
+import importlib
+import inspect
+import re
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.transforms import SphinxTransform
+
+#: Modules whose `__all__` users import from, as in tests/test_public_face.py.
+MODULES = (
+    "mixexp",
+    "mixexp.bases",
+    "mixexp.datasets",
+    "mixexp.distribution",
+    "mixexp.experts",
+    "mixexp.families",
+    "mixexp.gates",
+    "mixexp.inference",
+    "mixexp.inspection",
+    "mixexp.metrics",
+    "mixexp.partitions",
+    "mixexp.protocols",
+    "mixexp.routing",
+    "mixexp.selection",
+)
+
+#: Words that are names of `mixexp.protocols` too, but mean something else where they stand alone.
+AMBIGUOUS = {"Block", "Design", "Gate", "Rows", "Scores", "Sums", "Target", "can"}
+
+
+def public_names():
+    """Return the full names of public classes and functions, by what may stand for them."""
+    found = {}
+    for module in map(importlib.import_module, MODULES):
+        for name in module.__all__:
+            thing = getattr(module, name)
+            full = f"{module.__name__}.{name}"
+            if inspect.isclass(thing) or inspect.isfunction(thing):
+                found[full] = full
+                if name not in AMBIGUOUS:
+                    found.setdefault(name, full)
+    return found
+
+
+class LinkNames(SphinxTransform):
+    """Make a reference of code that is a public name, such as `SoftmaxGate` or `SoftmaxGate()`."""
+
+    default_priority = 500
+    names = public_names()
+
+    def apply(self):
+        """Visit the literals of a page that are not part of a link or a title."""
+        for literal in list(self.document.findall(nodes.literal)):
+            text = literal.astext()
+            target = self.names.get(text.removesuffix("()"))
+            inside = (nodes.reference, nodes.title, nodes.term, addnodes.pending_xref)
+            if target is None or any(isinstance(parent, inside) for parent in parents(literal)):
+                continue
+            link = addnodes.pending_xref(
+                "", refdomain="py", reftype="obj", reftarget=target, refdoc=self.env.docname
+            )
+            literal.replace_self(link)
+            link += literal
+
+
+def parents(node):
+    """Yield the nodes that contain one, from the inside to the outside."""
+    while node.parent is not None:
+        node = node.parent
+        yield node
+
+
+def skip_others(app, what, name, member, skip, options):
+    """Leave out members of a class that mixexp did not write."""
+    member = getattr(member, "fget", member)
+    member = inspect.unwrap(getattr(member, "__func__", member))
+    module = getattr(member, "__module__", None)
+    foreign = what == "class" and not (module or "").startswith("mixexp")
+    return True if foreign else skip
+
+
+def escape_attributes(app, what, name, thing, options, lines):
+    """Keep attributes in the types of others, as in `(n_iter_,)`, from being read as links."""
+    for i, line in enumerate(lines):
+        if re.match(r"\s*\*\*.+\*\* : ", line):
+            lines[i] = re.sub(r"(?<=[a-z])_(?=[,)])", r"\_", line)
+
+
+def link_sklearn(app, env, node, content):
+    """Resolve references to scikit-learn by the rule of its addresses, without its inventory."""
+    target = node.get("reftarget", "")
+    if not target.startswith("sklearn."):
+        return None
+    address = f"https://scikit-learn.org/stable/modules/generated/{target}.html"
+    link = nodes.reference("", "", refuri=address, internal=False)
+    link += content
+    return link
+
+
+def setup(app):
+    """Connect the parts of this extension."""
+    app.add_transform(LinkNames)
+    app.connect("autodoc-skip-member", skip_others)
+    # after numpydoc, which comes at 500
+    app.connect("autodoc-process-docstring", escape_attributes, priority=600)
+    app.connect("missing-reference", link_sklearn)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
