@@ -142,9 +142,9 @@ class SoftmaxGate(TextMixin, BaseEstimator):
     The evidence of the penalty, the likelihood of the responsibilities with the coefficients
     integrated out, has its maximum at ``α = γ / Σ |v_k|²``, with γ the number of coefficients that
     the rows determine (MacKay 1992; Waterhouse, MacKay & Robinson 1996). Before the long run, α
-    changes between a few iterations and the next, at fixed responsibilities. It is at least 0.1 or, if that
-    is less, the square of the number of slopes per row, and at most 30. The lower bound then
-    includes the normaliser (p / 2) log α of the prior, with p slopes, by which restarts are
+    changes between a few iterations and the next, at fixed responsibilities. It is at least 0.1 or,
+    if that is less, the square of the number of slopes per row, and at most 30. The lower bound
+    then includes the normaliser (p / 2) log α of the prior, with p slopes, by which restarts are
     compared.
 
     References
