@@ -53,9 +53,9 @@ print(f"share of zeros {best.gate_.zero_share_:.2f}, dispersions {best.dispersio
 # %%
 # What the laws expect
 # --------------------
-# The mean probability of each count against how often it occurs. Without a zero expert (dotted), the
-# Poisson mixture falls short of the zeros and spends the rest on ones. The negative binomial mixture
-# with one (solid orange) follows the bars from the first to the last.
+# The mean probability of each count against how often it occurs. Without a zero expert (dotted)
+# the Poisson mixture falls short of the zeros, and spends the rest on ones. The negative binomial
+# mixture with one (solid orange) follows the bars from the first to the last.
 
 counts = np.arange(15)
 seen = np.array([np.mean(caught[test] == count) for count in counts])
