@@ -44,25 +44,35 @@ def public_names():
     return found
 
 
+#: Files that are pages here: names of examples and of pages, as docstrings and pages give them.
+PAGE = re.compile(r"(?:examples|docs)/(\w+)\.(?:py|md)")
+
+
 class LinkNames(SphinxTransform):
-    """Make a reference of code that is a public name, such as `SoftmaxGate` or `SoftmaxGate()`."""
+    """Make a reference of code that is a public name, such as `SoftmaxGate()`, or a page."""
 
     default_priority = 500
     names = public_names()
 
     def apply(self):
         """Visit the literals of a page that are not part of a link or a title."""
+        inside = (nodes.reference, nodes.title, nodes.term, addnodes.pending_xref)
         for literal in list(self.document.findall(nodes.literal)):
-            text = literal.astext()
-            target = self.names.get(text.removesuffix("()"))
-            inside = (nodes.reference, nodes.title, nodes.term, addnodes.pending_xref)
-            if target is None or any(isinstance(parent, inside) for parent in parents(literal)):
-                continue
-            link = addnodes.pending_xref(
-                "", refdomain="py", reftype="obj", reftarget=target, refdoc=self.env.docname
-            )
-            literal.replace_self(link)
-            link += literal
+            target = self.target(literal.astext())
+            if target and not any(isinstance(parent, inside) for parent in parents(literal)):
+                link = addnodes.pending_xref("", refdoc=self.env.docname, **target)
+                literal.replace_self(link)
+                link += literal
+
+    def target(self, text):
+        """Return what a text refers to, as attributes of a reference; None if to nothing."""
+        if name := self.names.get(text.removesuffix("()")):
+            return {"refdomain": "py", "reftype": "obj", "reftarget": name}
+        if match := PAGE.fullmatch(text):
+            folder = "auto_examples/" if text.startswith("examples/") else ""
+            page = {"refdomain": "std", "reftype": "doc", "refexplicit": True}
+            return page | {"reftarget": f"/{folder}{match[1]}"}
+        return None
 
 
 def parents(node):
