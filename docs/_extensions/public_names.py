@@ -2,29 +2,14 @@
 
 import importlib
 import inspect
+import pkgutil
 import re
 
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.transforms import SphinxTransform
 
-#: Modules whose `__all__` users import from, as in tests/test_public_face.py.
-MODULES = (
-    "mixexp",
-    "mixexp.bases",
-    "mixexp.datasets",
-    "mixexp.distribution",
-    "mixexp.experts",
-    "mixexp.families",
-    "mixexp.gates",
-    "mixexp.inference",
-    "mixexp.inspection",
-    "mixexp.metrics",
-    "mixexp.partitions",
-    "mixexp.protocols",
-    "mixexp.routing",
-    "mixexp.selection",
-)
+import mixexp
 
 #: Words that are names of `mixexp.protocols` too, but mean something else where they stand alone.
 AMBIGUOUS = {"Block", "Design", "Gate", "Rows", "Scores", "Sums", "Target", "can"}
@@ -33,7 +18,8 @@ AMBIGUOUS = {"Block", "Design", "Gate", "Rows", "Scores", "Sums", "Target", "can
 def public_names():
     """Return the full names of public classes and functions, by what may stand for them."""
     found = {}
-    for module in map(importlib.import_module, MODULES):
+    modules = [m.name for m in pkgutil.iter_modules(mixexp.__path__) if m.name[0] != "_"]
+    for module in [mixexp, *(importlib.import_module(f"mixexp.{name}") for name in modules)]:
         for name in module.__all__:
             thing = getattr(module, name)
             full = f"{module.__name__}.{name}"
