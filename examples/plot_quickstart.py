@@ -70,8 +70,8 @@ print(f"\n{description}")
 # ----------------------
 # The picture varies weight and model year and holds all other features at their medians. Colours
 # show the most probable expert, strong where the gate is certain. Each point is a car in the colour
-# of its most probable expert, which differs from the background if the car's other features are
-# far from the medians.
+# of its most probable expert. For a third of the cars it differs from the background, as their
+# other features are far from the medians.
 
 display = ExpertRegionsDisplay.from_estimator(
     mixture, X, features=(names.index("weight"), names.index("year"))
