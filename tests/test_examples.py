@@ -71,3 +71,15 @@ def test_families_of_counts_find_spread_and_zeros(run):
     assert held_out["poisson"] < held_out["negative binomial"] - 0.05
     assert abs(best.gate_.zero_share_ - 0.25) < 0.05
     assert np.all(np.abs(best.dispersions_ - 0.5) < 0.15)
+
+
+@pytest.mark.slow  # about 10 seconds
+def test_inverse_problem_has_three_branches(run):
+    names, n_figures = run("plot_inverse_problem.py")
+    assert n_figures == 1
+    mixture = names["mixture"]
+    density = mixture.log_density(names["X_test"], names["y_test"]).mean()
+    assert density > names["density_single"] + 0.5
+    middle = np.array([[0.5]])
+    assert mixture.gate_proba(middle).min() > 0.1
+    assert np.diff(np.sort(mixture.predict_experts(middle)[0])).min() > 0.1
