@@ -88,7 +88,7 @@ curves = model.predict_experts(months)
 left.plot(curves[:, growing], color="C0", linewidth=3, label="growing")
 left.plot(curves[:, 1 - growing], color="C1", linewidth=3, label="falling")
 left.set(xlabel="month", ylabel="sales per day", title="Sales and the experts' curves")
-left.legend()
+left.legend(loc="upper right")
 
 wrong = (by_shop > 0.5) != grows
 areas = np.column_stack([np.zeros(101), np.linspace(50, 350, 101)])
@@ -99,6 +99,8 @@ right.scatter(
     area[wrong], by_shop[wrong], s=90, facecolors="none", edgecolors="k", label="assigned wrongly"
 )
 right.set(xlabel="area", ylabel="probability of growth", title="Gate and responsibilities of shops")
-right.legend(loc="center right")
+right.set_ylim(-0.05, 1.4)  # room for the legend
+right.set_yticks(np.linspace(0, 1, 6))
+right.legend(loc="upper right", ncols=2, fontsize="small")
 
 plt.show()

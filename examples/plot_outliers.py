@@ -73,15 +73,24 @@ noise = models["noise_expert"].responsibilities(X, y)[:, -1] > 0.5
 print(f"{outlier.sum()} outliers; {np.sum(noise & outlier)} of them identified")
 print(f"{np.sum(~outlier)} other rows; {np.sum(noise & ~outlier)} of them mistaken for outliers")
 
-figure, axes = plt.subplots(1, 3, figsize=(11, 3.8), sharey=True, layout="constrained")
-for ax, (name, model) in zip(axes, models.items(), strict=True):
-    ax.scatter(X, y, s=8, color="0.7")
-    if name == "noise_expert":
-        ax.scatter(X[noise], y[noise], s=10, color="C3", label="identified as outlier")
-    ax.plot(grid, model.predict(grid[:, None]), color="C0", linewidth=2, label="prediction")
-    ax.plot(grid, true_line(grid), "k--", linewidth=1, label="true line")
-    ax.set(title=name, xlabel="x", ylim=(-29, 16))  # legends below the lowest row
-    ax.legend(loc="lower left", fontsize="small")
-axes[0].set_ylabel("y")
+# %%
+# The picture
+# -----------
+# Above, the rows; those that the noise expert identifies are red. Below, how far each prediction is
+# from the true line, on a scale thirty times as fine.
+
+figure, (above, below) = plt.subplots(
+    2, 1, figsize=(7, 6), sharex=True, layout="constrained", height_ratios=[1, 1.2]
+)
+above.scatter(X[~noise], y[~noise], s=8, color="0.6", label="other rows")
+above.scatter(X[noise], y[noise], s=14, color="C3", label="identified as outliers")
+above.plot(grid, true_line(grid), "k--", linewidth=1, label="true line")
+above.set(ylabel="y", title="Rows")
+for (name, model), style in zip(models.items(), ["-", "--", "-."], strict=True):
+    below.plot(grid, model.predict(grid[:, None]) - true_line(grid), style, label=name)
+below.axhline(0, color="0.4", linewidth=1, zorder=0)
+below.set(xlabel="x", ylabel="prediction − true line", title="Error of the predicted line")
+for ax in (above, below):
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small")
 
 plt.show()

@@ -1,7 +1,7 @@
 """
-===========================================
+============================================
 Fuel consumption: one line, or three experts
-===========================================
+============================================
 
 The fuel consumption of a car depends on its weight, its power and its age, but not in the same way
 for all cars. A mixture of linear experts learns groups of cars from the data: each expert is a
@@ -70,8 +70,8 @@ print(f"\n{description}")
 # ----------------------
 # The picture varies weight and model year and holds all other features at their medians. Colours
 # show the most probable expert, strong where the gate is certain. Each point is a car in the colour
-# of its most probable expert, which differs from the background if the car's other features are
-# far from the medians.
+# of its most probable expert. For a third of the cars it differs from the background, as their
+# other features are far from the medians.
 
 display = ExpertRegionsDisplay.from_estimator(
     mixture, X, features=(names.index("weight"), names.index("year"))

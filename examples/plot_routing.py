@@ -1,7 +1,7 @@
 """
-=============================================
+==============================================
 Sparse routing: one expert a row, not all of 8
-=============================================
+==============================================
 
 In a dense mixture every expert predicts every row, and the gate mixes the predictions, though for
 most rows it trusts one expert alone. With a router a row reaches only the experts that matter to

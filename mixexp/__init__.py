@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 from mixexp._cascade.classifier import CascadeClassifier
 from mixexp._cascade.regressor import CascadeRegressor

@@ -233,7 +233,7 @@ class Target(Protocol):
         """Return a mask (m,) of possible y; None if all are."""
 
     def shaped(self, outputs: np.ndarray) -> np.ndarray:
-        """Return outputs (n, K, width) as (n, K, *shape)."""
+        """Return outputs (n, K, width) as ``(n, K, *shape)``."""
 
     def noise(self, y: np.ndarray, owner: str) -> tuple[float, np.ndarray, np.ndarray]:
         """Return the log-density of the noise expert and its support: low and high."""

@@ -1,9 +1,13 @@
-"""The code on the pages of docs/ runs, each page from top to bottom."""
+"""The code on the pages of docs/ runs, each page from top to bottom; the API page is complete."""
 
+import importlib
+import pkgutil
 import re
 from pathlib import Path
 
 import pytest
+
+import mixexp
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -31,3 +35,28 @@ def test_code_runs(page):
     namespace = {"__name__": "__main__"}
     for before, code in blocks(page):
         exec(compile("\n" * before + code, str(page), "exec"), namespace)
+
+
+def listed_names():
+    """Return the full names that docs/api/index.md lists."""
+    module, found = None, set()
+    for line in (DOCS / "api" / "index.md").read_text(encoding="utf-8").splitlines():
+        if line.startswith(".. currentmodule:: "):
+            module = line.split()[-1]
+        elif match := re.fullmatch(r" {3}(\w+)", line):
+            found.add(f"{module}.{match[1]}")
+    return found
+
+
+@pytest.mark.parametrize(
+    "name", [m.name for m in pkgutil.iter_modules(mixexp.__path__) if not m.name.startswith("_")]
+)
+def test_every_public_name_has_an_api_page(name):
+    module = importlib.import_module(f"mixexp.{name}")
+    names = {f"{module.__name__}.{n}" for n in module.__all__ if n not in mixexp.__all__}
+    assert names - listed_names() == set()
+
+
+def test_the_functions_of_mixexp_have_api_pages():
+    things = {n for n in mixexp.__all__ if callable(getattr(mixexp, n))}
+    assert things and {f"mixexp.{n}" for n in things} <= listed_names()

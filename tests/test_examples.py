@@ -79,3 +79,15 @@ def test_conformal_intervals_cover(run):
     assert names["coverage"](*names["intervals"]["the model"]) < 0.85
     if names["ConformalizedQuantileRegressor"] is not None:
         assert abs(names["coverage"](*names["intervals"]["conformal"]) - 0.9) < 0.03
+
+
+@pytest.mark.slow  # about 10 seconds
+def test_inverse_problem_has_three_branches(run):
+    names, n_figures = run("plot_inverse_problem.py")
+    assert n_figures == 1
+    mixture = names["mixture"]
+    density = mixture.log_density(names["X_test"], names["y_test"]).mean()
+    assert density > names["density_single"] + 0.5
+    middle = np.array([[0.5]])
+    assert mixture.gate_proba(middle).min() > 0.1
+    assert np.diff(np.sort(mixture.predict_experts(middle)[0])).min() > 0.1

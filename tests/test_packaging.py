@@ -92,6 +92,11 @@ def test_version_has_one_source():
     assert f"## {mixexp.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
+def test_the_citation_names_this_version():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {mixexp.__version__}\n" in citation
+
+
 @pytest.mark.parametrize("module", PUBLIC)
 def test_public_names_exist(module):
     module = importlib.import_module(module)

@@ -230,8 +230,8 @@ class MixtureDistribution(BaseMixture):
     def crps(self, y: Any) -> np.ndarray:
         """Return the continuous ranked probability score of y, (n,) or (n, n_outputs).
 
-        ∫ (P(Y ≤ t) − [y ≤ t])² dt, in units of y, which is E|Y − y| − E|Y − Y'|/2 where there is a
-        mean; taken as infinite where there is none. `mixexp.metrics.crps` averages it.
+        ∫ (P(Y ≤ t) − [y ≤ t])² dt, in units of y, which is ``E|Y − y| − E|Y − Y'|/2`` where there
+        is a mean; taken as infinite where there is none. `mixexp.metrics.crps` averages it.
         """
         return self._by_output(_integrals.crps, self._checked(y))
 

@@ -156,7 +156,7 @@ class Gaussian(IdentityLink, BaseEstimator):
     ) -> np.ndarray:
         """Return the continuous ranked probability score of mixtures at y (n,).
 
-        It is E|Y − y| − E|Y − Y'|/2; differences of normal variables are normal
+        It is ``E|Y − y| − E|Y − Y'|/2``; differences of normal variables are normal
         (Grimit et al. 2006).
         """
         means = np.where(weights > 0, means, 0.0)
@@ -176,7 +176,7 @@ class Gaussian(IdentityLink, BaseEstimator):
 
 
 def _mean_distance(mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Return E|Z| of a normal variable."""
+    """Return ``E|Z|`` of a normal variable."""
     with np.errstate(over="ignore"):
         z = np.abs(mean) / scale
         density = np.exp(-0.5 * z * z - _HALF_LOG_2PI)

@@ -26,10 +26,10 @@ class Laplace(IdentityLink, BaseEstimator):
     Notes
     -----
     The dispersion is the scale b, the mean absolute residual; the variance is 2 b². A row with
-    residual e enters an expert's fit with weight u = b / |e| times its responsibility, because
-    |z| ≤ (z²/w + w) / 2 with equality at w = |z| (a majorise-minimise step). The same bound gives
-    the step of the scale: b² becomes the mean of r u e², which halves the
-    distance to the optimum in log b.
+    residual e enters an expert's fit with weight ``u = b / |e|`` times its responsibility, because
+    ``|z| ≤ (z²/w + w) / 2`` with equality at ``w = |z|`` (a majorise-minimise step). The same bound
+    gives the step of the scale: b² becomes the mean of r u e², which halves the distance to the
+    optimum in log b.
 
     References
     ----------
@@ -88,7 +88,7 @@ class Laplace(IdentityLink, BaseEstimator):
     ) -> np.ndarray:
         """Return scales (1, K, n_outputs), none below `floor` (n_outputs,).
 
-        With w = |e|/b of the old parameters the bound is −M log b − Σ r e²/w / 2b² + constants,
+        With ``w = |e|/b`` of the old parameters the bound is −M log b − Σ r e²/w / 2b² + constants,
         and Σ r e²/w the statistic. A bound linear in 1/b would reach the mean absolute
         residual at once if nothing else moved, but not the optimum under a ridge penalty, which is
         divided by 2b² like the squares here.

@@ -89,7 +89,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
     Parameters
     ----------
     alpha : float or "auto", default=0.3
-        Strength of the ridge penalty ½ α Σ_k |v_k|², for coefficients of columns scaled by
+        Strength of the ridge penalty ``½ α Σ_k |v_k|²``, for coefficients of columns scaled by
         their weighted standard deviation. The intercepts are not penalised. 0 is allowed; the
         likelihood of a separable gate then has no maximum. "auto" sets it by its evidence in the
         fit, starting at 0.3: the border is then as sharp as the rows say. So is the penalty of a
@@ -109,11 +109,10 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         Strength c of a Dirichlet prior on the experts' usage u, their mean gate probability:
         log-prior c Σ_k log u_k, as if each expert had c more rows. It keeps the gate from
         sending every row to one expert.
-
     l1_ratio : float, default=0.0
         Share of the L1 penalty, as in scikit-learn's elastic net: the penalty is
-        α Σ_k (l1_ratio |v_k|₁ + ½ (1 − l1_ratio) |v_k|²). Above 0, coefficients may be exactly 0,
-        and columns that no expert needs drop out (`unused_features_`). Slopes are then not
+        ``α Σ_k (l1_ratio |v_k|₁ + ½ (1 − l1_ratio) |v_k|²)``. Above 0, coefficients may be exactly
+        0, and columns that no expert needs drop out (`unused_features_`). Slopes are then not
         centred: of those with the same probabilities they are the ones with the least penalty. For
         l1_ratio=1 the median of a column is 0; of two experts, each has half of the difference.
         Needs Gram matrices; there are no standard errors.
@@ -141,11 +140,11 @@ class SoftmaxGate(TextMixin, BaseEstimator):
     Notes
     -----
     The evidence of the penalty, the likelihood of the responsibilities with the coefficients
-    integrated out, has its maximum at α = γ / Σ |v_k|², with γ the number of coefficients that the
-    rows determine (MacKay 1992; Waterhouse, MacKay & Robinson 1996). Before the long run, α changes
-    between a few iterations and the next, at fixed responsibilities. It is at least 0.1 or, if that
-    is less, the square of the number of slopes per row, and at most 30. The lower bound then
-    includes the normaliser (p / 2) log α of the prior, with p slopes, by which restarts are
+    integrated out, has its maximum at ``α = γ / Σ |v_k|²``, with γ the number of coefficients that
+    the rows determine (MacKay 1992; Waterhouse, MacKay & Robinson 1996). Before the long run, α
+    changes between a few iterations and the next, at fixed responsibilities. It is at least 0.1 or,
+    if that is less, the square of the number of slopes per row, and at most 30. The lower bound
+    then includes the normaliser (p / 2) log α of the prior, with p slopes, by which restarts are
     compared.
 
     References

@@ -61,7 +61,7 @@ class RoutingLoadDisplay:
 
     See Also
     --------
-    routing_report : These numbers and others, with scores and costs.
+    mixexp.routing_report : These numbers and others, with scores and costs.
 
     Examples
     --------

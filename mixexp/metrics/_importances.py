@@ -57,7 +57,7 @@ def gate_importance(
     Notes
     -----
     With routing weights g_k (`route`; without a router the gate probabilities) and x' the row x
-    with the column of another row, the importance is the mean total variation
+    with the column of another row, the importance is the mean total variation ::
 
         Σ_i w_i ½ Σ_k |g_k(x_i) − g_k(x_i')| / Σ_i w_i,
 
