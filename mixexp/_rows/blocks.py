@@ -34,9 +34,10 @@ class Budget:
     otherwise than those formed anew, and blocks in threads ask in any order.
     """
 
-    def __init__(self, n_doubles: float, n_rows: int):
+    def __init__(self, n_doubles: float, n_rows: int, first: int = 0):
         self.n_doubles = n_doubles
         self.n_rows = n_rows
+        self.first = first  # position of the first row among those of the source
         self._ends: dict[Design, list[int]] = {}
         self._lock = threading.Lock()
 
@@ -48,9 +49,11 @@ class Budget:
         """
         with self._lock:
             if design not in self._ends:
-                end, ends = 0, []
+                end, ends = self.first, []
                 for size in sizes:
-                    n_rows = min(self.n_rows - end, int(self.n_doubles // max(1, size)))
+                    n_rows = min(
+                        self.first + self.n_rows - end, int(self.n_doubles // max(1, size))
+                    )
                     self.n_doubles -= n_rows * size
                     end += n_rows
                     ends.append(end)
