@@ -41,6 +41,10 @@ class Budget:
         self._ends: dict[Design, list[int]] = {}
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple:
+        """Send a budget of which nothing is reserved but what was when it was sent."""
+        return Budget, (self.n_doubles, self.n_rows, self.first)
+
     def ends(self, design: Design, *sizes: int) -> list[int]:
         """Return up to which row each of several forms of a design may be kept.
 
