@@ -54,6 +54,7 @@ SCRIPTS = (
     Script("inference", ("--simulations", "60"), results=True),
     Script("online", ("--quick",), results=True),
     Script("large", ("--quick",), results=True),
+    Script("cluster", ("--quick",), results=True),
     Script("starts_cost"),
     Script("starts"),
     Script("routing"),

@@ -76,7 +76,7 @@ def main():
 
     warnings.simplefilter("ignore")
     n_rows = QUICK_ROWS if options.quick else N_ROWS
-    cluster = {"n_workers": N_WORKERS, "threads_per_worker": 1, "dashboard_address": None}
+    cluster = {"n_workers": N_WORKERS, "threads_per_worker": 1, "dashboard_address": ":0"}
     with LocalCluster(**cluster) as local, Client(local) as client:
         compared(options.rounds, n_rows // 10, client)  # workers import
         found = np.array([compared(seed, n_rows, client) for seed in range(options.rounds)])

@@ -135,7 +135,7 @@ def partitions_of(collections: dict[str, Any], owner: str) -> list[tuple]:
                 "Give X, y and sample_weight with the same partitions; an array by "
                 "dask.array.from_array(..., chunks=...)."
             )
-        if value is not None and not hasattr(value, "to_delayed"):
+        if value is not None and not isinstance(getattr(value, "npartitions", 0), int):
             raise TypeError(
                 f"{owner}: {name} is a {type(value).__name__}. Give a Dask array or data frame."
             )
