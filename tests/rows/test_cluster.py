@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from mixexp._engine.sweep import FixedStep
 from mixexp._rows.cluster import DaskRows, partition_of, tree
 from mixexp._rows.rows import Rows
 from mixexp._rows.source import Run
@@ -104,3 +105,12 @@ def test_sketches_of_parts_add_up_to_that_of_all(data):
     assert_array_equal(total._hashes, whole._hashes)
     assert_array_equal(total.rows(False).X, whole.rows(False).X)
     assert_allclose(total.rows(False).weight, whole.rows(False).weight, rtol=1e-12)
+
+
+def test_responsibilities_by_position_meet_their_rows(data):
+    """An expert that is started again, and frozen routes, have a value for every row."""
+    ours = partitions(data)[0]
+    step = FixedStep(np.random.default_rng(1).random((2, N_ROWS)))
+    with dask.config.set(scheduler="synchronous"):
+        sums = ours.reduce(lambda block: step(block).resp @ block.X)
+    assert_allclose(sums, (step.resp * data[2]) @ data[0], rtol=1e-9)
