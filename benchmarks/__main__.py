@@ -55,6 +55,7 @@ SCRIPTS = (
     Script("online", ("--quick",), results=True),
     Script("large", ("--quick",), results=True),
     Script("accuracy", results=True, takes="data"),
+    Script("cluster", ("--quick",), results=True),
     Script("starts_cost"),
     Script("starts"),
     Script("routing"),

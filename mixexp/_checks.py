@@ -9,13 +9,24 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-__all__ = ["all_or_nothing", "as_numbers", "kept_rows", "named_error", "short"]
+__all__ = [
+    "all_or_nothing",
+    "as_numbers",
+    "is_dask",
+    "kept_rows",
+    "named_error",
+    "refuse_dask",
+    "short",
+]
 
 #: Most characters of a value that a message shows.
 SHOWN = 60
 
 #: Kinds of dtypes that convert silently to float but are rejected: complex, dates, timedeltas.
 NO_NUMBERS = "cmM"
+
+#: Packages whose collections these are; Dask is not imported to recognise them.
+PACKAGES = ("dask", "dask_expr")
 
 
 def short(value: Any) -> str:
@@ -77,3 +88,22 @@ def kept_rows(value: Any, kept: np.ndarray, n_rows: int, name: str, owner: str) 
             "each row."
         )
     return array[kept]
+
+
+def is_dask(*values: Any) -> bool:
+    """Return whether some value is a Dask collection."""
+    return any(
+        type(value).__module__.partition(".")[0] in PACKAGES and hasattr(value, "__dask_graph__")
+        for value in values
+    )
+
+
+def refuse_dask(owner: str, *values: Any) -> None:
+    """Raise if some value is a Dask collection, which would be gathered."""
+    if is_dask(*values):
+        raise TypeError(
+            f"{owner}: X or y is a Dask collection, and this method needs rows in memory. Give "
+            "X.compute(), or call the method of one partition after another by `map_blocks` or "
+            "`map_partitions`. fit, predict, predict_proba, gate_proba, route and log_density take "
+            "Dask collections."
+        )

@@ -1,6 +1,7 @@
 """Examples run, and find what they say they find."""
 
 import runpy
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -91,3 +92,29 @@ def test_inverse_problem_has_three_branches(run):
     middle = np.array([[0.5]])
     assert mixture.gate_proba(middle).min() > 0.1
     assert np.diff(np.sort(mixture.predict_experts(middle)[0])).min() > 0.1
+
+
+@pytest.mark.parametrize("has_pyarrow", [True, False])
+def test_rows_from_a_file_show_both_fares(run, capsys, has_pyarrow, monkeypatch):
+    if has_pyarrow:
+        pytest.importorskip("pyarrow")
+    else:
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    names, n_figures = run("plot_out_of_core.py")
+    assert n_figures == 1
+    assert ("parquet" in capsys.readouterr().out) is has_pyarrow
+    slopes = sorted(float(expert.coef_[0]) for expert in names["model"].experts_)
+    assert np.allclose(slopes, [0.0, 1.9], atol=0.02)
+    assert names["n_calls"] > names["model"].n_passes_
+
+
+@pytest.mark.slow  # about 15 seconds: it starts two workers
+@pytest.mark.skipif(find_spec("distributed") is None, reason="needs mixexp[dask]")
+def test_a_fit_on_workers_finds_the_districts(run):
+    names, _ = run("plot_dask.py")
+    model = names["fitted"]()
+    names["draw"](model)
+    districts = model.gate_proba(names["CENTRES"]).argmax(axis=1)
+    assert sorted(districts) == [0, 1, 2]
+    found = np.array([model.experts_[k].coef_ for k in districts])
+    assert np.allclose(found, names["SLOPES"], atol=0.02)

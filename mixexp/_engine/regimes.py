@@ -11,6 +11,7 @@ and of the ways to choose such rows.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -146,33 +147,60 @@ class Support:
 
 def support(state: State, rows: Rows, experts: np.ndarray) -> tuple[Support, np.ndarray]:
     """Return the support of some experts, and the weight (K,) of all: one pass."""
-    n_rows, told, cost, gain, mass = (np.zeros(len(experts)) for _ in range(5))
-    total: Any = 0.0
-    held: list[np.ndarray] = []
-    hashes: list[np.ndarray] = []
-    gate: Any = state.gate
-    for block in rows.blocks():
-        unit = block.unit
-        joint = log_joint(gate, state.bank, block)
-        log_gate = gate.log_prob(unit)
-        resp, density = posterior(joint)
-        _set_known(resp, unit.labels)
-        weight = np.ones(unit.n_rows) if unit.weight is None else unit.weight
-        total = total + resp @ weight
-        log_rest = _without_one(log_gate)[experts]
-        without = _without_one(joint)[experts] - log_rest
-        resp, log_gate = resp[experts], log_gate[experts]
-        gain += np.clip(density - without, -LARGE, LARGE) @ weight
-        mass += resp @ weight
-        told += (resp * np.exp(log_gate)) @ weight
-        cost -= np.sum(_product(resp, log_gate) + _product(1 - resp, log_rest), axis=1)
-        _append_held(block, resp, held, hashes)
-    if hashes:
-        _, first, inverse, counts = np.unique(
-            np.concatenate(hashes), return_index=True, return_inverse=True, return_counts=True
-        )
-        n_rows = np.concatenate(held, axis=1) @ (1.0 / counts[inverse.ravel()])
-    return Support(n_rows, told / np.maximum(mass, TINY), cost, gain), total
+    found: _Backing = rows.reduce(partial(_backing, state=state, experts=experts))
+    mass, told, cost, gain = found.sums
+    n_rows = np.zeros(len(experts))
+    if found.hashes:
+        counted = np.unique(np.concatenate(found.hashes), return_inverse=True, return_counts=True)
+        _, inverse, counts = counted
+        n_rows = np.concatenate(found.held, axis=1) @ (1.0 / counts[inverse.ravel()])
+    return Support(n_rows, told / np.maximum(mass, TINY), cost, gain), found.mass
+
+
+@dataclass
+class _Backing:
+    """What adds up to the support of some experts.
+
+    Attributes
+    ----------
+    mass : ndarray of shape (K,)
+        Weight of all experts.
+    sums : ndarray of shape (4, n_experts)
+        Mass, told before division by it, cost and gain of some.
+    held, hashes : list of ndarray
+        Responsibilities and content hashes of the rows that they hold.
+    """
+
+    mass: np.ndarray
+    sums: np.ndarray
+    held: list[np.ndarray]
+    hashes: list[np.ndarray]
+
+    def __iadd__(self, other: _Backing) -> _Backing:
+        self.mass = self.mass + other.mass
+        self.sums = self.sums + other.sums
+        self.held += other.held
+        self.hashes += other.hashes
+        return self
+
+
+def _backing(block: Block, state: State, experts: np.ndarray) -> _Backing:
+    """Return a block's share of the support of some experts."""
+    unit, gate = block.unit, state.gate
+    joint = log_joint(gate, state.bank, block)
+    log_gate = gate.log_prob(unit)  # type: ignore[union-attr]
+    resp, density = posterior(joint)
+    _set_known(resp, unit.labels)
+    weight = np.ones(unit.n_rows) if unit.weight is None else unit.weight
+    total = resp @ weight
+    log_rest = _without_one(log_gate)[experts]
+    without = _without_one(joint)[experts] - log_rest
+    resp, log_gate = resp[experts], log_gate[experts]
+    gain = np.clip(density - without, -LARGE, LARGE) @ weight
+    told = (resp * np.exp(log_gate)) @ weight
+    cost = -np.sum(_product(resp, log_gate) + _product(1 - resp, log_rest), axis=1)
+    held, hashes = _held(block, resp)
+    return _Backing(total, np.stack([resp @ weight, told, cost, gain]), held, hashes)
 
 
 #: The first keeps 0 / 0 finite; the second bounds minus the logarithm of a density of 0.
@@ -201,14 +229,14 @@ def _product(resp: np.ndarray, log_proba: np.ndarray) -> np.ndarray:
     return resp * np.maximum(log_proba, -LARGE)
 
 
-def _append_held(block: Block, resp: np.ndarray, held: list, hashes: list) -> None:
-    """Append the responsibilities and content hashes of the rows that some expert holds."""
+def _held(block: Block, resp: np.ndarray) -> tuple[list, list]:
+    """Return responsibilities and content hashes of the rows that some expert holds, if any."""
     if block.unit is not block:
         resp = np.repeat(resp, np.diff(block.firsts, append=block.n_rows), axis=1)
     ids = np.flatnonzero(np.any(resp > LEAST_RESP, axis=0))
-    if len(ids):
-        held.append(resp[:, ids])
-        hashes.append(row_hashes(block.X[ids], block.y[..., ids], 0))
+    if not len(ids):
+        return [], []
+    return [resp[:, ids]], [row_hashes(block.X[ids], block.y[..., ids], 0)]
 
 
 def verdict(

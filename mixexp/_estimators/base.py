@@ -27,7 +27,13 @@ from mixexp._engine.collapse import ON_COLLAPSE
 from mixexp._engine.search import search
 from mixexp._estimators import outcome
 from mixexp._estimators.assembly import FitArguments, assemble, metadata_router
-from mixexp._estimators.blockwise import fit_streamed, gathered, why_not_additive
+from mixexp._estimators.blockwise import (
+    FactorySource,
+    fit_streamed,
+    gathered,
+    why_not_additive,
+)
+from mixexp._estimators.dask_input import lazy_on_dask
 from mixexp._estimators.given import MixtureGiven, condition
 from mixexp._estimators.growing import fit_growing, settled
 from mixexp._estimators.hard import HardMixtureClassifier, HardMixtureRegressor, hardened
@@ -49,6 +55,25 @@ from mixexp.protocols import can
 from mixexp.routing import POOLINGS
 
 __all__ = ["BaseMixtureOfExperts"]
+
+
+def _gate_columns(mixture: Any, level: Any = None) -> tuple[tuple[int, ...], Any]:
+    """Return shape and dtype of a row's gate probabilities."""
+    model = mixture._fitted_model()
+    n = model.n_experts if level is None else len(mixture._nodes_at(level))
+    return (n + len(model.noise_columns),), np.dtype(float)
+
+
+def _routing_columns(mixture: Any) -> tuple[tuple[int, ...], Any]:
+    """Return shape and dtype of a row's routing weights."""
+    model = mixture._fitted_model()
+    return (model.n_experts + model.has_fallback,), np.dtype(float)
+
+
+def _one_number(mixture: Any, **options: Any) -> tuple[tuple[int, ...], Any]:
+    """Return shape and dtype of a row's log-density."""
+    mixture._fitted_model()
+    return (), np.dtype(float)
 
 
 class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
@@ -311,7 +336,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
                 )
             if why:
                 return self.fit(*gathered(factory, owner))
-            fit_streamed(self, factory)
+            fit_streamed(self, FactorySource(self, factory))
         return self
 
     def _new_rows(
@@ -321,6 +346,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         check_is_fitted(self, "experts_")
         return new_rows(self, X, y, offset, weight)
 
+    @lazy_on_dask(_gate_columns)
     def gate_proba(self, X: Any, *, level: int | None = None) -> np.ndarray:
         """Return gate probabilities g_k(x) = P(z = k | x).
 
@@ -379,6 +405,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         leaves: list[np.ndarray] = self.gate_.leaves_at(level)
         return leaves
 
+    @lazy_on_dask(_routing_columns)
     def route(self, X: Any) -> np.ndarray:
         """Return the weights of the experts in a prediction.
 
@@ -489,6 +516,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         unsorted[order] = resp
         return unsorted
 
+    @lazy_on_dask(_one_number)
     def log_density(
         self, X: Any, y: Any, *, offset: Any = None, groups: Any = None, trials: Any = None
     ) -> np.ndarray:

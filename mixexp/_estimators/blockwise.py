@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import is_classifier
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
 
 from mixexp import __version__
-from mixexp._checks import named_error, short
-from mixexp._columns import as_numbers
-from mixexp._compat import check_weights
+from mixexp._checks import short
 from mixexp._engine.assign import ASSIGNERS
 from mixexp._engine.search import search
 from mixexp._estimators import outcome, parts
-from mixexp._estimators.assembly import Assembly, has_estimators, problems_of, selected
-from mixexp._estimators.bases import check_bases
-from mixexp._estimators.known_rows import validated
+from mixexp._estimators.assembly import Assembly, has_estimators, problems_of
+from mixexp._estimators.checked_runs import CheckedRuns
 from mixexp._estimators.probes import probe_family
 from mixexp._estimators.starts import start_of
-from mixexp._estimators.tally import ClassTally, NumberTally
+from mixexp._estimators.tally import tally_of
 from mixexp._estimators.targets import Classes
 from mixexp._rows.in_order import allowed_threads
 from mixexp._rows.inputs import SKETCH_ROWS, Training, training_rows
@@ -38,15 +34,35 @@ if TYPE_CHECKING:
 __all__ = ["FactorySource", "fit_streamed", "gathered", "why_not_additive"]
 
 
-def fit_streamed(mixture: BaseMixtureOfExperts, factory: Callable[[], Iterable]) -> None:
-    """Fit a mixture of additive parts to the rows of a factory, and store its attributes.
+class Source(Protocol):
+    """All rows of a fit of additive parts, wherever they are."""
+
+    @property
+    def columns(self) -> tuple:
+        """Columns of experts and gate, after the survey."""
+
+    @property
+    def target(self) -> Any:
+        """What y is, after the survey."""
+
+    def survey(self) -> Survey:
+        """Check all rows, and return what there is."""
+
+    def sketch(self, seed: int) -> Sketch:
+        """Return the sketch of all rows that starts run on."""
+
+    def rows(self, survey: Survey, n_threads: int) -> StreamedRows:
+        """Return the rows of the long run."""
+
+
+def fit_streamed(mixture: BaseMixtureOfExperts, source: Source) -> None:
+    """Fit a mixture of additive parts to the rows of a source, and store its attributes.
 
     1. Pass over the rows to check them, and to find classes, weights and the range of y.
     2. Pass again for the sketch that starts run on.
     3. Search, as in a fit in memory; every design takes three passes, every iteration one.
     """
     seed = int(check_random_state(mixture.random_state).randint(2**31 - 1))
-    source = FactorySource(mixture, factory)
     survey = source.survey()
     training = _training(mixture, source, survey, seed)
     with single_thread():
@@ -59,20 +75,16 @@ def fit_streamed(mixture: BaseMixtureOfExperts, factory: Callable[[], Iterable])
     mixture._mixexp_version = __version__
 
 
-def _training(
-    mixture: BaseMixtureOfExperts, source: FactorySource, survey: Survey, seed: int
-) -> Training:
+def _training(mixture: BaseMixtureOfExperts, source: Source, survey: Survey, seed: int) -> Training:
     """Return the rows of the long run and of the starts."""
     owner, n_threads = parts.owner_of(mixture), allowed_threads(mixture.n_jobs)
-    sketch = Sketch(SKETCH_ROWS, seed)
-    for run in source.runs():
-        sketch.add(run)
+    sketch = source.sketch(seed)
     small = sketch.rows(survey.missing, n_threads)
     probe_family(source.target, small.y, owner)
     start = start_of(mixture.init, small, mixture.n_experts, owner)
     if sketch.whole:  # no more distinct rows than starts see: they stay in memory
         return training_rows(small, None, start, mixture.n_experts, seed, owner)
-    rows: Any = StreamedRows(source, survey, n_threads)
+    rows: Any = source.rows(survey, n_threads)
     rows.share_designs(small)
     return Training(rows, small, start)
 
@@ -160,7 +172,7 @@ def _unpacked(item: Any, i: int, owner: str) -> tuple[Any, Any, Any]:
     return item[0], item[1], item[2] if len(item) == 3 else None
 
 
-class FactorySource:
+class FactorySource(CheckedRuns):
     """The rows that a factory yields, checked in every pass.
 
     Parameters
@@ -168,68 +180,39 @@ class FactorySource:
     mixture : BaseMixtureOfExperts
     factory : callable
         Called once a pass.
-
-    Attributes
-    ----------
-    target : Target
-        After `survey`.
-    columns : tuple
-        Columns of experts and gate, after `survey`.
-    kind : tuple or None
-        Of the first run: dtype of X, whether it is sparse, shape of a row's target, whether there
-        are weights.
-    labels, factors : ndarray or None
-        All labels, and their class weights.
-    scale : float
-        Factor of relative weights.
     """
 
-    target: Any
-    columns: tuple
-
     def __init__(self, mixture: Any, factory: Callable[[], Iterable]):
-        self.mixture = mixture
+        super().__init__(mixture)
         self.factory = factory
-        self.owner = parts.owner_of(mixture)
-        self.classes = is_classifier(mixture)
         self._known: Fingerprint | None = None
-        self.kind: tuple | None = None
-        self.factors: np.ndarray | None = None
-        self.labels: np.ndarray | None = None
-        self.scale = 1.0
 
     def survey(self) -> Survey:
         """Pass over all rows for the first time, and return what there is."""
-        tally = ClassTally(self) if self.classes else NumberTally(self)
+        tally = tally_of(self)
         for X, y, weight in self._items():
             tally.add(X, y, weight)
         if self.kind is None:
             raise ValueError(_nothing(self.owner))
         return tally.survey()
 
+    def sketch(self, seed: int) -> Sketch:
+        """Pass over all rows for the sketch that starts run on."""
+        sketch = Sketch(SKETCH_ROWS, seed)
+        for run in self.runs():
+            sketch.add(run)
+        return sketch
+
+    def rows(self, survey: Survey, n_threads: int) -> StreamedRows:
+        """Return the rows of the long run."""
+        return StreamedRows(self, survey, n_threads)
+
     def runs(self) -> Iterator[Run]:
         """Yield all rows of positive weight in order, encoded."""
-        for X, y, weight in self._items():
-            if self.labels is not None:
-                codes = np.searchsorted(self.labels, y)
-                if self.factors is not None:
-                    ones = np.ones(len(y)) if weight is None else weight
-                    weight = ones * self.factors[codes]
-                y = codes
-            if weight is not None:
-                kept = weight > 0
-                if not np.all(kept):
-                    X, y, weight = X[kept], y[kept], weight[kept]
-                weight = weight * self.scale
-            if len(y):
-                yield Run(X, self._coded(self.target.encode(y, self.owner)), weight)
-
-    def _coded(self, y: np.ndarray) -> np.ndarray:
-        """Return codes of labels as codes of the classes that have weight."""
-        if self.labels is None or len(self.labels) == len(self.target.classes):
-            return y
-        codes: np.ndarray = np.searchsorted(self.target.classes, self.labels[y])
-        return codes
+        for item in self._items():
+            run = self.encoded(*item)
+            if run is not None:
+                yield run
 
     def _items(self) -> Iterator[tuple[Any, np.ndarray, np.ndarray | None]]:
         """Yield the checked runs of one call of the factory; raise if rows have changed."""
@@ -238,7 +221,7 @@ class FactorySource:
             X, y, weight = _unpacked(item, i, self.owner)
             if np.shape(X)[:1] == (0,):
                 continue
-            X, y, weight = self._checked(i, X, y, weight)
+            X, y, weight = self.checked(f"run {i} of factory()", X, y, weight)
             fingerprint.add(X=X, y=y, weight=weight)
             yield X, y, weight
         if self._known is None:
@@ -250,42 +233,3 @@ class FactorySource:
                 "order. A fit passes over the rows many times: factory must be a function that "
                 "begins anew when it is called, and yields the same rows in the same order."
             )
-
-    def _checked(self, i: int, X: Any, y: Any, weight: Any) -> tuple[Any, np.ndarray, Any]:
-        """Return one run as numbers; raise where it does not fit to the first one."""
-        mixture, first = self.mixture, self.kind is None
-        table = as_numbers(X)
-        name = f"run {i} of factory()"
-        with named_error(self.owner, name, "All runs must have rows of one kind."):
-            X, y = validated(mixture, table.X, y, first=first, numeric=not self.classes)
-        if weight is not None:
-            weight = np.asarray(weight)
-            if weight.shape != (len(y),) or np.any(weight):  # a run may be of no weight
-                weight = check_weights(weight, X, self.owner)
-            weight = weight.astype(np.float64)
-        kind = X.dtype, sp.issparse(X), y.shape[1:], weight is not None
-        if first:
-            self.kind = kind
-            self.columns = selected(mixture, X if table.frame is None else table.frame)
-            check_bases(mixture, False, self.columns)
-            if not self.classes:
-                self.target = mixture._numbers(y.shape[1:])
-        elif kind != self.kind:
-            raise ValueError(
-                f"{self.owner}: {name} has {_described(kind)}, and the first one "
-                f"{_described(self.kind)}. Yield rows of one kind."
-            )
-        parts.refuse_text_of(mixture, table, False, self.columns)
-        if self.classes:
-            check_classification_targets(y)
-        return X, y, weight
-
-
-def _described(kind: Any) -> str:
-    """Return a message's description of the kind of a run."""
-    dtype, sparse, shape, weighted = kind
-    outputs = f" with {shape[0]} outputs" if shape else ""
-    return (
-        f"{'sparse' if sparse else 'dense'} X of {dtype}, y{outputs} and "
-        f"{'weights' if weighted else 'no weights'}"
-    )

@@ -11,13 +11,14 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
-from mixexp._checks import all_or_nothing, named_error
+from mixexp._checks import all_or_nothing, is_dask, named_error
 from mixexp._columns import as_numbers
 from mixexp._compat import HasMethods, StrOptions, check_weights, fit_context
 from mixexp._estimators.assembly import FitArguments
 from mixexp._estimators.base import BaseMixtureOfExperts
 from mixexp._estimators.choosing import chooses_gate, fit_choosing_gate
 from mixexp._estimators.class_weight import present_classes, with_class_weight
+from mixexp._estimators.dask_input import fit_dask, lazy_on_dask
 from mixexp._estimators.known_rows import validated
 from mixexp._estimators.parts import check_parts
 from mixexp._estimators.streaming import go_on, learns_from_batches, memory_of, valid_batch
@@ -27,6 +28,18 @@ from mixexp._rows.source import Run
 from mixexp.distribution import ClassDistribution
 
 __all__ = ["MixtureOfExpertsClassifier"]
+
+
+def _labels(mixture: Any, **options: Any) -> tuple[tuple[int, ...], Any]:
+    """Return shape and dtype of a row's class."""
+    mixture._fitted_model()
+    return (), mixture.classes_.dtype
+
+
+def _probabilities(mixture: Any, **options: Any) -> tuple[tuple[int, ...], Any]:
+    """Return shape and dtype of a row's class probabilities."""
+    mixture._fitted_model()
+    return (len(mixture.classes_),), np.dtype(float)
 
 
 class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
@@ -331,6 +344,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         groups: Any = None,
         offset: Any = None,
         expert_labels: Any = None,
+        allow_gather: bool = False,
         **params: Any,
     ) -> MixtureOfExpertsClassifier:
         """Fit gate and experts.
@@ -354,6 +368,9 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
             Index of the expert that each row is known to come from, -1 if unknown. The
             responsibilities of labelled rows are fixed, and each contributes log g_k p_k of its
             expert to the bound.
+        allow_gather : bool, default=False
+            Of Dask collections: whether to join all partitions in memory where a part or an
+            argument needs all rows at once (`fit_blocks` says which). Otherwise it is refused.
         **params : dict
             Passed to the experts' `fit` if metadata routing is enabled and they request it.
 
@@ -375,6 +392,9 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         """
         with all_or_nothing(self):
             check_parts(self, "classes")
+            if is_dask(X, y, sample_weight):
+                rest = {"groups": groups, "offset": offset, "expert_labels": expert_labels}
+                return fit_dask(self, X, y, sample_weight, allow_gather, **rest, **params)
             table, given = as_numbers(X), (X, y)
             X, y = validated(self, table.X, y, kept_dtypes(table.X))
             codes, weight = self._coded(X, y, sample_weight)
@@ -499,6 +519,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         self.classes_, codes = present_classes(classes, codes, weight, owner)
         return codes, weight
 
+    @lazy_on_dask(_probabilities)
     def predict_proba(self, X: Any, *, offset: Any = None) -> np.ndarray:
         """Return class probabilities, pooled over the experts.
 
@@ -530,6 +551,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
             proba = proba / total[:, None]
         return np.minimum(proba, 1.0)  # rounding may push a sum of weights above 1
 
+    @lazy_on_dask(_probabilities)
     def predict_log_proba(self, X: Any, *, offset: Any = None) -> np.ndarray:
         """Return the logarithm of `predict_proba`.
 
@@ -557,6 +579,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         codes = np.minimum(np.searchsorted(known, y), len(known) - 1)
         return with_class_weight(self.class_weight, known, codes, weight, owner)
 
+    @lazy_on_dask(_labels)
     def predict(self, X: Any, *, offset: Any = None) -> np.ndarray:
         """Predict classes: the argmax of `predict_proba`.
 

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils.validation import validate_data
 
 from mixexp import __version__
+from mixexp._checks import refuse_dask
 from mixexp._columns import as_numbers, check_known_text
 from mixexp._rows.in_order import allowed_threads
 from mixexp._rows.inputs import refuse_missing
@@ -26,6 +27,7 @@ def new_rows(
 ) -> Rows:
     """Return new data as checked rows for the model of a fitted estimator."""
     owner, model, rules = type(estimator).__name__, estimator._model, estimator._rules
+    refuse_dask(owner, X, y)
     table = as_numbers(X)
     X = validate_data(
         estimator,

@@ -271,29 +271,54 @@ def _look_at_gate(run: Run, units: Rows, owner: str) -> tuple[np.ndarray, bool]:
     state: State = run.state
     gate_part: Any = _dense(state.gate)
     n_experts = state.bank.n_experts  # type: ignore[union-attr]
-    usage: Any = 0.0
-    moves, unsure = 0.0, np.zeros(1)
     previous = _dense(run.previous.gate)
-    comparable = previous is not None and previous is not gate_part
-    for block in units.blocks():
-        log_gate = gate_part.log_prob(block)
-        gate = np.exp(log_gate)
-        refuse_sums(gate_part, gate.sum(axis=0), owner)
-        usage += gate.sum(axis=1) if block.weight is None else gate @ block.weight
-        of_experts = gate[:n_experts]
-        unsure = np.maximum(unsure, np.minimum(of_experts, 1 - of_experts).max(axis=1))
-        if comparable:
-            change = log_gate - previous.log_prob(block)
-            moves += float(np.sum((change - change.mean(axis=0)) ** 2))
-    usage = usage / usage.sum()
+    if previous is gate_part:
+        previous = None
+    looks = partial(
+        _look_of_block, gate=gate_part, previous=previous, n_experts=n_experts, owner=owner
+    )
+    found: _Look = units.reduce(looks)
+    usage = found.usage / found.usage.sum()
     bare = gate_part.trimmed() if can(gate_part, "trimmed") else gate_part
     # a prior on usage, which `trimmed` removes, does not penalise coefficients
     penalised = can(bare, "log_prior") and bare.log_prior() < 0
     slopes = gate_part.coef_ if can(gate_part, "coef_") else []
     linear = any(np.any(each) for each in (slopes.values() if isinstance(slopes, dict) else slopes))
     judged = n_experts > 1 and linear and not penalised
-    moves = np.sqrt(moves / (units.n_rows * len(usage)))
-    return usage, bool(judged and (moves > GATE_MOVES or unsure.min() < SATURATED))
+    moves = np.sqrt(found.moves / (units.n_rows * len(usage)))
+    return usage, bool(judged and (moves > GATE_MOVES or found.unsure.min() < SATURATED))
+
+
+@dataclass
+class _Look:
+    """What a pass over the gate probabilities of all units finds.
+
+    `usage` (K,) are their sums, `unsure` their largest distances from 0 and 1, and `moves` is the
+    sum of squared changes of log g_k in the last iteration.
+    """
+
+    usage: np.ndarray
+    unsure: np.ndarray
+    moves: float
+
+    def __iadd__(self, other: _Look) -> _Look:
+        self.usage = self.usage + other.usage
+        self.unsure = np.maximum(self.unsure, other.unsure)
+        self.moves += other.moves
+        return self
+
+
+def _look_of_block(block: Block, gate: Any, previous: Any, n_experts: int, owner: str) -> _Look:
+    """Return what a block shows of the gate, and of its change from `previous` if there is one."""
+    log_gate, moves = gate.log_prob(block), 0.0
+    proba = np.exp(log_gate)
+    refuse_sums(gate, proba.sum(axis=0), owner)
+    usage = proba.sum(axis=1) if block.weight is None else proba @ block.weight
+    of_experts = proba[:n_experts]
+    if previous is not None:
+        change = log_gate - previous.log_prob(block)
+        moves = float(np.sum((change - change.mean(axis=0)) ** 2))
+    return _Look(usage, np.minimum(of_experts, 1 - of_experts).max(axis=1), moves)
 
 
 def _warn_of_run(mixture: BaseMixtureOfExperts, run: Run, separated: bool) -> None:

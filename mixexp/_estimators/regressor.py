@@ -9,12 +9,13 @@ from sklearn.base import RegressorMixin, clone
 from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 
-from mixexp._checks import all_or_nothing
+from mixexp._checks import all_or_nothing, is_dask
 from mixexp._columns import as_numbers
 from mixexp._compat import HasMethods, StrOptions, check_weights, fit_context
 from mixexp._estimators.assembly import FitArguments
 from mixexp._estimators.base import BaseMixtureOfExperts
 from mixexp._estimators.choosing import chooses_gate, fit_choosing_gate
+from mixexp._estimators.dask_input import fit_dask, lazy_on_dask
 from mixexp._estimators.known_rows import validated
 from mixexp._estimators.parts import (
     check_binomial,
@@ -29,6 +30,17 @@ from mixexp.distribution import MixtureDistribution
 from mixexp.families import FAMILIES
 
 __all__ = ["MixtureOfExpertsRegressor"]
+
+
+def _prediction(mixture: Any, return_std: bool = False, **options: Any) -> tuple:
+    """Return shape and dtype of a row's prediction."""
+    if return_std:
+        raise TypeError(
+            f"{type(mixture).__name__}: X is a Dask collection, of which predict returns one "
+            "array, and return_std=True asks for two. Call predict of each partition, by "
+            "`map_blocks` or `map_partitions`."
+        )
+    return mixture._fitted_model().target.shape, np.dtype(float)
 
 
 class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
@@ -350,6 +362,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         offset: Any = None,
         expert_labels: Any = None,
         trials: Any = None,
+        allow_gather: bool = False,
         **params: Any,
     ) -> MixtureOfExpertsRegressor:
         """Fit gate and experts.
@@ -378,6 +391,9 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         trials : array-like of shape (n_samples,) or int, default=None
             For family "binomial" with one column of y: out of how many trials each row has its
             successes; a single number is that of all rows. None means one trial a row.
+        allow_gather : bool, default=False
+            Of Dask collections: whether to join all partitions in memory where a part or an
+            argument needs all rows at once (`fit_blocks` says which). Otherwise it is refused.
         **params : dict
             Passed to the experts' `fit` if metadata routing is enabled and they request it.
 
@@ -399,6 +415,10 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         """
         with all_or_nothing(self):
             check_parts(self, "numbers")
+            if is_dask(X, y, sample_weight):
+                rest = {"groups": groups, "offset": offset, "expert_labels": expert_labels}
+                rest["trials"] = trials
+                return fit_dask(self, X, y, sample_weight, allow_gather, **rest, **params)
             table, given = as_numbers(X), (X, y)
             X, y = validated(self, table.X, y, kept_dtypes(table.X), numeric=True)
             if chooses_gate(self):
@@ -482,6 +502,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         check_zero_expert(self, family)
         return Trials(family, ()) if family.link == "logit" else Numbers(family, shape)
 
+    @lazy_on_dask(_prediction)
     def predict(self, X: Any, *, offset: Any = None, return_std: bool = False) -> Any:
         """Predict the targets.
 

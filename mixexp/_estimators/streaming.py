@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from sklearn.utils import check_random_state
 
 from mixexp import __version__
-from mixexp._checks import short
+from mixexp._checks import refuse_dask, short
 from mixexp._columns import as_numbers
 from mixexp._compat import check_weights
 from mixexp._engine.assign import ASSIGNERS
@@ -95,7 +95,9 @@ def valid_batch(
     mixture: Any, X: Any, y: Any, weight: Any, *, first: bool, numeric: bool = False
 ) -> tuple[Any, np.ndarray, np.ndarray | None]:
     """Return checked rows of positive weight; those after the first are to have its columns."""
-    owner, table = parts.owner_of(mixture), as_numbers(X)
+    owner = parts.owner_of(mixture)
+    refuse_dask(owner, X, y, weight)
+    table = as_numbers(X)
     X, y = validated(mixture, table.X, y, first=first, numeric=numeric)
     columns = mixture.expert_features, mixture.gate_features
     if table.text and columns == (None, None):

@@ -1,4 +1,4 @@
-"""What a first pass over the runs of a factory finds."""
+"""What a first pass over the runs of a fit finds."""
 
 from __future__ import annotations
 
@@ -15,15 +15,20 @@ from mixexp._rows.streamed import Survey
 from mixexp._weights import count_scale
 
 if TYPE_CHECKING:
-    from mixexp._estimators.blockwise import FactorySource
+    from mixexp._estimators.checked_runs import CheckedRuns
 
-__all__ = ["ClassTally", "NumberTally"]
+__all__ = ["ClassTally", "NumberTally", "tally_of"]
+
+
+def tally_of(source: CheckedRuns) -> NumberTally:
+    """Return an empty tally for the targets of a fit."""
+    return ClassTally(source) if source.classes else NumberTally(source)
 
 
 class NumberTally:
     """What a first pass over targets that are numbers finds."""
 
-    def __init__(self, source: FactorySource):
+    def __init__(self, source: CheckedRuns):
         self.source = source
         self.n_rows = self.n_stored = 0
         self.n_features = 0
@@ -48,6 +53,22 @@ class NumberTally:
         self.low = np.minimum(self.low, targets.min(axis=1))
         self.high = np.maximum(self.high, targets.max(axis=1))
         self.n_rows += len(y)
+
+    def __getstate__(self) -> dict:
+        """Leave out the source, which the receiver has."""
+        return vars(self) | {"source": None}
+
+    def __iadd__(self, other: NumberTally) -> NumberTally:
+        self.n_features = max(self.n_features, other.n_features)  # 0 of a tally of no rows
+        self.n_rows += other.n_rows
+        self.n_stored += other.n_stored
+        self.mass += other.mass
+        self.largest = max(self.largest, other.largest)
+        self.sums = self.sums + other.sums
+        self.low = np.minimum(self.low, other.low)
+        self.high = np.maximum(self.high, other.high)
+        self.missing = self.missing or other.missing
+        return self
 
     def look(self, X: Any) -> None:
         """Note size and missing values of a run."""
@@ -90,7 +111,7 @@ class NumberTally:
 class ClassTally(NumberTally):
     """What a first pass over class labels finds."""
 
-    def __init__(self, source: FactorySource):
+    def __init__(self, source: CheckedRuns):
         super().__init__(source)
         self.found: dict[Any, np.ndarray] = {}
         self.labels: np.ndarray | None = None
@@ -106,9 +127,21 @@ class ClassTally(NumberTally):
         mass = np.bincount(codes, weights=ones)
         largest = np.zeros(len(labels))
         np.maximum.at(largest, codes, ones)
-        for label, new in zip(labels, np.stack([count, mass, largest]).T, strict=True):
+        self._add_found(dict(zip(labels, np.stack([count, mass, largest]).T, strict=True)))
+
+    def _add_found(self, found: dict[Any, np.ndarray]) -> None:
+        """Add count and weight of labels, and note their largest weight."""
+        for label, new in found.items():
             old = self.found.get(label, np.zeros(3))
             self.found[label] = np.array([*(old[:2] + new[:2]), max(old[2], new[2])])
+
+    def __iadd__(self, other: NumberTally) -> ClassTally:
+        assert isinstance(other, ClassTally)
+        super().__iadd__(other)
+        self._add_found(other.found)
+        known = [labels for labels in (self.labels, other.labels) if labels is not None]
+        self.labels = np.unique(np.concatenate(known)) if known else None
+        return self
 
     def survey(self) -> Survey:
         """Return the sum of all runs; set the classes and their factors."""

@@ -34,11 +34,17 @@ class Budget:
     otherwise than those formed anew, and blocks in threads ask in any order.
     """
 
-    def __init__(self, n_doubles: float, n_rows: int):
+    def __init__(self, n_doubles: float, n_rows: int, first: int = 0):
         self.n_doubles = n_doubles
         self.n_rows = n_rows
+        self.first = first  # position of the first row among those of the source
+        self._left = n_doubles
         self._ends: dict[Design, list[int]] = {}
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple:
+        """Send a budget of which nothing is reserved: nothing that is kept is sent."""
+        return Budget, (self.n_doubles, self.n_rows, self.first)
 
     def ends(self, design: Design, *sizes: int) -> list[int]:
         """Return up to which row each of several forms of a design may be kept.
@@ -48,10 +54,10 @@ class Budget:
         """
         with self._lock:
             if design not in self._ends:
-                end, ends = 0, []
+                end, ends = self.first, []
                 for size in sizes:
-                    n_rows = min(self.n_rows - end, int(self.n_doubles // max(1, size)))
-                    self.n_doubles -= n_rows * size
+                    n_rows = min(self.first + self.n_rows - end, int(self._left // max(1, size)))
+                    self._left -= n_rows * size
                     end += n_rows
                     ends.append(end)
                 self._ends[design] = ends

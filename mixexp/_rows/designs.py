@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -173,7 +174,7 @@ class Design:
 
 
 def measured_design(
-    blocks: Callable[[], Iterator[Block]],
+    reduce: Callable[[Callable[[Block], Any]], Any],
     columns: np.ndarray,
     centred: bool,
     total_weight: float,
@@ -183,8 +184,8 @@ def measured_design(
 ) -> Design:
     """Return the design of columns with their weighted moments, from three passes over blocks.
 
-    `sparse` yields all rows of these columns if they are sparse and without missing values: then
-    nothing is filled in.
+    `reduce` sums a function over blocks (`Passes.reduce`), wherever they are. `sparse` yields all
+    rows of these columns if they are sparse and without missing values: then nothing is filled in.
 
     Columns are divided by their largest absolute value to prevent squares from overflowing.
     Missing values count as the mean of their column.
@@ -196,12 +197,8 @@ def measured_design(
         return Design(columns, center, scale, centred, sparse=stays_sparse(filled, center, scale))
     n_values = len(columns) if basis is None else basis.width
     plain = Design(columns, np.zeros(n_values), np.ones(n_values), False, basis=basis)
-    size, present = np.zeros(n_values), np.full(n_values, total_weight)
-    for block in blocks():
-        part = np.abs(plain.matrix(block.numbers))
-        if missing:
-            present -= _weighted_sum(np.isnan(part), block.weight)
-        np.fmax(size, np.fmax.reduce(part, axis=1), out=size)
+    extent: _Extent = reduce(partial(_extent, plain=plain, missing=missing))
+    size, present = np.fmax(extent.size, 0.0), total_weight - extent.absent
     if basis is not None and not np.all(np.isfinite(size)):
         raise ValueError(
             f"{basis.name} gives infinite values. Use a transformer that stays within the numbers."
@@ -209,21 +206,17 @@ def measured_design(
     unit = np.where(size > 0, size, 1.0)
     center = np.zeros(n_values)
     if centred:
-        for block in blocks():
-            center += _weighted_sum(_in_units(plain, block, unit, missing), block.weight)
+        center = reduce(partial(_first_moment, plain=plain, unit=unit, missing=missing))
         center /= np.where(present > 0, present, 1.0)
-    second = np.zeros(n_values)
-    for block in blocks():
-        part = _in_units(plain, block, unit, missing, center)
-        part *= part
-        second += _weighted_sum(part, block.weight)
-    spread = np.sqrt(second / total_weight)
+    squares = partial(_second_moment, plain=plain, unit=unit, missing=missing, center=center)
+    spread = np.sqrt(reduce(squares) / total_weight)
     scale = _scale(spread, unit)
     if not missing:
         return Design(columns, center * unit, scale, centred, basis=basis)
     absent = 1 - present / total_weight
     if basis is not None:
-        absent = _absent_shares(blocks, columns, total_weight)
+        of_columns = Design(columns, np.zeros(len(columns)), np.ones(len(columns)), False)
+        absent = reduce(partial(_absent_weight, plain=of_columns)) / total_weight
     indicators = np.flatnonzero(absent > CONSTANT_TOL)
     share = absent[indicators]
     return Design(
@@ -237,15 +230,45 @@ def measured_design(
     )
 
 
-def _absent_shares(
-    blocks: Callable[[], Iterator[Block]], columns: np.ndarray, total_weight: float
+@dataclass
+class _Extent:
+    """Largest absolute values of columns, NaN where all are missing, and weight that is missing."""
+
+    size: np.ndarray
+    absent: np.ndarray
+
+    def __iadd__(self, other: _Extent) -> _Extent:
+        self.size = np.fmax(self.size, other.size)
+        self.absent = self.absent + other.absent
+        return self
+
+
+def _extent(block: Block, plain: Design, missing: bool) -> _Extent:
+    """Return the extent of a block's columns."""
+    part = np.abs(plain.matrix(block.numbers))
+    absent = np.zeros(len(part))
+    if missing:
+        absent = _weighted_sum(np.isnan(part), block.weight)
+    return _Extent(np.fmax.reduce(part, axis=1), absent)
+
+
+def _first_moment(block: Block, plain: Design, unit: np.ndarray, missing: bool) -> np.ndarray:
+    """Return the sums of a block's columns in these units."""
+    return _weighted_sum(_in_units(plain, block, unit, missing), block.weight)
+
+
+def _second_moment(
+    block: Block, plain: Design, unit: np.ndarray, missing: bool, center: np.ndarray
 ) -> np.ndarray:
-    """Return the share of the weight with a missing value in each column."""
-    plain = Design(columns, np.zeros(len(columns)), np.ones(len(columns)), False)
-    total = np.zeros(len(columns))
-    for block in blocks():
-        total += _weighted_sum(np.isnan(plain.matrix(block.numbers)), block.weight)
-    return total / total_weight
+    """Return the sums of squares of a block's columns in these units, centred."""
+    part = _in_units(plain, block, unit, missing, center)
+    part *= part
+    return _weighted_sum(part, block.weight)
+
+
+def _absent_weight(block: Block, plain: Design) -> np.ndarray:
+    """Return the weight of the rows of a block with a missing value in each column."""
+    return _weighted_sum(np.isnan(plain.matrix(block.numbers)), block.weight)
 
 
 def _scale(spread: np.ndarray, unit: np.ndarray) -> np.ndarray:

@@ -100,7 +100,7 @@ class Passes(ABC):
             fills = self.missing or basis is not None or len(columns) <= FEWEST_COLUMNS
             stays = self.sparse and not fills
             self._designs[key] = measured_design(
-                self.blocks,
+                self.reduce,
                 columns,
                 intercept,
                 self.total_weight,

@@ -115,6 +115,17 @@ class Rows(Passes):
                 n_threads=n_threads,
             )
 
+    def __getstate__(self) -> dict:
+        """Leave out what passes keep, which the receiver can rebuild: joblib may use processes."""
+        kept: dict = {"_prepared": {}, "_sliced": {}, "_linear": {}, "principal_scores": {}}
+        return vars(self) | kept
+
+    def __copy__(self) -> Rows:
+        """Return a shallow copy, which shares what passes keep."""
+        rows = object.__new__(type(self))
+        vars(rows).update(vars(self))
+        return rows
+
     def attach(self, extra: np.ndarray | None, starts: np.ndarray) -> None:
         """Append columns (n, q) to X for designs only; `starts` are the columns that starts see.
 

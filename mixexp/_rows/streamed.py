@@ -204,6 +204,16 @@ class Sketch:
         self._hashes, ids = distinct[: self.size], ids[: self.size]
         self._kept = _taken(new, ids)._replace(weight=merged)
 
+    def __iadd__(self, other: Sketch) -> Sketch:
+        """Take in the sketch of other rows: what it has left out has larger hashes than all of it.
+
+        Those are left out here as well, as it is full of smaller ones.
+        """
+        if other._kept is not None:
+            self.add(other._kept)
+        self.whole = self.whole and other.whole
+        return self
+
     def rows(self, missing: bool, n_threads: int = 1) -> Rows:
         """Return the sketch as training rows, in the order of their hashes."""
         assert self._kept is not None

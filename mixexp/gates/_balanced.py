@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -126,10 +127,7 @@ class BalancedGate:
 
     def measured(self, rows: Rows) -> BalancedGate:
         """Return the gate with its usage measured on these rows."""
-        usage: Any = 0.0
-        for block in rows.blocks():
-            proba = np.exp(self.inner.log_prob(block))
-            usage += proba.sum(axis=1) if block.weight is None else proba @ block.weight
+        usage = rows.reduce(partial(_usage, gate=self.inner))
         floor = SMALLEST_USAGE * rows.total_weight
         return evolve(self, usage=np.maximum(usage, floor), total=rows.total_weight)
 
@@ -163,3 +161,9 @@ class BalancedGate:
     def trimmed(self) -> Any:
         """Return the inner gate: only fitting needs the prior."""
         return self.inner.trimmed() if can(self.inner, "trimmed") else self.inner
+
+
+def _usage(block: Block, gate: Any) -> np.ndarray:
+    """Return the sums of gate probabilities of a block, (K,)."""
+    proba: np.ndarray = np.exp(gate.log_prob(block))
+    return proba.sum(axis=1) if block.weight is None else proba @ block.weight

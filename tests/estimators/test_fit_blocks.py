@@ -1,5 +1,7 @@
 """`fit_blocks`: the fit of `fit`, from rows that are read anew in every pass."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +15,8 @@ from sklearn.neighbors import KNeighborsRegressor
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp.gates import ConstantGate, GaussianGate, HierarchicalGate, SoftmaxGate
 from mixexp.routing import ExpertChoice, Switch, TopK, TopP
+
+HAS_DASK = find_spec("dask") is not None
 
 N_ROWS = 9000
 CUTS = (2000, 2001, 7000)
@@ -47,15 +51,30 @@ def data():
     }
 
 
+def fit_on_dask(model, X, y, weight=None):
+    """Return the fit on Dask partitions of other lengths than runs and blocks."""
+    import dask
+    import dask.array as da
+
+    chunks = (1700, *[1825] * 4)
+    parts = [None if part is None else da.from_array(part) for part in (X, y, weight)]
+    with dask.config.set(scheduler="synchronous"):
+        return model.fit(*(part if part is None else part.rechunk({0: chunks}) for part in parts))
+
+
 def assert_same_fit(model, X, y, weight=None, factory=None):
     whole = clone(model).fit(X, y, weight)
     parts = clone(model).fit_blocks(factory or factory_of(X, y, weight))
-    assert parts.n_iter_ == whole.n_iter_
-    assert_allclose(parts.lower_bounds_, whole.lower_bounds_, rtol=1e-10)
-    assert_allclose(parts.usage_, whole.usage_, rtol=1e-8)
-    assert_allclose(parts.hard_loads_, whole.hard_loads_)
-    assert_allclose(parts.gate_proba(X[:50]), whole.gate_proba(X[:50]), rtol=1e-6, atol=1e-12)
-    assert parts.n_features_in_ == whole.n_features_in_
+    fits = [parts]
+    if HAS_DASK:
+        fits.append(fit_on_dask(clone(model), X, y, weight))
+    for fit in fits:
+        assert fit.n_iter_ == whole.n_iter_
+        assert_allclose(fit.lower_bounds_, whole.lower_bounds_, rtol=1e-10)
+        assert_allclose(fit.usage_, whole.usage_, rtol=1e-8)
+        assert_allclose(fit.hard_loads_, whole.hard_loads_)
+        assert_allclose(fit.gate_proba(X[:50]), whole.gate_proba(X[:50]), rtol=1e-6, atol=1e-12)
+        assert fit.n_features_in_ == whole.n_features_in_
     return whole, parts
 
 
