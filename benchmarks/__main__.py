@@ -65,7 +65,6 @@ SCRIPTS = (
     Script("random_fits", ("--n", "20")),
     Script("selection", ("--quick",), results=True, takes="data"),
     Script("bases", ("--sizes", "2"), takes="data"),
-    Script("rivals", takes="data"),
     Script("oracles", needs="oracles"),
     Script("real_data", needs="data"),
     Script("cross_fit", needs="data"),
