@@ -125,26 +125,40 @@ class DaskRows(StreamedRows):
 
     def reduce(self, function: Callable[[Block], S]) -> S:
         """Return the sum of `function(block)` over the blocks, added in a fixed tree."""
-        import dask
-
-        sums: S = dask.compute(tree(self._of_partitions(_reduced, function)))[0]
+        graph, keys = self._graph(_reduced, function)
+        (root,) = _added_in_tree(graph, keys)
+        sums: S = self._computed(graph, [root])[0]
         return sums
 
     def map(self, function: Callable[[Block], np.ndarray], axis: int = 0) -> np.ndarray:
         """Return `function(block)` of all blocks, joined along an axis."""
-        import dask
-
-        found = dask.compute(*self._of_partitions(_mapped, function, axis))
+        found = self._computed(*self._graph(_mapped, function, axis))
         return np.concatenate(found, axis=axis)
 
-    def _of_partitions(self, how: Callable, function: Callable, *arguments: Any) -> list:
-        """Return `how(rows, function, *arguments)` of all partitions, lazily."""
-        from dask import delayed
+    def _graph(
+        self, how: Callable, function: Callable, *arguments: Any
+    ) -> tuple[dict[Any, Any], list[str]]:
+        """Return the tasks `how(rows, function, *arguments)` of all partitions, and their keys.
 
+        They are written out, as a pass with one Delayed a task took more than twice as long.
+        """
+        name = f"mixexp-{uuid.uuid4().hex}"
         context = np.geterr(), get_config(), self.training
-        sent = delayed(self._packed((function, context)), traverse=False)
-        task = delayed(how, pure=False, traverse=False)
-        return [task(partition, sent, *arguments) for partition in self.partitions]
+        graph: dict[Any, Any] = {f"{name}-sent": self._packed((function, context))}
+        keys = [f"{name}-{i}" for i in range(len(self.partitions))]
+        for key, partition in zip(keys, self.partitions, strict=True):
+            graph[key] = (how, partition.key, f"{name}-sent", *arguments)
+        return graph, keys
+
+    def _computed(self, graph: dict[Any, Any], keys: list[str]) -> tuple:
+        """Return the results of some tasks of a graph on the partitions."""
+        import dask
+        from dask.delayed import Delayed
+        from dask.highlevelgraph import HighLevelGraph
+
+        whole = HighLevelGraph.from_collections(keys[0], graph, dependencies=self.partitions)
+        found: tuple = dask.compute(*(Delayed(key, whole, layer=keys[0]) for key in keys))
+        return found
 
     def _packed(self, values: Any) -> bytes:
         """Return values as bytes in which designs have names, so that workers know them again."""
@@ -202,6 +216,15 @@ def tree(items: list) -> Any:
     while len(items) > 1:
         items = [task(items[i : i + FAN_IN]) for i in range(0, len(items), FAN_IN)]
     return items[0]
+
+
+def _added_in_tree(graph: dict[Any, Any], keys: list[str]) -> list[str]:
+    """Add the tasks of `tree` to a graph; return the key of the sum alone."""
+    while len(keys) > 1:
+        parts = [keys[i : i + FAN_IN] for i in range(0, len(keys), FAN_IN)]
+        keys = [f"{some[0]}-sum{len(keys)}" for some in parts]
+        graph.update({key: (_added, some) for key, some in zip(keys, parts, strict=True)})
+    return keys
 
 
 def _added(items: list) -> Any:
