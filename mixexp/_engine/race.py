@@ -47,6 +47,8 @@ def raced(problem: SearchProblem, bank: Any) -> list[Candidate]:
     n_init = problem.n_init if problem.n_experts > 1 else 1
     waves = problem.start.waves(n_init)
     candidates: list[Candidate] = []
+    if problem.progress is not None:
+        problem.progress.begin_starts(sum(map(len, waves)))
     n_rounds = _rounds(problem, bank)
     for turns in waves:
         earlier = list(candidates)
@@ -70,6 +72,9 @@ def _race(
         runs = in_threads(_short_run, [(problem, c) for c in running], problem.n_jobs)
         for candidate, run in zip(running, runs, strict=True):
             candidate.follow(run, problem.judge.flags(run.state, problem.sketch))
+        if problem.progress is not None:
+            left = [c.record for c in running if c.settled]
+            problem.progress.round([c.record for c in candidates], left)
         if may_agree and _agreed(problem.sketch, ranked(candidates)):
             return True
     return False
