@@ -38,14 +38,19 @@ if TYPE_CHECKING:
 __all__ = ["FactorySource", "fit_streamed", "gathered", "why_not_additive"]
 
 
-def fit_streamed(mixture: BaseMixtureOfExperts, factory: Callable[[], Iterable]) -> None:
+def fit_streamed(
+    mixture: BaseMixtureOfExperts, factory: Callable[[], Iterable], watch: Any = None
+) -> None:
     """Fit a mixture of additive parts to the rows of a factory, and store its attributes.
+
+    `watch` follows the fit, if anything does.
 
     1. Pass over the rows to check them, and to find classes, weights and the range of y.
     2. Pass again for the sketch that starts run on.
     3. Search, as in a fit in memory; every design takes three passes, every iteration one.
     """
     seed = int(check_random_state(mixture.random_state).randint(2**31 - 1))
+    seed = seed if watch is None else watch.seed(seed)
     source = FactorySource(mixture, factory)
     survey = source.survey()
     training = _training(mixture, source, survey, seed)
@@ -54,7 +59,9 @@ def fit_streamed(mixture: BaseMixtureOfExperts, factory: Callable[[], Iterable])
         problem_at = problems_of(mixture, training, target, columns, (), False, seed)
         problem = problem_at(mixture.n_experts)
         assembly = Assembly(problem, columns, False, False, (), problem_at)
-        run, restarts = search(problem)
+        if watch is not None:
+            assembly = watch.assembled(mixture, assembly, target, source.identity)
+        run, restarts = search(assembly.problem)
         outcome.store(mixture, run, restarts, assembly, target)
     mixture._mixexp_version = __version__
 
@@ -204,6 +211,10 @@ class FactorySource:
         if self.kind is None:
             raise ValueError(_nothing(self.owner))
         return tally.survey()
+
+    def identity(self) -> str:
+        """Return a text that is the same for the same rows, however they are cut into runs."""
+        return f"runs of {self._known}, {self.kind} {self.labels}"
 
     def runs(self) -> Iterator[Run]:
         """Yield all rows of positive weight in order, encoded."""

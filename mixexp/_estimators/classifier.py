@@ -17,6 +17,7 @@ from mixexp._compat import HasMethods, StrOptions, check_weights, fit_context
 from mixexp._estimators.assembly import FitArguments
 from mixexp._estimators.base import BaseMixtureOfExperts
 from mixexp._estimators.class_weight import present_classes, with_class_weight
+from mixexp._estimators.following import following
 from mixexp._estimators.known_rows import validated
 from mixexp._estimators.parts import check_parts
 from mixexp._estimators.streaming import go_on, learns_from_batches, memory_of, valid_batch
@@ -319,6 +320,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         groups: Any = None,
         offset: Any = None,
         expert_labels: Any = None,
+        resume_from: Any = None,
         **params: Any,
     ) -> MixtureOfExpertsClassifier:
         """Fit gate and experts.
@@ -342,6 +344,10 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
             Index of the expert that each row is known to come from, -1 if unknown. The
             responsibilities of labelled rows are fixed, and each contributes log g_k p_k of its
             expert to the bound.
+        resume_from : path-like or `mixexp.callbacks.Checkpoint`, default=None
+            File that a `Checkpoint` has written in a fit to the same data with the same parameters:
+            this fit goes on from there, and ends with the same numbers. A `Checkpoint` with
+            ``trusted=True`` may hold a pickle. None begins anew.
         **params : dict
             Passed to the experts' `fit` if metadata routing is enabled and they request it.
 
@@ -361,12 +367,15 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         ConvergenceWarning
             If EM did not converge, the gate separates perfectly, or an expert collapsed.
         """
-        with all_or_nothing(self):
+        with (
+            all_or_nothing(self),
+            following(self, X, y, sample_weight, resume_from) as watch,
+        ):
             check_parts(self, "classes")
             table = as_numbers(X)
             X, y = validated(self, table.X, y, kept_dtypes(table.X))
             codes, weight = self._coded(X, y, sample_weight)
-            arguments = FitArguments(weight, groups, offset, expert_labels, params, table)
+            arguments = FitArguments(weight, groups, offset, expert_labels, params, table, watch)
             self._fit(X, codes, arguments, Classes(self.classes_))
         return self
 

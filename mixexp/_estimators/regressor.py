@@ -14,6 +14,7 @@ from mixexp._columns import as_numbers
 from mixexp._compat import HasMethods, StrOptions, check_weights, fit_context
 from mixexp._estimators.assembly import FitArguments
 from mixexp._estimators.base import BaseMixtureOfExperts
+from mixexp._estimators.following import following
 from mixexp._estimators.known_rows import validated
 from mixexp._estimators.parts import (
     check_binomial,
@@ -337,6 +338,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         groups: Any = None,
         offset: Any = None,
         expert_labels: Any = None,
+        resume_from: Any = None,
         **params: Any,
     ) -> MixtureOfExpertsRegressor:
         """Fit gate and experts.
@@ -361,6 +363,10 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             Index of the expert that each row is known to come from, -1 if unknown. The
             responsibilities of labelled rows are fixed, and each contributes log g_k p_k of its
             expert to the bound.
+        resume_from : path-like or `mixexp.callbacks.Checkpoint`, default=None
+            File that a `Checkpoint` has written in a fit to the same data with the same parameters:
+            this fit goes on from there, and ends with the same numbers. A `Checkpoint` with
+            ``trusted=True`` may hold a pickle. None begins anew.
         **params : dict
             Passed to the experts' `fit` if metadata routing is enabled and they request it.
 
@@ -380,11 +386,16 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         ConvergenceWarning
             If EM did not converge, the gate separates perfectly, or an expert collapsed.
         """
-        with all_or_nothing(self):
+        with (
+            all_or_nothing(self),
+            following(self, X, y, sample_weight, resume_from) as watch,
+        ):
             check_parts(self, "numbers")
             table = as_numbers(X)
             X, y = validated(self, table.X, y, kept_dtypes(table.X), numeric=True)
-            arguments = FitArguments(sample_weight, groups, offset, expert_labels, params, table)
+            arguments = FitArguments(
+                sample_weight, groups, offset, expert_labels, params, table, watch
+            )
             self._fit(X, y, arguments, self._numbers(y.shape[1:]))
         return self
 
