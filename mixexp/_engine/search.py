@@ -227,10 +227,9 @@ def _trained(problem: SearchProblem, state: State, record: Restart) -> Run:
 
 def _tuned_to_its_end(problem: SearchProblem, state: State, record: Restart) -> Run:
     """Return a long run at penalties that the evidence sets first; a given state has its own."""
-    n_passes = 0
-    if not isinstance(problem.start, FromState):
-        em = _long_run(problem).problem
-        state, n_passes = once(problem.journal, "penalties", partial(tuned, em, state))
+    em, given = _long_run(problem).problem, isinstance(problem.start, FromState)
+    stage = partial(tuple, [state, 0]) if given else partial(tuned, em, state)
+    state, n_passes = once(problem.journal, "penalties", stage)
     run = _to_its_end(problem, state, record)
     run.n_passes += n_passes
     return run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import cache, partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -27,6 +27,7 @@ from mixexp._engine.assign import ASSIGNERS
 from mixexp._engine.collapse import ON_COLLAPSE
 from mixexp._engine.search import search
 from mixexp._estimators import outcome
+from mixexp._estimators.again import remembered, warm
 from mixexp._estimators.assembly import FitArguments, assemble, metadata_router
 from mixexp._estimators.blockwise import fit_streamed, gathered, why_not_additive
 from mixexp._estimators.following import following
@@ -62,6 +63,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
 
     _model: Model
     _rules: outcome.InputRules
+    _last_fit: dict[str, Any]
     hard_loads_: np.ndarray
 
     _parameter_constraints: dict = {
@@ -97,6 +99,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
         "verbose": ["verbose"],
+        "warm_start": ["boolean"],
     }
 
     @abstractmethod
@@ -126,6 +129,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         acceleration: str | None,
         online_step: float,
         online_forget: float | None,
+        warm_start: bool,
         random_state: Any,
         n_jobs: int | None,
         verbose: int,
@@ -154,6 +158,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         self.acceleration = acceleration
         self.online_step = online_step
         self.online_forget = online_forget
+        self.warm_start = warm_start
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose
@@ -229,11 +234,13 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         seed = seed if watch is None else watch.seed(seed)
         with single_thread():
             assembly = assemble(self, X, y, arguments, target, seed)
+            identity = cache(partial(data_identity, X, y, arguments, target))
+            assembly = warm(self, assembly, target, identity)
             if watch is not None:
-                identity = partial(data_identity, X, y, arguments, target)
                 assembly = watch.assembled(self, assembly, target, identity)
             run, restarts = search(assembly.problem)
             outcome.store(self, run, restarts, assembly, target)
+        self._last_fit = remembered(self, run, assembly, identity)
         self._mixexp_version = __version__
         return assembly.problem.rows
 

@@ -18,6 +18,7 @@ from mixexp._compat import check_weights
 from mixexp._engine.assign import ASSIGNERS
 from mixexp._engine.search import search
 from mixexp._estimators import outcome, parts
+from mixexp._estimators.again import remembered, warm
 from mixexp._estimators.assembly import Assembly, has_estimators, problems_of, selected
 from mixexp._estimators.bases import check_bases
 from mixexp._estimators.known_rows import validated
@@ -59,10 +60,12 @@ def fit_streamed(
         problem_at = problems_of(mixture, training, target, columns, (), False, seed)
         problem = problem_at(mixture.n_experts)
         assembly = Assembly(problem, columns, False, False, (), problem_at)
+        assembly = warm(mixture, assembly, target, source.identity)
         if watch is not None:
             assembly = watch.assembled(mixture, assembly, target, source.identity)
         run, restarts = search(assembly.problem)
         outcome.store(mixture, run, restarts, assembly, target)
+    mixture._last_fit = remembered(mixture, run, assembly, source.identity)
     mixture._mixexp_version = __version__
 
 

@@ -13,7 +13,8 @@ from mixexp._engine.em import Run
 from mixexp._engine.journal import Journal
 from mixexp._engine.progress import Watchers
 from mixexp._engine.search import SearchProblem
-from mixexp._engine.starts import Restart
+from mixexp._engine.starts import FromState, Restart
+from mixexp._engine.sweep import State
 from mixexp._estimators.assembly import Assembly, has_estimators
 from mixexp._estimators.outcome import store_midway
 from mixexp._estimators.parts import owner_of
@@ -170,11 +171,13 @@ class Following:
     def _know(self, problem: SearchProblem) -> None:
         """Remember rows, and objects that are not mixexp's, of the search before it begins."""
         self._known += [("rows", problem.rows), ("sketch", problem.sketch)]
-        banks = [problem.bank, problem.batch_bank]
-        found = [problem.gate, problem.batch_gate, problem.routing, banks]
-        if problem.share is not None:
-            found.append([None if bank is None else problem.share(bank) for bank in banks])
-        self._known += foreign_in(found, "search")
+        self._known += foreign_in([problem.batch_gate, problem.batch_bank], "batch")
+        self._known += foreign_in(problem.routing, "routing")
+        bank = problem.bank if problem.share is None else problem.share(problem.bank)
+        bank = bank if problem.noise is None else problem.noise(bank)
+        self._known += _of_state(State(problem.gate, bank))
+        if isinstance(problem.start, FromState):  # of parts with the same parameters
+            self._known += _of_state(problem.start.state)
 
     def checkpoint(self, trusted: bool) -> bytes:
         """Return the bytes of a file from which the fit can go on."""
@@ -274,6 +277,11 @@ def _bare(mixture: Any) -> Any:
     copied = copy(mixture)
     vars(copied).pop("_skl_callbacks", None)
     return copied
+
+
+def _of_state(state: State) -> list[tuple[str, Any]]:
+    """Return the objects in a state that are not mixexp's, such as templates, by name."""
+    return [*foreign_in(state.gate, "gate"), *foreign_in(state.bank, "bank")]
 
 
 def _is_handed_down(callback: Any) -> bool:

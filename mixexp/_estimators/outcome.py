@@ -46,8 +46,11 @@ SATURATED = 1e-4
 #: Smaller differences in usage may be rounding and do not reorder experts.
 SAME_USAGE = 1e-9
 
+#: What other ways to fit go on from: the memory of `partial_fit`, and what `warm_start` looks at.
+OF_EARLIER_FITS = ("_memory", "_last_fit")
+
 #: Attributes that take a pass over all rows at the end of a fit, or are of the whole fit.
-AT_THE_END = ("hard_loads_", "active_fraction_", "selection_", "_memory")
+AT_THE_END = ("hard_loads_", "active_fraction_", "selection_", *OF_EARLIER_FITS)
 
 #: Per-expert parameters of a calibration.
 CALIBRATION = ("exponents", "smoothing")
@@ -87,7 +90,8 @@ def store(
 ) -> None:
     """Set the fitted attributes of a mixture; warn if the run did not settle."""
     rows, owner = assembly.problem.rows, parts.owner_of(mixture)
-    mixture.__dict__.pop("_memory", None)  # of `partial_fit`, which begins anew
+    for name in OF_EARLIER_FITS:
+        mixture.__dict__.pop(name, None)
     usage, separated = _look_at_gate(run, rows.units, owner)
     store_run(mixture, run, restarts, usage, assembly, target)
     _warn_of_run(mixture, run, separated)

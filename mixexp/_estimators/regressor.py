@@ -152,6 +152,10 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     online_forget : float or None, default=None
         Of `partial_fit`: W is taken as no larger than this weight of rows, so that estimates
         follow a drift and rest on about as many recent rows. None keeps learning ever more slowly.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the last fit, where that was of as many columns and experts, of
+        the same classes, and `init` is the same: from its whole state if data and parts are
+        unchanged, else from its responsibilities. docs/checkpoints.md has a table.
     random_state : int, RandomState instance or None, default=None
         Seeds the starts, and estimators whose `random_state` is None.
     n_jobs : int or None, default=None
@@ -291,6 +295,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         acceleration: str | None = "auto",
         online_step: float = 0.6,
         online_forget: float | None = None,
+        warm_start: bool = False,
         random_state: Any = None,
         n_jobs: int | None = None,
         verbose: int = 0,
@@ -320,6 +325,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             acceleration=acceleration,
             online_step=online_step,
             online_forget=online_forget,
+            warm_start=warm_start,
             random_state=random_state,
             n_jobs=n_jobs,
             verbose=verbose,
