@@ -71,3 +71,11 @@ def test_families_of_counts_find_spread_and_zeros(run):
     assert held_out["poisson"] < held_out["negative binomial"] - 0.05
     assert abs(best.gate_.zero_share_ - 0.25) < 0.05
     assert np.all(np.abs(best.dispersions_ - 0.5) < 0.15)
+
+
+def test_an_interrupted_training_ends_like_one_that_was_left_alone(run):
+    names, n_figures = run("plot_resume.py")
+    assert n_figures == 1 and names["same"]
+    bounds = [bound for watch in names["watches"] for bound in watch.bounds.values()]
+    assert bounds == names["alone"].lower_bounds_.tolist()
+    assert bounds[12] < 0.5 and 0.5 < bounds[16] < 1 and bounds[-1] > 1.4

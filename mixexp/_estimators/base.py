@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import entr
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils import check_random_state
-from sklearn.utils.metadata_routing import MetadataRouter
+from sklearn.utils.metadata_routing import UNUSED, MetadataRouter
 from sklearn.utils.validation import check_is_fitted
 
 from mixexp import __version__
@@ -60,6 +60,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
     """Base class; use `MixtureOfExpertsClassifier` or `MixtureOfExpertsRegressor`."""
 
     _is_mixture = True
+
+    __metadata_request__fit = {"resume_from": UNUSED}
 
     _model: Model
     _rules: outcome.InputRules
@@ -228,6 +230,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         if self.n_experts == "auto":
             return fit_growing(self, X, y, arguments, target)
         if is_nested(self):
+            self.__dict__.pop("_last_fit", None)  # of a fit that was not
             return fit_nested(self, X, y, arguments, target)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         watch = arguments.watch
