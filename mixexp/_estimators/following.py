@@ -142,7 +142,7 @@ class Following:
         Raises `ValueError` if a checkpoint is of other data, or cannot hold this fit.
         """
         self._fitting = mixture, assembly, target
-        savers = [callback for callback in self.callbacks if hasattr(callback, "trusted")]
+        savers = [callback for callback in self.callbacks if getattr(callback, "saves", False)]
         for saver in savers:
             _refuse_pickles(saver, mixture, assembly.batch)
         if savers or self._resumed is not None:
@@ -181,7 +181,11 @@ class Following:
 
     def checkpoint(self, trusted: bool) -> bytes:
         """Return the bytes of a file from which the fit can go on."""
-        assert self.journal is not None
+        if self.journal is None:
+            raise RuntimeError(
+                f"{self.root.estimator_name}: a callback asks for a checkpoint, and none of them "
+                "has `saves = True`, for which a fit keeps what it needs. Set it in the class."
+            )
         stages, run = self.journal.content
         head = head_of(self.mixture, self._seed, self._identity, self.finished)
         head["callbacks"] = [
@@ -291,7 +295,7 @@ def _is_handed_down(callback: Any) -> bool:
 
 def _refuse_pickles(saver: Any, mixture: Any, batch: bool) -> None:
     """Raise if a file would hold estimators, which only a pickle can, and may hold none."""
-    if has_estimators(mixture, batch) and not saver.trusted:
+    if has_estimators(mixture, batch) and not getattr(saver, "trusted", False):
         raise ValueError(_needs_trust(owner_of(mixture), "estimators that are fitted one by one"))
 
 

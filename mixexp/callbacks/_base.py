@@ -48,7 +48,10 @@ class Context(Protocol):
         """Return what the keyword `fitted_estimator` of a hook is: made when it is asked for."""
 
     def checkpoint(self, trusted: bool = False) -> bytes:
-        """Return the bytes of a file from which `fit` goes on (see `Checkpoint`)."""
+        """Return the bytes of a file from which `fit` goes on, as `Checkpoint` writes them.
+
+        Only for callbacks with ``saves = True``: what a fit goes on from is kept for them.
+        """
 
 
 class Callback:
@@ -79,6 +82,8 @@ class Callback:
     >>> model = MixtureOfExpertsRegressor(n_experts=2, random_state=0).set_callbacks(Bounds())
     >>> model = model.fit(X, y)
     """
+
+    saves = False
 
     def setup(self, estimator: Any, context: Any) -> None:
         """Begin: called once before a fit, with the task ``"fit"``."""

@@ -54,6 +54,8 @@ class Checkpoint(Callback):
     ...     again = model.fit(X, y, resume_from=path)
     """
 
+    saves = True
+
     def __init__(self, path: Any, *, every: int = 10, trusted: bool = False):
         if not (isinstance(every, int | np.integer) and every >= 1):
             raise ValueError(f"Checkpoint: every={every!r}. Give an integer of at least 1.")

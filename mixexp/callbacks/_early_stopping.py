@@ -27,6 +27,8 @@ class EarlyStopping(Callback):
         Their targets.
     sample_weight : array-like of shape (n_samples,), default=None
         Their weights.
+    offset : array-like of shape (n_samples,), default=None
+        As in `fit`, for `log_density`.
     scoring : str, callable or None, default=None
         A scorer as in scikit-learn, larger is better; None means the mean `log_density`.
     patience : int, default=5
@@ -69,6 +71,7 @@ class EarlyStopping(Callback):
         y: Any,
         *,
         sample_weight: Any = None,
+        offset: Any = None,
         scoring: Any = None,
         patience: int = 5,
         min_delta: float = 0.0,
@@ -82,6 +85,7 @@ class EarlyStopping(Callback):
         self.X = X
         self.y = y
         self.sample_weight = sample_weight
+        self.offset = offset
         self.scoring = scoring
         self.patience = patience
         self.min_delta = min_delta
@@ -124,7 +128,7 @@ class EarlyStopping(Callback):
     def _score(self, mixture: Any) -> float:
         """Return the score of a mixture on the validation rows."""
         if self._scorer is None:
-            density = mixture.log_density(self.X, self.y)
+            density = mixture.log_density(self.X, self.y, offset=self.offset)
             return float(np.average(density, weights=self.sample_weight))
         weight = {} if self.sample_weight is None else {"sample_weight": self.sample_weight}
         return float(self._scorer(mixture, self.X, self.y, **weight))

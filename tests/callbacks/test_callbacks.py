@@ -161,6 +161,16 @@ def test_early_stopping_by_a_scorer_weights_and_every(data):
     assert stop.scores_[-1][1] == model.score(X, labels, weight)
 
 
+def test_early_stopping_scores_rates_with_their_exposure(data):
+    X, offset = data[0], np.log1p(np.arange(len(data[1])) % 5)
+    counts = np.round(np.exp(offset)).astype(int)
+    stop = EarlyStopping(X, counts, offset=offset)
+    model = MixtureOfExpertsRegressor(n_experts=2, family="poisson", n_init=1, random_state=0)
+    model.set_callbacks(stop).fit(X, counts, offset=offset)
+    density = model.log_density(X, counts, offset=offset).mean()
+    assert np.isclose(stop.scores_[-1][1], density, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -13,7 +13,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 import mixexp._estimators.resuming as resuming
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp._store import files
-from mixexp.callbacks import Checkpoint, EarlyStopping
+from mixexp.callbacks import Callback, Checkpoint, EarlyStopping
 from mixexp.gates import GaussianGate, HierarchicalGate
 from mixexp.routing import Switch, TopK
 
@@ -256,3 +256,17 @@ def test_a_path_that_no_file_can_have_is_refused_before_the_fit(data, tmp_path):
             regressor().set_callbacks(Checkpoint(path)).fit(*data)
     with pytest.raises(ValueError, match="every=0"):
         Checkpoint(tmp_path / "c", every=0)
+
+
+def test_a_callback_of_ones_own_may_save(data, path):
+    class Own(Callback):
+        def on_fit_task_end(self, estimator, context):
+            if context.task_name == "starts":
+                path.write_bytes(context.checkpoint())
+
+    model = regressor(max_iter=3, tol=0, n_init=2)
+    with pytest.raises(RuntimeError, match="none of them has `saves = True`"):
+        model.set_callbacks(Own()).fit(*data)
+    Own.saves = True
+    whole = clone(model).fit(*data)
+    same_bits(clone(model).set_callbacks().fit(*data, resume_from=path), whole, data[0])
