@@ -383,7 +383,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         Raises
         ------
         ValueError
-            If data or parameters are invalid, or an expert fails; the message names the culprit.
+            If data or parameters are invalid, or an expert fails; the message names the culprit. If
+            the checkpoint is of other data, parameters or another version of mixexp.
         TypeError
             If `expert` is not a regressor.
 
