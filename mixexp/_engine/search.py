@@ -150,8 +150,8 @@ def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
     warn_of_few_rows(problem.rows, problem.n_experts, problem.owner)
     problem, single = with_judge(problem)
     bank = resolved(single.replicate(problem.n_experts), problem.sketch, problem.n_exact)
-    raced_ = once(problem.journal, "starts", lambda: [c.copied() for c in raced(problem, bank)])
-    candidates = [candidate.copied() for candidate in raced_]
+    ended = once(problem.journal, "starts", partial(raced, problem, bank))
+    candidates = [candidate.copied() for candidate in ended]  # a journal keeps its records
     restarts = [candidate.record for candidate in candidates]
     if problem.progress is not None:
         problem.progress.starts(restarts)

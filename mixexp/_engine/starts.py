@@ -86,11 +86,11 @@ class Candidate:
     evaluation: Evaluation | None = None
 
     def copied(self) -> Candidate:
-        """Return a copy with a record of its own, and without what short runs alone need."""
+        """Return a copy with a record of its own."""
         record = replace(
             self.record, events=list(self.record.events), flags=list(self.record.flags)
         )
-        return replace(self, record=record, evaluation=None)
+        return replace(self, record=record)
 
     def follow(self, run: Run, flags: list[str]) -> None:
         """Take over the end of a short run and its flags, and estimate what it may still gain.

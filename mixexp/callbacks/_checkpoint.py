@@ -71,6 +71,10 @@ class Checkpoint(Callback):
             raise OSError(f"Checkpoint: path={os.fspath(self.path)!r} {why}. Give that of a file.")
         self._since, self._unsaved = 0, False
 
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
+        """Take note that there will be something to save."""
+        self._unsaved |= context.task_name == "start"
+
     def on_fit_task_end(self, estimator: Any, context: Any) -> None:
         """Save where the fit is, if it is time to."""
         if context.task_name == "iteration":

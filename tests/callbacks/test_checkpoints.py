@@ -12,6 +12,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 import mixexp._estimators.resuming as resuming
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp._engine import race
 from mixexp._store import files
 from mixexp.callbacks import Callback, Checkpoint, EarlyStopping
 from mixexp.gates import GaussianGate, HierarchicalGate
@@ -81,6 +82,26 @@ def test_nothing_is_lost_by_an_interrupt(data, path):
     seen = EarlyStopping(*data, patience=100)
     model.set_callbacks(seen).fit(*data, resume_from=path)
     assert [step for step, _ in seen.scores_] == [7, 8, 9]
+
+
+def test_rounds_of_the_starts_are_not_lost_either(data, path, monkeypatch):
+    model, plain, rounds = regressor(n_init=3, max_iter=2, tol=0), race._after_a_round, []
+    whole = clone(model).fit(*data)
+
+    def interrupted(*args):
+        rounds.append(args)
+        if len(rounds) == 2:
+            raise KeyboardInterrupt
+        return plain(*args)
+
+    monkeypatch.setattr(race, "_after_a_round", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.set_callbacks(Checkpoint(path)).fit(*data)
+    model.set_callbacks().fit(*data, resume_from=path)
+    same_bits(model, whole, data[0])
+    resumed = len(rounds) - 2
+    model.fit(*data)
+    assert len(rounds) - 2 - resumed == resumed + 1  # a round was recalled
 
 
 def test_a_killed_process_goes_on_from_the_last_file(data, path, monkeypatch):
