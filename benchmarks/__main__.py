@@ -49,6 +49,7 @@ SCRIPTS = (
     Script("growth", ("--quick",), results=True, pictures=True),
     Script("threads", ("--quick", "--rounds", "3"), results=True),
     Script("overheads", ("--quick",), results=True),
+    Script("callbacks", ("--quick",), results=True),
     Script("finish", ("--fits", "8"), results=True, takes="data"),
     Script("wide", ("--only", "words")),
     Script("inference", ("--quick",), results=True),

@@ -19,6 +19,7 @@ __all__ = [
     "MixtureOfExpertsRegressor",
     "__version__",
     "bases",
+    "callbacks",
     "datasets",
     "describe_experts",
     "distribution",

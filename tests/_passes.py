@@ -42,7 +42,7 @@ def watched_runs():
         refused.append(trial is None)
         return trial
 
-    def watched(problem, state):
+    def watched(journal, problem, state):
         passes.clear()
         extra.clear()
         refused.clear()
@@ -59,7 +59,7 @@ def watched_runs():
         patch.setattr(em, "evaluate", counted_evaluate)
         patch.setattr(em, "_safeguarded", counted_safeguard)
         patch.setattr(em, "_leapt", counted_leap)
-        patch.setattr(collapse, "run_em", watched)
+        patch.setattr(collapse, "run_or_recall", watched)
         patch.setattr(search, "long_run", noted)
         yield found
 

@@ -118,3 +118,11 @@ def test_a_fit_on_workers_finds_the_districts(run):
     assert sorted(districts) == [0, 1, 2]
     found = np.array([model.experts_[k].coef_ for k in districts])
     assert np.allclose(found, names["SLOPES"], atol=0.02)
+
+
+def test_an_interrupted_training_ends_like_one_that_was_left_alone(run):
+    names, n_figures = run("plot_resume.py")
+    assert n_figures == 1 and names["same"]
+    bounds = [bound for watch in names["watches"] for bound in watch.bounds.values()]
+    assert bounds == names["alone"].lower_bounds_.tolist()
+    assert bounds[12] < 0.5 and 0.5 < bounds[16] < 1 and bounds[-1] > 1.4

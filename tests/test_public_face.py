@@ -13,6 +13,7 @@ import mixexp
 MODULES = [
     "mixexp",
     "mixexp.bases",
+    "mixexp.callbacks",
     "mixexp.datasets",
     "mixexp.distribution",
     "mixexp.experts",

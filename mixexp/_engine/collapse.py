@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from mixexp._engine.em import Problem, Run, run_em
+from mixexp._engine.em import Problem, Run
 from mixexp._engine.fixed import fit_at
+from mixexp._engine.journal import Journal, run_or_recall
 from mixexp._engine.regimes import Judge, raised, told_of
 from mixexp._engine.sweep import Assigned, State, e_step_of, log_joint, posterior
 from mixexp.protocols import Block
@@ -52,6 +53,7 @@ class LongRun:
     owner : str
     judge : Judge
         Finds the spurious experts of a state, which is then not chosen.
+    journal : Journal or None
     """
 
     problem: Problem
@@ -60,6 +62,7 @@ class LongRun:
     n_fixed: int
     owner: str
     judge: Judge
+    journal: Journal | None = None
 
 
 def long_run(setup: LongRun, state: State, events: list[str]) -> Run:
@@ -78,8 +81,10 @@ def long_run(setup: LongRun, state: State, events: list[str]) -> Run:
     segments: list[Run] = []
     n_passes = n_iter = 0
     while True:
-        run = run_em(replace(problem, max_iter=setup.problem.max_iter - n_iter), state)
-        run.n_earlier, n_iter = n_iter, n_iter + len(run.bounds)
+        left = setup.problem.max_iter - n_iter
+        segment = replace(problem, max_iter=left, n_earlier=n_iter)
+        run = run_or_recall(setup.journal, segment, state)
+        n_iter += len(run.bounds)
         run.n_passes = n_passes = n_passes + run.n_passes
         segments.append(run)
         if not len(run.collapsed):
@@ -123,7 +128,7 @@ def long_run(setup: LongRun, state: State, events: list[str]) -> Run:
 def _best(setup: LongRun, problem: Problem, segments: list[Run], events: list[str]) -> Run:
     """Return the best unflagged segment, run to its end; the last one if all are flagged."""
     last = segments[-1]
-    if len(segments) == 1:
+    if len(segments) == 1 or last.stopped:
         return last
     rows, margin = problem.rows, BETTER * max(1.0, abs(last.bound))
     flagged = bool(setup.judge.spurious(last.state, rows))
@@ -149,12 +154,15 @@ def _continued(
     bounded: dict[int, str] = {}
     state: State | None = run.state
     while state is not None and done < problem.max_iter:
-        rest = replace(problem, max_iter=problem.max_iter - done, smallest_share=0.0)
-        more = run_em(rest, state)
+        left = problem.max_iter - done
+        rest = replace(problem, max_iter=left, smallest_share=0.0, n_earlier=done)
+        more = run_or_recall(setup.journal, rest, state)
         n_passes, done = n_passes + more.n_passes, done + len(more.bounds)
         spurious = setup.judge.spurious(more.state, problem.rows)
         if not spurious:
             kept = more if more.bound >= (lowest if bounded else run.bound) else run
+        if more.stopped or not spurious:
+            kept.stopped = more.stopped
             break
         bounded |= spurious
         state = raised(run.state, bounded, setup.judge.unit)

@@ -6,7 +6,7 @@ Gate and experts are used through the protocols of `mixexp.protocols` only.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
@@ -75,7 +75,8 @@ class Problem:
     """The inputs of a run.
 
     An expert with less than `smallest_share` of an equal share of the weight has collapsed and
-    ends the run; with 0 the run goes on. The last `n_fixed` experts cannot collapse.
+    ends the run; with 0 the run goes on. The last `n_fixed` experts cannot collapse. `n_earlier`
+    iterations were done in runs that this one goes on from.
     """
 
     rows: Rows
@@ -84,6 +85,7 @@ class Problem:
     tol: float
     smallest_share: float = 0.0
     n_fixed: int = 0
+    n_earlier: int = 0
     accelerate: Accelerator | None = None
     observe: Observer | None = None
 
@@ -121,6 +123,8 @@ class Run:
     rows: Rows | None = None  # with labels renumbered if experts were dropped
     stuck: float = 0.0  # least fall, beyond rounding, of the steps tried at the end
     turned_back: bool = False  # iterations after this state ended lower or in a spurious maximum
+    stopped: bool = False  # by the observer
+    accelerate: Accelerator | None = None  # with its memory of this run
 
     @property
     def state(self) -> State:
@@ -166,8 +170,13 @@ def m_step(rows: Rows, state: State, statistics: list) -> State:
 
 
 @np.errstate(over="ignore", invalid="ignore")  # the bound is checked instead
-def run_em(problem: Problem, state: State, first: Evaluation | None = None) -> Run:
+def run_em(
+    problem: Problem, state: State, first: Evaluation | None = None, resumed: Run | None = None
+) -> Run:
     """Run EM from a state; `first` is its evaluation if the caller has it.
+
+    Or go on with a run that was broken off after an iteration, `resumed`: the numbers are those of
+    a run that was not.
 
     1. Pass over the data for the bound of the state and the statistics (E-step).
     2. Update every part from its statistics (M-step); an accelerator may step further ahead.
@@ -180,13 +189,8 @@ def run_em(problem: Problem, state: State, first: Evaluation | None = None) -> R
     The bound thus always belongs to the state it is reported for. If a part is not fitted by
     likelihood, the bound may fall; the best state is then returned.
     """
-    if can(problem.accelerate, "begun"):
-        problem = replace(problem, accelerate=problem.accelerate.begun(state))  # type: ignore[union-attr]
-    if first is None:
-        first = evaluate(problem, state, 0)
-        _check_finite(first, 0)
-    run = Run(first, first, state, rows=problem.rows)
-    for step in range(1, problem.max_iter + 1):
+    run = _begun(problem, state, first) if resumed is None else resumed
+    for step in range(len(run.bounds) + 1, problem.max_iter + 1):
         trial, climbs = _next(problem, run, step)
         _check_finite(trial, step)
         run.previous, run.current = run.current.state, trial
@@ -200,16 +204,29 @@ def run_em(problem: Problem, state: State, first: Evaluation | None = None) -> R
             run.converged = True
             break
         if problem.observe is not None and problem.observe(run):
+            run.stopped = True
             break
     return run
+
+
+def _begun(problem: Problem, state: State, first: Evaluation | None) -> Run:
+    """Return a run before its first iteration."""
+    accelerate = problem.accelerate
+    if can(accelerate, "begun"):
+        accelerate = accelerate.begun(state)  # type: ignore[union-attr]
+    if first is None:
+        first = evaluate(problem, state, 0)
+        _check_finite(first, 0)
+    rows, n_earlier = problem.rows, problem.n_earlier
+    return Run(first, first, state, n_earlier=n_earlier, rows=rows, accelerate=accelerate)
 
 
 def _next(problem: Problem, run: Run, step: int) -> tuple[Evaluation, bool]:
     """Return the evaluation after an iteration, and whether its bound was sure not to fall."""
     old, informed = run.current, False
-    if problem.accelerate is not None:
-        leap = problem.accelerate(run)
-        informed = getattr(problem.accelerate, "informed", False)
+    if run.accelerate is not None:
+        leap = run.accelerate(run)
+        informed = getattr(run.accelerate, "informed", False)
         ahead = None if leap is None else _leapt(problem, run, leap, step, informed)
         if ahead is not None:
             return ahead, problem.climbs(ahead.state)
@@ -331,8 +348,8 @@ def _share(t: float) -> Callable[..., Any]:
 def _done(problem: Problem, run: Run, climbs: bool) -> bool:
     """Return whether the run has settled; an accelerator knows better how much is to come."""
     known = None
-    if can(problem.accelerate, "settled"):
-        known = problem.accelerate.settled(run)  # type: ignore[union-attr]
+    if can(run.accelerate, "settled"):
+        known = run.accelerate.settled(run)  # type: ignore[union-attr]
     if known is None:
         return _settled(run.bounds, problem.tol, climbs)
     return problem.tol > 0 and bool(known)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from mixexp._engine.context import Context
 from mixexp._engine.criteria import Count, Fitness, counted, fitness
 from mixexp._engine.em import Run
 from mixexp._engine.held_out import held_out
+from mixexp._engine.journal import once
 from mixexp._engine.regimes import resolved
 from mixexp._engine.search import SearchProblem, search, with_judge
 from mixexp._engine.starts import Candidate, OneStart, Restart, plain_gate
@@ -181,7 +183,7 @@ def grown(
         with silenced(silence(ConvergenceWarning)):  # only of the chosen one there is to be told
             problem = problem_at(k)
             problem = replace(problem, start=FromStage(resp), n_exact=N_EXACT)
-            mixture = _fitted(problem, growth)
+            mixture = once(problem.journal, f"{k} experts", partial(_fitted, problem, growth))
         mixture.seconds = time.perf_counter() - begin
         yield mixture
         if best is None or (growth.supports(mixture) and _better(mixture, best, growth.criterion)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from mixexp._engine.assign import Soft
 from mixexp._engine.context import ROUND_TOL, posteriors
 from mixexp._engine.em import Problem, Run, run_em
+from mixexp._engine.journal import once
 from mixexp._engine.starts import Candidate
 from mixexp._guests import in_threads
 from mixexp.protocols import Rows, can
@@ -47,16 +50,19 @@ def raced(problem: SearchProblem, bank: Any) -> list[Candidate]:
     n_init = problem.n_init if problem.n_experts > 1 else 1
     waves = problem.start.waves(n_init)
     candidates: list[Candidate] = []
+    if problem.progress is not None:
+        problem.progress.begin_starts(sum(map(len, waves)))
     n_rounds = _rounds(problem, bank)
     for turns in waves:
-        earlier = list(candidates)
-        candidates += problem.start.candidates(problem, bank, turns)
+        n_earlier = len(candidates)
+        begin = partial(problem.start.candidates, problem, bank, turns)
+        candidates += once(problem.journal, "wave", begin)
         if len(candidates) == 1:
             break
         agreed = _race(problem, n_rounds, candidates, may_agree=len(waves) > 1)
-        if agreed or _no_better(candidates, earlier):
+        if agreed or _no_better(candidates, candidates[:n_earlier]):
             break
-    return candidates
+    return [replace(candidate, evaluation=None) for candidate in candidates]
 
 
 def _race(
@@ -67,12 +73,27 @@ def _race(
         running = _contenders(candidates, n_rounds)
         if not running:
             break
-        runs = in_threads(_short_run, [(problem, c) for c in running], problem.n_jobs)
-        for candidate, run in zip(running, runs, strict=True):
-            candidate.follow(run, problem.judge.flags(run.state, problem.sketch))
+        which = [i for i, c in enumerate(candidates) if any(c is other for other in running)]
+        candidates[:] = once(
+            problem.journal, "round", partial(_after_a_round, problem, list(candidates), which)
+        )
+        if problem.progress is not None:
+            left = [candidates[i].record for i in which if candidates[i].settled]
+            problem.progress.round([c.record for c in candidates], left)
         if may_agree and _agreed(problem.sketch, ranked(candidates)):
             return True
     return False
+
+
+def _after_a_round(
+    problem: SearchProblem, candidates: list[Candidate], which: list[int]
+) -> list[Candidate]:
+    """Return the candidates after a round of short runs of some of them, as new objects."""
+    after = [candidate.copied() for candidate in candidates]
+    runs = in_threads(_short_run, [(problem, after[i]) for i in which], problem.n_jobs)
+    for i, run in zip(which, runs, strict=True):
+        after[i].follow(run, problem.judge.flags(run.state, problem.sketch))
+    return after
 
 
 def _no_better(candidates: list[Candidate], earlier: list[Candidate]) -> bool:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from mixexp._engine.assign import Soft
-from mixexp._engine.em import Problem, Run, evaluate, run_em
+from mixexp._engine.em import Problem, Run, evaluate
 from mixexp._engine.fixed import fit_at
+from mixexp._engine.journal import once, run_or_recall
 from mixexp._engine.starts import Restart
 from mixexp._engine.sweep import Assigned, State, e_step_of, prepared
 from mixexp._rows.sketch import row_hashes
@@ -93,8 +95,10 @@ def frozen(problem: SearchProblem, run: Run) -> Run:
     gate, assigner, _ = fixed
     additive = can(run.state.bank, "gram_weights")
     limit = problem.max_iter if additive else 1
-    last = run_em(Problem(rows, assigner, limit, problem.tol), State(gate, run.state.bank))
+    em = Problem(rows, assigner, limit, problem.tol)
+    last = run_or_recall(problem.journal, em, State(gate, run.state.bank))
     last.n_passes += run.n_passes
+    last.stopped = run.stopped
     last.converged = run.converged and (last.converged or not additive)
     return last
 
@@ -251,6 +255,10 @@ def _within_routes(gate: Any, rows: Rows, resp: np.ndarray) -> np.ndarray:
     return inside / total
 
 
+def _bank_at(bank: Any, rows: Rows, resp: np.ndarray) -> Any:
+    return fit_at(State(None, bank), rows, resp, 1).bank
+
+
 def _refitted(
     problem: SearchProblem, state: State, assigner: Any, resp: np.ndarray, soft: bool
 ) -> Run:
@@ -266,7 +274,7 @@ def _refitted(
     bank = _routed(problem, State(None, bank)).bank
     run: Run | None = None
     for step in range(1, problem.warm_up.n_refits + 1):
-        bank = fit_at(State(None, bank), rows, resp, 1).bank
+        bank = once(problem.journal, "refit", partial(_bank_at, bank, rows, resp))
         if problem.progress is not None:
             problem.progress.line(f"experts fitted {step} of {problem.warm_up.n_refits} times")
         em = Problem(_known(rows, bank), assigner, 1, problem.tol)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from mixexp._engine.collapse import LongRun, long_run
 from mixexp._engine.context import START_STEPS
 from mixexp._engine.em import Problem, Run, evaluate, m_step
 from mixexp._engine.fixed import fit_at
-from mixexp._engine.progress import Progress
+from mixexp._engine.journal import Journal, once
+from mixexp._engine.progress import Watcher
 from mixexp._engine.race import raced, ranked
 from mixexp._engine.regimes import Judge, raised, resolved, told_of, warn_of_few_rows
 from mixexp._engine.routed import Routing, WarmUp, frozen, warmed
@@ -74,7 +76,10 @@ class SearchProblem:
     warm_up : WarmUp or None
     gate_columns : None, array or list of arrays
         The columns with which `gate` was started.
-    progress : Progress or None
+    progress : Watcher or None
+        Told of starts and iterations; may stop a long run.
+    journal : Journal or None
+        Recalls the stages of a search that was broken off.
     accelerated : bool
         Whether the long run may finish with Newton steps.
     n_exact : int or None
@@ -105,7 +110,8 @@ class SearchProblem:
     routing: Routing | None = None
     warm_up: WarmUp | None = None
     gate_columns: Any = None
-    progress: Progress | None = None
+    progress: Watcher | None = None
+    journal: Journal | None = None
     accelerated: bool = False
     n_exact: int | None = None
 
@@ -144,20 +150,24 @@ def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
     warn_of_few_rows(problem.rows, problem.n_experts, problem.owner)
     problem, single = with_judge(problem)
     bank = resolved(single.replicate(problem.n_experts), problem.sketch, problem.n_exact)
-    candidates = raced(problem, bank)
+    ended = once(problem.journal, "starts", partial(raced, problem, bank))
+    candidates = [candidate.copied() for candidate in ended]  # a journal keeps its records
     restarts = [candidate.record for candidate in candidates]
     if problem.progress is not None:
         problem.progress.starts(restarts)
     limit = MAX_LONG_RUNS if problem.batch_bank is None else MAX_BATCH_RUNS
     ends: list[tuple[Run, Restart]] = []
     for candidate in ranked(candidates)[:limit]:
-        state = _handed_over(problem, candidate)
+        state = once(problem.journal, "handed over", partial(_handed_over, problem, candidate))
         candidate.record.events.append("long run")
         ends.append((_trained(problem, state, candidate.record), candidate.record))
-        if not candidate.record.flags:
+        if ends[-1][0].stopped or not candidate.record.flags:
             break
+    stopped = ends[-1][0].stopped
     run, record = max(ends, key=lambda end: (not end[1].flags, end[0].bound))
-    if record.flags:
+    if stopped:
+        run.stopped = True
+    elif record.flags:
         run = _spread(problem, run, record, ", and so did all other starts")
     else:
         run = _tempted(problem, run, candidates, ends)
@@ -186,7 +196,8 @@ def _tempted(
     done = [other for other, known in ends if known is record]
     if not done:
         record.events.append("long run")
-        done = [_trained(problem, _handed_over(problem, best), record)]
+        state = once(problem.journal, "handed over", partial(_handed_over, problem, best))
+        done = [_trained(problem, state, record)]
     other = _spread(problem, done[0], record)
     return other if not record.flags and other.bound > run.bound else run
 
@@ -204,8 +215,9 @@ def _trained(problem: SearchProblem, state: State, record: Restart) -> Run:
     dense_problem = replace(problem, routing=None, assigner=problem.routing.first_assigner)
     dense = _tuned_to_its_end(dense_problem, state, record)
     state = problem.routing.routed(dense.state, problem.rows)
-    if problem.routing.is_dense:
-        em = Problem(problem.rows, problem.assigner, 1, problem.tol)
+    if problem.routing.is_dense or dense.stopped:
+        assigner = problem.routing.assigner or problem.assigner
+        em = Problem(problem.rows, assigner, 1, problem.tol)
         dense.best = dense.current = evaluate(em, state, 0)
         return dense
     run = _to_its_end(problem, state, record)
@@ -215,9 +227,9 @@ def _trained(problem: SearchProblem, state: State, record: Restart) -> Run:
 
 def _tuned_to_its_end(problem: SearchProblem, state: State, record: Restart) -> Run:
     """Return a long run at penalties that the evidence sets first; a given state has its own."""
-    n_passes = 0
-    if not isinstance(problem.start, FromState):
-        state, n_passes = tuned(_long_run(problem).problem, state)
+    em, given = _long_run(problem).problem, isinstance(problem.start, FromState)
+    stage = partial(tuple, [state, 0]) if given else partial(tuned, em, state)
+    state, n_passes = once(problem.journal, "penalties", stage)
     run = _to_its_end(problem, state, record)
     run.n_passes += n_passes
     return run
@@ -225,6 +237,8 @@ def _tuned_to_its_end(problem: SearchProblem, state: State, record: Restart) -> 
 
 def _to_its_end(problem: SearchProblem, state: State, record: Restart) -> Run:
     """Return a long run, and enter its outcome in the record."""
+    if problem.progress is not None:
+        problem.progress.begin(record)
     run = long_run(_long_run(problem), state, record.events)
     if problem.progress is not None:
         problem.progress.end(run)
@@ -242,7 +256,7 @@ def _spread(problem: SearchProblem, run: Run, record: Restart, others: str = "")
     for _ in range(problem.n_experts):
         spurious = problem.judge.spurious(run.state, problem.rows)
         state = raised(run.state, spurious, problem.judge.unit)
-        if not spurious or state is None:
+        if not spurious or state is None or run.stopped:
             break
         record.events.append(told_of(spurious, others))
         more = _to_its_end(problem, state, record)
@@ -278,6 +292,7 @@ def _long_run(problem: SearchProblem) -> LongRun:
         n_fixed,
         problem.owner,
         problem.judge,
+        problem.journal,
     )
 
 

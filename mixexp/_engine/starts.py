@@ -85,6 +85,13 @@ class Candidate:
     n_rounds: int = 0
     evaluation: Evaluation | None = None
 
+    def copied(self) -> Candidate:
+        """Return a copy with a record of its own."""
+        record = replace(
+            self.record, events=list(self.record.events), flags=list(self.record.flags)
+        )
+        return replace(self, record=record)
+
     def follow(self, run: Run, flags: list[str]) -> None:
         """Take over the end of a short run and its flags, and estimate what it may still gain.
 

@@ -56,7 +56,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class FitArguments:
-    """Arguments of `fit` besides X and y, unchecked; `table` is X before validation."""
+    """Arguments of `fit` besides X and y, unchecked; `table` is X before validation.
+
+    `watch` follows the fit, if anything does.
+    """
 
     weight: Any
     groups: Any
@@ -64,6 +67,7 @@ class FitArguments:
     labels: Any
     params: dict
     table: Table
+    watch: Any = None
 
     @property
     def frame(self) -> Any:

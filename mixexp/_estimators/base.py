@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from scipy.special import entr
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils import check_random_state
-from sklearn.utils.metadata_routing import MetadataRouter
+from sklearn.utils.metadata_routing import UNUSED, MetadataRouter
 from sklearn.utils.validation import check_is_fitted
 
 from mixexp import __version__
@@ -26,6 +27,7 @@ from mixexp._engine.assign import ASSIGNERS
 from mixexp._engine.collapse import ON_COLLAPSE
 from mixexp._engine.search import search
 from mixexp._estimators import outcome
+from mixexp._estimators.again import remembered, warm
 from mixexp._estimators.assembly import FitArguments, assemble, metadata_router
 from mixexp._estimators.blockwise import (
     FactorySource,
@@ -34,15 +36,18 @@ from mixexp._estimators.blockwise import (
     why_not_additive,
 )
 from mixexp._estimators.dask_input import lazy_on_dask
+from mixexp._estimators.following import following
 from mixexp._estimators.given import MixtureGiven, condition
 from mixexp._estimators.growing import fit_growing, settled
 from mixexp._estimators.hard import HardMixtureClassifier, HardMixtureRegressor, hardened
+from mixexp._estimators.identity import data_identity
 from mixexp._estimators.known_rows import grouped, rows_of_fit, weighted, with_targets
 from mixexp._estimators.model import Model
 from mixexp._estimators.nesting import fit_nested, is_nested
 from mixexp._estimators.new_rows import new_rows, warn_of_version
 from mixexp._estimators.parameters import check_nested
 from mixexp._estimators.parts import check_parts, takes_all_missing, takes_all_sparse
+from mixexp._estimators.tasks import check_callbacks
 from mixexp._estimators.unused import unused_features
 from mixexp._rows.labels import reference_of
 from mixexp._rows.rows import Rows
@@ -81,8 +86,11 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
 
     _is_mixture = True
 
+    __metadata_request__fit = {"resume_from": UNUSED}
+
     _model: Model
     _rules: outcome.InputRules
+    _last_fit: dict[str, Any]
     hard_loads_: np.ndarray
 
     _parameter_constraints: dict = {
@@ -126,6 +134,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
         "verbose": ["verbose"],
+        "warm_start": ["boolean"],
     }
 
     @abstractmethod
@@ -155,6 +164,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         acceleration: str | None,
         online_step: float,
         online_forget: float | None,
+        warm_start: bool,
         random_state: Any,
         n_jobs: int | None,
         verbose: int,
@@ -183,6 +193,7 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         self.acceleration = acceleration
         self.online_step = online_step
         self.online_forget = online_forget
+        self.warm_start = warm_start
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose
@@ -252,12 +263,20 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         if self.n_experts == "auto":
             return fit_growing(self, X, y, arguments, target)
         if is_nested(self):
+            self.__dict__.pop("_last_fit", None)  # of a fit that was not
             return fit_nested(self, X, y, arguments, target)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        watch = arguments.watch
+        seed = seed if watch is None else watch.seed(seed)
         with single_thread():
             assembly = assemble(self, X, y, arguments, target, seed)
+            identity = cache(partial(data_identity, X, y, arguments, target))
+            assembly = warm(self, assembly, target, identity)
+            if watch is not None:
+                assembly = watch.assembled(self, assembly, target, identity)
             run, restarts = search(assembly.problem)
             outcome.store(self, run, restarts, assembly, target)
+        self._last_fit = remembered(self, run, assembly, identity)
         self._mixexp_version = __version__
         return assembly.problem.rows
 
@@ -266,7 +285,13 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         return settled(self)
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit_blocks(self, factory: Callable[[], Iterable], *, allow_gather: bool = False) -> Any:
+    def fit_blocks(
+        self,
+        factory: Callable[[], Iterable],
+        *,
+        allow_gather: bool = False,
+        resume_from: Any = None,
+    ) -> Any:
         """Fit gate and experts to rows that do not fit in memory, read run by run.
 
         The rows are never held together: every EM iteration calls the factory once. Without
@@ -283,6 +308,8 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
             Whether to join all runs in memory, and call `fit`, where a part needs all rows at once:
             experts and gates with a `fit` of their own, assignments and routers that look at all
             rows. Otherwise such a part is refused.
+        resume_from : path-like or `mixexp.callbacks.Checkpoint`, default=None
+            As in `fit`: a checkpoint of a `fit_blocks` to the same rows.
 
         Returns
         -------
@@ -335,9 +362,55 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
                     "allow_gather=True to join all rows in memory, or leave it out."
                 )
             if why:
-                return self.fit(*gathered(factory, owner))
-            fit_streamed(self, FactorySource(self, factory))
+                return self.fit(*gathered(factory, owner), resume_from=resume_from)
+            with following(self, path=resume_from) as watch:
+                fit_streamed(self, FactorySource(self, factory), watch)
         return self
+
+    def set_callbacks(self, *callbacks: Any) -> Any:
+        """Set what watches later fits: callbacks of `mixexp.callbacks`, or of scikit-learn 1.9.
+
+        Parameters
+        ----------
+        *callbacks : callback
+            In the order in which they are called. None at all removes those that were set.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError
+            If something is not a callback.
+
+        Notes
+        -----
+        `fit` and `fit_blocks` call them, for starts and EM iterations; `partial_fit`, which has
+        none, does not. Clones share them, as in scikit-learn 1.9.
+
+        Examples
+        --------
+        >>> from mixexp import MixtureOfExpertsRegressor
+        >>> from mixexp.callbacks import EarlyStopping
+        >>> from mixexp.datasets import load_tone
+        >>> X, y = load_tone(return_X_y=True)
+        >>> stop = EarlyStopping(X[::3], y[::3])
+        >>> model = MixtureOfExpertsRegressor(random_state=0).set_callbacks(stop)
+        >>> model = model.fit(X[1::3], y[1::3])
+        """
+        check_callbacks(callbacks, type(self).__name__)
+        if callbacks:
+            self._skl_callbacks = list(callbacks)
+        else:
+            self.__dict__.pop("_skl_callbacks", None)
+        return self
+
+    def __sklearn_clone__(self) -> Any:
+        cloned = super().__sklearn_clone__()
+        if "_skl_callbacks" in vars(self):  # scikit-learn before 1.9 leaves them behind
+            cloned._skl_callbacks = self._skl_callbacks
+        return cloned
 
     def _new_rows(
         self, X: Any, y: Any = None, offset: Any = None, weight: np.ndarray | None = None

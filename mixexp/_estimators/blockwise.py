@@ -15,6 +15,7 @@ from mixexp._checks import short
 from mixexp._engine.assign import ASSIGNERS
 from mixexp._engine.search import search
 from mixexp._estimators import outcome, parts
+from mixexp._estimators.again import remembered, warm
 from mixexp._estimators.assembly import Assembly, has_estimators, problems_of
 from mixexp._estimators.checked_runs import CheckedRuns
 from mixexp._estimators.probes import probe_family
@@ -54,15 +55,21 @@ class Source(Protocol):
     def rows(self, survey: Survey, n_threads: int) -> StreamedRows:
         """Return the rows of the long run."""
 
+    def identity(self) -> str:
+        """Return a text that is the same for the same rows."""
 
-def fit_streamed(mixture: BaseMixtureOfExperts, source: Source) -> None:
+
+def fit_streamed(mixture: BaseMixtureOfExperts, source: Source, watch: Any = None) -> None:
     """Fit a mixture of additive parts to the rows of a source, and store its attributes.
+
+    `watch` follows the fit, if anything does.
 
     1. Pass over the rows to check them, and to find classes, weights and the range of y.
     2. Pass again for the sketch that starts run on.
     3. Search, as in a fit in memory; every design takes three passes, every iteration one.
     """
     seed = int(check_random_state(mixture.random_state).randint(2**31 - 1))
+    seed = seed if watch is None else watch.seed(seed)
     survey = source.survey()
     training = _training(mixture, source, survey, seed)
     with single_thread():
@@ -70,8 +77,12 @@ def fit_streamed(mixture: BaseMixtureOfExperts, source: Source) -> None:
         problem_at = problems_of(mixture, training, target, columns, (), False, seed)
         problem = problem_at(mixture.n_experts)
         assembly = Assembly(problem, columns, False, False, (), problem_at)
-        run, restarts = search(problem)
+        assembly = warm(mixture, assembly, target, source.identity)
+        if watch is not None:
+            assembly = watch.assembled(mixture, assembly, target, source.identity)
+        run, restarts = search(assembly.problem)
         outcome.store(mixture, run, restarts, assembly, target)
+    mixture._last_fit = remembered(mixture, run, assembly, source.identity)
     mixture._mixexp_version = __version__
 
 
@@ -206,6 +217,10 @@ class FactorySource(CheckedRuns):
     def rows(self, survey: Survey, n_threads: int) -> StreamedRows:
         """Return the rows of the long run."""
         return StreamedRows(self, survey, n_threads)
+
+    def identity(self) -> str:
+        """Return a text that is the same for the same rows, however they are cut into runs."""
+        return f"runs of {self._known}, {self.kind} {self.labels}"
 
     def runs(self) -> Iterator[Run]:
         """Yield all rows of positive weight in order, encoded."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.tree import DecisionTreeClassifier
 
+from mixexp._columns import as_numbers
 from mixexp._compat import rows_of
 from mixexp._estimators import parts
+from mixexp._estimators.known_rows import validated
+from mixexp._rows.maps import kept_dtypes
 from mixexp._rows.sketch import hashed_uniform, row_hashes, smallest
 from mixexp._warn import silence, silenced
 from mixexp.gates import EstimatorGate, GaussianGate, SoftmaxGate
@@ -38,8 +41,8 @@ def chooses_gate(mixture: BaseMixtureOfExperts) -> bool:
 
 
 def fit_choosing_gate(
-    mixture: BaseMixtureOfExperts, checked: tuple[Any, Any], X: Any, y: Any, arguments: dict
-) -> None:
+    mixture: BaseMixtureOfExperts, X: Any, y: Any, arguments: dict, resume_from: Any = None
+) -> Any:
     """Fit with the gate of largest held-out log-density; store the comparison.
 
     1. Split the rows of the sketch by their content, groups as a whole.
@@ -47,19 +50,22 @@ def fit_choosing_gate(
     3. Choose the first within one standard error of the best.
     4. Fit with it to all rows.
 
+    Callbacks follow the last of these fits.
+
     Parameters
     ----------
     mixture : mixture
-    checked : tuple
-        X as an array, and y as an array or codes of classes, for the split alone.
     X, y : array-like
         As they came to `fit`.
     arguments : dict
         Further arguments of `fit`, by name.
+    resume_from : path-like or Checkpoint, default=None
+        Where the last fit goes on from.
     """
     candidates = _candidates(mixture)
-    train, test = _split(*checked, arguments.get("groups"))
+    checked = _checked(mixture, X, y)
     n = len(checked[1])
+    train, test = _split(*checked, arguments.get("groups"))
     densities: dict[str, np.ndarray] = {}
     errors = dict.fromkeys(candidates, "")
     for name, options in candidates.items():
@@ -75,7 +81,7 @@ def fit_choosing_gate(
     winner = _with(mixture, candidates[best])
     if "_growth" in mixture.__dict__:
         winner._growth = mixture.__dict__.pop("_growth")
-    winner.fit(X, y, **arguments)
+    winner.fit(X, y, resume_from=resume_from, **arguments)
     given = mixture.get_params(deep=False)
     mixture.__dict__.update({k: v for k, v in vars(winner).items() if k not in given})
     means = {name: float(np.average(d, weights=weight)) for name, d in densities.items()}
@@ -85,6 +91,7 @@ def fit_choosing_gate(
         "error": list(errors.values()),
         "best_index": list(candidates).index(best),
     }
+    return mixture
 
 
 def _candidates(mixture: BaseMixtureOfExperts) -> dict[str, dict[str, Any]]:
@@ -108,6 +115,14 @@ def _candidates(mixture: BaseMixtureOfExperts) -> dict[str, dict[str, Any]]:
 def _with(mixture: BaseMixtureOfExperts, options: dict[str, Any]) -> Any:
     """Return an unfitted mixture with other parameters."""
     return clone(mixture).set_params(**options)
+
+
+def _checked(mixture: BaseMixtureOfExperts, X: Any, y: Any) -> tuple[Any, np.ndarray]:
+    """Return X and y as numbers, to tell rows by."""
+    table = as_numbers(X)
+    numeric = not is_classifier(mixture)
+    X, y = validated(clone(mixture), table.X, y, kept_dtypes(table.X), numeric=numeric)
+    return X, y if numeric else np.unique(y, return_inverse=True)[1]
 
 
 def _split(X: Any, y: np.ndarray, groups: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -135,7 +150,7 @@ def _held_out(
     n: int,
 ) -> np.ndarray:
     """Return log-densities of held-out rows, or groups."""
-    candidate = _with(mixture, options)
+    candidate = _with(mixture, options).set_callbacks()
     candidate.set_params(init=rows_of(mixture.init, train, n))
     if mixture.n_experts == "auto":
         candidate.set_params(n_experts=min(USUAL, mixture.max_experts))

@@ -19,6 +19,7 @@ from mixexp._estimators.base import BaseMixtureOfExperts
 from mixexp._estimators.choosing import chooses_gate, fit_choosing_gate
 from mixexp._estimators.class_weight import present_classes, with_class_weight
 from mixexp._estimators.dask_input import fit_dask, lazy_on_dask
+from mixexp._estimators.following import following
 from mixexp._estimators.known_rows import validated
 from mixexp._estimators.parts import check_parts
 from mixexp._estimators.streaming import go_on, learns_from_batches, memory_of, valid_batch
@@ -155,6 +156,10 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
     online_forget : float or None, default=None
         Of `partial_fit`: W is taken as no larger than this weight of rows, so that estimates
         follow a drift and rest on about as many recent rows. None keeps learning ever more slowly.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the last fit, where that was of as many columns and experts, of
+        the same classes, and `init` is the same: from its whole state if data and parts are
+        unchanged, else from its responsibilities. docs/checkpoints.md has a table.
     random_state : int, RandomState instance or None, default=None
         Seeds the starts, and estimators whose `random_state` is None.
     n_jobs : int or None, default=None
@@ -299,6 +304,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         acceleration: str | None = "auto",
         online_step: float = 0.6,
         online_forget: float | None = None,
+        warm_start: bool = False,
         random_state: Any = None,
         n_jobs: int | None = None,
         verbose: int = 0,
@@ -328,6 +334,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
             acceleration=acceleration,
             online_step=online_step,
             online_forget=online_forget,
+            warm_start=warm_start,
             random_state=random_state,
             n_jobs=n_jobs,
             verbose=verbose,
@@ -345,6 +352,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         offset: Any = None,
         expert_labels: Any = None,
         allow_gather: bool = False,
+        resume_from: Any = None,
         **params: Any,
     ) -> MixtureOfExpertsClassifier:
         """Fit gate and experts.
@@ -371,6 +379,10 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         allow_gather : bool, default=False
             Of Dask collections: whether to join all partitions in memory where a part or an
             argument needs all rows at once (`fit_blocks` says which). Otherwise it is refused.
+        resume_from : path-like or `mixexp.callbacks.Checkpoint`, default=None
+            File that a `Checkpoint` has written in a fit to the same data with the same parameters:
+            this fit goes on from there, and ends with the same numbers. A `Checkpoint` with
+            ``trusted=True`` may hold a pickle. None begins anew.
         **params : dict
             Passed to the experts' `fit` if metadata routing is enabled and they request it.
 
@@ -381,7 +393,8 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         Raises
         ------
         ValueError
-            If data or parameters are invalid, or an expert fails; the message names the culprit.
+            If data or parameters are invalid, or an expert fails; the message names the culprit. If
+            the checkpoint is of other data, parameters or another version of mixexp.
         TypeError
             If `expert` is not a classifier.
 
@@ -390,20 +403,22 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         ConvergenceWarning
             If EM did not converge, the gate separates perfectly, or an expert collapsed.
         """
-        with all_or_nothing(self):
-            check_parts(self, "classes")
-            if is_dask(X, y, sample_weight):
-                rest = {"groups": groups, "offset": offset, "expert_labels": expert_labels}
-                return fit_dask(self, X, y, sample_weight, allow_gather, **rest, **params)
-            table, given = as_numbers(X), (X, y)
+        check_parts(self, "classes")
+        rest = {"groups": groups, "offset": offset, "expert_labels": expert_labels}
+        rest |= params
+        if is_dask(X, y, sample_weight):
+            return fit_dask(self, X, y, sample_weight, allow_gather, resume_from, **rest)
+        if chooses_gate(self):
+            rest["sample_weight"] = sample_weight
+            return fit_choosing_gate(self, X, y, rest, resume_from)
+        with (
+            all_or_nothing(self),
+            following(self, X, y, sample_weight, resume_from) as watch,
+        ):
+            table = as_numbers(X)
             X, y = validated(self, table.X, y, kept_dtypes(table.X))
             codes, weight = self._coded(X, y, sample_weight)
-            if chooses_gate(self):
-                others = {"sample_weight": sample_weight, "groups": groups, "offset": offset}
-                others |= {"expert_labels": expert_labels, **params}
-                fit_choosing_gate(self, (X, codes), *given, others)
-                return self
-            arguments = FitArguments(weight, groups, offset, expert_labels, params, table)
+            arguments = FitArguments(weight, groups, offset, expert_labels, params, table, watch)
             self._fit(X, codes, arguments, Classes(self.classes_))
         return self
 

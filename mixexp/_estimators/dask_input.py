@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from mixexp._checks import is_dask
+from mixexp._checks import all_or_nothing, is_dask
 from mixexp._estimators.blockwise import fit_streamed, why_not_additive
 from mixexp._estimators.dask_source import DaskSource, partitions_of, sent, task
+from mixexp._estimators.following import following
 
 if TYPE_CHECKING:
     from mixexp._estimators.base import BaseMixtureOfExperts
@@ -26,6 +27,7 @@ def fit_dask(
     y: Any,
     sample_weight: Any,
     allow_gather: bool,
+    resume_from: Any,
     **others: Any,
 ) -> Any:
     """Fit a mixture to the partitions of Dask collections; return it.
@@ -48,8 +50,12 @@ def fit_dask(
         import dask
 
         X, y, sample_weight, others = dask.compute(X, y, sample_weight, others)
-        return mixture.fit(X, y, sample_weight, **others)
-    fit_streamed(mixture, DaskSource(mixture, X, y, sample_weight))
+        return mixture.fit(X, y, sample_weight, resume_from=resume_from, **others)
+    with (
+        all_or_nothing(mixture),
+        following(mixture, X, y, sample_weight, resume_from) as watch,
+    ):
+        fit_streamed(mixture, DaskSource(mixture, X, y, sample_weight), watch)
     return mixture
 
 

@@ -41,6 +41,7 @@ class DaskSource:
         self._items: list = []
         self._runs: list = []
         self._lengths: list[int] = []
+        self._prints: list[Fingerprint] = []
 
     @property
     def columns(self) -> tuple:
@@ -64,6 +65,7 @@ class DaskSource:
         tallies = [task(_tallied)(shared, item) for item in self._items]
         prints = [task(_print_of)(item) for item in self._items]
         tally, prints = compute(tree(tallies), prints)
+        self._prints = [each for each in prints if each is not None]
         tally.source = checks
         survey: Survey = tally.survey()
         shared = sent(_for_workers(checks))
@@ -94,6 +96,11 @@ class DaskSource:
         partitions = self._kept(partitions)
         self._items, self._runs = [], []  # of which workers keep no more than the partitions need
         return DaskRows(partitions, survey, task(_head)(partitions[0]).compute())
+
+    def identity(self) -> str:
+        """Return a text that is the same for the same partitions."""
+        known = "; ".join(map(str, self._prints))
+        return f"partitions of {known}, {self.checks.kind} {self.checks.labels}"
 
     def _look_at_first(self) -> None:
         """Take in what the first rows tell: columns, dtypes, shape of the target."""

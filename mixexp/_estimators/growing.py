@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from mixexp._engine.growth import Growth, can_count, chosen, grown, searched
 from mixexp._engine.search import SearchProblem
 from mixexp._estimators import outcome, parts
 from mixexp._estimators.assembly import FitArguments, assemble, with_n_experts
+from mixexp._estimators.identity import data_identity
 from mixexp._estimators.nesting import is_mixture
 from mixexp._fitting import name_of
 from mixexp._rows.inputs import one_each
@@ -67,9 +69,14 @@ def fit_growing(
     _refuse_what_cannot_grow(mixture, arguments)
     growth: Growth | None = mixture.__dict__.pop("_growth", None)
     seed = int(check_random_state(mixture.random_state).randint(2**31 - 1))
+    watch = arguments.watch
+    seed = seed if watch is None else watch.seed(seed)
     with single_thread():
         single = with_n_experts(mixture if growth else with_automatic_gate(mixture, X), 1)
         assembly = assemble(single, X, y, arguments, target, seed)
+        if watch is not None:
+            identity = partial(data_identity, X, y, arguments, target)
+            assembly = watch.assembled(mixture, assembly, target, identity)
         growth = _within(growth or _of_auto(mixture, assembly.problem), assembly.problem, mixture)
         path = list(grown(growth, Split(), assembly.problem_at))
         best = chosen(path, growth)

@@ -34,6 +34,7 @@ __all__ = [
     "publish",
     "store",
     "store_loads",
+    "store_midway",
 ]
 
 #: Largest root mean square change of log g_k in the last iteration of a settled gate.
@@ -44,6 +45,12 @@ SATURATED = 1e-4
 
 #: Smaller differences in usage may be rounding and do not reorder experts.
 SAME_USAGE = 1e-9
+
+#: What other ways to fit go on from: the memory of `partial_fit`, and what `warm_start` looks at.
+OF_EARLIER_FITS = ("_memory", "_last_fit")
+
+#: Attributes that take a pass over all rows at the end of a fit, or are of the whole fit.
+AT_THE_END = ("hard_loads_", "active_fraction_", "selection_", *OF_EARLIER_FITS)
 
 #: Per-expert parameters of a calibration.
 CALIBRATION = ("exponents", "smoothing")
@@ -82,8 +89,37 @@ def store(
     target: Target,
 ) -> None:
     """Set the fitted attributes of a mixture; warn if the run did not settle."""
-    rows, state, owner = assembly.problem.rows, run.state, parts.owner_of(mixture)
-    mixture.__dict__.pop("_memory", None)  # of `partial_fit`, which begins anew
+    rows, owner = assembly.problem.rows, parts.owner_of(mixture)
+    for name in OF_EARLIER_FITS:
+        mixture.__dict__.pop(name, None)
+    usage, separated = _look_at_gate(run, rows.units, owner)
+    store_run(mixture, run, restarts, usage, assembly, target)
+    _warn_of_run(mixture, run, separated)
+    _warn_of_collapse(restarts, owner, mixture.routing is not None)
+    store_loads(mixture, rows)
+
+
+def store_midway(mixture: BaseMixtureOfExperts, run: Run, assembly: Assembly, target: Any) -> None:
+    """Set what a mixture needs to answer as if its fit had ended with a run in progress.
+
+    Nothing is warned of, and what is counted over all rows at the end of a fit is left out.
+    """
+    for name in AT_THE_END:
+        mixture.__dict__.pop(name, None)
+    usage, _ = _look_at_gate(run, assembly.problem.rows.units, parts.owner_of(mixture))
+    store_run(mixture, run, [], usage, assembly, target)
+
+
+def store_run(
+    mixture: BaseMixtureOfExperts,
+    run: Run,
+    restarts: list[Restart],
+    usage: np.ndarray,
+    assembly: Assembly,
+    target: Any,
+) -> None:
+    """Set the attributes of a mixture that come from the state of a run, and from its progress."""
+    rows, state = assembly.problem.rows, run.state
     mixture.n_iter_ = len(run.bounds)
     mixture.n_passes_ = run.n_passes
     mixture.converged_ = run.converged
@@ -91,9 +127,6 @@ def store(
     mixture.lower_bounds_ = np.array(run.bounds)
     mixture.cross_fitted_ = any(getattr(part, "cross_fitted", False) for part in state.parts)
     mixture.restarts_ = restarts
-    usage, separated = _look_at_gate(run, rows.units, owner)
-    _warn_of_run(mixture, run, separated)
-    _warn_of_collapse(restarts, owner, mixture.routing is not None)
     state = state.apply(
         lambda part, view: part.finished(view) if can(part, "finished") else part,
         state.views(rows.units, rows),
@@ -104,12 +137,11 @@ def store(
     model = Model(gate, bank, target, columns, mixture.pooling)
     if getattr(mixture, "bound_predictions", False) and model.n_experts > 1:
         y = rows.extremes if rows.offset is None else rows.y
-        model = replace(model, limits=target.limits(y, rows.offset))  # type: ignore[attr-defined]
+        model = replace(model, limits=target.limits(y, rows.offset))
     if _exchangeable(mixture, rows, columns) and all(can(part, "select") for part in state.parts):
         order = canonical_order(usage[: model.n_experts])
         model, usage = model.reordered(order), reordered_usage(usage, order)
     publish(mixture, model, usage, _rules(mixture, model, assembly))
-    store_loads(mixture, rows)
 
 
 def store_loads(mixture: BaseMixtureOfExperts, rows: Rows) -> None:
@@ -322,8 +354,10 @@ def _look_of_block(block: Block, gate: Any, previous: Any, n_experts: int, owner
 
 
 def _warn_of_run(mixture: BaseMixtureOfExperts, run: Run, separated: bool) -> None:
-    """Warn if the run did not converge, or the gate did not settle."""
+    """Warn if the run did not converge, or the gate did not settle; not if it was stopped."""
     owner = parts.owner_of(mixture)
+    if run.stopped:
+        return
     if run.stuck:
         warn(
             f"{owner}: EM stopped at iteration {len(run.bounds)}, from where every step lowers the "

@@ -16,6 +16,7 @@ from mixexp._estimators.assembly import FitArguments
 from mixexp._estimators.base import BaseMixtureOfExperts
 from mixexp._estimators.choosing import chooses_gate, fit_choosing_gate
 from mixexp._estimators.dask_input import fit_dask, lazy_on_dask
+from mixexp._estimators.following import following
 from mixexp._estimators.known_rows import validated
 from mixexp._estimators.parts import (
     check_binomial,
@@ -171,6 +172,10 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     online_forget : float or None, default=None
         Of `partial_fit`: W is taken as no larger than this weight of rows, so that estimates
         follow a drift and rest on about as many recent rows. None keeps learning ever more slowly.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the last fit, where that was of as many columns and experts, of
+        the same classes, and `init` is the same: from its whole state if data and parts are
+        unchanged, else from its responsibilities. docs/checkpoints.md has a table.
     random_state : int, RandomState instance or None, default=None
         Seeds the starts, and estimators whose `random_state` is None.
     n_jobs : int or None, default=None
@@ -314,6 +319,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         acceleration: str | None = "auto",
         online_step: float = 0.6,
         online_forget: float | None = None,
+        warm_start: bool = False,
         random_state: Any = None,
         n_jobs: int | None = None,
         verbose: int = 0,
@@ -343,6 +349,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             acceleration=acceleration,
             online_step=online_step,
             online_forget=online_forget,
+            warm_start=warm_start,
             random_state=random_state,
             n_jobs=n_jobs,
             verbose=verbose,
@@ -363,6 +370,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         expert_labels: Any = None,
         trials: Any = None,
         allow_gather: bool = False,
+        resume_from: Any = None,
         **params: Any,
     ) -> MixtureOfExpertsRegressor:
         """Fit gate and experts.
@@ -394,6 +402,10 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         allow_gather : bool, default=False
             Of Dask collections: whether to join all partitions in memory where a part or an
             argument needs all rows at once (`fit_blocks` says which). Otherwise it is refused.
+        resume_from : path-like or `mixexp.callbacks.Checkpoint`, default=None
+            File that a `Checkpoint` has written in a fit to the same data with the same parameters:
+            this fit goes on from there, and ends with the same numbers. A `Checkpoint` with
+            ``trusted=True`` may hold a pickle. None begins anew.
         **params : dict
             Passed to the experts' `fit` if metadata routing is enabled and they request it.
 
@@ -404,7 +416,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         Raises
         ------
         ValueError
-            If data or parameters are invalid, or an expert fails; the message names the culprit.
+            If data or parameters are invalid, or an expert fails; the message names the culprit. If
+            the checkpoint is of other data, parameters or another version of mixexp.
         TypeError
             If `expert` is not a regressor.
 
@@ -413,20 +426,23 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         ConvergenceWarning
             If EM did not converge, the gate separates perfectly, or an expert collapsed.
         """
-        with all_or_nothing(self):
-            check_parts(self, "numbers")
-            if is_dask(X, y, sample_weight):
-                rest = {"groups": groups, "offset": offset, "expert_labels": expert_labels}
-                rest["trials"] = trials
-                return fit_dask(self, X, y, sample_weight, allow_gather, **rest, **params)
-            table, given = as_numbers(X), (X, y)
+        check_parts(self, "numbers")
+        rest = {"groups": groups, "offset": offset, "expert_labels": expert_labels}
+        rest |= {"trials": trials, **params}
+        if is_dask(X, y, sample_weight):
+            return fit_dask(self, X, y, sample_weight, allow_gather, resume_from, **rest)
+        if chooses_gate(self):
+            rest["sample_weight"] = sample_weight
+            return fit_choosing_gate(self, X, y, rest, resume_from)
+        with (
+            all_or_nothing(self),
+            following(self, X, y, sample_weight, resume_from) as watch,
+        ):
+            table = as_numbers(X)
             X, y = validated(self, table.X, y, kept_dtypes(table.X), numeric=True)
-            if chooses_gate(self):
-                others = {"sample_weight": sample_weight, "groups": groups, "offset": offset}
-                others |= {"expert_labels": expert_labels, "trials": trials, **params}
-                fit_choosing_gate(self, (X, y), *given, others)
-                return self
-            arguments = FitArguments(sample_weight, groups, offset, expert_labels, params, table)
+            arguments = FitArguments(
+                sample_weight, groups, offset, expert_labels, params, table, watch
+            )
             target = self._numbers(y.shape[1:])
             y = target.counted(y, trials, type(self).__name__)
             self._fit(X, y, arguments, target)

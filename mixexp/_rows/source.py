@@ -61,6 +61,10 @@ class Fingerprint:
                 self._sums[key] = zlib.crc32(data, self._sums.get(key, 0))
         self.n_rows += next(iter(columns.values())).shape[0]
 
+    def __str__(self) -> str:
+        sums = ", ".join(f"{name} {value:08x}" for name, value in sorted(self._sums.items()))
+        return f"{self.n_rows} rows, {sums}"
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Fingerprint) and vars(self) == vars(other)
 

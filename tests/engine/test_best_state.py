@@ -149,15 +149,15 @@ def test_a_fit_without_iterations_left_asks_for_more():
 @contextmanager
 def monkeypatched_segments():
     """Collect the bounds of every segment of long runs."""
-    found, plain = [], _collapse.run_em
+    found, plain = [], _collapse.run_or_recall
 
-    def run_em(problem, state):
-        run = plain(problem, state)
+    def run_or_recall(journal, problem, state):
+        run = plain(journal, problem, state)
         found.append(list(run.bounds))
         return run
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_collapse, "run_em", run_em)
+        patch.setattr(_collapse, "run_or_recall", run_or_recall)
         yield found
 
 

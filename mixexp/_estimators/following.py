@@ -1,0 +1,307 @@
+"""Callbacks and checkpoints of a fit: what is told of it, and what it goes on from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from mixexp._engine.em import Run
+from mixexp._engine.journal import Journal
+from mixexp._engine.progress import Watchers
+from mixexp._engine.search import SearchProblem
+from mixexp._engine.starts import FromState, Restart
+from mixexp._engine.sweep import State
+from mixexp._estimators.assembly import Assembly, has_estimators
+from mixexp._estimators.outcome import store_midway
+from mixexp._estimators.parts import owner_of
+from mixexp._estimators.resuming import Resumed, head_of, read_checkpoint
+from mixexp._estimators.tasks import FitTask, told
+from mixexp._store.codec import NotPlainError, foreign_in
+from mixexp._store.files import written
+
+if TYPE_CHECKING:
+    from mixexp._estimators.base import BaseMixtureOfExperts
+
+__all__ = ["Following", "following"]
+
+#: Returns what identifies the data of a fit; called only where it is needed.
+Identity = Callable[[], str]
+
+
+@contextmanager
+def following(
+    mixture: BaseMixtureOfExperts,
+    X: Any = None,
+    y: Any = None,
+    weight: Any = None,
+    path: Any = None,
+) -> Iterator[Following | None]:
+    """Set up callbacks before a fit and take them down after it, however it ends.
+
+    Yields None where nobody follows the fit and it begins anew. `path` is that of a checkpoint.
+    """
+    callbacks = list(vars(mixture).get("_skl_callbacks", ()))
+    if not callbacks and path is None:
+        yield None
+        return
+    resumed = None if path is None else read_checkpoint(mixture, path)
+    watch = Following(mixture, callbacks, {"X": X, "y": y}, weight, resumed)
+    set_up: list[Any] = []
+    try:
+        for callback in watch.own:
+            set_up.append(callback)
+            callback.setup(mixture, watch.root)
+        watch.told("on_fit_task_begin", watch.root)
+        yield watch
+        watch.finished = True
+        watch.root.making = partial(_bare, mixture)
+        watch.told("on_fit_task_end", watch.root)
+    except BaseException as error:
+        for problem in _taken_down(mixture, watch.root, set_up):
+            error.add_note(f"The callback's teardown failed too: {problem!r}")
+        raise
+    for problem in _taken_down(mixture, watch.root, set_up):
+        raise problem
+
+
+def _taken_down(mixture: Any, root: FitTask, callbacks: list[Any]) -> list[Exception]:
+    """Call `teardown` of all callbacks, and return the errors."""
+    errors = []
+    for callback in callbacks:
+        try:
+            callback.teardown(mixture, root)
+        except Exception as error:
+            errors.append(error)
+    return errors
+
+
+class Following:
+    """The watcher of a fit that tells callbacks of it, and knows how to go on from here.
+
+    Parameters
+    ----------
+    mixture : BaseMixtureOfExperts
+    callbacks : list
+    data : dict
+        X and y, as callbacks are given them.
+    weight : array-like or None
+    resumed : Resumed or None
+        The checkpoint to go on from.
+    """
+
+    def __init__(
+        self,
+        mixture: BaseMixtureOfExperts,
+        callbacks: list[Any],
+        data: dict[str, Any],
+        weight: Any,
+        resumed: Resumed | None,
+    ):
+        self.mixture = mixture
+        self.callbacks = callbacks
+        self.root = FitTask.root(mixture)
+        self.root.saved = self.checkpoint
+        # one that a search has handed down is set up by the search
+        handed_down = self.root.source_task_name is not None
+        self.own = [c for c in callbacks if not (handed_down and _is_handed_down(c))]
+        self.finished = False
+        self.journal: Journal | None = None
+        metadata = None if weight is None else {"sample_weight": weight}
+        self._data = {**data, "metadata": metadata}
+        self._resumed = resumed
+        self._fitting: Any = None  # mixture, assembly and target, of which a model is made
+        self._known: list[tuple[str, Any]] = []
+        self._identity = ""
+        self._seed = 0
+        self._records: list[Restart] = []
+        self._starts: FitTask | None = None
+        self._tasks: list[FitTask] = []
+        self._ended: set[int] = set()
+        self._run_task: FitTask | None = None
+        self._n_told = 0
+        self._pending: list[Any] | None = None  # states of callbacks, for the run that goes on
+
+    def told(self, hook: str, task: FitTask) -> bool:
+        """Tell callbacks of a task; return whether one asks to stop."""
+        return told(self.callbacks, hook, self.mixture, task, **self._data)
+
+    def seed(self, drawn: int) -> int:
+        """Return the seed of the fit: that of the checkpoint if there is one."""
+        self._seed = drawn if self._resumed is None else self._resumed.seed
+        return self._seed
+
+    def assembled(
+        self, mixture: Any, assembly: Assembly, target: Any, identity: Identity
+    ) -> Assembly:
+        """Take over what is fitted, and return the assembly of a search that is followed.
+
+        Raises `ValueError` if a checkpoint is of other data, or cannot hold this fit.
+        """
+        self._fitting = mixture, assembly, target
+        savers = [callback for callback in self.callbacks if getattr(callback, "saves", False)]
+        for saver in savers:
+            _refuse_pickles(saver, mixture, assembly.batch)
+        if savers or self._resumed is not None:
+            self._identity = identity()
+            self._know(assembly.problem)
+            self.journal = Journal()
+        if self._resumed is not None:
+            done, run = self._resumed.content(self._known, self._identity)
+            self.journal = Journal(done, run)
+            self._pending = None if run is None else self._resumed.states
+        return replace(
+            assembly,
+            problem=self._joined(assembly.problem),
+            problem_at=lambda n_experts: self._joined(assembly.problem_at(n_experts)),
+        )
+
+    def _joined(self, problem: SearchProblem) -> SearchProblem:
+        """Return a search that is followed; remember what its files need not hold."""
+        if self.journal is not None:
+            self._know(problem)
+        watcher: Any = self
+        if problem.progress is not None:
+            watcher = Watchers((problem.progress, self))
+        return replace(problem, progress=watcher, journal=self.journal)
+
+    def _know(self, problem: SearchProblem) -> None:
+        """Remember rows, and objects that are not mixexp's, of the search before it begins."""
+        self._known += [("rows", problem.rows), ("sketch", problem.sketch)]
+        self._known += foreign_in([problem.batch_gate, problem.batch_bank], "batch")
+        self._known += foreign_in(problem.routing, "routing")
+        bank = problem.bank if problem.share is None else problem.share(problem.bank)
+        bank = bank if problem.noise is None else problem.noise(bank)
+        self._known += _of_state(State(problem.gate, bank))
+        if isinstance(problem.start, FromState):  # of parts with the same parameters
+            self._known += _of_state(problem.start.state)
+
+    def checkpoint(self, trusted: bool) -> bytes:
+        """Return the bytes of a file from which the fit can go on."""
+        if self.journal is None:
+            raise RuntimeError(
+                f"{self.root.estimator_name}: a callback asks for a checkpoint, and none of them "
+                "has `saves = True`, for which a fit keeps what it needs. Set it in the class."
+            )
+        stages, run = self.journal.content
+        head = head_of(self.mixture, self._seed, self._identity, self.finished)
+        head["callbacks"] = [
+            [type(c).__name__, c.state(self.root) if hasattr(c, "restore") else None]
+            for c in self.callbacks
+        ]
+        try:
+            return written(head, [stages, run], self._known, trusted)
+        except NotPlainError as error:
+            raise ValueError(_needs_trust(self.root.estimator_name, f"{error}")) from error
+
+    def _midway(self, run: Run) -> Any:
+        """Return a mixture that answers as if the fit had ended here."""
+        fitting, assembly, target = self._fitting
+        fitted = _bare(fitting)
+        store_midway(fitted, run, assembly, target)
+        return fitted
+
+    def line(self, text: str) -> None:
+        """Take a remark, which is for readers."""
+
+    def begin_starts(self, most: int) -> None:
+        """Tell that the starts begin."""
+        self._starts = self.root.subtask("starts", most)
+        self._tasks, self._ended = [], set()
+        self.told("on_fit_task_begin", self._starts)
+
+    def round(self, records: list[Restart], settled: list[Restart]) -> None:
+        """Tell of new starts, and of those that have converged."""
+        assert self._starts is not None
+        for i in range(len(self._tasks), len(records)):
+            self._tasks.append(self._starts.subtask("start", start=i))
+            self.told("on_fit_task_begin", self._tasks[i])
+        over = {id(record) for record in settled}
+        for i, (record, task) in enumerate(zip(records, self._tasks, strict=True)):
+            if id(record) in over and i not in self._ended:
+                self._ended.add(i)
+                task.iteration, task.lower_bound = record.n_iter, record.bound
+                self.told("on_fit_task_end", task)
+
+    def starts(self, records: list[Restart]) -> None:
+        """Tell of the starts that have not ended yet, and that all have."""
+        if self._starts is None:  # recalled
+            self.begin_starts(len(records))
+        self._records = records
+        self.round(records, records)
+        assert self._starts is not None
+        self.told("on_fit_task_end", self._starts)
+        self._starts = None
+
+    def begin(self, record: Restart) -> None:
+        """Tell that a long run begins."""
+        start = next((i for i, each in enumerate(self._records) if each is record), None)
+        self._run_task = self.root.subtask("long run", self._fitting[0].max_iter, start=start)
+        self._n_told = 0
+        self.told("on_fit_task_begin", self._run_task)
+
+    def iteration(self, run: Run) -> bool:
+        """Tell of an iteration; return whether a callback stops the run."""
+        if self.journal is not None:
+            self.journal.keep(run)
+        if self._pending is not None:
+            for callback, (name, state) in zip(self.callbacks, self._pending, strict=False):
+                if state is not None and type(callback).__name__ == name:
+                    callback.restore(self.root, state)
+            self._pending = None
+        return self._tell(run)
+
+    def _tell(self, run: Run) -> bool:
+        assert self._run_task is not None
+        self._n_told = run.n_earlier + len(run.bounds)
+        task = self._run_task.subtask(
+            "iteration",
+            start=self._run_task.start,
+            iteration=self._n_told,
+            lower_bound=run.bounds[-1],
+        )
+        self.told("on_fit_task_begin", task)
+        task.making = partial(self._midway, run)
+        return self.told("on_fit_task_end", task)
+
+    def end(self, run: Run) -> None:
+        """Tell of the last iteration, after which the run ended by itself, and of the end."""
+        assert self._run_task is not None
+        if run.n_earlier + len(run.bounds) == self._n_told + 1:
+            self._tell(run)
+        self._run_task.iteration, self._run_task.lower_bound = self._n_told, run.bound
+        self.told("on_fit_task_end", self._run_task)
+
+
+def _bare(mixture: Any) -> Any:
+    """Return a copy of a mixture without callbacks."""
+    copied = copy(mixture)
+    vars(copied).pop("_skl_callbacks", None)
+    return copied
+
+
+def _of_state(state: State) -> list[tuple[str, Any]]:
+    """Return the objects in a state that are not mixexp's, such as templates, by name."""
+    return [*foreign_in(state.gate, "gate"), *foreign_in(state.bank, "bank")]
+
+
+def _is_handed_down(callback: Any) -> bool:
+    """Return whether a search hands a callback down to the estimators that it fits."""
+    return hasattr(callback, "max_propagation_depth")
+
+
+def _refuse_pickles(saver: Any, mixture: Any, batch: bool) -> None:
+    """Raise if a file would hold estimators, which only a pickle can, and may hold none."""
+    if has_estimators(mixture, batch) and not getattr(saver, "trusted", False):
+        raise ValueError(_needs_trust(owner_of(mixture), "estimators that are fitted one by one"))
+
+
+def _needs_trust(owner: str, what: str) -> str:
+    return (
+        f"{owner}: Checkpoint(trusted=False) writes arrays and JSON only, and the state of this "
+        f"fit holds {what}, which only a pickle can. Set trusted=True; a pickle runs code when it "
+        "is read, so resume only from files that nobody else could write."
+    )

@@ -1,0 +1,77 @@
+"""What a fit is of: its parameters and its data, in a form that two fits can be compared by."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from mixexp._checks import short
+from mixexp._rows.source import Fingerprint
+
+if TYPE_CHECKING:
+    from mixexp._estimators.assembly import FitArguments
+    from mixexp._estimators.base import BaseMixtureOfExperts
+
+__all__ = ["data_identity", "described", "parameters_of"]
+
+#: Parameters that do not change the numbers of a fit.
+WITHOUT_EFFECT = ("n_jobs", "verbose", "warm_start")
+
+
+def parameters_of(mixture: BaseMixtureOfExperts) -> dict[str, list[str]]:
+    """Return for every parameter what identifies its value, and how a message shows it."""
+    params = mixture.get_params(deep=False)
+    return {
+        name: [described(value), short(value)]
+        for name, value in sorted(params.items())
+        if name not in WITHOUT_EFFECT
+    }
+
+
+def described(value: Any) -> str:
+    """Return a text that is the same for equal values: arrays by their content."""
+    if isinstance(value, np.random.RandomState | np.random.Generator):
+        return type(value).__name__  # its state is that of its last use
+    if isinstance(value, np.ndarray) or sp.issparse(value):
+        marks = Fingerprint()
+        marks.add(values=value if value.ndim else value[None])
+        return f"{value.dtype}{value.shape}{marks}"
+    if isinstance(value, dict):
+        entries = [f"{described(key)}: {described(entry)}" for key, entry in value.items()]
+        return f"{{{', '.join(entries)}}}"
+    if isinstance(value, list | tuple | set | frozenset):
+        return f"{type(value).__name__}({', '.join(map(described, value))})"
+    if callable(value) and hasattr(value, "__qualname__"):
+        code = getattr(getattr(value, "__code__", None), "co_code", b"")
+        return f"{value.__module__}.{value.__qualname__}/{zlib.crc32(code):x}"
+    if hasattr(value, "get_params"):
+        return _estimator(value)
+    if type(value).__module__ == "builtins" or not hasattr(value, "__dict__"):
+        return repr(value)
+    return f"{type(value).__qualname__}({described(vars(value))})"
+
+
+def _estimator(estimator: Any) -> str:
+    """Return the class and parameters of an estimator, and of a fitted one what it learnt."""
+    params = estimator.get_params(deep=False)
+    learnt = {
+        name: value
+        for name, value in vars(estimator).items()
+        if name.endswith("_") and isinstance(value, np.ndarray | float | int | str)
+    }
+    return f"{type(estimator).__qualname__}({described(params)}{described(learnt)})"
+
+
+def data_identity(X: Any, y: Any, arguments: FitArguments, target: Any) -> str:
+    """Return a text that is the same for the same data of a fit, the order of rows included."""
+    marks = Fingerprint()
+    more = {"weight": arguments.weight, "groups": arguments.groups, "offset": arguments.offset}
+    more |= {"labels": arguments.labels, **{f"param {k}": v for k, v in arguments.params.items()}}
+    if arguments.table.text:
+        more["text"] = arguments.frame
+    arrays = {name: None if v is None else np.atleast_1d(np.asarray(v)) for name, v in more.items()}
+    marks.add(X=X, y=np.asarray(y), **arrays)
+    return f"{X.shape[1]} columns, {marks}, {X.dtype} {described(target.classes)}"

@@ -1,0 +1,102 @@
+"""The layout of checkpoints: objects of mixexp come back with their bits, and nothing else does."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mixexp._newton import NewtonStep
+from mixexp._store.codec import Decoder, Encoder, NotPlainError, foreign_in
+from mixexp._store.files import read, unpacked, written
+from mixexp.families import Gaussian
+from mixexp.gates import SoftmaxGate
+from mixexp.protocols import Sums
+
+
+def there_and_back(value, known=()):
+    encoder = Encoder(known)
+    data = json.loads(json.dumps(encoder.encode(value)))
+    return Decoder(dict(known), encoder.arrays).decode(data)
+
+
+def test_values_keep_their_kind_and_bits():
+    values = [
+        None,
+        True,
+        3,
+        0.1 + 0.2,
+        -0.0,
+        np.inf,
+        "é",
+        (1, [2]),
+        {(1, 2): "a"},
+        {3},
+        slice(1, 9),
+    ]
+    back = there_and_back(values)
+    assert back == values and [type(v) for v in back] == [type(v) for v in values]
+    assert np.signbit(back[4]) and np.isnan(there_and_back(np.nan))
+    assert there_and_back(np.float32(0.1)) == np.float32(0.1)
+    assert there_and_back(np.dtype("f4")) == np.dtype("f4")
+    assert there_and_back(np.array(["a", None], dtype=object)).tolist() == ["a", None]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (2, 1, 0)])
+def test_arrays_keep_the_order_of_their_axes_in_memory(order):
+    array = np.arange(24.0).reshape(2, 3, 4).transpose(order)
+    array.flags.writeable = False
+    back = there_and_back(array)
+    assert np.array_equal(back, array) and back.strides == array.strides
+    assert back.dtype == array.dtype and not back.flags.writeable
+
+
+def test_objects_that_occur_twice_are_one():
+    gate = SoftmaxGate(alpha=0.5)
+    one, other, sums = there_and_back([gate, gate, Sums(a=np.ones(2), b=gate)])
+    assert one is other is sums["b"] and one.alpha == 0.5 and type(sums) is Sums
+    step = there_and_back(NewtonStep(*range(len(NewtonStep._fields))))
+    assert type(step) is NewtonStep and step[1] == 1
+
+
+def test_known_objects_are_written_as_names():
+    template = object()
+    assert there_and_back([template], [("template", template)]) == [template]
+    with pytest.raises(ValueError, match=r"'template', which this fit does not have"):
+        Decoder({}, []).decode({"known": "template"})
+    gate = SoftmaxGate()
+    gate.extra = {"k": [template]}
+    assert list(foreign_in([gate], "g")) == [("g[0].extra['k'][0]", template)]
+
+
+class Mine(Gaussian):
+    """A user's part."""
+
+
+@pytest.mark.parametrize("value", [Mine(), object(), print, np.random.default_rng(0), lambda: 1])
+def test_what_is_not_plain_is_written_only_as_a_pickle(value):
+    with pytest.raises(NotPlainError):
+        Encoder(()).encode([value])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"name": ["os", "system"]},
+        {"name": ["mixexp._engine.em", "np"]},
+        {"name": ["mixexp.gates", "none"]},
+        {"object": ["builtins", "object"], "state": {}},
+        {"object": ["mixexp._engine.em", "run_em"], "state": {}},
+        {"object": ["mixexp._rows.source", "zlib.compress"], "state": {}},
+    ],
+)
+def test_a_file_names_only_what_mixexp_defines(data):
+    with pytest.raises(ValueError, match=r"is not mixexp's|does not have|is not a class"):
+        Decoder({}, []).decode({**data, "id": 0})
+
+
+def test_a_pickle_keeps_known_objects(tmp_path):
+    template, mine = SoftmaxGate(), Mine()
+    (tmp_path / "f").write_bytes(written({}, [mine, template], [("t", template)], trusted=True))
+    _, entries = read(tmp_path / "f")
+    back, same = unpacked(entries, [("t", template)])
+    assert same is template and type(back) is Mine
