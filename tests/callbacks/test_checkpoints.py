@@ -215,7 +215,7 @@ def test_another_version_or_class_is_refused(data, kept, monkeypatch):
     with pytest.warns(UserWarning, match="may differ in their last bits"):
         regressor(max_iter=3, tol=0, n_init=2).fit(*data, resume_from=kept)
     monkeypatch.setattr(resuming, "__version__", "9.9")
-    with pytest.raises(ValueError, match=re.escape("mixexp 0.1.0, and this is 9.9")):
+    with pytest.raises(ValueError, match=re.escape(f"mixexp {__version__}, and this is 9.9")):
         regressor(max_iter=3, tol=0, n_init=2).fit(*data, resume_from=kept)
 
 
