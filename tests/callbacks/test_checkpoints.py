@@ -11,7 +11,7 @@ from sklearn.linear_model import Ridge
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 import mixexp._estimators.resuming as resuming
-from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor, __version__
 from mixexp._engine import race
 from mixexp._store import files
 from mixexp.callbacks import Callback, Checkpoint, EarlyStopping
