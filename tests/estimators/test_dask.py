@@ -283,7 +283,7 @@ def test_estimators_and_starts_run_on_joblibs_backend(client, data):
     trees = regressor(
         expert=DecisionTreeRegressor(max_depth=2), max_iter=3, tol=1.0, n_init=1, n_jobs=2
     )
-    with joblib.parallel_config(backend="dask"):
+    with joblib.parallel_backend("dask"):
         ours = [clone(each).fit(X, y) for each in (model, trees)]
     for fit, each in zip(ours, (model, trees), strict=True):
         assert_allclose(fit.predict(X), clone(each).fit(X, y).predict(X), rtol=1e-10)
