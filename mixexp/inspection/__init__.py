@@ -4,6 +4,7 @@ from mixexp.inspection._calibration_display import CalibrationDisplay
 from mixexp.inspection._describe import describe_experts
 from mixexp.inspection._expert_regions import ExpertRegionsDisplay
 from mixexp.inspection._gate_tree_display import GateTreeDisplay
+from mixexp.inspection._report import report
 from mixexp.inspection._routing_load_display import RoutingLoadDisplay
 from mixexp.inspection._routing_report import routing_report
 from mixexp.inspection._unwrap import unwrap
@@ -14,6 +15,7 @@ __all__ = [
     "GateTreeDisplay",
     "RoutingLoadDisplay",
     "describe_experts",
+    "report",
     "routing_report",
     "unwrap",
 ]
