@@ -1,4 +1,7 @@
-"""Room around axes for legends, notes and long names. matplotlib is imported inside the functions."""
+"""Room around axes for legends, notes and long names.
+
+matplotlib is imported inside the functions.
+"""
 
 from __future__ import annotations
 
