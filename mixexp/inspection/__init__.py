@@ -1,6 +1,7 @@
 """Looking into fitted mixtures. Importing this package does not import matplotlib."""
 
 from mixexp.inspection._calibration_display import CalibrationDisplay
+from mixexp.inspection._convergence_display import ConvergenceDisplay
 from mixexp.inspection._describe import describe_experts
 from mixexp.inspection._expert_regions import ExpertRegionsDisplay
 from mixexp.inspection._gate_tree_display import GateTreeDisplay
@@ -11,6 +12,7 @@ from mixexp.inspection._unwrap import unwrap
 
 __all__ = [
     "CalibrationDisplay",
+    "ConvergenceDisplay",
     "ExpertRegionsDisplay",
     "GateTreeDisplay",
     "RoutingLoadDisplay",

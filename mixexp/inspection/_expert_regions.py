@@ -8,9 +8,15 @@ import numpy as np
 
 from mixexp.inspection import _draw as draw
 from mixexp.inspection._compute import expert_regions
+from mixexp.inspection._palette import expert_colors
 from mixexp.inspection._regions import shown_experts
+from mixexp.inspection._room import label_axes, new_axes
 
 __all__ = ["ExpertRegionsDisplay"]
+
+#: With more regions than this, each has the number of its expert: a legend of many pale colours is
+#: hard to follow.
+NUMBERED = 6
 
 
 class ExpertRegionsDisplay:
@@ -67,6 +73,8 @@ class ExpertRegionsDisplay:
         Two features: the regions.
     contours_ : list of QuadContourSet
         Two features: the lines between regions.
+    number_texts_ : list of Text
+        Two features: the numbers of the experts in their regions, if there are more than 6.
     gate_ax_ : matplotlib Axes
         One feature: the axes of the gate probabilities, a child of `ax_`.
     gate_lines_, lines_ : list of Line2D, list of LineCollection
@@ -140,11 +148,12 @@ class ExpertRegionsDisplay:
         ----------
         ax : matplotlib Axes, default=None
             Axes to draw on; with one feature, their upper quarter is used for the gate
-            probabilities. If None, a new figure is created. The legend is placed beside the axes
-            if the figure has a layout engine, and inside them otherwise.
+            probabilities. If None, a new figure is created. The legend is placed beside the
+            axes, which shrink for it unless the figure has a layout engine.
         colors : sequence of matplotlib colors, default=None
             Colours of the experts, reused cyclically if there are more experts. By default, a
-            palette of 12 colours that colour-blind readers can tell apart.
+            palette of 12 colours that colour-blind readers can tell apart, the same in all
+            Displays; further experts have hatched areas, dashed lines or other markers.
         scatter_kwargs : dict, default=None
             Keywords of `Axes.scatter` for the rows.
         surface_kwargs, contour_kwargs : dict, default=None
@@ -160,9 +169,9 @@ class ExpertRegionsDisplay:
         -------
         self
         """
-        rgb = draw.expert_colors(colors, self.weights.shape[-1], type(self).__name__)
+        rgb = expert_colors(colors, self.weights.shape[-1], type(self).__name__)
         if ax is None:
-            ax = draw.new_axes()
+            ax = new_axes()
         regions = len(self.grid) == 2
         heights = self._heights()
         point_experts = None if heights is None else self.point_experts
@@ -183,10 +192,9 @@ class ExpertRegionsDisplay:
             self.point_classes if regions else None,
             None if regions else self.pooled_line_,
             extra=self.extra_name if extra else None,
-            n_points=0 if heights is None else len(heights),
             kwargs=legend_kwargs,
         )
-        draw.label_axes(ax, *self.feature_names, *([] if regions else [self.value_name]))
+        label_axes(ax, *self.feature_names, *([] if regions else [self.value_name]))
         self.ax_ = ax
         self.figure_ = ax.figure
         return self
@@ -196,7 +204,11 @@ class ExpertRegionsDisplay:
     ) -> None:
         winners = shown_experts(self.weights, None, regions=True)
         self.surface_ = draw.draw_surface(ax, self.grid, self.weights, rgb, surface_kwargs)
+        draw.draw_hatches(ax, self.grid, self.weights)
         self.contours_ = draw.draw_boundaries(ax, self.grid, self.weights, winners, contour_kwargs)
+        self.number_texts_: list[Any] = []
+        if len(winners) > NUMBERED and self.region_names is None:
+            self.number_texts_ = draw.draw_numbers(ax, self.grid, self.weights)
 
     def _plot_curves(
         self,

@@ -1,4 +1,4 @@
-"""Colours, grids and ranges of a picture of expert regions, as functions of plain arrays."""
+"""Shades, grids and ranges of a picture of expert regions, as functions of plain arrays."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 
 __all__ = [
-    "PALETTE",
     "axis_values",
     "curve_strength",
     "held_values",
+    "innermost",
     "most_probable",
     "region_grid",
     "region_margins",
@@ -19,23 +20,6 @@ __all__ = [
     "shown_experts",
     "visible_range",
 ]
-
-#: Colours of the experts, ordered so that the first n are as distinct as possible, at full
-#: strength and blended with white, for normal and for simulated colour-blind vision.
-PALETTE = (
-    "#0072B2",
-    "#E69F00",
-    "#882255",
-    "#66CCEE",
-    "#B9AC70",
-    "#BD1F01",
-    "#8400CD",
-    "#CC6677",
-    "#228833",
-    "#008DF9",
-    "#CC79A7",
-    "#332288",
-)
 
 #: Margin at both ends of an axis, as a share of the feature's range: no row lies on the frame.
 MARGIN = 0.05
@@ -150,6 +134,19 @@ def shade(
     surety = np.clip((top - least) / (1 - least), 0, 1) if least < 1 else np.ones_like(top)
     share = np.where(np.isnan(top), 0.0, lightest + (darkest - lightest) * surety)
     return 1 - share[..., None] * (1 - np.asarray(colors)[most_probable(weights)])
+
+
+def innermost(mask: np.ndarray) -> tuple[int, int]:
+    """Return the row and column of the point of an area that lies furthest from its border.
+
+    Parameters
+    ----------
+    mask : ndarray of bool of shape (n_1, n_0)
+        The points of the area; there are some.
+    """
+    depth = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    return int(row), int(column)
 
 
 def region_margins(weights: np.ndarray) -> np.ndarray:
