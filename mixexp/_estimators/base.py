@@ -35,6 +35,7 @@ from mixexp._estimators.known_rows import grouped, rows_of_fit, weighted, with_t
 from mixexp._estimators.model import Model
 from mixexp._estimators.nesting import fit_nested, is_nested
 from mixexp._estimators.new_rows import new_rows, warn_of_version
+from mixexp._estimators.notebook import PAGES, visual_block
 from mixexp._estimators.parameters import check_nested
 from mixexp._estimators.parts import check_parts, takes_all_missing, takes_all_sparse
 from mixexp._estimators.unused import unused_features
@@ -55,6 +56,10 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
     """Base class; use `MixtureOfExpertsClassifier` or `MixtureOfExpertsRegressor`."""
 
     _is_mixture = True
+
+    # scikit-learn's HTML view links to the page of the class
+    _doc_link_module = "mixexp"
+    _doc_link_template = PAGES
 
     _model: Model
     _rules: outcome.InputRules
@@ -153,6 +158,10 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose
+
+    def _sk_visual_block_(self) -> Any:
+        """Return the boxes of scikit-learn's HTML view."""
+        return visual_block(self)
 
     def get_params(self, deep: bool = True) -> dict:
         """Return parameters.

@@ -26,6 +26,9 @@ SMALL_DISPERSION = 1e-3
 #: Coverage may differ from its target by this much before it is said.
 COVERAGE_GAP = 0.05
 
+#: Words of `summary` where parameters are not determined, rather than without standard errors.
+UNDETERMINED = ("near-singular", "separates", "no maximum")
+
 #: Weights that differ by less than this between rows are the same for all.
 SAME = 1e-9
 
@@ -118,7 +121,7 @@ def _of_dispersions(subject: Subject) -> list[str]:
 
 
 def _of_information(no_summary: str) -> list[str]:
-    if "singular" not in no_summary:
+    if not any(word in no_summary for word in UNDETERMINED):
         return []
     return [f"Some parameters are not determined by these rows. {no_summary}"]
 

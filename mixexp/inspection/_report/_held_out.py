@@ -97,10 +97,9 @@ def held_out(subject: Subject, test: Rows | None, cv: Any, seed: int) -> HeldOut
         except (TypeError, ValueError) as error:
             alone, single, why_not = None, [], f"A fit of one expert ended with: {error}"
     how = (
-        f"Scores are from {len(splits)} fits by cross-validation: every row is answered by a fit "
-        "without it."
+        f"From {len(splits)} fits by cross-validation: every row is answered by a fit without it."
         if test is None
-        else f"Scores are of this fit on {len(test)} rows that were given as X_test."
+        else f"Of this fit, on {len(test)} rows that were given as X_test."
     )
     return HeldOut(how, mixed, single, why_not, warned, test is None)
 

@@ -129,10 +129,11 @@ def tables(html: str, label: str, n_lines: int) -> str:
     return f"<details{unfolded}>{shown}{box}{html}</div></details>"
 
 
-def picture(png: bytes, width: int, alt: str, caption: str) -> str:
+def picture(png: bytes, width: int, alt: str, caption: str, *, scrolls: bool = False) -> str:
     """Return a picture of a width in CSS pixels, with its bytes inside the page."""
     source = f"data:image/png;base64,{b64encode(png).decode()}"
-    return (
-        f'<figure><img src="{source}" width="{width}" alt="{escape(alt)}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+    image = f'<img src="{source}" width="{width}" alt="{escape(alt)}">'
+    if scrolls:
+        box = f'<div class="scroll wide" role="region" tabindex="0" aria-label="{escape(alt)}">'
+        image = f"{box}{image}</div>"
+    return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"

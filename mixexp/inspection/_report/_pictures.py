@@ -8,7 +8,7 @@ from typing import Any
 
 from mixexp.inspection._report._page import picture
 
-__all__ = ["drawn"]
+__all__ = ["SIZE", "drawn"]
 
 #: Inches; at this width letters stay legible when a phone shrinks the picture to its screen.
 SIZE = (5.4, 3.7)
@@ -31,7 +31,7 @@ def drawn(
     caption : str
         What is said below it.
     size : tuple of float
-        Width and height in inches.
+        Width and height in inches; a picture that is wider than usual scrolls on phones.
     """
     import matplotlib.style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -45,4 +45,5 @@ def drawn(
         file = io.BytesIO()
         # without the version of matplotlib inside
         figure.savefig(file, dpi=DOTS * CSS_PIXELS, metadata={"Software": None})
-    return picture(file.getvalue(), round(size[0] * CSS_PIXELS), alt, caption)
+    width = round(size[0] * CSS_PIXELS)
+    return picture(file.getvalue(), width, alt, caption, scrolls=size[0] > SIZE[0])

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mixexp.inspection._convergence_display import ConvergenceDisplay
 from mixexp.inspection._describe import describe_experts
 from mixexp.inspection._descriptions import ExpertDescriptions
 from mixexp.inspection._expert_regions import ExpertRegionsDisplay
@@ -13,7 +14,7 @@ from mixexp.inspection._gate_tree_display import GateTreeDisplay
 from mixexp.inspection._report._facts import counted
 from mixexp.inspection._report._held_out import COVERAGE, HeldOut, mean_gain
 from mixexp.inspection._report._page import Section, heading, note, paragraph, table, tables
-from mixexp.inspection._report._pictures import drawn
+from mixexp.inspection._report._pictures import SIZE, drawn
 from mixexp.inspection._report._subject import Subject, some_rows
 from mixexp.inspection._table_columns import number
 from mixexp.metrics import effective_n_experts, gate_regret
@@ -34,6 +35,9 @@ WORDS, SUMMARY = "The experts in words", "Coefficients with standard errors"
 
 #: Rows that are drawn at most: more hide each other, and the file grows.
 DRAWN = 2_000
+
+#: Inches of a tree for each level, and for each leaf.
+TREE_INCHES = (2.4, 0.5)
 
 #: Starts that are listed at most.
 LISTED = 20
@@ -116,7 +120,8 @@ def _most_frequent(labels: np.ndarray) -> Any:
 
 def _tree(subject: Subject) -> str:
     paths = subject.mixture.gate_.paths_
-    size = (max(5.4, 1.3 * len(paths)), 1.2 + 1.1 * max(map(len, paths)))
+    width, height = TREE_INCHES
+    size = (max(SIZE[0], width * (1 + max(map(len, paths)))), 1 + height * len(paths))
     return drawn(
         lambda ax: GateTreeDisplay.from_estimator(subject.estimator, subject.rows.X, ax=ax),
         "Tree of the gate, with a split at every node",
@@ -196,15 +201,20 @@ def _gate_words(subject: Subject) -> list[str]:
 def convergence_section(subject: Subject) -> Section:
     """Say how the fit ended, and where its starts did."""
     mixture = subject.mixture
-    bounds = np.asarray(mixture.lower_bounds_)
     ended = "converged" if mixture.converged_ else "did not converge"
     text = (
         f"The fit {ended} after {counted(int(mixture.n_iter_), 'iteration')} and "
         f"{counted(int(mixture.n_passes_), 'pass', 'passes')} over the rows."
     )
     parts = [paragraph(text)]
-    if len(bounds) > 1:
-        parts.append(_bounds(bounds))
+    if len(mixture.lower_bounds_) > 1:
+        parts.append(
+            drawn(
+                lambda ax: ConvergenceDisplay.from_estimator(mixture, ax=ax),
+                "Lower bound by iteration",
+                "The lower bound of the run that is returned, by iteration, and where starts ended.",
+            )
+        )
     starts = mixture.restarts_
     lines = [
         [str(i), number(r.bound), str(r.n_iter), "; ".join([*r.events, *r.flags]) or "–"]
@@ -216,13 +226,3 @@ def convergence_section(subject: Subject) -> Section:
     if len(starts) > LISTED:
         parts.append(note(f"The first {LISTED} of {len(starts)} starts."))
     return Section("convergence", "Convergence", parts)
-
-
-def _bounds(bounds: np.ndarray) -> str:
-    def draw(ax: Any) -> None:
-        ax.plot(np.arange(1, len(bounds) + 1), bounds, color="C0", marker="o", markersize=3)
-        ax.set(xlabel="iteration", ylabel="lower bound, nats a row")
-
-    return drawn(
-        draw, "Lower bound by iteration", "The lower bound of the run that is returned.", (5.4, 2.8)
-    )
