@@ -121,8 +121,8 @@ class ConvergenceDisplay:
         drawn = [bool(self.flagged[i]) for i, b in enumerate(self.start_bounds) if len(b)]
         for flagged, label in [(False, "starts"), (True, "spurious")]:
             if flagged in drawn:
-                style = {"color": "0.6", "linestyle": ":" if flagged else "-", "label": label}
-                handles.append(Line2D([], [], **style))
+                sample: dict[str, Any] = {"color": "0.6", "linestyle": ":" if flagged else "-", "label": label}
+                handles.append(Line2D([], [], **sample))
         floor = self._floor()
         if floor is not None:
             ax.set_ylim(bottom=floor)

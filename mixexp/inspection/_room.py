@@ -5,11 +5,24 @@ matplotlib is imported inside the functions.
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["Slot", "label_axes", "legend_beside", "new_axes", "shortened", "width_of", "write_note"]
+__all__ = [
+    "SMALL",
+    "Slot",
+    "label_axes",
+    "legend_beside",
+    "letters_in",
+    "new_axes",
+    "shortened",
+    "thinned",
+    "height_of",
+    "width_of",
+    "write_note",
+]
 
 #: Maximum number of tick intervals below a new figure; with more, long numbers overlap.
 INTERVALS = 6
@@ -86,12 +99,24 @@ def width_of(ax: Any) -> float:
     return float(ax.get_window_extent().width * 72 / ax.figure.dpi)
 
 
-def _height_of(ax: Any) -> float:
+def height_of(ax: Any) -> float:
+    """Return the height of axes in points."""
     return float(ax.get_window_extent().height * 72 / ax.figure.dpi)
 
 
 def _small(ax: Any) -> float:
     return SMALL if width_of(ax) >= NARROW else SMALLEST
+
+
+def thinned(ax: Any, n_ticks: int, n_letters: int, size: float) -> int:
+    """Return the step at which every such tick label of an x axis has room."""
+    room = size * (LETTER * n_letters + 0.5)
+    return max(1, math.ceil(n_ticks * room / width_of(ax)))
+
+
+def letters_in(points: float, size: float) -> int:
+    """Return how many letters of a font size a width in points has room for, and at least a few."""
+    return max(FEWEST, int(points / (LETTER * size)))
 
 
 def shortened(name: str, n_letters: int) -> str:
@@ -104,7 +129,7 @@ def shortened(name: str, n_letters: int) -> str:
 
 def _wrapped(text: str, points: float, size: float, n_lines: int) -> str:
     """Return a text in lines of a width in points, cut after `n_lines`."""
-    letters = max(FEWEST, int(points / (LETTER * size)))
+    letters = letters_in(points, size)
     return "\n".join(textwrap.wrap(text, letters, max_lines=n_lines, placeholder=" …"))
 
 
@@ -114,20 +139,20 @@ def label_axes(ax: Any, xlabel: str, ylabel: str) -> None:
     if not ax.get_xlabel():
         ax.set_xlabel(_wrapped(xlabel, width_of(ax), size, LABEL_LINES), parse_math=False)
     if not ax.get_ylabel():
-        ax.set_ylabel(_wrapped(ylabel, _height_of(ax), size, LABEL_LINES), parse_math=False)
+        ax.set_ylabel(_wrapped(ylabel, height_of(ax), size, LABEL_LINES), parse_math=False)
 
 
 def legend_beside(ax: Any, handles: Sequence[Any], kwargs: dict | None) -> Any:
     """Draw a legend to the right of axes, which shrink for it unless a layout engine does that."""
     size = _small(ax)
-    letters = max(FEWEST, int(LEGEND_SHARE * width_of(ax) / (LETTER * size)))
+    letters = letters_in(LEGEND_SHARE * width_of(ax), size)
     labels = [shortened(str(handle.get_label()), letters) for handle in handles]
     options: dict[str, Any] = {"fontsize": size, "handlelength": 1.8}
     if size < SMALL and all(label.startswith("expert ") for label in labels):
         labels = [label.removeprefix("expert ") for label in labels]
         options |= {"title": "expert", "title_fontsize": size, "columnspacing": 1.0}
     beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "borderaxespad": GAP / size}
-    rows = max(1, int(_height_of(ax) / (1.6 * size)))
+    rows = max(1, int(height_of(ax) / (1.6 * size)))
     options |= beside | {"ncols": -(-len(labels) // rows)}
     options = {"handles": handles, "labels": labels, **options, **(kwargs or {})}
     legend = ax.legend(**options)
@@ -140,8 +165,12 @@ def legend_beside(ax: Any, handles: Sequence[Any], kwargs: dict | None) -> Any:
     return legend
 
 
-def write_note(ax: Any, text: str) -> Any:
-    """Write a note below the label of the x axis, in small letters; return None without a text."""
+def write_note(ax: Any, text: str, below: Any = None) -> Any:
+    """Write a note in small letters below the label of the x axis; return None without a text.
+
+    `below` are child axes whose label it is written below: they know where it is when they are
+    drawn.
+    """
     if not text:
         return None
     size = _small(ax)
@@ -149,10 +178,11 @@ def write_note(ax: Any, text: str) -> Any:
     if ax.figure.get_layout_engine() is None:
         slot = Slot.of(ax)
         slot.below = LINE * size * (words.count("\n") + 1) + GAP
-    return ax.annotate(
+    below = ax if below is None else below
+    return below.annotate(
         words,
         (0.5, 0.0),
-        xycoords=ax.xaxis.label,
+        xycoords=(ax.transAxes, below.xaxis.label),
         xytext=(0, -GAP / 2),
         textcoords="offset points",
         ha="center",
