@@ -21,6 +21,7 @@ from mixexp.inspection._report._facts import (
 )
 from mixexp.inspection._report._held_out import HeldOut, held_out
 from mixexp.inspection._report._page import Section, note, page
+from mixexp.inspection._report._run import convergence_section, loads_section
 from mixexp.inspection._report._subject import OWNER, Rows, Subject, rows_of, subject_of
 
 __all__ = ["Report", "report"]
@@ -102,8 +103,8 @@ def report(
     """Put all that is to be seen of a fitted mixture on one HTML page.
 
     Sections: the model in words; warnings; scores beside those of one expert; regions; the experts
-    in words; coefficients with standard errors; loads; calibration; convergence; how to reproduce
-    it. One that cannot be given says why.
+    in words; profiles of their columns; coefficients with standard errors; loads; calibration;
+    convergence; how to reproduce it. One that cannot be given says why.
 
     Parameters
     ----------
@@ -236,10 +237,11 @@ def _sections(
             scored,
             given("regions", "Regions", lambda: parts.regions_section(subject, seed)),
             given("experts", parts.WORDS, lambda: parts.experts_section(subject)),
+            given("profiles", "Profiles", lambda: parts.profiles_section(subject, seed)),
             summary,
-            given("loads", "Loads", lambda: parts.loads_section(subject)),
+            given("loads", "Loads", lambda: loads_section(subject)),
             given("calibration", "Calibration", calibration),
-            parts.convergence_section(subject),
+            convergence_section(subject),
             reproduce_section(subject),
         ],
         texts,

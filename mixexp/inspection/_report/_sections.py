@@ -6,25 +6,24 @@ from typing import Any
 
 import numpy as np
 
-from mixexp.inspection._convergence_display import ConvergenceDisplay
+from mixexp._wrapped import predicts_shares
 from mixexp.inspection._describe import describe_experts
 from mixexp.inspection._descriptions import ExpertDescriptions
+from mixexp.inspection._expert_profiles import ExpertProfilesDisplay
 from mixexp.inspection._expert_regions import ExpertRegionsDisplay
+from mixexp.inspection._gate_tree import mixture_names
 from mixexp.inspection._gate_tree_display import GateTreeDisplay
-from mixexp.inspection._report._facts import counted
 from mixexp.inspection._report._held_out import COVERAGE, HeldOut, mean_gain
-from mixexp.inspection._report._page import Section, heading, note, paragraph, table, tables
+from mixexp.inspection._report._page import Section, note, paragraph, table, tables
 from mixexp.inspection._report._pictures import SIZE, drawn
-from mixexp.inspection._report._subject import Subject, some_rows
+from mixexp.inspection._report._subject import Rows, Subject, some_rows
 from mixexp.inspection._table_columns import number
-from mixexp.metrics import effective_n_experts, gate_regret
 
 __all__ = [
     "SUMMARY",
     "WORDS",
-    "convergence_section",
     "experts_section",
-    "loads_section",
+    "profiles_section",
     "regions_section",
     "scores_section",
     "summary_section",
@@ -36,11 +35,14 @@ WORDS, SUMMARY = "The experts in words", "Coefficients with standard errors"
 #: Rows that are drawn at most: more hide each other, and the file grows.
 DRAWN = 2_000
 
+#: Columns of a picture of profiles, and pictures where there are many classes or outputs.
+COLUMNS, PROFILES = 12, 4
+
+#: Inches around the marks of profiles, and for each.
+PROFILE_INCHES = (1.6, 0.085)
+
 #: Inches of a tree for each level, and for each leaf.
 TREE_INCHES = (2.4, 0.5)
-
-#: Starts that are listed at most.
-LISTED = 20
 
 
 def scores_section(subject: Subject, found: HeldOut) -> Section:
@@ -93,6 +95,7 @@ def _scores(answers: list[Any], classes: bool) -> dict[str, float]:
 def regions_section(subject: Subject, seed: int) -> Section:
     """Draw where each expert has the largest weight."""
     rows = some_rows(subject.rows, DRAWN, seed)
+    y = _targets(rows)
     options: dict[str, Any] = {}
     if np.shape(rows.X)[1] == 1:
         several = len(subject.mixture.classes_) > 2 if subject.classes else rows.y.ndim == 2
@@ -101,7 +104,7 @@ def regions_section(subject: Subject, seed: int) -> Section:
     sample = "" if len(rows) == len(subject.rows) else f", {len(rows)} of the rows as dots"
 
     def draw(ax: Any) -> None:
-        ExpertRegionsDisplay.from_estimator(subject.estimator, rows.X, rows.y, ax=ax, **options)
+        ExpertRegionsDisplay.from_estimator(subject.estimator, rows.X, y, ax=ax, **options)
 
     caption = (
         "The colour is that of the expert with the largest weight, pale where the gate is not "
@@ -111,6 +114,11 @@ def regions_section(subject: Subject, seed: int) -> Section:
     if getattr(subject.mixture.gate_, "paths_", None) is not None:
         parts.append(_tree(subject))
     return Section("regions", "Regions", parts)
+
+
+def _targets(rows: Rows) -> Any:
+    """Return targets for what takes no offset: none where there is one, or errors would be wrong."""
+    return rows.y if rows.offset is None else None
 
 
 def _most_frequent(labels: np.ndarray) -> Any:
@@ -133,9 +141,8 @@ def _tree(subject: Subject) -> str:
 def described(subject: Subject) -> ExpertDescriptions:
     """Return the experts in words."""
     rows = subject.rows
-    y = rows.y if rows.offset is None else None  # errors would be without the offset
     weight = rows.weight if rows.weighted else None
-    return describe_experts(subject.estimator, rows.X, y, weight)
+    return describe_experts(subject.estimator, rows.X, _targets(rows), weight)
 
 
 def experts_section(subject: Subject) -> Section:
@@ -145,84 +152,52 @@ def experts_section(subject: Subject) -> Section:
     return Section("experts", WORDS, [*parts, found.to_html()])
 
 
+def profiles_section(subject: Subject, seed: int) -> Section:
+    """Draw the coefficients of the columns by expert, or their importance."""
+    rows, mixture = subject.rows, subject.mixture
+    targets: list[Any] = [None]
+    if subject.classes and len(mixture.classes_) > 2:
+        targets = list(mixture.classes_)
+    elif rows.y.ndim == 2 and rows.y.shape[1] > 1 and not predicts_shares(mixture):
+        targets = list(range(rows.y.shape[1]))
+    parts = [_profile(subject, target, seed) for target in targets[:PROFILES]]
+    if len(targets) > PROFILES:
+        parts.append(note(f"The first {PROFILES} of {len(targets)}."))
+    return Section("profiles", "Profiles", parts)
+
+
+def _profile(subject: Subject, target: Any, seed: int) -> str:
+    rows = subject.rows
+    marks = min(subject.inside.shape[1], COLUMNS) * (1 + len(subject.mixture.experts_))
+    around, each = PROFILE_INCHES
+
+    def draw(ax: Any) -> None:
+        ExpertProfilesDisplay.from_estimator(
+            *(subject.estimator, rows.X, rows.y),
+            target=target,
+            sample_weight=rows.weight if rows.weighted else None,
+            random_state=seed,
+            ax=ax,
+            max_columns=COLUMNS,
+        )
+
+    of = "" if target is None else f" of {target}" if subject.classes else f" of output {target}"
+    return drawn(
+        draw,
+        f"What moves the prediction{of}, by column and expert",
+        f"What moves the prediction{of}: a mark for each column and expert; 0 is nothing.",
+        (SIZE[0], around + each * marks),
+    )
+
+
 def summary_section(subject: Subject) -> Section:
     """Give coefficients with standard errors."""
     rows = subject.rows
     found = subject.mixture.summary(subject.inside, rows.y, **rows.fit_arguments)
     n_lines = len(found.estimates.estimates)
-    return Section("summary", SUMMARY, [tables(found.to_html(), "Coefficients", n_lines)])
-
-
-def loads_section(subject: Subject) -> Section:
-    """Say how many rows each expert has."""
-    mixture, weight = subject.mixture, subject.rows.weight
-    routed = np.asarray(mixture.route(subject.inside))
-    winners, total = routed.argmax(axis=1), weight.sum()
-    names = [*subject.expert_names, "fallback"][: routed.shape[1]]
-    dispersions = getattr(mixture, "dispersions_", None)
-    head = ["", "usage, %", "largest weight, %", "mean weight there"]
-    lines = []
-    for k, name in enumerate(names):
-        own = weight * (winners == k)
-        there = own @ routed[:, k] / own.sum() if own.any() else np.nan
-        cells = [f"{100 * weight @ routed[:, k] / total:.1f}", f"{100 * own.sum() / total:.1f}"]
-        lines.append([name, *cells, "–" if np.isnan(there) else f"{there:.2f}"])
-    if dispersions is not None and len(dispersions) == len(lines):
-        head.append("dispersion")
-        for line, values in zip(lines, np.atleast_2d(dispersions.T).T, strict=True):
-            line.append(", ".join(map(number, np.ravel(values))))
-    parts = [
-        paragraph(
-            "Usage is the mean routing weight of all rows. An expert answers the rows where its "
-            "weight is the largest."
-        ),
-        table("Loads of the experts", head, lines),
-        *_gate_words(subject),
-    ]
-    return Section("loads", "Loads", parts)
-
-
-def _gate_words(subject: Subject) -> list[str]:
-    if len(subject.mixture.experts_) == 1:
-        return []
-    mixture, X, rows = subject.mixture, subject.inside, subject.rows
-    effective = effective_n_experts(mixture, X, sample_weight=rows.weight)
-    parts = [paragraph(f"A row has {effective:.2f} effective experts on average.")]
-    if rows.offset is None:
-        lost = gate_regret(mixture, X, rows.y, sample_weight=rows.weight)
-        text = (
-            f"Were every row answered by the expert that is best for its target, the log-density "
-            f"would be {number(lost)} nats a row higher; no gate can reach that."
-        )
-        parts.append(paragraph(text))
-    return parts
-
-
-def convergence_section(subject: Subject) -> Section:
-    """Say how the fit ended, and where its starts did."""
-    mixture = subject.mixture
-    ended = "converged" if mixture.converged_ else "did not converge"
-    text = (
-        f"The fit {ended} after {counted(int(mixture.n_iter_), 'iteration')} and "
-        f"{counted(int(mixture.n_passes_), 'pass', 'passes')} over the rows."
-    )
-    parts = [paragraph(text)]
-    if len(mixture.lower_bounds_) > 1:
-        parts.append(
-            drawn(
-                lambda ax: ConvergenceDisplay.from_estimator(mixture, ax=ax),
-                "Lower bound by iteration",
-                "The lower bound of the run that is returned, by iteration, and where starts ended.",
-            )
-        )
-    starts = mixture.restarts_
-    lines = [
-        [str(i), number(r.bound), str(r.n_iter), "; ".join([*r.events, *r.flags]) or "–"]
-        for i, r in enumerate(starts[:LISTED])
-    ]
-    if lines:
-        head = ["start", "lower bound", "iterations", "what happened"]
-        parts += [heading("Starts"), table("Starts", head, lines, numbers=False)]
-    if len(starts) > LISTED:
-        parts.append(note(f"The first {LISTED} of {len(starts)} starts."))
-    return Section("convergence", "Convergence", parts)
+    parts = [tables(found.to_html(), "Coefficients", n_lines)]
+    if subject.before and not hasattr(subject.mixture, "feature_names_in_"):
+        names = mixture_names(subject.before, subject.mixture)
+        listed = ", ".join(f"x{j} is {name}" for j, name in enumerate(names))
+        parts.insert(0, note(f"Columns as they reach the mixture: {listed}."))
+    return Section("summary", SUMMARY, parts)
