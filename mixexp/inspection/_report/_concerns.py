@@ -109,8 +109,9 @@ def _of_dispersions(subject: Subject) -> list[str]:
     dispersions = getattr(mixture, "dispersions_", None)
     if dispersions is None or mixture.family not in ("gaussian", "laplace", "student_t"):
         return []
-    spread = np.sqrt(np.cov(rows.y, rowvar=False, aweights=rows.weight, ddof=0))
-    spread = np.atleast_1d(spread if rows.y.ndim == 1 else np.sqrt(np.diag(spread**2)))
+    y = rows.y.reshape(len(rows), -1)
+    mean = np.average(y, axis=0, weights=rows.weight)
+    spread = np.sqrt(np.average((y - mean) ** 2, axis=0, weights=rows.weight))
     small = dispersions.reshape(len(dispersions), -1) < SMALL_DISPERSION * spread
     return [
         f"The dispersion of expert {k} is {number(float(dispersions[k].min()))}, next to nothing "

@@ -117,7 +117,7 @@ def regions_section(subject: Subject, seed: int) -> Section:
 
 
 def _targets(rows: Rows) -> Any:
-    """Return targets for what takes no offset: none where there is one, or errors would be wrong."""
+    """Return targets for what takes no offset: where there is one, errors would be wrong."""
     return rows.y if rows.offset is None else None
 
 
