@@ -29,6 +29,9 @@ COVERAGE_GAP = 0.05
 #: Words of `summary` where parameters are not determined, rather than without standard errors.
 UNDETERMINED = ("near-singular", "separates", "no maximum")
 
+#: Families whose dispersions are in units of y.
+IN_UNITS_OF_Y = ("gaussian", "laplace", "student_t")
+
 #: Weights that differ by less than this between rows are the same for all.
 SAME = 1e-9
 
@@ -90,7 +93,7 @@ def _of_loads(subject: Subject) -> list[str]:
     n = len(mixture.experts_)
     if n == 1:
         return []
-    routed = np.asarray(mixture.route(subject.inside))
+    routed = subject.routed
     if float(np.ptp(routed, axis=0).max()) < SAME:
         return ["The gate does not depend on the columns: it has the same weights in every row."]
     winners = np.bincount(routed.argmax(axis=1), weights=weight, minlength=n)[:n] / weight.sum()
@@ -107,7 +110,8 @@ def _of_loads(subject: Subject) -> list[str]:
 def _of_dispersions(subject: Subject) -> list[str]:
     mixture, rows = subject.mixture, subject.rows
     dispersions = getattr(mixture, "dispersions_", None)
-    if dispersions is None or mixture.family not in ("gaussian", "laplace", "student_t"):
+    family = getattr(mixture, "family", None)
+    if dispersions is None or getattr(family, "name", family) not in IN_UNITS_OF_Y:
         return []
     y = rows.y.reshape(len(rows), -1)
     mean = np.average(y, axis=0, weights=rows.weight)
@@ -131,9 +135,8 @@ def _of_size(subject: Subject, no_summary: str) -> list[str]:
     """Warn of few rows for the parameters, where parameters can be counted."""
     if no_summary:
         return []
-    rows = subject.rows
-    found = subject.mixture.summary(subject.inside, rows.y, **rows.fit_arguments)
-    n, size = rows.weight.sum(), int(found.facts["parameters"])
+    n = subject.rows.weight.sum()
+    size = int(subject.summary.facts["parameters"])
     if n >= ROWS_PER_PARAMETER * size:
         return []
     return [

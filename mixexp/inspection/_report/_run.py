@@ -25,7 +25,7 @@ LISTED = 20
 def loads_section(subject: Subject) -> Section:
     """Say how many rows each expert has."""
     mixture, weight = subject.mixture, subject.rows.weight
-    routed = np.asarray(mixture.route(subject.inside))
+    routed = subject.routed
     winners, total = routed.argmax(axis=1), weight.sum()
     names = [*subject.expert_names, "fallback"][: routed.shape[1]]
     dispersions = getattr(mixture, "dispersions_", None)

@@ -192,8 +192,7 @@ def _profile(subject: Subject, target: Any, seed: int) -> str:
 
 def summary_section(subject: Subject) -> Section:
     """Give coefficients with standard errors."""
-    rows = subject.rows
-    found = subject.mixture.summary(subject.inside, rows.y, **rows.fit_arguments)
+    found = subject.summary
     n_lines = len(found.estimates.estimates)
     parts = [tables(found.to_html(), "Coefficients", n_lines)]
     if subject.before and not hasattr(subject.mixture, "feature_names_in_"):

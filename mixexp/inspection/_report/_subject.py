@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,16 @@ class Subject:
     def classes(self) -> bool:
         """Whether targets are classes."""
         return bool(is_classifier(self.mixture))
+
+    @cached_property
+    def summary(self) -> Any:
+        """Coefficients with standard errors; raises ValueError where there are none."""
+        return self.mixture.summary(self.inside, self.rows.y, **self.rows.fit_arguments)
+
+    @cached_property
+    def routed(self) -> np.ndarray:
+        """Routing weights (n, n_experts), or with a fallback one more."""
+        return np.asarray(self.mixture.route(self.inside))
 
     @property
     def expert_names(self) -> list[str]:
