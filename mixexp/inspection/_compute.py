@@ -9,20 +9,10 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_consistent_length
 
-from mixexp._wrapped import extra_name, find_mixture, transformed
-from mixexp.inspection._domain import Grid, evaluate_on_grid, where_defined
-from mixexp.inspection._inputs import (
-    check_features,
-    check_resolution,
-    check_row,
-    check_width,
-    default_features,
-    fill_table,
-    table_columns,
-    table_names,
-)
+from mixexp._wrapped import extra_name
+from mixexp.inspection._inputs import check_resolution
 from mixexp.inspection._levels import Level
-from mixexp.inspection._regions import held_values, region_grid
+from mixexp.inspection._slice import Slice
 
 __all__ = ["expert_regions"]
 
@@ -35,31 +25,25 @@ def expert_regions(
     features: Any = None,
     at: Any = None,
     target: Any = None,
+    scales: Any = "auto",
     grid_resolution: int = 100,
     level: int | None = None,
     owner: str = "expert_regions",
 ) -> dict[str, Any]:
     """Return the parameters of an ExpertRegionsDisplay.
 
-    1. Find the mixture; check X and the other parameters.
+    1. Find the mixture, the features that vary and where the others are held: a `Slice`.
     2. Evaluate the mixture on the rows.
-    3. Evaluate it on a grid: a table like X in which only one or two features vary.
+    3. Evaluate it on a grid: a table like X in which only these features vary.
     4. Merge the experts below each node of the chosen level.
 
     The parameters are documented in `ExpertRegionsDisplay.from_estimator`; error messages begin
     with `owner`.
     """
-    before, mixture = find_mixture(estimator, owner)
-    resolution = check_resolution(grid_resolution, owner)
-    columns = table_columns(X, owner)
-    check_width(len(columns), estimator, owner)
-    names = table_names(X, estimator)
-    if features is None:
-        varied = default_features(columns, owner)
-    else:
-        varied = check_features(features, names, columns, owner)
-    row = held_values(columns) if at is None else check_row(at, names, columns, varied, owner)
-    if target is not None and len(varied) == 2:
+    part = Slice.of(estimator, X, features=features, at=at, scales=scales, owner=owner)
+    mixture, n_axes = part.mixture, len(part.axes)
+    check_resolution(grid_resolution, owner)
+    if target is not None and n_axes == 2:
         raise ValueError(
             f"{owner}: target={target!r} has no meaning for two features, which show regions only. "
             "Leave it out, or give one feature."
@@ -67,28 +51,30 @@ def expert_regions(
     if y is not None:
         check_consistent_length(X, y)
 
-    data = transformed(before, X)
+    data = part.data
     row_weights = mixture.route(data) if y is None else mixture.responsibilities(data, y)
     regions = Level.of(mixture, level, data, len(mixture.experts_))
-    curves = {} if len(varied) == 2 else _curves(mixture, data, y, target, owner)
-
-    def evaluate(grid: Grid) -> dict[str, np.ndarray]:
-        coordinates = dict(zip(varied, region_grid(grid), strict=True))
-        rows = transformed(before, fill_table(X, columns, row, coordinates))
-        return where_defined(rows, lambda rows: _evaluate(mixture, rows, curves.get("output")))
-
-    grid, values = evaluate_on_grid([columns[j] for j in varied], resolution, evaluate)
-    weights = regions.weights(values["weights"])
+    curves = {} if n_axes == 2 else _curves(mixture, data, y, target, owner)
+    grid, values = part.evaluate(
+        grid_resolution, lambda rows: _evaluate(mixture, rows, curves.get("output")), owner
+    )
+    weights, n_regions = regions.weights(values["weights"]), regions.members.shape[1]
+    shape = tuple(len(axis) for axis in reversed(grid))
+    extra = extra_name(mixture)
     arrays = {
         "grid": grid,
-        "weights": weights.reshape(*(len(axis) for axis in reversed(grid)), weights.shape[1]),
-        "feature_names": [f"feature {j}" if names is None else names[j] for j in varied],
-        "points": np.column_stack([columns[j] for j in varied]),
+        "weights": weights.reshape(*shape, n_regions),
+        "feature_names": part.axis_names,
+        "scales": part.scales,
+        "points": part.points,
         "point_experts": regions.most_probable(row_weights),
         "region_names": regions.names,
-        "extra_name": extra_name(mixture) or "noise",
+        "extra_name": extra or "noise",
+        "extra_weights": None if extra is None else values["weights"][:, -1].reshape(shape),
+        "held": part.held,
+        "typical": part.typical,
     }
-    if len(varied) == 2:
+    if n_axes == 2:
         labels = is_classifier(mixture) and y is not None
         return {**arrays, "point_classes": np.asarray(y).ravel() if labels else None}
     return {
