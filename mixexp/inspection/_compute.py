@@ -14,7 +14,7 @@ from mixexp.inspection._inputs import check_resolution
 from mixexp.inspection._levels import Level
 from mixexp.inspection._slice import Slice
 
-__all__ = ["expert_regions"]
+__all__ = ["expert_regions", "output_name", "output_position"]
 
 
 def expert_regions(
@@ -70,7 +70,7 @@ def expert_regions(
         "point_experts": regions.most_probable(row_weights),
         "region_names": regions.names,
         "extra_name": extra or "noise",
-        "extra_weights": None if extra is None else values["weights"][:, -1].reshape(shape),
+        "extra_weights": None if extra is None else values["extra"].reshape(shape),
         "held": part.held,
         "typical": part.typical,
     }
@@ -89,15 +89,18 @@ def expert_regions(
 def _evaluate(mixture: Any, rows: Any, output: int | None) -> dict[str, np.ndarray]:
     """Return expert weights (n, n_experts) and, for one output or class, the predictions.
 
-    The experts' predictions are (n, n_experts), the mixture's (n,).
+    The experts' predictions are (n, n_experts), the mixture's (n,); beside a noise or zero expert
+    also its gate probability (n,), which the weights leave out.
     """
-    weights = np.asarray(mixture.route(rows))
+    found = {"weights": np.asarray(mixture.route(rows))}
+    if extra_name(mixture) is not None:
+        found["extra"] = np.asarray(mixture.gate_proba(rows))[:, -1]
     if output is None:
-        return {"weights": weights}
+        return found
     experts = mixture.predict_experts(rows)
     pooled = mixture.predict_proba(rows) if is_classifier(mixture) else mixture.predict(rows)
     return {
-        "weights": weights,
+        **found,
         "experts": experts.reshape(*experts.shape[:2], -1)[:, :, output],
         "pooled": pooled.reshape(len(pooled), -1)[:, output],
     }
@@ -114,11 +117,11 @@ def _curves(mixture: Any, data: Any, y: Any, target: Any, owner: str) -> dict[st
             "point_values": None if y is None else (np.asarray(y).ravel() == label).astype(float),
         }
     n_outputs = int(np.prod(np.shape(mixture.predict(data[:1]))[1:]))
-    output = _output_position(target, n_outputs, owner)
+    output = output_position(target, n_outputs, owner)
     heights = None if y is None else np.asarray(y, dtype=float).reshape(len(y), -1)[:, output]
     return {
         "output": output,
-        "value_name": _output_name(y, output, n_outputs),
+        "value_name": output_name(y, output, n_outputs),
         "point_values": heights,
     }
 
@@ -136,7 +139,7 @@ def _class_position(target: Any, classes: list[Any], owner: str) -> int:
     return classes.index(target)
 
 
-def _output_position(target: Any, n_outputs: int, owner: str) -> int:
+def output_position(target: Any, n_outputs: int, owner: str) -> int:
     """Return the index of the output that is drawn."""
     if target is None and n_outputs == 1:
         return 0
@@ -149,7 +152,7 @@ def _output_position(target: Any, n_outputs: int, owner: str) -> int:
     return int(target)
 
 
-def _output_name(y: Any, output: int, n_outputs: int) -> str:
+def output_name(y: Any, output: int, n_outputs: int) -> str:
     """Return the name of an output, taken from y if it is a frame or a series."""
     columns = getattr(y, "columns", None)
     if columns is not None:

@@ -214,7 +214,7 @@ def draw_gate_curves(
 ) -> tuple[Any, list[Any]]:
     """Draw gate probabilities on new axes above `ax`, which shrinks to make room.
 
-    `extra` (n,) is the share of the noise or zero expert.
+    `extra` (n,) is the share of the noise or zero expert, which the weights leave out.
     """
     from matplotlib.lines import Line2D
 
@@ -222,6 +222,8 @@ def draw_gate_curves(
     lower = 1 - GATE_SHARE - GATE_GAP
     bounds = (0, 1 + GATE_GAP / lower, 1, GATE_SHARE / lower)
     gate_ax = ax.inset_axes(bounds, sharex=ax)
+    if extra is not None:
+        weights = weights * (1 - extra[:, None])
     lines = []
     for k in shown:
         options = styled(

@@ -60,7 +60,7 @@ class ExpertRegionsDisplay:
     extra_name : {"noise", "zero"}, default="noise"
         Name of the rows that are grey.
     extra_weights : ndarray of the shape of `weights` without its last axis, default=None
-        Weight of the noise or zero expert.
+        Gate probability of the noise or zero expert; `weights` sum to 1 without it.
     scales : sequence, default=None
         Of each axis "linear", "log", or the list of its categories, which lie at 0, 1 and so on.
         By default, all are linear.

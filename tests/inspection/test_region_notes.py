@@ -91,5 +91,7 @@ def test_the_zero_experts_share_is_drawn(data):
     y = np.where(X[:, 0] > 0, np.floor(np.abs(3 * y)), 0.0)
     model = MixtureOfExpertsRegressor(n_experts=2, family="poisson", zero_expert=True)
     display = show(fitted(model, X, y), X, y, features=0)
-    assert_allclose(display.gate_lines_[-1].get_ydata(), display.extra_weights)
-    assert_allclose(display.weights.sum(axis=1) + display.extra_weights, 1)
+    rows = np.tile(np.median(X, axis=0), (100, 1))
+    rows[:, 0] = display.grid[0]
+    drawn = np.column_stack([line.get_ydata() for line in display.gate_lines_])
+    assert_allclose(drawn, model.gate_proba(rows))
