@@ -121,7 +121,11 @@ class ConvergenceDisplay:
         drawn = [bool(self.flagged[i]) for i, b in enumerate(self.start_bounds) if len(b)]
         for flagged, label in [(False, "starts"), (True, "spurious")]:
             if flagged in drawn:
-                sample: dict[str, Any] = {"color": "0.6", "linestyle": ":" if flagged else "-", "label": label}
+                sample: dict[str, Any] = {
+                    "color": "0.6",
+                    "linestyle": ":" if flagged else "-",
+                    "label": label,
+                }
                 handles.append(Line2D([], [], **sample))
         floor = self._floor()
         if floor is not None:

@@ -209,20 +209,30 @@ def draw_gate_curves(
     shown: np.ndarray,
     colors: np.ndarray,
     kwargs: dict | None,
+    *,
+    extra: np.ndarray | None = None,
 ) -> tuple[Any, list[Any]]:
-    """Draw gate probabilities on new axes above `ax`, which shrinks to make room."""
+    """Draw gate probabilities on new axes above `ax`, which shrinks to make room.
+
+    `extra` (n,) is the share of the noise or zero expert, which the weights leave out.
+    """
     from matplotlib.lines import Line2D
 
     Slot.of(ax).above = GATE_SHARE + GATE_GAP
     lower = 1 - GATE_SHARE - GATE_GAP
     bounds = (0, 1 + GATE_GAP / lower, 1, GATE_SHARE / lower)
     gate_ax = ax.inset_axes(bounds, sharex=ax)
+    if extra is not None:
+        weights = weights * (1 - extra[:, None])
     lines = []
     for k in shown:
         options = styled(
             {"color": tuple(colors[k]), "linewidth": 1.6, "linestyle": line_of(k)}, kwargs, Line2D
         )
         lines += gate_ax.plot(axis, weights[:, k], **options)
+    if extra is not None:
+        style = {"color": NOISE, "linewidth": 1.2, "linestyle": "--"}
+        lines += gate_ax.plot(axis, extra, **styled(style, kwargs, Line2D))
     gate_ax.set(ylim=(-0.06, 1.06), yticks=[0, 1], ylabel="gate")
     gate_ax.tick_params(labelbottom=False)
     gate_ax.margins(x=0)  # of axes that share x, the one drawn last sets the limits

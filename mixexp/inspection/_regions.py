@@ -11,6 +11,7 @@ from scipy.ndimage import distance_transform_edt
 __all__ = [
     "axis_values",
     "curve_strength",
+    "depends_on_grid",
     "held_values",
     "innermost",
     "most_probable",
@@ -18,6 +19,7 @@ __all__ = [
     "region_margins",
     "shade",
     "shown_experts",
+    "strangers",
     "visible_range",
 ]
 
@@ -27,6 +29,9 @@ MARGIN = 0.05
 #: Share of an expert's colour in its region, the rest being white, when all experts are equally
 #: probable and when it is certain. Rows in full colour stay visible on both.
 LIGHTEST, DARKEST = 0.08, 0.5
+
+#: Weights that vary by less than this do so by rounding.
+CONSTANT = 1e-9
 
 #: An expert whose weight never exceeds this is left out of a picture of curves; with very many
 #: experts the threshold is half of an equal share.
@@ -175,6 +180,36 @@ def region_margins(weights: np.ndarray) -> np.ndarray:
         np.maximum(log_weights - second, smallest),
         np.minimum(log_weights - first, -smallest),
     )
+
+
+def depends_on_grid(weights: np.ndarray) -> bool:
+    """Return whether weights (..., n_experts) differ anywhere on a grid, by more than rounding."""
+    flat = weights.reshape(-1, weights.shape[-1])
+    return bool(np.ptp(flat[~np.isnan(flat).any(axis=1)], axis=0).max(initial=0.0) > CONSTANT)
+
+
+def strangers(
+    grid: Sequence[np.ndarray], weights: np.ndarray, points: np.ndarray, experts: np.ndarray
+) -> tuple[int, int]:
+    """Return how many rows lie in the region of another expert than theirs, and of how many.
+
+    Parameters
+    ----------
+    grid : sequence of two ndarrays
+    weights : ndarray of shape (n_1, n_0, n_experts)
+    points : ndarray of shape (n, 2)
+        Rows with NaN are not in the picture.
+    experts : ndarray of int of shape (n,)
+        Negative for the noise, which has no region.
+    """
+    seen = (experts >= 0) & ~np.isnan(points).any(axis=1)
+    if not seen.any():
+        return 0, 0
+    cells = [
+        np.searchsorted((axis[1:] + axis[:-1]) / 2, points[seen, j]) for j, axis in enumerate(grid)
+    ]
+    below = most_probable(weights)[cells[1], cells[0]]
+    return int(np.sum(below != experts[seen])), int(seen.sum())
 
 
 def _seen(n_experts: int) -> float:

@@ -39,6 +39,9 @@ GAP = 6.0
 #: Share of the width of axes that names in a legend may take, and the fewest letters of a name.
 LEGEND_SHARE, FEWEST = 0.36, 7
 
+#: A name and its value stay in one line.
+EQUALS = "\u00a0=\u00a0"
+
 #: Most lines of a label, and of a note.
 LABEL_LINES, NOTE_LINES = 2, 4
 
@@ -129,8 +132,9 @@ def shortened(name: str, n_letters: int) -> str:
 
 def _wrapped(text: str, points: float, size: float, n_lines: int) -> str:
     """Return a text in lines of a width in points, cut after `n_lines`."""
-    letters = letters_in(points, size)
-    return "\n".join(textwrap.wrap(text, letters, max_lines=n_lines, placeholder=" …"))
+    letters, joined = letters_in(points, size), text.replace(" = ", EQUALS)
+    lines = textwrap.wrap(joined, letters, max_lines=n_lines, placeholder=" …")
+    return "\n".join(lines).replace(EQUALS, " = ")
 
 
 def label_axes(ax: Any, xlabel: str, ylabel: str) -> None:
