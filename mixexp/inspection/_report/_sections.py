@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mixexp._wrapped import predicts_shares
+from mixexp.inspection._conditional_density import ConditionalDensityDisplay
 from mixexp.inspection._describe import describe_experts
 from mixexp.inspection._descriptions import ExpertDescriptions
 from mixexp.inspection._expert_profiles import ExpertProfilesDisplay
@@ -111,9 +112,22 @@ def regions_section(subject: Subject, seed: int) -> Section:
         f"certain{sample}. A dot has the colour of the expert that explains its target best."
     )
     parts = [drawn(draw, "Regions of the experts over the columns that the axes name", caption)]
+    if np.shape(rows.X)[1] == 1 and hasattr(subject.mixture, "sample_y"):
+        parts.append(_density(subject, rows, y, options))
     if getattr(subject.mixture.gate_, "paths_", None) is not None:
         parts.append(_tree(subject))
     return Section("regions", "Regions", parts)
+
+
+def _density(subject: Subject, rows: Rows, y: Any, options: dict[str, Any]) -> str:
+    """Draw the density of numbers over the only column."""
+    return drawn(
+        lambda ax: ConditionalDensityDisplay.from_estimator(
+            subject.estimator, rows.X, y, ax=ax, **options
+        ),
+        "Density of the target over the column",
+        "The density of the target given the column, with the means of the experts.",
+    )
 
 
 def _targets(rows: Rows) -> Any:
