@@ -102,21 +102,34 @@ def regions_section(subject: Subject, seed: int) -> Section:
         several = len(subject.mixture.classes_) > 2 if subject.classes else rows.y.ndim == 2
         if several:  # curves are of one class or output: the most frequent, the first
             options["target"] = _most_frequent(rows.y) if subject.classes else 0
-    sample = "" if len(rows) == len(subject.rows) else f", {len(rows)} of the rows as dots"
 
     def draw(ax: Any) -> None:
         ExpertRegionsDisplay.from_estimator(subject.estimator, rows.X, y, ax=ax, **options)
 
-    caption = (
-        "The colour is that of the expert with the largest weight, pale where the gate is not "
-        f"certain{sample}. A dot has the colour of the expert that explains its target best."
-    )
+    caption = _regions_caption(subject, rows, y)
     parts = [drawn(draw, "Regions of the experts over the columns that the axes name", caption)]
     if np.shape(rows.X)[1] == 1 and hasattr(subject.mixture, "sample_y"):
         parts.append(_density(subject, rows, y, options))
     if getattr(subject.mixture.gate_, "paths_", None) is not None:
         parts.append(_tree(subject))
     return Section("regions", "Regions", parts)
+
+
+def _regions_caption(subject: Subject, rows: Rows, y: Any) -> str:
+    if np.shape(rows.X)[1] == 1:
+        text = (
+            "Above: how probable each expert is. Below: predictions of the experts, strong where "
+            "the gate trusts them, and of the mixture."
+        )
+    else:
+        text = (
+            "The colour is that of the expert with the largest weight, pale where the gate is not "
+            "certain."
+        )
+    owner = "has the largest weight there" if y is None else "explains its target best"
+    dots = f" A dot has the colour of the expert that {owner}"
+    drawn_rows = f"; {len(rows)} of {len(subject.rows)} rows are drawn."
+    return text + dots + (drawn_rows if len(rows) < len(subject.rows) else ".")
 
 
 def _density(subject: Subject, rows: Rows, y: Any, options: dict[str, Any]) -> str:
