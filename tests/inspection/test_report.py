@@ -20,6 +20,7 @@ import mixexp
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp.gates import ConstantGate, HierarchicalGate
 from mixexp.inspection._report._calibrated import reliability
+from mixexp.routing import TopK
 
 NAMES = [
     *("model", "warnings", "scores", "regions", "experts", "profiles", "summary", "loads"),
@@ -56,6 +57,10 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
+def fit(X, y, kind=MixtureOfExpertsRegressor, **params):
+    return kind(**({"n_experts": 2, "n_init": 1, "random_state": 0} | params)).fit(X, y)
+
+
 @pytest.fixture(scope="module")
 def problem():
     rng = np.random.default_rng(0)
@@ -71,6 +76,12 @@ def model(problem):
 @pytest.fixture(scope="module")
 def page(model, problem):
     return mixexp.report(model, *problem, cv=2)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pictures are made but not rendered, which takes most of the time."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *args, **kwargs: None)
 
 
 def test_page_stands_alone(page):
@@ -119,7 +130,7 @@ def test_scores_are_of_rows_that_fits_have_not_seen(page, problem):
     assert_allclose([float(each) for each in said.groups()], [gains.mean(), error], rtol=5e-3)
 
 
-def test_given_test_rows(model, problem):
+def test_given_test_rows(model, problem, undrawn):
     X, y = problem
     page = mixexp.report(model, X, y, X_test=X[:40] + 0.01, y_test=y[:40])
     score = model.score(X[:40] + 0.01, y[:40])
@@ -130,7 +141,24 @@ def test_given_test_rows(model, problem):
     assert "on 40 rows that were given as X_test" in page.html
 
 
-def test_what_cannot_be_given_says_why(problem):
+def test_scores_of_classes(problem, undrawn):
+    X, y = problem
+    labels = np.where(y > 0, "up", "down")
+    made = fit(X, labels, MixtureOfExpertsClassifier, routing=TopK(1))
+    page = mixexp.report(made, X, labels, X_test=-X, y_test=labels)
+    proba = made.predict_proba(-X)
+    own = proba[np.arange(len(y)), (labels == "up").astype(int)]
+    for name, value in {
+        "accuracy": made.score(-X, labels),
+        "log loss, nats a row": -np.log(own).mean(),
+        "Brier score": 2 * ((1 - own) ** 2).mean(),
+    }.items():
+        said = re.search(f"{name}</th><td>([\\d.]+)</td>", page.html)[1]
+        assert_allclose(float(said), value, rtol=5e-3)
+    assert "It is sent to 1.00 experts on average" in page.html
+
+
+def test_what_cannot_be_given_says_why(problem, undrawn):
     X, y = problem
     mixture = MixtureOfExpertsRegressor(
         n_experts=2, gate=HierarchicalGate([2]), n_init=1, random_state=0
@@ -164,7 +192,7 @@ def test_same_input_gives_the_same_page_and_leaves_nothing_behind(
     assert plt.get_fignums() == []
 
 
-def test_save_writes_all_or_nothing(page, tmp_path, monkeypatch):
+def test_save_writes_all_or_nothing(page, tmp_path):
     path = tmp_path / "page.html"
     assert page.save(str(path)) == path
     assert path.read_text(encoding="utf-8") == page.html
@@ -173,10 +201,6 @@ def test_save_writes_all_or_nothing(page, tmp_path, monkeypatch):
         broken.save(path)
     assert path.read_text(encoding="utf-8") == page.html
     assert [each.name for each in tmp_path.iterdir()] == ["page.html"]
-
-
-def fit(X, y, kind=MixtureOfExpertsRegressor, **params):
-    return kind(**({"n_experts": 2, "n_init": 1, "random_state": 0} | params)).fit(X, y)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -191,8 +215,7 @@ def fit(X, y, kind=MixtureOfExpertsRegressor, **params):
         ("useless", ["no better than one expert"]),
     ],
 )
-def test_warnings_in_words(case, said, problem, monkeypatch):
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *args, **kwargs: None)
+def test_warnings_in_words(case, said, problem, undrawn):
     X, y = problem
     kind, params, cv = MixtureOfExpertsRegressor, {}, None
     if case == "short":

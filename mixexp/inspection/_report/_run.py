@@ -72,6 +72,10 @@ def _gate_words(subject: Subject) -> list[str]:
     mixture, X, rows = subject.mixture, subject.inside, subject.rows
     effective = effective_n_experts(mixture, X, sample_weight=rows.weight)
     parts = [paragraph(f"A row has {effective:.2f} effective experts on average.")]
+    if getattr(mixture, "routing_", None) is not None:
+        reached = (subject.routed[:, : len(mixture.experts_)] > 0).sum(axis=1)
+        mean = np.average(reached, weights=rows.weight)
+        parts.append(paragraph(f"It is sent to {mean:.2f} experts on average."))
     if rows.offset is None:
         lost = gate_regret(mixture, X, rows.y, sample_weight=rows.weight)
         text = (
