@@ -30,6 +30,7 @@ __all__ = [
     "metrics",
     "partitions",
     "protocols",
+    "report",
     "routing",
     "routing_report",
     "selection",
@@ -38,7 +39,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public submodule, or the one with a function, when it is first asked for."""
-    if name in ("describe_experts", "routing_report"):
+    if name in ("describe_experts", "report", "routing_report"):
         return getattr(importlib.import_module("mixexp.inspection"), name)
     if name in __all__:
         return importlib.import_module(f"mixexp.{name}")

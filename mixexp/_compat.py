@@ -19,6 +19,11 @@ from sklearn.utils.validation import (
     has_fit_parameter,
 )
 
+try:
+    from sklearn.utils._repr_html.estimator import _VisualBlock
+except ImportError:  # scikit-learn < 1.7
+    from sklearn.utils._estimator_html_repr import _VisualBlock
+
 from mixexp._checks import as_numbers, named_error
 
 __all__ = [
@@ -26,6 +31,7 @@ __all__ = [
     "HasMethods",
     "Interval",
     "StrOptions",
+    "VisualBlock",
     "check_weights",
     "checked_feature_names",
     "column_indices",
@@ -39,6 +45,7 @@ __all__ = [
     "validate_parameters",
 ]
 
+VisualBlock = _VisualBlock
 fit_context = _fit_context
 raise_for_params = _raise_for_params
 safe_indexing = _safe_indexing

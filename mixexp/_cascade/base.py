@@ -36,6 +36,7 @@ from mixexp._compat import (
     safe_indexing,
 )
 from mixexp._estimators.new_rows import warn_of_version
+from mixexp._estimators.notebook import PAGES
 from mixexp._fitting import name_of, takes_missing, takes_sparse
 from mixexp._guests import failures_named
 from mixexp._rows.inputs import checked_groups
@@ -47,6 +48,10 @@ __all__ = ["BaseCascade"]
 
 class BaseCascade(BaseEstimator, metaclass=ABCMeta):
     """Base class; use `CascadeClassifier` or `CascadeRegressor`."""
+
+    # scikit-learn's HTML view links to the page of the class
+    _doc_link_module = "mixexp"
+    _doc_link_template = PAGES
 
     classes_: np.ndarray
     draft_: Any

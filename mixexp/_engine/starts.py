@@ -60,6 +60,8 @@ class Restart:
     flags : list of str
         ``"spurious dispersion of expert k: ..."`` if it ended in a spurious maximum of the
         likelihood: an expert through few rows. Such a start is chosen only if all are flagged.
+    bounds : list of float
+        The bound after each iteration of its short runs, on the sketch.
     """
 
     seed: tuple[int, ...]
@@ -67,6 +69,7 @@ class Restart:
     n_iter: int
     events: list[str] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)
+    bounds: list[float] = field(default_factory=list)
 
 
 @dataclass
@@ -102,6 +105,7 @@ class Candidate:
         self.n_rounds += 1
         self.record.bound = run.bound
         self.record.n_iter += len(run.bounds)
+        self.record.bounds += run.bounds
         self.record.flags = flags
         if len(run.bounds) >= 3:
             before, gain = np.diff(run.bounds[-3:])

@@ -45,6 +45,7 @@ from mixexp._estimators.known_rows import grouped, rows_of_fit, weighted, with_t
 from mixexp._estimators.model import Model
 from mixexp._estimators.nesting import fit_nested, is_nested
 from mixexp._estimators.new_rows import new_rows, warn_of_version
+from mixexp._estimators.notebook import PAGES, visual_block
 from mixexp._estimators.parameters import check_nested
 from mixexp._estimators.parts import check_parts, takes_all_missing, takes_all_sparse
 from mixexp._estimators.tasks import check_callbacks
@@ -87,6 +88,10 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
     _is_mixture = True
 
     __metadata_request__fit = {"resume_from": UNUSED}
+
+    # scikit-learn's HTML view links to the page of the class
+    _doc_link_module = "mixexp"
+    _doc_link_template = PAGES
 
     _model: Model
     _rules: outcome.InputRules
@@ -197,6 +202,10 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose
+
+    def _sk_visual_block_(self) -> Any:
+        """Return the boxes of scikit-learn's HTML view."""
+        return visual_block(self)
 
     def get_params(self, deep: bool = True) -> dict:
         """Return parameters.

@@ -244,7 +244,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     converged_ : bool
         Whether the long run met `tol` within `max_iter` iterations.
     restarts_ : list
-        One record per start: seed, bound, n_iter, events, flags.
+        One record per start: seed, bound, n_iter, events, flags, bounds.
     unused_features_ : ndarray of int
         Indices of the columns that neither the gate nor an expert uses: under an L1 penalty of both
         all coefficients of a column may be 0. Parts without coefficients use what they see.

@@ -88,8 +88,13 @@ class Summary:
                 text.append(f"{label:{width}}" + "".join(f"{n:>{WIDTH}}" for n in numbers))
         return "\n".join(text)
 
-    def _repr_html_(self) -> str:
-        """Return the tables as HTML, for notebooks."""
+    def to_html(self) -> str:
+        """Return the tables as HTML, as notebooks show them.
+
+        Returns
+        -------
+        str
+        """
         facts = "<br>".join(
             f"{html.escape(name)}: {html.escape(value)}" for name, value in self.facts.items()
         )
@@ -107,6 +112,8 @@ class Summary:
                 f"<tbody>{body}</tbody></table>"
             )
         return "\n".join(parts)
+
+    _repr_html_ = to_html
 
     def to_latex(self) -> str:
         """Return the tables as LaTeX, one `tabular` each.

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from mixexp._wrapped import find_mixture, transformed
-from mixexp.inspection import _draw as draw
+from mixexp.inspection._palette import GRID, INK
+from mixexp.inspection._room import label_axes
 from mixexp.metrics import calibration
 
 __all__ = ["CalibrationDisplay"]
@@ -89,12 +90,12 @@ class CalibrationDisplay:
 
             _, ax = plt.subplots()
         edges = np.asarray(self.bin_edges)
-        bars = {"align": "edge", "edgecolor": "white", "color": "C0"} | (bar_kwargs or {})
-        line = {"color": "0.2", "linestyle": "--"} | (line_kwargs or {})
+        bars = {"align": "edge", "edgecolor": "white", "color": GRID} | (bar_kwargs or {})
+        line = {"color": INK, "linestyle": "--"} | (line_kwargs or {})
         self.bars_ = ax.bar(edges[:-1], self.densities, np.diff(edges), **bars)
         self.even_line_ = ax.axhline(1.0, **line)
         ax.set_xlim(0.0, 1.0)
-        draw.label_axes(ax, "P(Y ≤ y)", "density of targets")
+        label_axes(ax, "P(Y ≤ y)", "density of targets")
         self.ax_ = ax
         self.figure_ = ax.figure
         return self

@@ -9,22 +9,12 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_consistent_length
 
-from mixexp._wrapped import extra_name, find_mixture, transformed
-from mixexp.inspection._domain import Grid, evaluate_on_grid, where_defined
-from mixexp.inspection._inputs import (
-    check_features,
-    check_resolution,
-    check_row,
-    check_width,
-    default_features,
-    fill_table,
-    table_columns,
-    table_names,
-)
+from mixexp._wrapped import extra_name
+from mixexp.inspection._inputs import check_resolution
 from mixexp.inspection._levels import Level
-from mixexp.inspection._regions import held_values, region_grid
+from mixexp.inspection._slice import Slice
 
-__all__ = ["expert_regions"]
+__all__ = ["expert_regions", "output_name", "output_position"]
 
 
 def expert_regions(
@@ -35,31 +25,25 @@ def expert_regions(
     features: Any = None,
     at: Any = None,
     target: Any = None,
+    scales: Any = "auto",
     grid_resolution: int = 100,
     level: int | None = None,
     owner: str = "expert_regions",
 ) -> dict[str, Any]:
     """Return the parameters of an ExpertRegionsDisplay.
 
-    1. Find the mixture; check X and the other parameters.
+    1. Find the mixture, the features that vary and where the others are held: a `Slice`.
     2. Evaluate the mixture on the rows.
-    3. Evaluate it on a grid: a table like X in which only one or two features vary.
+    3. Evaluate it on a grid: a table like X in which only these features vary.
     4. Merge the experts below each node of the chosen level.
 
     The parameters are documented in `ExpertRegionsDisplay.from_estimator`; error messages begin
     with `owner`.
     """
-    before, mixture = find_mixture(estimator, owner)
-    resolution = check_resolution(grid_resolution, owner)
-    columns = table_columns(X, owner)
-    check_width(len(columns), estimator, owner)
-    names = table_names(X, estimator)
-    if features is None:
-        varied = default_features(columns, owner)
-    else:
-        varied = check_features(features, names, columns, owner)
-    row = held_values(columns) if at is None else check_row(at, names, columns, varied, owner)
-    if target is not None and len(varied) == 2:
+    part = Slice.of(estimator, X, features=features, at=at, scales=scales, owner=owner)
+    mixture, n_axes = part.mixture, len(part.axes)
+    check_resolution(grid_resolution, owner)
+    if target is not None and n_axes == 2:
         raise ValueError(
             f"{owner}: target={target!r} has no meaning for two features, which show regions only. "
             "Leave it out, or give one feature."
@@ -67,28 +51,30 @@ def expert_regions(
     if y is not None:
         check_consistent_length(X, y)
 
-    data = transformed(before, X)
+    data = part.data
     row_weights = mixture.route(data) if y is None else mixture.responsibilities(data, y)
     regions = Level.of(mixture, level, data, len(mixture.experts_))
-    curves = {} if len(varied) == 2 else _curves(mixture, data, y, target, owner)
-
-    def evaluate(grid: Grid) -> dict[str, np.ndarray]:
-        coordinates = dict(zip(varied, region_grid(grid), strict=True))
-        rows = transformed(before, fill_table(X, columns, row, coordinates))
-        return where_defined(rows, lambda rows: _evaluate(mixture, rows, curves.get("output")))
-
-    grid, values = evaluate_on_grid([columns[j] for j in varied], resolution, evaluate)
-    weights = regions.weights(values["weights"])
+    curves = {} if n_axes == 2 else _curves(mixture, data, y, target, owner)
+    grid, values = part.evaluate(
+        grid_resolution, lambda rows: _evaluate(mixture, rows, curves.get("output")), owner
+    )
+    weights, n_regions = regions.weights(values["weights"]), regions.members.shape[1]
+    shape = tuple(len(axis) for axis in reversed(grid))
+    extra = extra_name(mixture)
     arrays = {
         "grid": grid,
-        "weights": weights.reshape(*(len(axis) for axis in reversed(grid)), weights.shape[1]),
-        "feature_names": [f"feature {j}" if names is None else names[j] for j in varied],
-        "points": np.column_stack([columns[j] for j in varied]),
+        "weights": weights.reshape(*shape, n_regions),
+        "feature_names": part.axis_names,
+        "scales": part.scales,
+        "points": part.points,
         "point_experts": regions.most_probable(row_weights),
         "region_names": regions.names,
-        "extra_name": extra_name(mixture) or "noise",
+        "extra_name": extra or "noise",
+        "extra_weights": None if extra is None else values["extra"].reshape(shape),
+        "held": part.held,
+        "typical": part.typical,
     }
-    if len(varied) == 2:
+    if n_axes == 2:
         labels = is_classifier(mixture) and y is not None
         return {**arrays, "point_classes": np.asarray(y).ravel() if labels else None}
     return {
@@ -103,15 +89,18 @@ def expert_regions(
 def _evaluate(mixture: Any, rows: Any, output: int | None) -> dict[str, np.ndarray]:
     """Return expert weights (n, n_experts) and, for one output or class, the predictions.
 
-    The experts' predictions are (n, n_experts), the mixture's (n,).
+    The experts' predictions are (n, n_experts), the mixture's (n,); beside a noise or zero expert
+    also its gate probability (n,), which the weights leave out.
     """
-    weights = np.asarray(mixture.route(rows))
+    found = {"weights": np.asarray(mixture.route(rows))}
+    if extra_name(mixture) is not None:
+        found["extra"] = np.asarray(mixture.gate_proba(rows))[:, -1]
     if output is None:
-        return {"weights": weights}
+        return found
     experts = mixture.predict_experts(rows)
     pooled = mixture.predict_proba(rows) if is_classifier(mixture) else mixture.predict(rows)
     return {
-        "weights": weights,
+        **found,
         "experts": experts.reshape(*experts.shape[:2], -1)[:, :, output],
         "pooled": pooled.reshape(len(pooled), -1)[:, output],
     }
@@ -128,11 +117,11 @@ def _curves(mixture: Any, data: Any, y: Any, target: Any, owner: str) -> dict[st
             "point_values": None if y is None else (np.asarray(y).ravel() == label).astype(float),
         }
     n_outputs = int(np.prod(np.shape(mixture.predict(data[:1]))[1:]))
-    output = _output_position(target, n_outputs, owner)
+    output = output_position(target, n_outputs, owner)
     heights = None if y is None else np.asarray(y, dtype=float).reshape(len(y), -1)[:, output]
     return {
         "output": output,
-        "value_name": _output_name(y, output, n_outputs),
+        "value_name": output_name(y, output, n_outputs),
         "point_values": heights,
     }
 
@@ -150,7 +139,7 @@ def _class_position(target: Any, classes: list[Any], owner: str) -> int:
     return classes.index(target)
 
 
-def _output_position(target: Any, n_outputs: int, owner: str) -> int:
+def output_position(target: Any, n_outputs: int, owner: str) -> int:
     """Return the index of the output that is drawn."""
     if target is None and n_outputs == 1:
         return 0
@@ -163,7 +152,7 @@ def _output_position(target: Any, n_outputs: int, owner: str) -> int:
     return int(target)
 
 
-def _output_name(y: Any, output: int, n_outputs: int) -> str:
+def output_name(y: Any, output: int, n_outputs: int) -> str:
     """Return the name of an output, taken from y if it is a frame or a series."""
     columns = getattr(y, "columns", None)
     if columns is not None:

@@ -173,8 +173,13 @@ class ExpertDescriptions:
         if not effects:
             yield "moved by", ["no column"]
 
-    def _repr_html_(self) -> str:
-        """Return the descriptions as HTML, for notebooks."""
+    def to_html(self) -> str:
+        """Return the descriptions as HTML, as notebooks show them.
+
+        Returns
+        -------
+        str
+        """
         parts = [f"<p><strong>{escape(self.title)}</strong></p>"]
         for expert in self.experts:
             rows = "".join(
@@ -186,6 +191,8 @@ class ExpertDescriptions:
             )
         parts += [f"<p>{escape(line)}</p>" for line in self._closing_lines() if line]
         return "\n".join(parts)
+
+    _repr_html_ = to_html
 
     def to_frame(self) -> Any:
         """Return the descriptions as a pandas data frame.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
-from mixexp.inspection._regions import MARGIN, axis_values
+from mixexp.inspection._axes import Axis, margins_of
 
 __all__ = ["Grid", "evaluate_on_grid", "where_defined"]
 
@@ -17,11 +17,11 @@ Grid = tuple[np.ndarray, ...]
 
 
 def evaluate_on_grid(
-    columns: Sequence[np.ndarray],
+    axes: Sequence[Axis],
     resolution: int,
     evaluate: Callable[[Grid], dict[str, np.ndarray]],
 ) -> tuple[Grid, dict[str, np.ndarray]]:
-    """Return a grid over some columns and the values of a function on it.
+    """Return a grid over some axes and the values of a function on it.
 
     1. Add a margin at both ends of every axis.
     2. If the function fails with ValueError or returns NaN there, as a logarithm does left of 0,
@@ -30,45 +30,39 @@ def evaluate_on_grid(
 
     Parameters
     ----------
-    columns : sequence of ndarray of shape (n,)
+    axes : sequence of Axis
         Of the features that vary.
     resolution : int
         Points along each axis.
     evaluate : callable
         Takes a grid and returns a dict of arrays, with NaN where a point is outside the domain.
     """
-    sides = range(2 * len(columns))
-    grid, values = _try_margins(columns, resolution, evaluate, sides)
+    sides = range(2 * len(axes))
+    grid, values = _try_margins(axes, resolution, evaluate, sides)
     if values is not None:
         return grid, values
-    open_sides = [
-        s for s in sides if _try_margins(columns, resolution, evaluate, [s])[1] is not None
-    ]
-    grid, values = _try_margins(columns, resolution, evaluate, open_sides)
+    open_sides = [s for s in sides if _try_margins(axes, resolution, evaluate, [s])[1] is not None]
+    grid, values = _try_margins(axes, resolution, evaluate, open_sides)
     if values is not None:
         return grid, values
-    grid = _grid(columns, resolution, [])
+    grid = _grid(axes, resolution, [])
     with np.errstate(invalid="ignore", divide="ignore"):
         return grid, evaluate(grid)
 
 
-def _grid(columns: Sequence[np.ndarray], resolution: int, sides: Sequence[int]) -> Grid:
+def _grid(axes: Sequence[Axis], resolution: int, sides: Sequence[int]) -> Grid:
     """Return a grid with margins at some sides; 0 and 1 are the two ends of the first axis."""
-    margins = [MARGIN if side in sides else 0.0 for side in range(2 * len(columns))]
-    return tuple(
-        axis_values(column, resolution, (margins[2 * j], margins[2 * j + 1]))
-        for j, column in enumerate(columns)
-    )
+    return tuple(axis.values(resolution, margins_of(sides, j)) for j, axis in enumerate(axes))
 
 
 def _try_margins(
-    columns: Sequence[np.ndarray],
+    axes: Sequence[Axis],
     resolution: int,
     evaluate: Callable[[Grid], dict[str, np.ndarray]],
     sides: Sequence[int],
 ) -> tuple[Grid, dict[str, np.ndarray] | None]:
     """Return a grid with a margin at some sides, and the values on it, or None if any is NaN."""
-    grid = _grid(columns, resolution, sides)
+    grid = _grid(axes, resolution, sides)
     try:
         with np.errstate(invalid="ignore", divide="ignore"):
             values = evaluate(grid)

@@ -7,26 +7,29 @@ from typing import Any
 
 import numpy as np
 
+from mixexp.inspection._palette import NOISE, hatch_of, line_of
 from mixexp.inspection._regions import (
-    PALETTE,
     curve_strength,
+    innermost,
+    most_probable,
     region_margins,
     shade,
+    shown_experts,
     visible_range,
 )
+from mixexp.inspection._room import Slot, legend_beside
 
 __all__ = [
-    "LowerPart",
     "draw_boundaries",
     "draw_expert_curves",
     "draw_gate_curves",
+    "draw_hatches",
     "draw_legend",
+    "draw_numbers",
     "draw_points",
     "draw_pooled",
     "draw_surface",
-    "expert_colors",
-    "label_axes",
-    "new_axes",
+    "expert_patch",
     "point_colors",
 ]
 
@@ -35,17 +38,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 #: Height of the gate curves and of the gap below them, as shares of the given axes.
 GATE_SHARE, GATE_GAP = 0.24, 0.06
 
-#: Colour of rows that the noise or zero expert explains best.
-NOISE = "0.45"
-
-#: Maximum number of tick intervals below a new figure; with more, long numbers overlap.
-INTERVALS = 6
-
 #: Up to this many rows are drawn at full size.
 FEW_ROWS = 500
-
-#: Above this many rows, matplotlib is slow to find the best place for a legend.
-MANY_ROWS = 10_000
 
 
 def styled(defaults: dict, given: dict | None, artist: Any) -> dict:
@@ -58,53 +52,11 @@ def styled(defaults: dict, given: dict | None, artist: Any) -> dict:
     }
 
 
-def expert_colors(colors: Any, n_experts: int, owner: str) -> np.ndarray:
-    """Return one colour for each expert (K, 3), reusing them cyclically if there are too few."""
-    from matplotlib.colors import to_rgb
-
-    chosen = PALETTE if colors is None else colors
-    if isinstance(chosen, str) or len(chosen) == 0:
-        raise ValueError(
-            f"{owner}: colors={colors!r} is not valid; give a list of matplotlib colours, one for "
-            "each expert."
-        )
-    return np.array([to_rgb(chosen[k % len(chosen)]) for k in range(n_experts)])
-
-
 def point_colors(colors: np.ndarray, experts: np.ndarray) -> np.ndarray:
     """Return the colour of each row's expert (n, 3); -1 is the noise or zero expert."""
     from matplotlib.colors import to_rgb
 
     return np.vstack([colors, to_rgb(NOISE)])[experts]
-
-
-def new_axes() -> Any:
-    """Return the axes of a new figure, with few enough ticks for long numbers."""
-    import matplotlib.pyplot as plt
-
-    _, ax = plt.subplots(layout="constrained")
-    ax.locator_params(axis="x", nbins=INTERVALS)
-    return ax
-
-
-class LowerPart:
-    """Axes locator that keeps axes in the lower part of their slot.
-
-    Child axes fill the space above: they move with the axes, and a title is placed above them.
-    """
-
-    def __init__(self, ax: Any):
-        self.get_subplotspec = ax.get_subplotspec  # tight_layout asks the locator for it
-        inner = ax.get_axes_locator()
-        # Axes that are drawn on twice must not shrink twice.
-        self.inner: Any = inner.inner if isinstance(inner, LowerPart) else inner
-
-    def __call__(self, ax: Any, renderer: Any) -> Any:
-        from matplotlib.transforms import Bbox
-
-        slot = self.inner(ax, renderer) if self.inner else ax.get_position(original=True)
-        height = slot.height * (1 - GATE_SHARE - GATE_GAP)
-        return Bbox.from_bounds(slot.x0, slot.y0, slot.width, height)
 
 
 def draw_surface(
@@ -119,6 +71,45 @@ def draw_surface(
 
     defaults = {"shading": "nearest", "rasterized": True, "zorder": 0}
     return ax.pcolormesh(*grid, shade(weights, colors), **styled(defaults, kwargs, QuadMesh))
+
+
+def draw_hatches(ax: Any, grid: Sequence[np.ndarray], weights: np.ndarray) -> list[Any]:
+    """Hatch the regions of experts that share their colour with another one."""
+    best = np.where(np.isnan(weights).any(axis=-1), -1, most_probable(weights))
+    hatched = [int(k) for k in np.unique(best[best >= 0]) if hatch_of(k) is not None]
+    drawn = []
+    for k in hatched:
+        areas = ax.contourf(
+            *grid, (best == k).astype(float), [0.5, 1.5], colors="none", hatches=[hatch_of(k)]
+        )
+        areas.set_edgecolor("0.5")
+        areas.set_linewidth(0.0)
+        drawn.append(areas)
+    return drawn
+
+
+def draw_numbers(ax: Any, grid: Sequence[np.ndarray], weights: np.ndarray) -> list[Any]:
+    """Write the number of each expert into its region, where it is furthest from the others."""
+    from matplotlib import patheffects
+
+    best = most_probable(weights)
+    outline = [patheffects.withStroke(linewidth=2.0, foreground="white")]
+    texts = []
+    for k in shown_experts(weights, None, regions=True):
+        row, column = innermost(best == k)
+        place = grid[0][column], grid[1][row]
+        texts.append(
+            ax.text(
+                *place,
+                str(k),
+                ha="center",
+                va="center",
+                fontsize="small",
+                path_effects=outline,
+                zorder=3,
+            )
+        )
+    return texts
 
 
 def draw_boundaries(
@@ -218,18 +209,30 @@ def draw_gate_curves(
     shown: np.ndarray,
     colors: np.ndarray,
     kwargs: dict | None,
+    *,
+    extra: np.ndarray | None = None,
 ) -> tuple[Any, list[Any]]:
-    """Draw gate probabilities on new axes above `ax`, which shrinks to make room."""
+    """Draw gate probabilities on new axes above `ax`, which shrinks to make room.
+
+    `extra` (n,) is the share of the noise or zero expert, which the weights leave out.
+    """
     from matplotlib.lines import Line2D
 
-    ax.set_axes_locator(LowerPart(ax))
+    Slot.of(ax).above = GATE_SHARE + GATE_GAP
     lower = 1 - GATE_SHARE - GATE_GAP
     bounds = (0, 1 + GATE_GAP / lower, 1, GATE_SHARE / lower)
     gate_ax = ax.inset_axes(bounds, sharex=ax)
+    if extra is not None:
+        weights = weights * (1 - extra[:, None])
     lines = []
     for k in shown:
-        options = styled({"color": tuple(colors[k]), "linewidth": 1.6}, kwargs, Line2D)
+        options = styled(
+            {"color": tuple(colors[k]), "linewidth": 1.6, "linestyle": line_of(k)}, kwargs, Line2D
+        )
         lines += gate_ax.plot(axis, weights[:, k], **options)
+    if extra is not None:
+        style = {"color": NOISE, "linewidth": 1.2, "linestyle": "--"}
+        lines += gate_ax.plot(axis, extra, **styled(style, kwargs, Line2D))
     gate_ax.set(ylim=(-0.06, 1.06), yticks=[0, 1], ylabel="gate")
     gate_ax.tick_params(labelbottom=False)
     gate_ax.margins(x=0)  # of axes that share x, the one drawn last sets the limits
@@ -245,7 +248,6 @@ def draw_legend(
     pooled_line: Any,
     *,
     extra: str | None,
-    n_points: int,
     kwargs: dict | None,
 ) -> Any:
     """Draw a legend of experts or nodes, noise or zeros, mixture and class markers."""
@@ -253,7 +255,7 @@ def draw_legend(
     from matplotlib.patches import Patch
 
     labels = {k: f"expert {k}" if names is None else names[k] for k in shown}
-    handles: list[Any] = [Patch(color=tuple(colors[k]), label=labels[k]) for k in shown]
+    handles: list[Any] = [expert_patch(colors[k], k, labels[k]) for k in shown]
     if extra is not None:
         handles.append(Patch(color=NOISE, label=extra))
     if pooled_line is not None:
@@ -261,20 +263,14 @@ def draw_legend(
     for index, label in enumerate([] if classes is None else np.unique(classes)):
         style: dict[str, Any] = {"marker": MARKERS[index % len(MARKERS)], "linestyle": ""}
         handles.append(Line2D([], [], color="0.4", label=f"class {label}", **style))
-    options: dict[str, Any] = {"fontsize": "small", "handlelength": 1.5}
-    if ax.figure.get_layout_engine() is not None:  # it reserves space beside the axes
-        options.update(loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0.0)
-    else:
-        options.update(loc="best" if n_points <= MANY_ROWS else "upper right", framealpha=0.9)
-    legend = ax.legend(**{"handles": handles, **options, **(kwargs or {})})
-    for text in legend.get_texts():
-        text.set_parse_math(False)  # a class may be named "$_$"
-    return legend
+    return legend_beside(ax, handles, kwargs)
 
 
-def label_axes(ax: Any, xlabel: str, ylabel: str) -> None:
-    """Label axes that have no labels yet."""
-    if not ax.get_xlabel():
-        ax.set_xlabel(xlabel, parse_math=False)
-    if not ax.get_ylabel():
-        ax.set_ylabel(ylabel, parse_math=False)
+def expert_patch(color: np.ndarray, k: int, label: str) -> Any:
+    """Return the sample of an expert in a legend."""
+    from matplotlib.patches import Patch
+
+    hatch = hatch_of(k)
+    if hatch is None:
+        return Patch(color=tuple(color), label=label)
+    return Patch(facecolor=tuple(color), edgecolor="white", hatch=hatch, label=label)

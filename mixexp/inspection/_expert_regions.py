@@ -7,10 +7,17 @@ from typing import Any
 import numpy as np
 
 from mixexp.inspection import _draw as draw
+from mixexp.inspection._axes import as_steps, in_words, jittered, set_scale
 from mixexp.inspection._compute import expert_regions
-from mixexp.inspection._regions import shown_experts
+from mixexp.inspection._palette import expert_colors
+from mixexp.inspection._regions import depends_on_grid, shown_experts, strangers
+from mixexp.inspection._room import label_axes, new_axes, write_note
 
 __all__ = ["ExpertRegionsDisplay"]
+
+#: With more regions than this, each has the number of its expert: a legend of many pale colours is
+#: hard to follow.
+NUMBERED = 6
 
 
 class ExpertRegionsDisplay:
@@ -52,6 +59,15 @@ class ExpertRegionsDisplay:
         so on.
     extra_name : {"noise", "zero"}, default="noise"
         Name of the rows that are grey.
+    extra_weights : ndarray of the shape of `weights` without its last axis, default=None
+        Gate probability of the noise or zero expert; `weights` sum to 1 without it.
+    scales : sequence, default=None
+        Of each axis "linear", "log", or the list of its categories, which lie at 0, 1 and so on.
+        By default, all are linear.
+    held : dict of str, default=None
+        The features that do not vary, and their values.
+    typical : bool, default=False
+        Whether these are medians and most frequent values.
 
     Attributes
     ----------
@@ -61,12 +77,17 @@ class ExpertRegionsDisplay:
         Their Figure.
     legend_ : matplotlib Legend
         The legend.
+    note_ : Annotation or None
+        What is said below the picture: where other features are held, how many rows lie in the
+        region of another expert than theirs, and whether the gate depends on what is shown.
     scatter_ : list of PathCollection
         The rows, one collection for each class marker; empty without rows.
     surface_ : QuadMesh
         Two features: the regions.
     contours_ : list of QuadContourSet
         Two features: the lines between regions.
+    number_texts_ : list of Text
+        Two features: the numbers of the experts in their regions, if there are more than 6.
     gate_ax_ : matplotlib Axes
         One feature: the axes of the gate probabilities, a child of `ax_`.
     gate_lines_, lines_ : list of Line2D, list of LineCollection
@@ -107,6 +128,10 @@ class ExpertRegionsDisplay:
         value_name: Any = "y",
         region_names: Any = None,
         extra_name: str = "noise",
+        extra_weights: Any = None,
+        scales: Any = None,
+        held: Any = None,
+        typical: bool = False,
     ):
         self.grid = grid
         self.weights = weights
@@ -120,6 +145,10 @@ class ExpertRegionsDisplay:
         self.value_name = value_name
         self.region_names = region_names
         self.extra_name = extra_name
+        self.extra_weights = extra_weights
+        self.scales = scales
+        self.held = held
+        self.typical = typical
 
     def plot(
         self,
@@ -140,11 +169,12 @@ class ExpertRegionsDisplay:
         ----------
         ax : matplotlib Axes, default=None
             Axes to draw on; with one feature, their upper quarter is used for the gate
-            probabilities. If None, a new figure is created. The legend is placed beside the axes
-            if the figure has a layout engine, and inside them otherwise.
+            probabilities. If None, a new figure is created. The legend is placed beside the
+            axes, which shrink for it unless the figure has a layout engine.
         colors : sequence of matplotlib colors, default=None
             Colours of the experts, reused cyclically if there are more experts. By default, a
-            palette of 12 colours that colour-blind readers can tell apart.
+            palette of 12 colours that colour-blind readers can tell apart, the same in all
+            Displays; further experts have hatched areas, dashed lines or other markers.
         scatter_kwargs : dict, default=None
             Keywords of `Axes.scatter` for the rows.
         surface_kwargs, contour_kwargs : dict, default=None
@@ -160,11 +190,14 @@ class ExpertRegionsDisplay:
         -------
         self
         """
-        rgb = draw.expert_colors(colors, self.weights.shape[-1], type(self).__name__)
+        rgb = expert_colors(colors, self.weights.shape[-1], type(self).__name__)
         if ax is None:
-            ax = draw.new_axes()
+            ax = new_axes()
         regions = len(self.grid) == 2
         heights = self._heights()
+        scales = self._scales()
+        for axis, scale in zip((ax.xaxis, ax.yaxis), scales, strict=False):
+            set_scale(axis, scale)
         point_experts = None if heights is None else self.point_experts
         shown = shown_experts(self.weights, point_experts, regions=regions)
         extra = point_experts is not None and bool(np.any(point_experts < 0))
@@ -183,10 +216,10 @@ class ExpertRegionsDisplay:
             self.point_classes if regions else None,
             None if regions else self.pooled_line_,
             extra=self.extra_name if extra else None,
-            n_points=0 if heights is None else len(heights),
             kwargs=legend_kwargs,
         )
-        draw.label_axes(ax, *self.feature_names, *([] if regions else [self.value_name]))
+        label_axes(ax, *self.feature_names, *([] if regions else [self.value_name]))
+        self.note_ = write_note(ax, self._words(heights is not None))
         self.ax_ = ax
         self.figure_ = ax.figure
         return self
@@ -196,7 +229,15 @@ class ExpertRegionsDisplay:
     ) -> None:
         winners = shown_experts(self.weights, None, regions=True)
         self.surface_ = draw.draw_surface(ax, self.grid, self.weights, rgb, surface_kwargs)
-        self.contours_ = draw.draw_boundaries(ax, self.grid, self.weights, winners, contour_kwargs)
+        draw.draw_hatches(ax, self.grid, self.weights)
+        self.contours_ = []
+        if all(isinstance(scale, str) for scale in self._scales()):  # none between categories
+            self.contours_ = draw.draw_boundaries(
+                ax, self.grid, self.weights, winners, contour_kwargs
+            )
+        self.number_texts_: list[Any] = []
+        if len(winners) > NUMBERED and self.region_names is None:
+            self.number_texts_ = draw.draw_numbers(ax, self.grid, self.weights)
 
     def _plot_curves(
         self,
@@ -207,14 +248,33 @@ class ExpertRegionsDisplay:
         pooled_kwargs: Any,
         gate_kwargs: Any,
     ) -> None:
-        axis, weights = self.grid[0], self.weights
-        self.lines_ = draw.draw_expert_curves(
-            ax, axis, self.expert_values, weights, shown, rgb, line_kwargs
+        scale = self._scales()[0]
+        axis, weights, values, pooled = as_steps(
+            scale, self.grid[0], self.weights, self.expert_values, self.pooled_values
         )
-        self.pooled_line_ = draw.draw_pooled(ax, axis, self.pooled_values, pooled_kwargs)
+        self.lines_ = draw.draw_expert_curves(ax, axis, values, weights, shown, rgb, line_kwargs)
+        self.pooled_line_ = draw.draw_pooled(ax, axis, pooled, pooled_kwargs)
+        extra = None
+        if self.extra_weights is not None:
+            extra = as_steps(scale, self.grid[0], self.extra_weights)[1]
         self.gate_ax_, self.gate_lines_ = draw.draw_gate_curves(
-            ax, axis, weights, shown, rgb, gate_kwargs
+            ax, axis, weights, shown, rgb, gate_kwargs, extra=extra
         )
+
+    def _scales(self) -> Any:
+        return ["linear"] * len(self.grid) if self.scales is None else self.scales
+
+    def _words(self, rows: bool) -> str:
+        """Return the note below the picture."""
+        words = [in_words(self.held, typical=self.typical)]
+        if self.weights.shape[-1] > 1 and not depends_on_grid(self.weights):
+            words.append(f"the gate does not depend on {' and '.join(self.feature_names)}")
+        if rows and len(self.grid) == 2:
+            n, n_all = strangers(self.grid, self.weights, self.points, self.point_experts)
+            if n:
+                others = "other features, or y, decide" if self.held else "y decides"
+                words.append(f"{n} of {n_all} rows lie in another expert's region: {others} too")
+        return "\n".join(filter(None, words))
 
     def _heights(self) -> Any:
         """Return the vertical positions of the rows, or None if rows are not drawn."""
@@ -227,7 +287,13 @@ class ExpertRegionsDisplay:
         # As points, class indicators at 0 and 1 would hide each other.
         rug = not regions and bool(np.all(np.isin(heights, (0, 1))))
         classes = self.point_classes if regions else None
-        x, colors = self.points[:, 0], draw.point_colors(rgb, self.point_experts)
+        scales = self._scales()
+        x, colors = (
+            jittered(scales[0], self.points[:, 0]),
+            draw.point_colors(rgb, self.point_experts),
+        )
+        if regions:
+            heights = jittered(scales[1], heights)
         self.scatter_ = draw.draw_points(ax, x, heights, colors, classes, scatter_kwargs, rug=rug)
 
     @classmethod
@@ -240,6 +306,7 @@ class ExpertRegionsDisplay:
         features: Any = None,
         at: Any = None,
         target: Any = None,
+        scales: Any = "auto",
         grid_resolution: int = 100,
         level: int | None = None,
         ax: Any = None,
@@ -263,14 +330,18 @@ class ExpertRegionsDisplay:
             each class has its own marker. With one feature, rows are drawn only if y is given; for
             classes they lie at 1 if they belong to the class and at 0 if not.
         features : int, str, or sequence of one or two of these, default=None
-            Indices or column names of the features to vary. By default, the first two numeric
-            columns, or the only one.
+            Indices or column names of the features to vary. By default, the two numeric columns
+            that the gate uses most, by `gate_importance`, or the only one. "principal" stands for
+            the first two principal axes of all numeric columns, which then vary together.
         at : array-like of shape (n_features,) or row of a frame, default=None
             Values of the features that do not vary. By default, the median of each numeric column
             of X and the most frequent value of any other column.
         target : class label or int, default=None
             One feature only: the class whose probability is drawn, or the index of the output.
             Required if there are more than two classes or several outputs.
+        scales : {"auto", "linear", "log"} or sequence of these, default="auto"
+            Scales of the axes of numeric columns; "auto" is logarithmic for a positive column with
+            a long upper tail. Columns that are no numbers show their 12 most frequent categories.
         grid_resolution : int, default=100
             Points along each feature.
         level : int, default=None
@@ -313,6 +384,7 @@ class ExpertRegionsDisplay:
             features=features,
             at=at,
             target=target,
+            scales=scales,
             grid_resolution=grid_resolution,
             level=level,
             owner=cls.__name__,

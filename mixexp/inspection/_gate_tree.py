@@ -10,7 +10,7 @@ import numpy as np
 from mixexp._wrapped import extra_name, find_mixture
 from mixexp.inspection._inputs import check_width
 
-__all__ = ["EXTRAS", "dotted", "gate_tree", "shares_in_words", "tree_layout"]
+__all__ = ["EXTRAS", "dotted", "gate_tree", "mixture_names", "shares_in_words", "tree_layout"]
 
 #: Names of an expert that is drawn apart from the others.
 EXTRAS = ("noise", "zero")
@@ -168,7 +168,7 @@ def _splits(gate: Any, n_children: int, words: dict) -> list[str]:
     return found
 
 
-def _names(before: list, mixture: Any, feature_names: Any, owner: str) -> list[str] | None:
+def _names(before: list, mixture: Any, feature_names: Any, owner: str) -> list[str]:
     """Return the names of the mixture's features: given, from its fit, or from earlier steps."""
     n_features = mixture.n_features_in_
     if feature_names is not None:
@@ -180,6 +180,12 @@ def _names(before: list, mixture: Any, feature_names: Any, owner: str) -> list[s
                 "Pipeline, for each column after the steps before it."
             )
         return [str(name) for name in names]
+    return mixture_names(before, mixture)
+
+
+def mixture_names(before: list, mixture: Any) -> list[str]:
+    """Return the names of the features that a mixture sees: of its fit, or from earlier steps."""
+    n_features = mixture.n_features_in_
     if hasattr(mixture, "feature_names_in_"):
         return [str(name) for name in mixture.feature_names_in_]
     found = None
@@ -187,8 +193,11 @@ def _names(before: list, mixture: Any, feature_names: Any, owner: str) -> list[s
         try:
             found = step.get_feature_names_out(found)
         except (AttributeError, ValueError):  # the step cannot name its output
-            return None
-    return None if found is None or len(found) != n_features else [str(name) for name in found]
+            found = None
+            break
+    if found is None or len(found) != n_features:
+        found = [f"x{j}" for j in range(n_features)]
+    return [str(name) for name in found]
 
 
 def tree_layout(parents: np.ndarray, names: list[str]) -> tuple[np.ndarray, np.ndarray]:

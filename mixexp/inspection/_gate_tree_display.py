@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from mixexp.inspection import _tree_draw as draw
-from mixexp.inspection._draw import expert_colors
 from mixexp.inspection._gate_tree import EXTRAS, gate_tree, shares_in_words, tree_layout
+from mixexp.inspection._palette import expert_colors
 
 __all__ = ["GateTreeDisplay"]
 

@@ -93,15 +93,9 @@ def check_width(n_features: int, estimator: Any, owner: str) -> None:
         )
 
 
-def default_features(columns: Sequence[np.ndarray], owner: str) -> tuple[int, ...]:
-    """Return the positions of the first two numeric columns, or of the only one."""
-    numbers = [j for j, column in enumerate(columns) if column.dtype.kind == "f"]
-    if not numbers:
-        raise ValueError(
-            f"{owner}: no column of X holds numbers, and no other can vary on a grid. Give X at "
-            "least one column of numbers."
-        )
-    return tuple(numbers[:2])
+def default_features(columns: Sequence[np.ndarray]) -> tuple[int, ...]:
+    """Return the positions of the numeric columns; if there are none, of the first column."""
+    return tuple(j for j, column in enumerate(columns) if column.dtype.kind == "f") or (0,)
 
 
 def check_features(
@@ -124,12 +118,6 @@ def check_features(
             f"{owner}: features={features!r} names the same feature twice. Give two different "
             "ones, or one alone for curves."
         )
-    for feature, position in zip(chosen, positions, strict=True):
-        if columns[position].dtype.kind != "f":
-            raise ValueError(
-                f"{owner}: features={features!r}: column {feature!r} of X does not hold numbers, "
-                "and cannot vary on a grid. Choose a column of numbers."
-            )
     return positions
 
 
@@ -227,7 +215,7 @@ def _as_list(at: Any, names: list[str] | None, owner: str) -> list[Any] | None:
 
 
 def fill_table(
-    X: Any, columns: Sequence[np.ndarray], row: Sequence[Any], varied: Mapping[int, np.ndarray]
+    X: Any, columns: Sequence[np.ndarray], row: Sequence[Any], varied: Mapping[int, Any]
 ) -> Any:
     """Return a table of the same type as X: one row repeated, with varying features filled in.
 
@@ -238,19 +226,20 @@ def fill_table(
         The columns of X, from `table_columns`.
     row : list
         Values to repeat; a non-numeric one must occur in its column.
-    varied : dict of int to ndarray of shape (n,)
-        Values of the varying features, by position.
+    varied : dict of int to array-like of shape (n,)
+        Values of the varying features, by position; non-numeric ones must occur in their column.
     """
     n_rows = len(next(iter(varied.values())))
     filled: list[Any] = []
     for j, column in enumerate(columns):
-        if j in varied:
+        if j in varied and column.dtype.kind == "f":
             filled.append(varied[j])
         elif column.dtype.kind == "f":
             filled.append(np.full(n_rows, row[j]))
         else:  # taken from X to keep the dtype
-            source = next(i for i, value in enumerate(column) if value == row[j])
-            rows = np.full(n_rows, source)
+            wanted = varied.get(j, [row[j]] * n_rows)
+            places = {value: i for i, value in reversed(list(enumerate(column)))}
+            rows = np.array([places[value] for value in wanted])
             filled.append(X.iloc[:, j].array.take(rows) if _is_pandas(X) else X[:, j][rows])
     if not (_is_pandas(X) or _is_polars(X)):
         return np.column_stack(filled)

@@ -1,4 +1,4 @@
-"""Colours, grids and ranges of a picture of expert regions, as functions of plain arrays."""
+"""Shades, grids and ranges of a picture of expert regions, as functions of plain arrays."""
 
 from __future__ import annotations
 
@@ -6,36 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 
 __all__ = [
-    "PALETTE",
     "axis_values",
     "curve_strength",
+    "depends_on_grid",
     "held_values",
+    "innermost",
     "most_probable",
     "region_grid",
     "region_margins",
     "shade",
     "shown_experts",
+    "strangers",
     "visible_range",
 ]
-
-#: Colours of the experts, ordered so that the first n are as distinct as possible, at full
-#: strength and blended with white, for normal and for simulated colour-blind vision.
-PALETTE = (
-    "#0072B2",
-    "#E69F00",
-    "#882255",
-    "#66CCEE",
-    "#B9AC70",
-    "#BD1F01",
-    "#8400CD",
-    "#CC6677",
-    "#228833",
-    "#008DF9",
-    "#CC79A7",
-    "#332288",
-)
 
 #: Margin at both ends of an axis, as a share of the feature's range: no row lies on the frame.
 MARGIN = 0.05
@@ -43,6 +29,9 @@ MARGIN = 0.05
 #: Share of an expert's colour in its region, the rest being white, when all experts are equally
 #: probable and when it is certain. Rows in full colour stay visible on both.
 LIGHTEST, DARKEST = 0.08, 0.5
+
+#: Weights that vary by less than this do so by rounding.
+CONSTANT = 1e-9
 
 #: An expert whose weight never exceeds this is left out of a picture of curves; with very many
 #: experts the threshold is half of an equal share.
@@ -152,6 +141,19 @@ def shade(
     return 1 - share[..., None] * (1 - np.asarray(colors)[most_probable(weights)])
 
 
+def innermost(mask: np.ndarray) -> tuple[int, int]:
+    """Return the row and column of the point of an area that lies furthest from its border.
+
+    Parameters
+    ----------
+    mask : ndarray of bool of shape (n_1, n_0)
+        The points of the area; there are some.
+    """
+    depth = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    return int(row), int(column)
+
+
 def region_margins(weights: np.ndarray) -> np.ndarray:
     """Return log w_k - log max_{j≠k} w_j: positive in the region of expert k, negative outside.
 
@@ -178,6 +180,36 @@ def region_margins(weights: np.ndarray) -> np.ndarray:
         np.maximum(log_weights - second, smallest),
         np.minimum(log_weights - first, -smallest),
     )
+
+
+def depends_on_grid(weights: np.ndarray) -> bool:
+    """Return whether weights (..., n_experts) differ anywhere on a grid, by more than rounding."""
+    flat = weights.reshape(-1, weights.shape[-1])
+    return bool(np.ptp(flat[~np.isnan(flat).any(axis=1)], axis=0).max(initial=0.0) > CONSTANT)
+
+
+def strangers(
+    grid: Sequence[np.ndarray], weights: np.ndarray, points: np.ndarray, experts: np.ndarray
+) -> tuple[int, int]:
+    """Return how many rows lie in the region of another expert than theirs, and of how many.
+
+    Parameters
+    ----------
+    grid : sequence of two ndarrays
+    weights : ndarray of shape (n_1, n_0, n_experts)
+    points : ndarray of shape (n, 2)
+        Rows with NaN are not in the picture.
+    experts : ndarray of int of shape (n,)
+        Negative for the noise, which has no region.
+    """
+    seen = (experts >= 0) & ~np.isnan(points).any(axis=1)
+    if not seen.any():
+        return 0, 0
+    cells = [
+        np.searchsorted((axis[1:] + axis[:-1]) / 2, points[seen, j]) for j, axis in enumerate(grid)
+    ]
+    below = most_probable(weights)[cells[1], cells[0]]
+    return int(np.sum(below != experts[seen])), int(seen.sum())
 
 
 def _seen(n_experts: int) -> float:

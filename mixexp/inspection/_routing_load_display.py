@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from mixexp._wrapped import find_mixture, transformed
-from mixexp.inspection import _draw as draw
 from mixexp.inspection import _load_draw as bars
+from mixexp.inspection._palette import expert_colors
+from mixexp.inspection._room import label_axes
 from mixexp.inspection._routing import checked_weight, overflow_share
 
 __all__ = ["RoutingLoadDisplay"]
@@ -114,7 +115,7 @@ class RoutingLoadDisplay:
         """
         loads, importance = np.asarray(self.loads), np.asarray(self.importance)
         n_experts = len(loads)
-        rgb = draw.expert_colors(colors, n_experts, type(self).__name__)
+        rgb = expert_colors(colors, n_experts, type(self).__name__)
         others = [name for name in ("fallback", "overflow") if getattr(self, name) is not None]
         if ax is None:
             ax = bars.new_axes(n_experts + len(others))
@@ -130,7 +131,7 @@ class RoutingLoadDisplay:
         bars.finish_axes(ax, n_experts, places, others)
         several = not np.allclose(loads, importance, atol=SAME)
         self.legend_ = bars.draw_legend(ax, self.even_line_, several=several, kwargs=legend_kwargs)
-        draw.label_axes(ax, "expert", "share of rows")
+        label_axes(ax, "expert", "share of rows")
         self.ax_ = ax
         self.figure_ = ax.figure
         return self

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from mixexp.inspection._palette import PALETTE, hatch_of, line_of, marker_of
 from mixexp.inspection._regions import (
-    PALETTE,
     axis_values,
     curve_strength,
     held_values,
@@ -120,3 +120,10 @@ def test_palette_is_told_apart_by_colour_blind_readers():
         distance = np.linalg.norm(lab[:, None] - lab, axis=2) + 1e9 * np.eye(12)
         assert distance[:6, :6].min() > 30
         assert distance.min() > 15
+
+
+def test_experts_that_share_a_colour_differ_otherwise():
+    looks = [(PALETTE[k % 12], hatch_of(k), line_of(k), marker_of(k)) for k in range(48)]
+    assert len(set(looks)) == 48
+    for column in ((hatch_of, 16), (line_of, 48), (marker_of, 48)):
+        assert len({(PALETTE[k % 12], column[0](k)) for k in range(column[1])}) == column[1]

@@ -33,7 +33,9 @@ def test_grid_is_what_route_says_there(model, data):
 
 def test_colours_are_those_of_the_winners(model, data):
     X, y = data
-    display = show(model, X, grid_resolution=9, colors=["#ff0000", "#00ff00", "#0000ff"])
+    display = show(
+        model, X, features=(0, 1), grid_resolution=9, colors=["#ff0000", "#00ff00", "#0000ff"]
+    )
     surface = display.surface_.get_array().reshape(9, 9, -1)[..., :3]
     # The only channel that stays at 1 is the winner's.
     assert_array_equal(surface.argmax(axis=-1), display.weights.argmax(axis=-1))
@@ -41,14 +43,14 @@ def test_colours_are_those_of_the_winners(model, data):
     assert_array_equal(faces.argmax(axis=1), model.route(X).argmax(axis=1))
     assert_allclose(display.scatter_[0].get_offsets(), X[:, :2])
 
-    knowing = show(model, X, y).point_experts
+    knowing = show(model, X, y, features=(0, 1)).point_experts
     assert_array_equal(knowing, model.responsibilities(X, y).argmax(axis=1))
     assert np.any(knowing != display.point_experts)
 
 
 def test_lines_lie_where_two_experts_are_equally_probable(model, data):
     X, _ = data
-    display = show(model, X, grid_resolution=60)
+    display = show(model, X, features=(0, 1), grid_resolution=60)
     rest = np.median(X[:, 2])
     vertices = np.concatenate(
         [path.vertices for lines in display.contours_ for path in lines.get_paths()]
@@ -71,7 +73,7 @@ class NearestTwo(MixtureOfExpertsRegressor):
 def test_routing_is_what_is_drawn(data):
     X, y = data
     model = fitted(NearestTwo(n_experts=3), X, y)
-    display = show(model, X, grid_resolution=20)
+    display = show(model, X, features=(0, 1), grid_resolution=20)
     assert np.all(np.count_nonzero(display.weights, axis=-1) == 2)
     assert_array_equal(display.point_experts, model.route(X).argmax(axis=1))
     rows = np.tile(np.median(X, axis=0), (20, 1))
@@ -97,7 +99,7 @@ def test_other_features_are_held_at_a_given_row(model, data):
 def test_constant_feature_is_drawn(model, data):
     X = data[0].copy()
     X[:, 0] = 2.5
-    display = show(model, X)
+    display = show(model, X, features=(0, 1))
     low, high = display.ax_.get_xlim()
     assert low < 2 and high > 3
     display.figure_.canvas.draw()

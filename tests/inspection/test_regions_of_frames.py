@@ -110,7 +110,7 @@ def test_pipeline_search_and_both(data):
     assert_allclose(display.weights[1, 3], wanted)
 
     search = GridSearchCV(pipeline, {"mixtureofexpertsregressor__n_experts": [2]}, cv=2).fit(X, y)
-    assert_array_equal(show(search, X, grid_resolution=4).weights, display.weights)
+    assert_array_equal(show(search, X, features=(0, 1), grid_resolution=4).weights, display.weights)
     inner = make_pipeline(StandardScaler(), GridSearchCV(mixture, {"n_experts": [2]}, cv=2))
     inner.fit(X, y)
     assert show(inner, X, grid_resolution=4).weights.shape == (4, 4, 2)
