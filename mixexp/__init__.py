@@ -26,6 +26,7 @@ __all__ = [
     "experts",
     "families",
     "gates",
+    "inference",
     "inspection",
     "metrics",
     "partitions",
