@@ -67,7 +67,7 @@ class GateTreeDisplay:
     >>> display.names
     ['root', 'expert 0', 'expert 1']
     >>> display.splits
-    ['', 'otherwise', 'nox < 1.89']
+    ['', 'nox > 1.89', 'otherwise']
     """
 
     def __init__(self, *, parents: Any, names: Any, splits: Any, shares: Any, experts: Any):
@@ -114,6 +114,9 @@ class GateTreeDisplay:
         labels = [
             f"{name}\n{share}" if node else f"{name}   {share}" for name, share, node in pairs
         ]
+        scored = [p for p, words in zip(parents, self.splits, strict=True) if words[:6] == "score "]
+        for i in set(scored):
+            labels[i] += "\nhighest score wins"
         columns, rows = tree_layout(parents, names)
         contents = (parents, columns, rows, labels, self.splits, self.shares)
         layout = draw.Layout.of(*contents)
@@ -153,7 +156,8 @@ class GateTreeDisplay:
             weighted rows of the fit: `usage_`.
         feature_names : sequence of str, default=None
             One name for each feature of the mixture; in a Pipeline, for each column of its
-            transformed input. By default, the feature names of the fit, or x0, x1 and so on.
+            transformed input. By default those of `column_names`: splits are in units of the input
+            where a step before the mixture scales a column, or keeps the order of its values.
         decimals : int, default=2
             Digits after the decimal point; numbers below 0.1 have as many significant digits.
         max_terms : int, default=2

@@ -213,7 +213,7 @@ def test_last_level_is_the_experts(deep, data):
         experts = regions(deep, X, y, features=features, grid_resolution=5)
         assert_array_equal(nodes.weights, experts.weights)
         assert_array_equal(nodes.point_experts, experts.point_experts)
-        assert experts.region_names is None and nodes.region_names[3] == "node 0.1.1"
+        assert experts.region_names is None and nodes.region_names[3] == "expert 3"
         if features == 0:
             assert_allclose(nodes.expert_values, experts.expert_values, rtol=1e-12)
 
@@ -242,7 +242,7 @@ def test_level_of_a_flat_gate_and_of_classes(data):
     X, y = data
     flat = MixtureOfExpertsRegressor(n_experts=2, **SHORT).fit(X, y)
     display = regions(flat, X, level=1, grid_resolution=4)
-    assert display.region_names == ["node 0", "node 1"]
+    assert display.region_names == ["expert 0", "expert 1"]
     assert_array_equal(display.weights, regions(flat, X, grid_resolution=4).weights)
     classifier = MixtureOfExpertsClassifier(n_experts=4, gate=HierarchicalGate(), **SHORT)
     classifier.fit(X, y > 0)
