@@ -258,3 +258,21 @@ def test_levels_that_are_not_there(deep, data, plt, level):
         regions(deep, data[0], level=level)
     assert str(of_display.value) == str(of_gate.value)
     assert plt.get_fignums() == []
+
+
+def test_splits_are_cut_and_left_out_where_there_is_no_room(plt):
+    words = "a rather long sum of many terms > 3.00"
+    display = GateTreeDisplay(
+        parents=np.array([-1, 0, 0]),
+        names=["root", "expert 0", "expert 1"],
+        splits=["", words, "otherwise"],
+        shares=np.array([1.0, 0.4, 0.6]),
+        experts=np.array([-1, 0, 1]),
+    )
+    found = []
+    for width in (5, 2.8, 1.6):
+        _, ax = plt.subplots(figsize=(width, 2))
+        display.plot(ax)
+        assert not overlapping(display) and inside_axes(display)
+        found.append([text.get_text() for text in display.split_texts_])
+    assert found[0][0] == words and len(found[1][0]) == 18 and found[2] == []
