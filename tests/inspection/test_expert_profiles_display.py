@@ -54,7 +54,7 @@ def test_without_targets_there_are_no_intervals(settled, data):
 
 
 def test_estimators_show_importances(data):
-    X, y = data
+    X, y = data[0][:80], data[1][:80]
     trees = MixtureOfExpertsRegressor(DecisionTreeRegressor(max_depth=2), n_experts=2)
     pipeline = make_pipeline(StandardScaler(), fitted(trees, StandardScaler().fit_transform(X), y))
     pipeline[0].fit(X)
