@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import UserList
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -239,6 +240,8 @@ def _of_column_transformer(step: ColumnTransformer, found: list[Origin]) -> list
 
 def _positions(columns: Any, step: Any, n: int) -> list[int]:
     """Return the positions of the columns that a transformer takes."""
+    if isinstance(columns, UserList):  # of the remainder, which warns if it is read as a list
+        columns = columns.data
     if isinstance(columns, slice) and not isinstance(columns.start or columns.stop, str):
         return list(range(n))[columns]
     names = [str(name) for name in getattr(step, "feature_names_in_", [])]
