@@ -218,6 +218,7 @@ def publish(
     names = getattr(mixture, "feature_names_in_", None)
     mixture.expert_basis_ = _basis_of(model.innermost.bank, names)
     mixture.gate_basis_ = _basis_of(model.dense_gate, names)
+    _name_columns(mixture.gate_, names)
     attributes.pop("selection_", None)
     attributes.pop("fallback_", None)
     attributes.pop("shared_expert_", None)
@@ -230,6 +231,13 @@ def publish(
     if model.fallback is not None:
         mixture.fallback_ = model.fallback.fitted(None)[0]
     mixture.experts_ = bank.fitted(names)
+
+
+def _name_columns(gate: Any, names: np.ndarray | None) -> None:
+    """Tell a gate that describes itself in words what its columns are called."""
+    inner = getattr(gate, "inner", gate)
+    if can(inner, "to_text"):
+        inner.feature_names_in_ = names
 
 
 def _basis_of(part: Any, feature_names: np.ndarray | None) -> Any:

@@ -180,16 +180,17 @@ class HierarchicalGate(TreeGate, BaseEstimator):
     def to_text(self, feature_names: Any = None, *, decimals: int = 2, max_terms: int = 4) -> str:
         """Return the tree as text: one line per node or leaf, with its path.
 
-        The line of a node with two children gives the condition for the second to be more likely:
+        The line of a node with two children gives the condition for the first to be more likely:
         positive log-odds. Below a node with more children, each child's line shows its score, and
-        the child with the largest score is the most likely. Coefficients are `coef_` divided by
+        the child with the highest score is the most likely. Coefficients are `coef_` divided by
         the temperature, in units of the input.
 
         Parameters
         ----------
         feature_names : sequence of str, default=None
-            One per feature of the mixture's input, such as `model.feature_names_in_`. None
-            means x0, x1 and so on.
+            One per feature of the mixture's input; of a mixture in a Pipeline, those of
+            `mixexp.inspection.column_names` give borders in units of the Pipeline's input. None
+            means the names of the fit, or x0, x1 and so on.
         decimals : int, default=2
             Digits after the decimal point; numbers below 0.1 get as many significant digits.
         max_terms : int, default=4
@@ -217,15 +218,17 @@ class HierarchicalGate(TreeGate, BaseEstimator):
         >>> start = (X[:, 0] > -0.3).astype(int) + (X[:, 0] > 0) + (X[:, 0] > 0.3)
         >>> model = MixtureOfExpertsRegressor(n_experts=4, gate=gate, init=start).fit(X, y)
         >>> print(model.gate_.to_text(decimals=0))
-        root: 1 where 13 x0 - 4 > 0
-          0: 0.1 where 17 x0 + 6 > 0
+        root: 0 where -13 x0 + 4 > 0, otherwise 1
+          0: 0.0 where -17 x0 - 6 > 0, otherwise 0.1
             0.0: expert 0
             0.1: expert 1
-          1: 1.1 where 10 x0 - 3 > 0
+          1: 1.0 where -10 x0 + 3 > 0, otherwise 1.1
             1.0: expert 2
             1.1: expert 3
         """
         check_gate(self, "nodes_")
         n_features = self.nodes_[()].n_features_in_
+        if feature_names is None:
+            feature_names = getattr(self, "feature_names_in_", None)
         wording = Wording.checked(self, n_features, feature_names, decimals, max_terms)
         return tree_text(self.nodes_, self.paths_, self.children, wording)

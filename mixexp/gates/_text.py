@@ -40,7 +40,12 @@ def readable(name: str) -> str:
 
 @dataclass(frozen=True)
 class Wording:
-    """Format of a gate's text: names of all input features, digits, terms per sum."""
+    """Format of a gate's text: names of all input features, digits, terms per sum.
+
+    A name may say how its column was made: as slope · `quantity` + intercept, where `to_source`
+    turns the quantity into the input `source`. The text then speaks of the quantity, and a border
+    of one term of the input.
+    """
 
     names: list[str]
     decimals: int
@@ -71,7 +76,8 @@ class Wording:
                 "Give one per feature of the mixture's input, including those that the gate does "
                 "not see, or None for x0, x1 and so on."
             )
-        return cls([str(name) for name in names], decimals, max_terms)
+        names = [name if isinstance(name, str) else str(name) for name in names]
+        return cls(names, decimals, max_terms)
 
     def number(self, value: float) -> str:
         """Return a number with `decimals` decimals, or as many significant digits if it is small.
@@ -101,6 +107,8 @@ class Score:
     names: list[str]
     constant: float
     n_left_out: int
+    #: Name of the input of the first term, and the input as a function of that term.
+    source: tuple[str, Callable] | None = None
 
     @classmethod
     def of(
@@ -114,7 +122,16 @@ class Score:
         constant += float(slopes[rest] @ design.center[rest])
         if len(kept) and abs(constant) < NEGLIGIBLE * spread[kept[0]]:
             constant = 0.0
-        return cls(slopes[kept], [names[j] for j in kept], constant, len(rest))
+        own = [names[j] for j in kept]
+        constant += float(slopes[kept] @ [getattr(name, "intercept", 0.0) for name in own])
+        first = getattr(own[0], "to_source", None) if own else None
+        return cls(
+            slopes[kept] * [getattr(name, "slope", 1.0) for name in own],
+            [readable(getattr(name, "quantity", name)) for name in own],
+            constant,
+            len(rest),
+            None if first is None else (readable(own[0].source), first),
+        )
 
     def in_words(self, wording: Wording, after: str = "") -> str:
         """Return the sum as text, then `after`, then the number of omitted terms."""
@@ -132,8 +149,15 @@ class Score:
     def as_border(self, wording: Wording) -> str:
         """Return the condition for a positive score, in units of its largest term."""
         if not len(self.slopes):
-            return f"log-odds {wording.number(self.constant)}"
+            return f"log-odds {wording.number(self.constant)} everywhere"
         lead = self.slopes[0]
+        alone = len(self.slopes) == 1 and not self.n_left_out
+        if alone and self.source is not None:
+            name, to_source = self.source
+            with np.errstate(all="ignore"):
+                value = float(to_source(-self.constant / lead))
+            if np.isfinite(value):
+                return f"{name} {'>' if lead > 0 else '<'} {wording.number(value + 0.0)}"
         parts = _sum_of(self.slopes / lead, self.names, wording)
         border = wording.number(-self.constant / lead + 0.0)
         dots = DOTS if self.n_left_out else ""
@@ -150,14 +174,18 @@ def _sum_of(slopes: np.ndarray, names: list[str], wording: Wording) -> str:
 
 
 def node_scores(gate: Any, wording: Wording) -> list[Score]:
-    """Return the score of every child; for two children, only the log-odds of the second."""
+    """Return the score of every child; for two children, only the log-odds of the first."""
     design = gate.design
-    names = [readable(name) for name in design.names(wording.names)]
-    names += [f"missing({readable(wording.names[j])})" for j in gate.indicator_features_]
+    if design.basis is None:  # names that know how their column was made keep that
+        names = [wording.names[j] for j in design.columns]
+    else:
+        names = design.names(wording.names)
+    inputs = [getattr(name, "source", name) for name in wording.names]
+    names += [f"missing({readable(inputs[j])})" for j in gate.indicator_features_]
     slopes = np.hstack([gate.coef_, gate.indicator_coef_]) / gate.temperature
     constants = gate.intercept_ / gate.temperature
     if len(slopes) == 2:
-        slopes, constants = np.diff(slopes, axis=0), np.diff(constants)
+        slopes, constants = -np.diff(slopes, axis=0), -np.diff(constants)
     pairs = zip(slopes, constants, strict=True)
     return [Score.of(v, float(c), design, names, wording.max_terms) for v, c in pairs]
 
@@ -169,7 +197,7 @@ def node_splits(gate: Any, wording: Wording) -> list[str]:
     if n_children == 1:
         return [""]
     if n_children == 2:
-        return ["otherwise", scores[0].as_border(wording)]
+        return [scores[0].as_border(wording), "otherwise"]
     return [f"score {score.as_sum(wording, DOTS)}" for score in scores]
 
 
@@ -215,8 +243,9 @@ def tree_text(
         below = children(path)
         if len(below) == 2:
             (difference,) = node_scores(nodes[path], wording)
-            return f"{named(below[1])} where {difference.in_words(wording, ' > 0')}"
-        return "the largest score" if len(below) > 2 else ""
+            condition = difference.in_words(wording, " > 0")
+            return f"{named(below[0])} where {condition}, otherwise {named(below[1])}"
+        return "the highest score wins" if len(below) > 2 else ""
 
     return "\n".join(lines((), 0, ""))
 
@@ -234,16 +263,17 @@ class TextMixin:
         """Return the gate as text: one line per expert, with its score.
 
         Scores are log g_k(x) up to a term common to all experts. Coefficients are `coef_` divided
-        by the temperature, in units of the input. Two experts have a single score, the log-odds of
-        the second, which is more likely if they are positive. A last line names the columns whose
-        coefficients are all 0 under an L1 penalty.
+        by the temperature, in units of the input, and the expert with the highest score is the most
+        likely. Two experts have a single score, the log-odds of the first. A last line names the
+        columns whose coefficients are all 0 under an L1 penalty.
 
         Parameters
         ----------
         feature_names : sequence of str, default=None
-            One per feature of the mixture's input, such as `model.feature_names_in_`. None
-            means x0, x1 and so on. Names that would be misread in a sum, such as "2" or "a + b",
-            are quoted.
+            One per feature of the mixture's input; of a mixture in a Pipeline, those of
+            `mixexp.inspection.column_names` give borders in units of the Pipeline's input. None
+            means the names of the fit, or x0, x1 and so on. Names that would be misread in a sum,
+            such as "2" or "a + b", are quoted.
         decimals : int, default=2
             Digits after the decimal point; numbers below 0.1 get as many significant digits.
         max_terms : int, default=4
@@ -267,8 +297,8 @@ class TextMixin:
         >>> from mixexp.datasets import load_ethanol
         >>> X, y = load_ethanol(return_X_y=True, as_frame=True)
         >>> model = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y)
-        >>> print(model.gate_.to_text(model.feature_names_in_, decimals=1))
-        root: 1 where -0.4 nox + 0.7 > 0
+        >>> print(model.gate_.to_text(decimals=1))
+        root: 0 where 0.4 nox - 0.7 > 0, otherwise 1
           0: expert 0
           1: expert 1
         """
@@ -291,8 +321,8 @@ class TextMixin:
         Returns
         -------
         list of str
-            One per expert. For two experts, "otherwise" and the condition for the second to be
-            more likely, in units of the most important feature; for more experts, their scores.
+            One per expert. For two experts, the condition for the first to be more likely, in units
+            of the most important feature, and "otherwise"; for more experts, their scores.
 
         Raises
         ------
@@ -305,8 +335,8 @@ class TextMixin:
         >>> from mixexp.datasets import load_ethanol
         >>> X, y = load_ethanol(return_X_y=True, as_frame=True)
         >>> model = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y)
-        >>> model.gate_.split_texts(model.feature_names_in_)
-        ['otherwise', 'nox < 1.89']
+        >>> model.gate_.split_texts()
+        ['nox > 1.89', 'otherwise']
         """
         return node_splits(self, self._wording(feature_names, decimals, max_terms))
 
@@ -322,4 +352,6 @@ class TextMixin:
 
     def _wording(self, feature_names: Any, decimals: Any, max_terms: Any) -> Wording:
         check_gate(self, "theta")
+        if feature_names is None:
+            feature_names = getattr(self, "feature_names_in_", None)
         return Wording.checked(self, self.n_features_in_, feature_names, decimals, max_terms)

@@ -7,6 +7,7 @@ from mixexp.inspection._describe import describe_experts
 from mixexp.inspection._expert_profiles import ExpertProfilesDisplay
 from mixexp.inspection._expert_regions import ExpertRegionsDisplay
 from mixexp.inspection._gate_probabilities import GateProbabilitiesDisplay
+from mixexp.inspection._gate_tree import column_names
 from mixexp.inspection._gate_tree_display import GateTreeDisplay
 from mixexp.inspection._report import report
 from mixexp.inspection._responsibilities_display import ResponsibilitiesDisplay
@@ -24,6 +25,7 @@ __all__ = [
     "GateTreeDisplay",
     "ResponsibilitiesDisplay",
     "RoutingLoadDisplay",
+    "column_names",
     "describe_experts",
     "report",
     "routing_report",

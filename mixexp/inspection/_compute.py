@@ -69,6 +69,7 @@ def expert_regions(
         "points": part.points,
         "point_experts": regions.most_probable(row_weights),
         "region_names": regions.names,
+        "region_experts": None if regions.names is None else regions.experts,
         "extra_name": extra or "noise",
         "extra_weights": None if extra is None else values["extra"].reshape(shape),
         "held": part.held,

@@ -9,7 +9,7 @@ import numpy as np
 from mixexp.inspection import _draw as draw
 from mixexp.inspection._axes import as_steps, in_words, jittered, set_scale
 from mixexp.inspection._compute import expert_regions
-from mixexp.inspection._palette import expert_colors
+from mixexp.inspection._palette import region_colors
 from mixexp.inspection._regions import depends_on_grid, shown_experts, strangers
 from mixexp.inspection._room import label_axes, new_axes, write_note
 
@@ -57,6 +57,8 @@ class ExpertRegionsDisplay:
     region_names : sequence of str of length n_experts, default=None
         Names for the legend, given when regions are nodes of a gate. By default, "expert 0" and
         so on.
+    region_experts : ndarray of int of shape (n_experts,), default=None
+        The expert whose colour each region has; by default, regions are numbered as experts.
     extra_name : {"noise", "zero"}, default="noise"
         Name of the rows that are grey.
     extra_weights : ndarray of the shape of `weights` without its last axis, default=None
@@ -127,6 +129,7 @@ class ExpertRegionsDisplay:
         pooled_values: Any = None,
         value_name: Any = "y",
         region_names: Any = None,
+        region_experts: Any = None,
         extra_name: str = "noise",
         extra_weights: Any = None,
         scales: Any = None,
@@ -144,6 +147,7 @@ class ExpertRegionsDisplay:
         self.pooled_values = pooled_values
         self.value_name = value_name
         self.region_names = region_names
+        self.region_experts = region_experts
         self.extra_name = extra_name
         self.extra_weights = extra_weights
         self.scales = scales
@@ -190,7 +194,9 @@ class ExpertRegionsDisplay:
         -------
         self
         """
-        rgb = expert_colors(colors, self.weights.shape[-1], type(self).__name__)
+        rgb = region_colors(
+            colors, self.region_experts, self.weights.shape[-1], type(self).__name__
+        )
         if ax is None:
             ax = new_axes()
         regions = len(self.grid) == 2

@@ -9,7 +9,7 @@ import numpy as np
 from mixexp._wrapped import extra_name
 from mixexp.inspection._axes import as_steps, in_words, set_scale
 from mixexp.inspection._levels import Level
-from mixexp.inspection._palette import NOISE, expert_colors, line_of
+from mixexp.inspection._palette import NOISE, line_of, region_colors
 from mixexp.inspection._panels import Panels
 from mixexp.inspection._regions import depends_on_grid
 from mixexp.inspection._room import label_axes, legend_beside, new_axes, write_note
@@ -43,6 +43,8 @@ class GateProbabilitiesDisplay:
         Names of the features, one for each axis.
     names : sequence of str, default=None
         Names of the experts or nodes; by default "expert 0" and so on.
+    experts : ndarray of int, default=None
+        The expert whose colour each of these has; by default, they are numbered as experts.
     extra_name : {"noise", "zero"}, default=None
         What the last of the probabilities belongs to, if it is no expert.
     points : ndarray of shape (n_samples, 1) or (n_samples, 2), default=None
@@ -94,6 +96,7 @@ class GateProbabilitiesDisplay:
         probabilities: Any,
         feature_names: Any,
         names: Any = None,
+        experts: Any = None,
         extra_name: Any = None,
         points: Any = None,
         scales: Any = None,
@@ -104,6 +107,7 @@ class GateProbabilitiesDisplay:
         self.probabilities = probabilities
         self.feature_names = feature_names
         self.names = names
+        self.experts = experts
         self.extra_name = extra_name
         self.points = points
         self.scales = scales
@@ -141,7 +145,7 @@ class GateProbabilitiesDisplay:
         """
         n = self.probabilities.shape[-1]
         n_experts = n - (self.extra_name is not None)
-        rgb = list(expert_colors(colors, n_experts, type(self).__name__))
+        rgb = list(region_colors(colors, self.experts, n_experts, type(self).__name__))
         names = list(self.names or [f"expert {k}" for k in range(n_experts)])
         if self.extra_name is not None:
             rgb, names = [*rgb, (float(NOISE),) * 3], [*names, self.extra_name]
@@ -282,6 +286,7 @@ class GateProbabilitiesDisplay:
             probabilities=shown.reshape(*(len(axis) for axis in reversed(grid)), shown.shape[1]),
             feature_names=part.axis_names,
             names=regions.names,
+            experts=None if regions.names is None else regions.experts,
             extra_name=extra,
             points=part.points,
             scales=part.scales,

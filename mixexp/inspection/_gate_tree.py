@@ -9,14 +9,27 @@ import numpy as np
 
 from mixexp._wrapped import extra_name, find_mixture
 from mixexp.inspection._inputs import check_width
+from mixexp.inspection._room import shortened
+from mixexp.inspection._units import ColumnName, names_in_input_units
 
-__all__ = ["EXTRAS", "dotted", "gate_tree", "mixture_names", "shares_in_words", "tree_layout"]
+__all__ = [
+    "EXTRAS",
+    "column_names",
+    "dotted",
+    "gate_tree",
+    "mixture_names",
+    "shares_in_words",
+    "tree_layout",
+]
 
 #: Names of an expert that is drawn apart from the others.
 EXTRAS = ("noise", "zero")
 
 #: Gap between the tree and the noise or zero expert, in units of the distance between two leaves.
 EXTRA_GAP = 1.5
+
+#: Most letters of a feature's name in the picture.
+LETTERS = 28
 
 Path = tuple[int, ...]
 
@@ -79,7 +92,7 @@ def gate_tree(
     `owner`.
     """
     before, mixture = find_mixture(estimator, owner)
-    names = _names(before, mixture, feature_names, owner)
+    names = [brief(name) for name in _names(before, mixture, feature_names, owner)]
     words = {"feature_names": names, "decimals": decimals, "max_terms": max_terms}
     nodes = Nodes()
     usage = np.asarray(mixture.usage_)
@@ -168,6 +181,13 @@ def _splits(gate: Any, n_children: int, words: dict) -> list[str]:
     return found
 
 
+def brief(name: str) -> str:
+    """Return a name that leaves room for the rest of a picture; it still knows its origin."""
+    if isinstance(name, ColumnName):
+        return name.shortened(LETTERS)
+    return shortened(name, LETTERS)
+
+
 def _names(before: list, mixture: Any, feature_names: Any, owner: str) -> list[str]:
     """Return the names of the mixture's features: given, from its fit, or from earlier steps."""
     n_features = mixture.n_features_in_
@@ -179,25 +199,64 @@ def _names(before: list, mixture: Any, feature_names: Any, owner: str) -> list[s
                 f"Give one for each feature that the {type(mixture).__name__} was fitted on: in a "
                 "Pipeline, for each column after the steps before it."
             )
-        return [str(name) for name in names]
+        return [name if isinstance(name, str) else str(name) for name in names]
     return mixture_names(before, mixture)
 
 
 def mixture_names(before: list, mixture: Any) -> list[str]:
-    """Return the names of the features that a mixture sees: of its fit, or from earlier steps."""
+    """Return the names of the features that a mixture sees, which know how earlier steps made them.
+
+    Those of the fit are taken for a mixture that is alone.
+    """
     n_features = mixture.n_features_in_
-    if hasattr(mixture, "feature_names_in_"):
-        return [str(name) for name in mixture.feature_names_in_]
-    found = None
-    for step in before:
-        try:
-            found = step.get_feature_names_out(found)
-        except (AttributeError, ValueError):  # the step cannot name its output
-            found = None
-            break
-    if found is None or len(found) != n_features:
-        found = [f"x{j}" for j in range(n_features)]
-    return [str(name) for name in found]
+    own = getattr(mixture, "feature_names_in_", None)
+    return names_in_input_units(before, None if before else own, n_features)
+
+
+def column_names(estimator: Any) -> list[str]:
+    """Return the names of the columns that a fitted mixture sees, behind the steps of a Pipeline.
+
+    Give them to `to_text` of a gate for borders in units of the Pipeline's input: columns that a
+    scaler made are named by their input, and the text undoes the scaling.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted MixtureOfExpertsClassifier or MixtureOfExpertsRegressor, a Pipeline that ends in
+        one, or a search over one of these.
+
+    Returns
+    -------
+    list of str
+        A column that is no input has a name that says so, such as "log income" or
+        "income, scaled".
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+    TypeError
+        If the estimator is not a mixture of experts.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from mixexp import MixtureOfExpertsRegressor
+    >>> from mixexp.datasets import load_ethanol
+    >>> from mixexp.inspection import column_names
+    >>> X, y = load_ethanol(return_X_y=True, as_frame=True)
+    >>> model = make_pipeline(
+    ...     StandardScaler(), MixtureOfExpertsRegressor(n_experts=2, random_state=0)
+    ... ).fit(X, y)
+    >>> column_names(model)
+    ['nox, scaled']
+    >>> print(model[-1].gate_.to_text(column_names(model), decimals=1))
+    root: 0 where 0.4 nox - 0.7 > 0, otherwise 1
+      0: expert 0
+      1: expert 1
+    """
+    return mixture_names(*find_mixture(estimator, "column_names"))
 
 
 def tree_layout(parents: np.ndarray, names: list[str]) -> tuple[np.ndarray, np.ndarray]:

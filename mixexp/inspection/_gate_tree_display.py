@@ -9,8 +9,12 @@ import numpy as np
 from mixexp.inspection import _tree_draw as draw
 from mixexp.inspection._gate_tree import EXTRAS, gate_tree, shares_in_words, tree_layout
 from mixexp.inspection._palette import expert_colors
+from mixexp.inspection._room import shortened
 
 __all__ = ["GateTreeDisplay"]
+
+#: Least font size of the nodes in points before splits are cut, and to how many letters.
+READABLE, CUT = 5.0, 18
 
 
 class GateTreeDisplay:
@@ -67,7 +71,7 @@ class GateTreeDisplay:
     >>> display.names
     ['root', 'expert 0', 'expert 1']
     >>> display.splits
-    ['', 'otherwise', 'nox < 1.89']
+    ['', 'nox > 1.89', 'otherwise']
     """
 
     def __init__(self, *, parents: Any, names: Any, splits: Any, shares: Any, experts: Any):
@@ -91,8 +95,9 @@ class GateTreeDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; text shrinks until the tree fits, so they should be wide. If None, a
-            new figure of the size of the tree is created.
+            Axes to draw on; text shrinks until the tree fits, so they should be wide. Where it
+            would be too small to read, splits are cut, and then left out. If None, a new figure of
+            the size of the tree is created.
         colors : sequence of matplotlib colors, default=None
             Colours of the experts, as in :meth:`ExpertRegionsDisplay.plot`.
         edge_kwargs : dict, default=None
@@ -114,20 +119,32 @@ class GateTreeDisplay:
         labels = [
             f"{name}\n{share}" if node else f"{name}   {share}" for name, share, node in pairs
         ]
+        scored = [p for p, words in zip(parents, self.splits, strict=True) if words[:6] == "score "]
+        for i in set(scored):
+            labels[i] += "\nhighest score wins"
         columns, rows = tree_layout(parents, names)
-        contents = (parents, columns, rows, labels, self.splits, self.shares)
-        layout = draw.Layout.of(*contents)
-        if ax is None:
-            ax = draw.new_axes(layout.size)
-        layout = draw.Layout.of(*contents, scale=draw.scaled_to(ax, layout.size))
-        scale = draw.scaled_to(ax, layout.size)
+        given = ax is not None
+        for splits in self._splits() if given else [list(self.splits)]:
+            contents = (parents, columns, rows, labels, splits, self.shares)
+            layout = draw.Layout.of(*contents)
+            if ax is None:
+                ax = draw.new_axes(layout.size)
+            layout = draw.Layout.of(*contents, scale=draw.scaled_to(ax, layout.size))
+            scale = draw.scaled_to(ax, layout.size)
+            if scale * draw.FONT >= READABLE:
+                break
         extra = np.isin(names, EXTRAS)
         self.edges_ = draw.draw_edges(ax, parents, layout, node_colors, extra, scale, edge_kwargs)
         self.node_texts_ = draw.draw_nodes(ax, layout, labels, node_colors, scale, node_kwargs)
-        self.split_texts_ = draw.draw_splits(ax, parents, layout, self.splits, scale, split_kwargs)
+        self.split_texts_ = draw.draw_splits(ax, parents, layout, splits, scale, split_kwargs)
         self.ax_ = ax
         self.figure_ = ax.figure
         return self
+
+    def _splits(self) -> list[list[str]]:
+        """Return the splits in full, cut, and left out, for axes with less and less room."""
+        cut = [shortened(words, CUT) for words in self.splits]
+        return [list(self.splits), cut, [""] * len(cut)]
 
     @classmethod
     def from_estimator(
@@ -153,7 +170,8 @@ class GateTreeDisplay:
             weighted rows of the fit: `usage_`.
         feature_names : sequence of str, default=None
             One name for each feature of the mixture; in a Pipeline, for each column of its
-            transformed input. By default, the feature names of the fit, or x0, x1 and so on.
+            transformed input. By default those of `column_names`: splits are in units of the input
+            where a step before the mixture scales a column, or keeps the order of its values.
         decimals : int, default=2
             Digits after the decimal point; numbers below 0.1 have as many significant digits.
         max_terms : int, default=2

@@ -44,7 +44,16 @@ class Level:
         members = np.zeros((n_experts, len(nodes)))
         for node, below in enumerate(nodes):
             members[below, node] = 1.0
-        return cls(members, [f"node {dotted(paths[below[0]][:level])}" for below in nodes])
+        names = [
+            f"expert {below[0]}" if len(below) == 1 else f"node {dotted(paths[below[0]][:level])}"
+            for below in nodes
+        ]
+        return cls(members, names)
+
+    @property
+    def experts(self) -> np.ndarray:
+        """The expert whose colour each region has, its first one (n_regions,)."""
+        return self.members.argmax(axis=0)
 
     def weights(self, weights: np.ndarray) -> np.ndarray:
         """Return the weights of the regions (n, n_regions), without a column for the noise."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mixexp.inspection._draw import styled
+from mixexp.inspection._palette import hatch_of
 
 __all__ = [
     "draw_even",
@@ -81,7 +82,11 @@ def draw_pair(
 ) -> tuple[Any, Any]:
     """Draw pale bars of the loads and, in front, strong ones of the mean routing weights."""
     behind = _bars(ax, at, loads, {"color": _pale(rgb)}, kwargs)
-    return behind, _bars(ax, at, importance, {"color": rgb, "zorder": 3}, kwargs)
+    front = _bars(ax, at, importance, {"color": rgb, "zorder": 3}, kwargs)
+    for k, bar in enumerate(front):
+        if hatch_of(k) is not None:
+            bar.set(hatch=hatch_of(k), edgecolor="white", linewidth=0.0)
+    return behind, front
 
 
 def draw_fallback(ax: Any, at: float, load: float, importance: float, kwargs: dict | None) -> Any:

@@ -9,7 +9,17 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["GRID", "INK", "NOISE", "PALETTE", "expert_colors", "hatch_of", "line_of", "marker_of"]
+__all__ = [
+    "GRID",
+    "INK",
+    "NOISE",
+    "PALETTE",
+    "expert_colors",
+    "hatch_of",
+    "line_of",
+    "marker_of",
+    "region_colors",
+]
 
 #: Colours of the experts, ordered so that the first n are as distinct as possible, at full
 #: strength and blended with white, for normal and for simulated colour-blind vision. On both, the
@@ -53,6 +63,13 @@ def expert_colors(colors: Any, n_experts: int, owner: str) -> np.ndarray:
             "each expert."
         )
     return np.array([to_rgb(chosen[k % len(chosen)]) for k in range(n_experts)])
+
+
+def region_colors(colors: Any, experts: Any, n_regions: int, owner: str) -> np.ndarray:
+    """Return one colour for each region (n_regions, 3), that of its expert; None is the same."""
+    if experts is None:
+        return expert_colors(colors, n_regions, owner)
+    return expert_colors(colors, int(np.max(experts)) + 1, owner)[np.asarray(experts)]
 
 
 def _of(choices: tuple, k: int) -> Any:

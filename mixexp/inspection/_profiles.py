@@ -186,7 +186,14 @@ def _per_sd(found: dict[str, Any], data: Any, weight: Any, names: list[str]) -> 
     scaled = {
         key: None if found[key] is None else found[key] * scale for key in ("values", "low", "high")
     }
-    return {**found, **scaled, "value_name": found["value_name"].replace(COEFFICIENT, PER_SD)}
+    # Per standard deviation, a scaled column and its input have the same coefficient.
+    labels = [getattr(name, "quantity", name) for name in found["names"]]
+    return {
+        **found,
+        **scaled,
+        "names": labels,
+        "value_name": found["value_name"].replace(COEFFICIENT, PER_SD),
+    }
 
 
 def column_deviations(data: Any, weight: np.ndarray | None) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mixexp.inspection._draw import styled
 
-__all__ = ["Layout", "draw_edges", "draw_nodes", "draw_splits", "new_axes", "scaled_to"]
+__all__ = ["FONT", "Layout", "draw_edges", "draw_nodes", "draw_splits", "new_axes", "scaled_to"]
 
 #: Lengths in points, at a font size of 9: distance between two leaves; margin of the picture; bend
 #: of an edge; padding at both ends of an edge's text; padding of a box; gap between an edge and the

@@ -13,6 +13,9 @@ from mixexp.selection._select import select_n_experts
 
 __all__ = ["SelectionDisplay"]
 
+#: Dark grey: the colours of the palette belong to experts.
+INK = "0.15"
+
 #: What the axis of a criterion says.
 LABELS = {
     "cv": "held-out log-density per row",
@@ -38,7 +41,9 @@ class SelectionDisplay:
     errors : ndarray of shape (n_candidates,) or None
         Standard errors of the differences from the best value; None draws no bars.
     chosen : int or None
-        The chosen number; None where it was chosen by something else.
+        The chosen number.
+    chosen_by : str or None
+        What it was chosen by; None is `criterion`.
     criterion : {"cv", "aic", "aic3", "bic", "icl"}
         What the values are.
 
@@ -66,13 +71,21 @@ class SelectionDisplay:
     """
 
     def __init__(
-        self, *, n_experts: Any, values: Any, criterion: str, errors: Any = None, chosen: Any = None
+        self,
+        *,
+        n_experts: Any,
+        values: Any,
+        criterion: str,
+        errors: Any = None,
+        chosen: Any = None,
+        chosen_by: Any = None,
     ):
         self.n_experts = n_experts
         self.values = values
         self.criterion = criterion
         self.errors = errors
         self.chosen = chosen
+        self.chosen_by = chosen_by
 
     def plot(
         self,
@@ -102,15 +115,17 @@ class SelectionDisplay:
             import matplotlib.pyplot as plt
 
             _, ax = plt.subplots()
-        line = {"marker": "o", "color": "C0", "capsize": 3} | (line_kwargs or {})
+        line = {"marker": "o", "color": INK, "capsize": 3} | (line_kwargs or {})
         drawn = ax.errorbar(self.n_experts, self.values, yerr=self.errors, **line)
         self.line_ = drawn.lines[0]
         self.chosen_line_ = None
         if self.chosen is not None:
             style = {"color": "0.4", "linestyle": "--", "zorder": 0} | (chosen_kwargs or {})
-            label = style.pop("label", f"chosen: {self.chosen}")
+            by = "" if self.chosen_by in (None, self.criterion) else f" by {self.chosen_by}"
+            label = style.pop("label", f"chosen{by}: {self.chosen}")
             self.chosen_line_ = ax.axvline(self.chosen, label=label, **style)
-            ax.legend()
+            # Above the axes, as the values may lie anywhere in them.
+            ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="small")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_xlabel("number of experts")
         ax.set_ylabel(LABELS[self.criterion])
@@ -167,7 +182,8 @@ class SelectionDisplay:
             values=values,
             criterion=criterion,
             errors=selection.cv_shortfall_error if criterion == "cv" else None,
-            chosen=selection.n_experts_ if criterion == selection.criterion else None,
+            chosen=selection.n_experts_,
+            chosen_by=selection.criterion,
         ).plot(ax, **kwargs)
 
     @classmethod

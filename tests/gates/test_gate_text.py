@@ -57,7 +57,7 @@ def proba_of_text(text, X):
         depth = (len(line) - len(line.lstrip())) // 2
         name, _, says = line.strip().partition(": ")
         score = re.search(r"score ([^;]*)", says)
-        split = re.search(r"(\S+) where (.*) > 0", says)
+        split = re.search(r"(\S+) where (.*) > 0, otherwise (\S+)", says)
         leaf = re.search(r"expert (\d+)", says)
         stack[depth:] = [len(lines)]
         parent = stack[depth - 1] if depth else None
@@ -71,8 +71,9 @@ def proba_of_text(text, X):
             own = 0.0
         elif len(siblings) == 2:
             split = lines[parent][3]
-            assert lines[siblings[1]][0] == split[1]
-            sign = 1 if i == siblings[1] else -1
+            assert lines[siblings[0]][0] == split[1]
+            assert lines[siblings[1]][0] == split[3]
+            sign = 1 if i == siblings[0] else -1
             own = -np.logaddexp(0, -sign * evaluate(split[2], X, means))
         else:
             scores = np.array([evaluate(lines[j][2], X, means) for j in siblings])
@@ -123,7 +124,7 @@ def test_columns_of_the_gate_have_the_names_of_the_input(rng):
     X = table(rng)
     gate, _ = at_random(SoftmaxGate(), X, rng, columns=np.array([2]), n_experts=2)
     words = gate.to_text(["a", "b", "c"])
-    assert re.match(r"root: 1 where -?[\d.]+ c [+-] [\d.]+ > 0\n", words)
+    assert re.match(r"root: 0 where -?[\d.]+ c [+-] [\d.]+ > 0, otherwise 1\n", words)
     own = [np.array([0]), np.array([1]), np.array([0])]
     gate = SoftmaxGate().start(make_rows(X), 3, own)
     seen = np.array([[1, 1, 0], [1, 0, 1], [1, 1, 0]])
@@ -144,30 +145,30 @@ def test_largest_terms_come_first_and_the_rest_counts_at_its_mean(rng):
     X = table(rng, n=200)  # standard deviations 1, 10 and 100
     gate = SoftmaxGate().start(make_rows(X), 2, None)
     gate = gate.set_parameters(np.array([0, 0, 0, 0, 3.0, -0.5, 2.0, 1.0]))
-    slopes = np.diff(gate.coef_, axis=0)[0]
+    slopes = -np.diff(gate.coef_, axis=0)[0]
     order = np.array([1, 2, 0])
     text = gate.to_text(**EXACT)
     assert [int(j) for j in re.findall(r"x(\d)", text)] == order.tolist()
     short = gate.to_text(decimals=12, max_terms=1).splitlines()[0]
-    assert short.endswith("> 0 (2 terms at mean)")
+    assert short.endswith("> 0 (2 terms at mean), otherwise 1")
     said = evaluate(re.search(r"where (.*) > 0", short)[1], X, X.mean(axis=0))
-    full = X @ slopes + np.diff(gate.intercept_)
+    full = X @ slopes - np.diff(gate.intercept_)
     assert_allclose(said.mean(), full.mean(), rtol=1e-6)
     assert_allclose(np.polyfit(X[:, order[0]], said, 1)[0], slopes[order[0]], rtol=1e-9)
-    assert gate.to_text(max_terms=2).splitlines()[0].endswith("(1 term at mean)")
+    assert gate.to_text(max_terms=2).splitlines()[0].endswith("(1 term at mean), otherwise 1")
 
 
-def test_splits_in_words_hold_where_the_second_is_more_likely(rng):
+def test_splits_in_words_hold_where_the_first_is_more_likely(rng):
     X = table(rng)
     gate, rows = at_random(SoftmaxGate(), X, rng, n_experts=2)
-    otherwise, words = gate.split_texts(**EXACT)
+    words, otherwise = gate.split_texts(**EXACT)
     assert otherwise == "otherwise"
     sum_, sign, border = re.fullmatch(r"(.*) ([<>]) (\S+)", words).groups()
     above = evaluate(sum_, X, X.mean(axis=0)) > float(border)
-    more_likely = log_proba(gate, rows)[1] > log_proba(gate, rows)[0]
+    more_likely = log_proba(gate, rows)[0] > log_proba(gate, rows)[1]
     np.testing.assert_array_equal(above if sign == ">" else ~above, more_likely)
     assert 0 < more_likely.sum() < len(X)
-    assert words[0] == "x" and gate.split_texts(max_terms=1)[1].count(" + ... ") == 1
+    assert words[0] == "x" and gate.split_texts(max_terms=1)[0].count(" + ... ") == 1
 
     gate, rows = at_random(SoftmaxGate(), X, rng, n_experts=3)
     scores = [
@@ -179,8 +180,8 @@ def test_splits_in_words_hold_where_the_second_is_more_likely(rng):
 
 def test_a_gate_without_slopes(rng):
     gate = SoftmaxGate().start(make_rows(table(rng)), 2, None)
-    assert gate.to_text().splitlines()[0] == "root: 1 where 0.00 > 0"
-    assert gate.split_texts() == ["otherwise", "log-odds 0.00"]
+    assert gate.to_text().splitlines()[0] == "root: 0 where 0.00 > 0, otherwise 1"
+    assert gate.split_texts() == ["log-odds 0.00 everywhere", "otherwise"]
 
 
 @pytest.mark.parametrize(

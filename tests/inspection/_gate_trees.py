@@ -32,7 +32,7 @@ class Ragged:
         return {(): [(0,), (1, 1, 1)], (0,): [(0, 0), (0, 1, 1)]}.get(node, self.paths_[:2])
 
     def split_texts(self, feature_names=None, *, decimals, max_terms):
-        return ["otherwise", "x0 > 0"]
+        return ["x0 > 0", "otherwise"]
 
 
 class FakeMixture(BaseEstimator):

@@ -124,7 +124,7 @@ def test_flat_gates(data):
         assert all(split.startswith("score") for split in arrays["splits"][1:]) == worded
     X, y = data[0], data[1] > 0
     arrays = gate_tree(MixtureOfExpertsClassifier(n_experts=2, **SHORT).fit(X, y))
-    assert arrays["splits"][1] == "otherwise"
+    assert arrays["splits"][2] == "otherwise"
 
 
 def test_mixtures_of_mixtures(nested, data):

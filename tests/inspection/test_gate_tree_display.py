@@ -213,7 +213,7 @@ def test_last_level_is_the_experts(deep, data):
         experts = regions(deep, X, y, features=features, grid_resolution=5)
         assert_array_equal(nodes.weights, experts.weights)
         assert_array_equal(nodes.point_experts, experts.point_experts)
-        assert experts.region_names is None and nodes.region_names[3] == "node 0.1.1"
+        assert experts.region_names is None and nodes.region_names[3] == "expert 3"
         if features == 0:
             assert_allclose(nodes.expert_values, experts.expert_values, rtol=1e-12)
 
@@ -242,7 +242,7 @@ def test_level_of_a_flat_gate_and_of_classes(data):
     X, y = data
     flat = MixtureOfExpertsRegressor(n_experts=2, **SHORT).fit(X, y)
     display = regions(flat, X, level=1, grid_resolution=4)
-    assert display.region_names == ["node 0", "node 1"]
+    assert display.region_names == ["expert 0", "expert 1"]
     assert_array_equal(display.weights, regions(flat, X, grid_resolution=4).weights)
     classifier = MixtureOfExpertsClassifier(n_experts=4, gate=HierarchicalGate(), **SHORT)
     classifier.fit(X, y > 0)
@@ -258,3 +258,21 @@ def test_levels_that_are_not_there(deep, data, plt, level):
         regions(deep, data[0], level=level)
     assert str(of_display.value) == str(of_gate.value)
     assert plt.get_fignums() == []
+
+
+def test_splits_are_cut_and_left_out_where_there_is_no_room(plt):
+    words = "a rather long sum of many terms > 3.00"
+    display = GateTreeDisplay(
+        parents=np.array([-1, 0, 0]),
+        names=["root", "expert 0", "expert 1"],
+        splits=["", words, "otherwise"],
+        shares=np.array([1.0, 0.4, 0.6]),
+        experts=np.array([-1, 0, 1]),
+    )
+    found = []
+    for width in (5, 2.8, 1.6):
+        _, ax = plt.subplots(figsize=(width, 2))
+        display.plot(ax)
+        assert not overlapping(display) and inside_axes(display)
+        found.append([text.get_text() for text in display.split_texts_])
+    assert found[0][0] == words and len(found[1][0]) == 18 and found[2] == []

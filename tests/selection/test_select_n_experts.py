@@ -164,7 +164,8 @@ def test_pictures():
     found = found_for(X, y)
     assert_array_equal(display.line_.get_ydata(), found.cv)
     other = SelectionDisplay.from_selection(found, criterion="bic", ax=display.ax_)
-    assert other.chosen_line_ is None and other.figure_ is display.figure_
+    assert other.chosen_line_.get_label() == "chosen by cv: 2"
+    assert other.figure_ is display.figure_
     with pytest.raises(ValueError, match="criterion must be one of"):
         SelectionDisplay.from_selection(found, criterion="r2")
     with pytest.raises(TypeError, match="selection must be an ExpertSelection"):
