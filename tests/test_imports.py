@@ -305,12 +305,10 @@ def test_outside_uses_public_attributes(path):
     assert not private, "an estimator's private attribute"
 
 
-@pytest.mark.parametrize(
-    "module", ["mixexp", "mixexp.datasets", "mixexp.inspection", "mixexp.metrics"]
-)
-def test_import_is_light(module):
+def test_import_is_light():
     # pandas is imported by scikit-learn itself
     heavy = "{'matplotlib', 'polars', 'dask', 'distributed'}"
-    code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"
+    modules = "mixexp.datasets, mixexp.inspection, mixexp.metrics, mixexp.callbacks"
+    code = f"import sys, mixexp, {modules}; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,8 +1,5 @@
 """The report on routing agrees with sums over `route`, and scores with the experts themselves."""
 
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -193,11 +190,8 @@ def test_print_and_frame(routed, data):
     assert list(frame.columns)[-2:] == ["score", "seconds_per_row"]
 
 
-def test_it_is_at_the_top_and_light():
+def test_it_is_at_the_top():
     assert mixexp.routing_report is routing_report
-    code = "import sys, mixexp; mixexp.routing_report; sys.exit('matplotlib' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], env=os.environ, check=False)
-    assert done.returncode == 0
 
 
 BAD = {
