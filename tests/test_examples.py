@@ -126,3 +126,16 @@ def test_an_interrupted_training_ends_like_one_that_was_left_alone(run):
     bounds = [bound for watch in names["watches"] for bound in watch.bounds.values()]
     assert bounds == names["alone"].lower_bounds_.tolist()
     assert bounds[12] < 0.5 and 0.5 < bounds[16] < 1 and bounds[-1] > 1.4
+
+
+@pytest.mark.slow  # about 7 seconds
+def test_a_searched_pipeline_finds_three_experts_one_of_them_european(run):
+    pytest.importorskip("pandas")
+    names, n_figures = run("plot_pipeline_search.py")
+    assert n_figures == 1
+    assert names["best"]["mixture__n_experts"] == 3
+    assert names["best"]["mixture__expert_features"] == names["NUMBERS"]
+    rmse = names["results"].groupby("mixture__n_experts")["RMSE"]
+    assert rmse.max()[2] < 0.87 * rmse.min()[1]
+    found = names["X_train"].loc[names["smallest"]]
+    assert len(found) > 5 and set(found["origin"]) == {"europe"}
