@@ -139,3 +139,15 @@ def test_a_searched_pipeline_finds_three_experts_one_of_them_european(run):
     assert rmse.max()[2] < 0.87 * rmse.min()[1]
     found = names["X_train"].loc[names["smallest"]]
     assert len(found) > 5 and set(found["origin"]) == {"europe"}
+
+
+@pytest.mark.slow  # about 8 seconds
+def test_the_number_of_experts_grows_with_the_rows_of_a_curve_only(run):
+    names, n_figures = run("plot_n_experts.py")
+    assert n_figures == 1
+    found, few, many = names["found"], *names["ROWS"]
+    for make, n_few, n_many in (("make_lines", 3, 3), ("make_curve", 3, 5)):
+        for n, n_experts in ((few, n_few), (many, n_many)):
+            selection = found[names[make], n]
+            assert selection.n_experts_ == n_experts
+            assert selection.n_experts[selection.bic.argmin()] == n_experts
