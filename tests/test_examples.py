@@ -151,3 +151,13 @@ def test_the_number_of_experts_grows_with_the_rows_of_a_curve_only(run):
             selection = found[names[make], n]
             assert selection.n_experts_ == n_experts
             assert selection.n_experts[selection.bic.argmin()] == n_experts
+
+
+@pytest.mark.slow  # about 4 seconds
+def test_intervals_hold_the_truth_and_those_of_separate_groups_do_not(run):
+    pytest.importorskip("pandas")
+    names, n_figures = run("plot_standard_errors.py")
+    assert n_figures == 1
+    mixture, separate = (np.mean(names["covers"][name], axis=0) for name in names["METHODS"])
+    assert 0.9 < mixture.mean() < 0.98
+    assert np.all(mixture - separate > 0.1)
