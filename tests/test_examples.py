@@ -161,3 +161,15 @@ def test_intervals_hold_the_truth_and_those_of_separate_groups_do_not(run):
     mixture, separate = (np.mean(names["covers"][name], axis=0) for name in names["METHODS"])
     assert 0.9 < mixture.mean() < 0.98
     assert np.all(mixture - separate > 0.1)
+
+
+def test_only_nox_by_equivalence_needs_a_gate_that_sees_x(run):
+    pytest.importorskip("pandas")
+    names, n_figures = run("plot_tone_ethanol.py")
+    assert n_figures == 1
+    gain = names["bic"]["constant"] - names["bic"]["softmax"]
+    assert gain["tone: tuned"] < 0 and gain["ethanol: equivalence"] < 0
+    assert gain["ethanol: NOx"] > 50
+    X = names["questions"]["ethanol: NOx"][0].iloc[:2].assign(equivalence=[0.85, 1.0])
+    rising = names["models"]["ethanol: NOx", "softmax"].gate_proba(X)
+    assert np.all(rising.max(axis=1) > 0.7) and len(set(rising.argmax(axis=1))) == 2
