@@ -173,3 +173,19 @@ def test_only_nox_by_equivalence_needs_a_gate_that_sees_x(run):
     X = names["questions"]["ethanol: NOx"][0].iloc[:2].assign(equivalence=[0.85, 1.0])
     rising = names["models"]["ethanol: NOx", "softmax"].gate_proba(X)
     assert np.all(rising.max(axis=1) > 0.7) and len(set(rising.argmax(axis=1))) == 2
+
+
+@pytest.mark.slow  # about 5 seconds
+def test_half_of_the_digits_need_no_forest(run):
+    names, n_figures = run("plot_cascade.py")
+    assert n_figures == 1
+    draft, full, cascade = (
+        np.mean(names[name] != names["y_test"]) for name in ("by_draft", "by_full", "answers")
+    )
+    assert draft > 0.1 and full < 0.04 and cascade < full + 0.01
+    accepted = names["accepted"]
+    assert accepted.mean() > 0.4
+    assert np.mean((names["by_draft"] != names["by_full"])[accepted]) < 0.02
+    errors = names["errors"]  # the curve passes through the ends and the cascade itself
+    n_asked = np.sum(~accepted)
+    assert np.allclose(errors[[0, n_asked, -1]] / len(accepted), [draft, cascade, full])
