@@ -189,3 +189,16 @@ def test_half_of_the_digits_need_no_forest(run):
     errors = names["errors"]  # the curve passes through the ends and the cascade itself
     n_asked = np.sum(~accepted)
     assert np.allclose(errors[[0, n_asked, -1]] / len(accepted), [draft, cascade, full])
+
+
+@pytest.mark.slow  # about 5 seconds
+def test_six_processes_keep_the_cliffs(run):
+    names, n_figures = run("plot_kernel_experts.py")
+    assert n_figures == 1
+    rmse = names["rmse"]
+    assert rmse["six, routed"] < 0.9 * rmse["one process"]
+    sizes = [len(expert.X_train_) for expert in names["routed"].experts_]
+    assert sum(sizes) == len(names["X"]) and max(sizes) < 0.3 * sum(sizes)
+    truth = names["truth"]
+    near = {name: np.mean(abs(p - truth) < 0.2) for name, p in names["predicted"].items()}
+    assert near["six, routed"] > near["one process"] + 0.1
