@@ -202,3 +202,19 @@ def test_six_processes_keep_the_cliffs(run):
     truth = names["truth"]
     near = {name: np.mean(abs(p - truth) < 0.2) for name, p in names["predicted"].items()}
     assert near["six, routed"] > near["one process"] + 0.1
+
+
+def test_a_stream_is_followed_by_forgetting(run):
+    names, n_figures = run("plot_streaming.py")
+    assert n_figures == 1
+    errors, slopes = (
+        {name: np.array(found) for name, found in names[what].items()}
+        for what in ("errors", "slopes")
+    )
+    short, never = names["models"]
+    wear, repair = (names[what] // names["BATCH"] for what in ("WEAR", "REPAIR"))
+    for when in (slice(wear + 5, repair - 1), slice(repair + 1, None)):
+        assert errors[short][when].mean() < 0.75 * errors[never][when].mean()
+    assert errors[short][:wear].mean() < 1.1 * errors[never][:wear].mean()
+    recovered = np.abs(slopes[short][repair + 7 :] - names["SLOPE"])
+    assert recovered.max() < 1 < np.abs(slopes[never][-1] - names["SLOPE"])
