@@ -51,7 +51,7 @@ print(bic.round(1))
 for question, gate in [("tone: tuned", "constant"), ("ethanol: NOx", "softmax")]:
     print(f"\n{question}, {gate} gate")
     for expert in models[question, gate].experts_:
-        print(f"  {expert.intercept_:7.3f} + {expert.coef_[0]:.3f} x")
+        print(f"  {expert.intercept_:7.3f} {expert.coef_[0]:+.3f} x")
 
 # %%
 # The picture

@@ -218,3 +218,16 @@ def test_a_stream_is_followed_by_forgetting(run):
     assert errors[short][:wear].mean() < 1.1 * errors[never][:wear].mean()
     recovered = np.abs(slopes[short][repair + 7 :] - names["SLOPE"])
     assert recovered.max() < 1 < np.abs(slopes[never][-1] - names["SLOPE"])
+
+
+def test_sectors_of_an_own_gate_are_the_towns(run):
+    names, n_figures = run("plot_own_gate.py")
+    assert n_figures == 1
+    X, dust, models = names["X"], names["dust"], names["models"]
+    scores = {name: model.score(X, dust) for name, model in models.items()}
+    assert scores["SectorGate"] > 0.9 and scores["SoftmaxGate"] < 0.2
+    model = models["SectorGate"]
+    towards = int(np.argmin([expert.coef_[0] for expert in model.experts_]))
+    found = model.gate_proba(X).argmax(axis=1) == towards
+    assert np.mean(found == names["town"]) > 0.97
+    assert np.all(np.diff(model.lower_bounds_) > -1e-9)
