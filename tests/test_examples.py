@@ -231,3 +231,15 @@ def test_sectors_of_an_own_gate_are_the_towns(run):
     found = model.gate_proba(X).argmax(axis=1) == towards
     assert np.mean(found == names["town"]) > 0.97
     assert np.all(np.diff(model.lower_bounds_) > -1e-9)
+
+
+def test_a_few_known_rows_keep_two_birds_apart(run):
+    names, n_figures = run("plot_known_subtasks.py")
+    assert n_figures == 1
+    right, known = names["right"], names["known"]
+    assert right["nothing is known"] < 0.75
+    assert right["16 rows are known"] > 0.95 and right["all are guessed"] > 0.93
+    assert np.mean(names["guess"] == names["bird"]) < 0.8
+    model = names["fits"]["16 rows are known"]
+    assert model.lower_bound_ > names["fits"]["nothing is known"].lower_bound_
+    assert np.sum(known >= 0) == 16
