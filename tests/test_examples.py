@@ -243,3 +243,15 @@ def test_a_few_known_rows_keep_two_birds_apart(run):
     model = names["fits"]["16 rows are known"]
     assert model.lower_bound_ > names["fits"]["nothing is known"].lower_bound_
     assert np.sum(known >= 0) == 16
+
+
+@pytest.mark.slow  # about 6 seconds
+def test_columns_of_their_own_help_experts_with_few_rows(run):
+    names, n_figures = run("plot_column_groups.py")
+    assert n_figures == 1
+    every, own = (np.array(names["rmse"][name]) for name in names["SEEN"])
+    assert np.all(own < every)
+    assert every[0] - own[0] > 3 * (every[-1] - own[-1])
+    found = names["coefficients"](names["fit"](1000, "own columns", 0))
+    assert np.nanmax(np.abs(found - names["COEF"])) < 0.5
+    assert np.array_equal(np.isnan(found), names["COEF"] == 0)
