@@ -1,7 +1,7 @@
 """
-=========================================
+==========================================
 A training that is interrupted and goes on
-=========================================
+==========================================
 
 A long fit may end too early: somebody presses Ctrl-C, a machine is switched off. With a
 ``Checkpoint`` it goes on from a file, and ends with the same numbers, to the last bit, as if
