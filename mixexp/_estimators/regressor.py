@@ -28,6 +28,7 @@ from mixexp._estimators.targets import Numbers, Trials
 from mixexp._rows.maps import kept_dtypes
 from mixexp._rows.source import Run
 from mixexp.distribution import MixtureDistribution
+from mixexp.distribution._arguments import probabilities
 from mixexp.families import FAMILIES
 
 __all__ = ["MixtureOfExpertsRegressor"]
@@ -621,6 +622,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         >>> bool((low < high).all())
         True
         """
+        probabilities(coverage, "coverage", type(self).__name__)
         return self.predict_distribution(X, offset=offset, trials=trials).interval(coverage)
 
     def score(
