@@ -432,7 +432,7 @@ def test_constraints_are_checked(lines):
         with pytest.raises(ValueError, match=message):
             found.wald_test(constraints)
     for level in ("a", [0.5, 0.9], 1):
-        with pytest.raises(ValueError, match="level must be between 0 and 1, got .*one number"):
+        with pytest.raises(ValueError, match=r"level must be between 0 and 1, got .*one number"):
             found.intervals(level)
     both = [found.parts.index("gate 0"), found.parts.index("gate 1")]  # they sum to 0
     assert found.wald_test(both, [0.5, -0.5]).df == 1
