@@ -10,9 +10,17 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from mixexp._checks import as_numbers
 from mixexp.protocols import can
 
-__all__ = ["extra_name", "find_mixture", "predicts_shares", "shares", "transformed"]
+__all__ = [
+    "extra_name",
+    "find_mixture",
+    "law_and_target",
+    "predicts_shares",
+    "shares",
+    "transformed",
+]
 
 
 def find_mixture(estimator: Any, owner: str) -> tuple[list[Any], Any]:
@@ -85,3 +93,21 @@ def shares(mixture: Any, y: Any, weight: np.ndarray, owner: str) -> tuple[Any, n
             "failures. Give numbers of at least 0, not both 0, and leave rows without trials out."
         )
     return counts[:, 0] / trials, weight * trials
+
+
+def law_and_target(mixture: Any, X: Any, y: Any, owner: str) -> tuple[Any, Any]:
+    """Return the predictive distributions of rows as a mixture takes them, and what they are of.
+
+    Successes and failures of family binomial become the successes, among their trials.
+    """
+    if not predicts_shares(mixture):
+        return mixture.predict_distribution(X), y
+    counts = as_numbers(y, "y", owner, "Give successes and failures of each row.")
+    if counts.shape[1:] == (2,):
+        return mixture.predict_distribution(X, trials=counts.sum(axis=1)), counts[:, 0]
+    if np.any(counts > 1):
+        raise ValueError(
+            f"{owner}: y has {counts.max():.6g} successes, and one column is of one trial a row. "
+            "Give successes and failures as the two columns of y."
+        )
+    return mixture.predict_distribution(X), y

@@ -207,7 +207,7 @@ def test_crps_of_one_gaussian():
     assert_allclose(law.crps(1 + 2 * z), 2 * known, rtol=1e-13)
 
 
-@pytest.mark.parametrize("scale", [1e-150, 1e150])
+@pytest.mark.parametrize("scale", [1e-150, 1e150, 1e300])
 def test_extreme_scales_and_far_queries_are_never_nan(law, scale):
     if law.family.parameter_names and law.family.link == "identity":
         law.parameters[0] = scale

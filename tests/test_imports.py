@@ -27,7 +27,7 @@ ALLOWED = {
     "_columns": set(),
     "_guests": {"_warn"},
     "_tables": set(),
-    "_wrapped": {"protocols"},
+    "_wrapped": {"_checks", "protocols"},
     "_data": set(),
     "_store": set(),
     "_rows": {"_checks", "_compat", "_guests", "_numerics", "_threads"},

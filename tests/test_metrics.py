@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp.distribution import MixtureDistribution
 from mixexp.families import FAMILIES, Gaussian, StudentT
+from mixexp.inspection import CalibrationDisplay
 from mixexp.metrics import calibration, crps, log_score, log_score_scorer, neg_crps_scorer, pit
 
 N = 20_000
@@ -70,6 +71,26 @@ def test_scorers_in_searches(rng):
     classifier = MixtureOfExpertsClassifier(n_experts=1).fit(X, y > 0.5)
     with pytest.raises(TypeError, match="predicts classes"):
         neg_crps_scorer(classifier, X, y)
+
+
+def test_successes_and_failures(rng):
+    X, trials = rng.normal(size=(60, 1)), rng.integers(1, 6, 60)
+    won = rng.binomial(trials, 0.4)
+    y = np.column_stack([won, trials - won])
+    model = MixtureOfExpertsRegressor(n_experts=1, family="binomial").fit(X, y)
+    assert_allclose(log_score_scorer(model, X, y), model.log_density(X, y).mean())
+    law = model.predict_distribution(X, trials=trials)
+    assert neg_crps_scorer(model, X, y) == -crps(won, law)
+    shown = CalibrationDisplay.from_estimator(model, X, y, random_state=0)
+    assert_array_equal(shown.densities, calibration(won, law, random_state=0).densities)
+    with pytest.raises(ValueError, match=r"log_score_scorer: y has .* successes"):
+        log_score_scorer(model, X, won)
+
+
+@pytest.mark.parametrize("score", [log_score, crps, pit, calibration])
+def test_what_is_no_distribution(score):
+    with pytest.raises(TypeError, match=f"{score.__name__}: distribution=.*no distribution of num"):
+        score([0.0, 1.0], np.zeros(2))
 
 
 @pytest.mark.parametrize(

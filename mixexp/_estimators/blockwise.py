@@ -108,8 +108,6 @@ def why_not_additive(mixture: Any) -> str:
     if isinstance(mixture.n_experts, str):
         return f"n_experts={mixture.n_experts!r} compares fits of all rows"
     target: Any = Classes(np.arange(2)) if classes else mixture._numbers(())
-    if not classes and target.family.link == "logit":
-        return "family='binomial' has two columns of y for one target"
     assigner = ASSIGNERS[mixture.assignment](0)
     router = mixture.routing
     if parts.is_batch(mixture, target):

@@ -36,8 +36,8 @@ class DaskSource:
 
     def __init__(self, mixture: Any, X: Any, y: Any, weight: Any):
         self.checks = CheckedRuns(mixture)
-        self.keeps = _has_client(X)
         self._raw = partitions_of({"X": X, "y": y, "sample_weight": weight}, self.checks.owner)
+        self.keeps = _has_client(X)
         self._items: list = []
         self._runs: list = []
         self._lengths: list[int] = []
@@ -205,6 +205,13 @@ def _first_of(X: Any, y: Any, weight: Any) -> tuple | None:
 
 def _checked(checks: CheckedRuns, i: int, X: Any, y: Any, weight: Any) -> tuple | None:
     """Return the item of a partition; raise if it does not fit to the others."""
+    others = {"y": y, "sample_weight": weight}
+    longer = [name for name, rows in others.items() if rows is not None and len(rows)]
+    if not X.shape[0] and longer:
+        raise ValueError(
+            f"{checks.owner}: partition {i} of X has no rows, and that of {longer[0]} has "
+            f"{len(others[longer[0]])}. Give X, y and sample_weight with the same partitions."
+        )
     if not X.shape[0]:
         return None
     X, y, weight = checks.checked(f"partition {i} of X", X, y, weight)

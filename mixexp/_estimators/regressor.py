@@ -22,12 +22,14 @@ from mixexp._estimators.parts import (
     check_binomial,
     check_parts,
     check_zero_expert,
+    is_binomial,
 )
 from mixexp._estimators.streaming import go_on, learns_from_batches, memory_of, valid_batch
 from mixexp._estimators.targets import Numbers, Trials
 from mixexp._rows.maps import kept_dtypes
 from mixexp._rows.source import Run
 from mixexp.distribution import MixtureDistribution
+from mixexp.distribution._arguments import probabilities
 from mixexp.families import FAMILIES
 
 __all__ = ["MixtureOfExpertsRegressor"]
@@ -502,7 +504,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             X, y, weight = valid_batch(self, X, y, sample_weight, first=first, numeric=True)
             if first:
                 self._memory = memory_of(self, self._numbers(y.shape[1:]))
-            elif y.shape[1:] != self._memory.target.shape:
+            elif y.shape[1:] != self._memory.target.shape and not is_binomial(self):
                 raise ValueError(
                     f"{type(self).__name__}: y has shape {y.shape}, and that of the first batch "
                     f"was (n_samples, {', '.join(map(str, self._memory.target.shape))})."
@@ -621,6 +623,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         >>> bool((low < high).all())
         True
         """
+        probabilities(coverage, "coverage", type(self).__name__)
         return self.predict_distribution(X, offset=offset, trials=trials).interval(coverage)
 
     def score(

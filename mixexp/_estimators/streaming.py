@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -24,10 +24,8 @@ from mixexp._estimators.known_rows import validated
 from mixexp._rows.in_order import allowed_threads
 from mixexp._rows.inputs import SKETCH_ROWS, refuse_missing
 from mixexp._rows.rows import Rows
+from mixexp._rows.source import Run
 from mixexp._threads import single_thread
-
-if TYPE_CHECKING:
-    from mixexp._rows.source import Run
 
 __all__ = [
     "START_ROWS",
@@ -48,6 +46,21 @@ STEP_ROWS = 4096
 #: Rows that a first fit needs, per expert.
 FEWEST_PER_EXPERT = 5
 
+#: Parameters that shape the mixture, which stays as the first rows made it.
+SHAPING = (
+    "expert",
+    "n_experts",
+    "gate",
+    "family",
+    "expert_features",
+    "gate_features",
+    "expert_basis",
+    "gate_basis",
+    "noise_expert",
+    "zero_expert",
+    "assignment",
+)
+
 
 @dataclass
 class Memory:
@@ -57,8 +70,8 @@ class Memory:
     ----------
     target : Target
     seed : int
-    kind : tuple
-        Whether X is sparse, and the dtype of the first rows.
+    shape : dict
+        Of parameters at the first call, the values, or kinds of those that are objects.
     batches : list of Run
         The rows before the start.
     n_fitted : int
@@ -71,6 +84,7 @@ class Memory:
 
     target: Any
     seed: int
+    shape: dict
     batches: list[Run] = field(default_factory=list)
     n_fitted: int = 0
     online: Online | None = None
@@ -88,7 +102,30 @@ class Memory:
 
 def memory_of(mixture: Any, target: Any) -> Memory:
     """Return a new memory of a mixture that has seen no rows."""
-    return Memory(target, int(check_random_state(mixture.random_state).randint(2**31 - 1)))
+    seed = int(check_random_state(mixture.random_state).randint(2**31 - 1))
+    return Memory(target, seed, _shape_of(mixture))
+
+
+def _shape_of(mixture: Any) -> dict:
+    """Return what of the parameters in `SHAPING` can be compared later."""
+    values = {name: getattr(mixture, name) for name in SHAPING if hasattr(mixture, name)}
+    plain = str | bool | int | float | np.generic | None
+    return {
+        name: value if isinstance(value, plain) else f"a {type(value).__name__}"
+        for name, value in values.items()
+    }
+
+
+def _refuse_another_shape(mixture: Any, memory: Memory) -> None:
+    """Raise if parameters of the mixture are not those of the first call."""
+    for name, now in _shape_of(mixture).items():
+        first = memory.shape[name]
+        if now != first:
+            raise ValueError(
+                f"{parts.owner_of(mixture)}: {name}={short(now)}, and it was {short(first)} in the "
+                "first call of partial_fit, which made the mixture. Set it back, or begin anew "
+                "with a clone."
+            )
 
 
 def valid_batch(
@@ -118,11 +155,14 @@ def go_on(mixture: Any, batch: Run) -> None:
     3. From then on, one step of online EM for every `STEP_ROWS` rows.
     """
     _refuse_parts(mixture)
+    _refuse_another_shape(mixture, mixture._memory)
     memory = mixture._memory = mixture._memory.copy()
     with single_thread():
         if memory.online is None:
             memory.batches.append(batch)
             _collected(mixture, memory)
+            if memory.batches:  # the caller may fill the same arrays with the next rows
+                memory.batches[-1] = _copied(batch)
         else:
             _stepped(mixture, memory, batch)
     mixture._mixexp_version = __version__
@@ -164,6 +204,11 @@ def _fitted(mixture: Any, memory: Memory) -> Rows:
     outcome.store(mixture, run, restarts, assembly, memory.target)
     rows: Rows = assembly.problem.rows
     return rows
+
+
+def _copied(batch: Run) -> Run:
+    weight = None if batch.weight is None else batch.weight.copy()
+    return Run(batch.X.copy(), batch.y.copy(), weight)
 
 
 def _joined(tables: list) -> Any:

@@ -84,8 +84,8 @@ class MixtureDistribution(BaseMixture):
 
         Of Student-t errors it is infinite with one to two degrees of freedom, NaN below.
         """
-        within = self.family.variance(self._finite_means(), self.parameters)
         with np.errstate(over="ignore"):
+            within = self.family.variance(self._finite_means(), self.parameters)
             between = (self._each("expectation") - self.mean()[:, None]) ** 2
             return mixed(self.weights, within + between)
 

@@ -212,11 +212,9 @@ class LinearBank:
     def from_mean(self, rows: Rows) -> LinearBank:
         """Return a one-expert bank with intercepts at the mean of y: the start for other links."""
         theta = self.theta.copy()
+        mean = rows.mean_target
         if can(self.family, "pooled_mean"):
-            weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
-            mean = self.family.pooled_mean(rows.y, weight)  # type: ignore[attr-defined]
-        else:
-            mean = rows.mean_target
+            mean = self.family.pooled_mean(mean)  # type: ignore[attr-defined]
         theta[0, :, 0] = self.family.eta(mean)
         if rows.offset is not None:
             weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight

@@ -91,9 +91,9 @@ class Binomial(WithoutParameters, Link, BaseEstimator):
         """Return the log-odds of a probability, moved off 0 and 1."""
         return logit(np.clip(mean, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY))
 
-    def pooled_mean(self, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Return the share of successes in all rows of (2, n), (1,)."""
-        won, trials = y @ weight
+    def pooled_mean(self, mean_target: np.ndarray) -> np.ndarray:
+        """Return the share of successes of all rows, (1,), from mean successes and trials, (2,)."""
+        won, trials = mean_target
         return np.array([won / trials])
 
     def shares(self, y: np.ndarray) -> np.ndarray:

@@ -83,6 +83,7 @@ def bootstrap(
     X: Any,
     y: Any,
     *,
+    trials: Any = None,
     n_refits: int = 200,
     kind: str = "case",
     random_state: Any = None,
@@ -102,6 +103,8 @@ def bootstrap(
         The rows of the fit.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         Their targets.
+    trials : array-like of shape (n_samples,) or int, default=None
+        Of a regressor of family "binomial" where y has one column, as in its `fit`.
     n_refits : int, default=200
         Number of samples.
     kind : {"case", "parametric"}, default="case"
@@ -141,6 +144,7 @@ def bootstrap(
     if not (isinstance(n_refits, Integral) and n_refits >= 2):
         raise ValueError(f"bootstrap: n_refits must be an integer of at least 2, got {n_refits!r}.")
     terms = terms_of(estimator)
+    y = estimator._model.target.counted(y, trials, type(estimator).__name__)
     resp = estimator.responsibilities(X, y)
     seeds = check_random_state(random_state).randint(2**31 - 1, size=n_refits)
     calls = [(estimator, X, y, resp, kind, int(seed)) for seed in seeds]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,8 +20,10 @@ CONTRADICTION = 1e-6
 
 def check_level(level: float) -> None:
     """Raise if the coverage of intervals is not between 0 and 1."""
-    if not 0 < level < 1:
-        raise ValueError(f"intervals: level must be between 0 and 1, got {level!r}.")
+    if not isinstance(level, Real) or not 0 < level < 1:
+        raise ValueError(
+            f"intervals: level must be between 0 and 1, got {level!r}. Give one number, like 0.95."
+        )
 
 
 class WaldTest(NamedTuple):

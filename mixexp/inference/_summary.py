@@ -254,6 +254,7 @@ def summarize(
         clusters = _checked_clusters(clusters, len(y))
     rows, codes = estimator._rows_of_fit(X, y, sample_weight, offset, groups, clusters)
     model = estimator._model
+    model.target.refuse_impossible(rows.y, owner)
     terms = terms_of(estimator)
     covariance = parameter_covariance(model, rows, estimator.lower_bound_, cov_type, codes, owner)
     linear = np.array([term.weights for term in terms])

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mixexp._wrapped import find_mixture, transformed
+from mixexp._wrapped import find_mixture, law_and_target, transformed
 from mixexp.inspection._palette import GRID, INK
 from mixexp.inspection._room import label_axes
 from mixexp.metrics import calibration
@@ -123,7 +123,7 @@ class CalibrationDisplay:
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
             Rows as `estimator` takes them, best new ones.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Their targets.
+            Their targets; of family binomial also successes and failures.
         n_bins : int, default=10
             Bins of the histogram.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -145,8 +145,9 @@ class CalibrationDisplay:
                 f"{cls.__name__}: estimator={type(mixture).__name__} predicts classes. For "
                 "these use sklearn.calibration.CalibrationDisplay."
             )
+        law, y = law_and_target(mixture, transformed(before, X), y, cls.__name__)
         return cls.from_distribution(
-            mixture.predict_distribution(transformed(before, X)),
+            law,
             y,
             n_bins=n_bins,
             sample_weight=sample_weight,

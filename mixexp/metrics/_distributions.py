@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch, check_random_state
 
 from mixexp._checks import as_numbers, short
+from mixexp._wrapped import law_and_target
 from mixexp.metrics._weights import checked_weight, weighted_mean
 
 __all__ = [
@@ -51,6 +53,7 @@ def log_score(y_true: Any, distribution: Any, *, sample_weight: Any = None) -> f
     >>> log_score(y, model.predict_distribution(X)) > 0.5
     True
     """
+    distribution = _checked_law(distribution, "log_score")
     weight = checked_weight(sample_weight, len(distribution), "log_score")
     return weighted_mean(distribution.logpdf(y_true), weight)
 
@@ -91,6 +94,7 @@ def crps(y_true: Any, distribution: Any, *, sample_weight: Any = None) -> float:
     >>> crps(y, model.predict_distribution(X)) < 0.1
     True
     """
+    distribution = _checked_law(distribution, "crps")
     weight = checked_weight(sample_weight, len(distribution), "crps")
     return weighted_mean(distribution.crps(y_true), weight)
 
@@ -105,7 +109,7 @@ def log_score_scorer(estimator: Any, X: Any, y: Any, sample_weight: Any = None) 
     X : array-like of shape (n_samples, n_features)
         Rows as the estimator takes them.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Their targets.
+        Their targets; of family binomial also successes and failures.
     sample_weight : array-like of shape (n_samples,), default=None
         Row weights; None means 1 for every row.
 
@@ -125,7 +129,7 @@ def log_score_scorer(estimator: Any, X: Any, y: Any, sample_weight: Any = None) 
     >>> cross_val_score(model, X, y, scoring=log_score_scorer, cv=2).shape
     (2,)
     """
-    law = _distribution_of(estimator, X, "log_score_scorer")
+    law, y = _judged(estimator, X, y, "log_score_scorer")
     return log_score(y, law, sample_weight=sample_weight)
 
 
@@ -139,7 +143,7 @@ def neg_crps_scorer(estimator: Any, X: Any, y: Any, sample_weight: Any = None) -
     X : array-like of shape (n_samples, n_features)
         Rows as the estimator takes them.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Their targets.
+        Their targets; of family binomial also successes and failures.
     sample_weight : array-like of shape (n_samples,), default=None
         Row weights; None means 1 for every row.
 
@@ -159,7 +163,7 @@ def neg_crps_scorer(estimator: Any, X: Any, y: Any, sample_weight: Any = None) -
     >>> bool(cross_val_score(model, X, y, scoring=neg_crps_scorer, cv=2).max() < 0)
     True
     """
-    law = _distribution_of(estimator, X, "neg_crps_scorer")
+    law, y = _judged(estimator, X, y, "neg_crps_scorer")
     return -crps(y, law, sample_weight=sample_weight)
 
 
@@ -197,7 +201,7 @@ def pit(y_true: Any, distribution: Any, *, random_state: Any = None) -> np.ndarr
     >>> bool((values > 0).all() and (values < 1).all())
     True
     """
-    upper = distribution.cdf(y_true)
+    upper = _checked_law(distribution, "pit").cdf(y_true)
     if not distribution.family.discrete:
         return upper
     lower = distribution.cdf(np.asarray(y_true, dtype=float) - 1)
@@ -261,6 +265,7 @@ def calibration(
         raise ValueError(
             f"calibration: n_bins={short(n_bins)} must be a whole number of at least 1. Use 10."
         )
+    distribution = _checked_law(distribution, "calibration")
     weight = checked_weight(sample_weight, len(distribution), "calibration")
     values = pit(y_true, distribution, random_state=random_state)
     weight = np.broadcast_to(weight.reshape(-1, *(1,) * (values.ndim - 1)), values.shape)
@@ -273,8 +278,8 @@ def calibration(
     )
 
 
-def _distribution_of(estimator: Any, X: Any, owner: str) -> Any:
-    """Return the predictive distributions of an estimator, found inside Pipelines and searches."""
+def _judged(estimator: Any, X: Any, y: Any, owner: str) -> tuple[Any, Any]:
+    """Return the laws of an estimator, found inside Pipelines and searches, and their targets."""
     while not hasattr(estimator, "predict_distribution"):
         if isinstance(estimator, Pipeline) and len(estimator.steps) > 1:
             X, estimator = estimator[:-1].transform(X), estimator.steps[-1][1]
@@ -287,9 +292,18 @@ def _distribution_of(estimator: Any, X: Any, owner: str) -> Any:
                 f"{owner}: {type(estimator).__name__} has no predict_distribution. Give a "
                 "MixtureOfExpertsRegressor, a Pipeline that ends in one, or a search over one."
             )
-    law = estimator.predict_distribution(X)
-    if not hasattr(law, "crps"):
+    if is_classifier(estimator):
         raise TypeError(
             f"{owner}: {type(estimator).__name__} predicts classes. Use scoring='neg_log_loss'."
         )
-    return law
+    return law_and_target(estimator, X, y, owner)
+
+
+def _checked_law(distribution: Any, owner: str) -> Any:
+    """Return a distribution of numbers; raise if it is none."""
+    if not hasattr(distribution, "logpdf") or not hasattr(distribution, "crps"):
+        raise TypeError(
+            f"{owner}: distribution={short(distribution)} is no distribution of numbers. Give what "
+            "predict_distribution of a regressor returns."
+        )
+    return distribution

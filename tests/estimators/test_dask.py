@@ -158,6 +158,12 @@ def bad_inputs():
     infinite = X.map_blocks(lambda x: np.where(x > 3.5, np.inf, x))
     return {
         "array": (lambda m: m.fit(X, table[:, 3]), TypeError, "y is an array of shape"),
+        "y_lazy": (lambda m: m.fit(table[:, :3], y), TypeError, "X is an array of shape"),
+        "emptied": (
+            lambda m: m.fit(X[da.arange(N_ROWS, chunks=2000) >= 2000], y[y > -np.inf]),
+            ValueError,
+            "partition 0 of X has no rows, and that of y has 2000",
+        ),
         "no_y": (lambda m: m.fit(X, None), ValueError, "y=None"),
         "y_only": (lambda m: m.fit(table[:, :3], y), TypeError, "X is an array of shape"),
         "bag": (lambda m: m.fit(X, dask.delayed(3)), TypeError, "y is a Delayed"),

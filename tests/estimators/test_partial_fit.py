@@ -148,6 +148,28 @@ def test_long_batches_take_several_steps(data):
     assert_array_equal(one.predict(X), with_threads.predict(X))
 
 
+def test_arrays_may_be_filled_again(data):
+    X, y = data["X"][:100].copy(), data["numbers"][:100].copy()
+    weight = np.ones(100)
+    model = MixtureOfExpertsRegressor(n_experts=2, n_init=1, random_state=0)
+    known = clone(model).fit(data["X"][:200], data["numbers"][:200])
+    model.partial_fit(X, y, weight)
+    X[:], y[:], weight[:] = data["X"][100:200], data["numbers"][100:200], 1.0
+    model.partial_fit(X, y, weight)
+    assert_allclose(model.predict(X), known.predict(X), rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "change", [{"n_experts": 3}, {"family": "poisson"}, {"gate": SoftmaxGate()}]
+)
+def test_a_mixture_keeps_its_shape(data, change):
+    X, y = data["X"][:100], data["numbers"][:100]
+    model = MixtureOfExpertsRegressor(n_experts=2, n_init=1, random_state=0).partial_fit(X, y)
+    model.set_params(n_jobs=1, online_forget=500.0).partial_fit(X, y)
+    with pytest.raises(ValueError, match=f"{next(iter(change))}=.* in the first call"):
+        model.set_params(**change).partial_fit(X, y)
+
+
 def test_rows_are_collected_for_the_start(data):
     X, y = data["X"], data["numbers"]
     model = MixtureOfExpertsRegressor(n_experts=2, n_init=3, random_state=0)

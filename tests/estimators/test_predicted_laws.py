@@ -25,6 +25,8 @@ def test_short_cuts_of_regressors(data):
     assert_array_equal(model.predict_quantile(X), law.median())
     assert_array_equal(model.predict_interval(X, 0.8), law.interval(0.8))
     assert_allclose(law.logpdf(y), model.log_density(X, y))
+    with pytest.raises(ValueError, match="MixtureOfExpertsRegressor: coverage must be"):
+        model.predict_interval(X, 1.0)
     far = 1e3 * X  # predictions are bounded, distributions are not
     assert model.predict(far).max() <= y.max() < model.predict_quantile(far).max()
 

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
+from scipy.special import expit
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import r2_score
 from sklearn.model_selection import cross_val_score
@@ -277,3 +279,23 @@ def test_moments_and_distribution_of_one_trial():
 def test_starts_see_the_share_of_successes():
     won, trials = np.array([2.0, 0.0, 5.0]), np.array([8.0, 3.0, 5.0])
     assert_allclose(Binomial().shares(np.stack([won, trials])), [[0.25, 0.0, 1.0]])
+
+
+def test_runs_and_batches_of_rows():
+    """More rows than starts see, so that the long run reads them run by run."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(9000, 2))
+    chance = expit(np.where(X[:, 0] > 0, 2 * X[:, 1] - 1, 1 - 2 * X[:, 1]))
+    trials = rng.integers(1, 20, len(X))
+    won = rng.binomial(trials, chance)
+    Y = np.column_stack([won, trials - won]).astype(float)
+    cuts = [(X[i : i + 2500], Y[i : i + 2500]) for i in range(0, len(X), 2500)]
+    model = MixtureOfExpertsRegressor(n_experts=2, family="binomial", n_init=2, random_state=0)
+    whole = clone(model).fit(X, Y)
+    in_runs = clone(model).fit_blocks(lambda: iter(cuts))
+    assert_allclose(in_runs.lower_bounds_, whole.lower_bounds_, rtol=1e-10)
+    online = clone(model)
+    for rows in cuts:
+        online.partial_fit(*rows)
+    density = online.log_density(X, Y).mean()
+    assert density > whole.log_density(X, Y).mean() - 0.01

@@ -68,6 +68,20 @@ def test_parameters_are_checked(lines, options, message):
         bootstrap(model, X, y, n_refits=2, random_state=0).intervals(2)
 
 
+def test_trials_are_those_of_the_fit(rng):
+    X, trials = rng.normal(size=(60, 1)), rng.integers(1, 6, 60)
+    won = rng.binomial(trials, 0.4)
+    model = MixtureOfExpertsRegressor(n_experts=1, family="binomial").fit(X, won, trials=trials)
+    by_trials = bootstrap(model, X, won, trials=trials, n_refits=3, random_state=0)
+    both = np.column_stack([won, trials - won])
+    assert_array_equal(
+        by_trials.samples, bootstrap(model, X, both, n_refits=3, random_state=0).samples
+    )
+    gaussian = MixtureOfExpertsRegressor(n_experts=1).fit(X, won)
+    with pytest.raises(ValueError, match=r"trials=.* family 'gaussian' has no trials"):
+        bootstrap(gaussian, X, won, trials=trials)
+
+
 def test_parts_without_named_parameters_are_refused(lines):
     X, y, _ = lines
     model = MixtureOfExpertsRegressor(n_experts=2, gate=GaussianGate(), n_init=1).fit(X, y)

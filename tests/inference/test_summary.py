@@ -305,6 +305,13 @@ def test_other_rows(lines, change):
         model.summary(*change(X, y))
 
 
+def test_impossible_targets_are_refused_without_a_warning(rng):
+    X, won = rng.normal(size=(60, 1)), rng.binomial(5, 0.4, 60)
+    model = MixtureOfExpertsRegressor(n_experts=1, family="binomial").fit(X, won, trials=5)
+    with pytest.raises(ValueError, match="needs whole numbers of successes"):
+        model.summary(X, won)
+
+
 def test_another_objective(lines):
     X, y, _ = lines
     labelled = two_experts().fit(X, y, expert_labels=np.where(np.arange(len(y)) < 50, 0, -1))
@@ -424,6 +431,9 @@ def test_constraints_are_checked(lines):
     ):
         with pytest.raises(ValueError, match=message):
             found.wald_test(constraints)
+    for level in ("a", [0.5, 0.9], 1):
+        with pytest.raises(ValueError, match=r"level must be between 0 and 1, got .*one number"):
+            found.intervals(level)
     both = [found.parts.index("gate 0"), found.parts.index("gate 1")]  # they sum to 0
     assert found.wald_test(both, [0.5, -0.5]).df == 1
     with pytest.raises(ValueError, match="contradict"):

@@ -1,6 +1,5 @@
 """Displays keep to the conventions of scikit-learn, and errors say what to change."""
 
-
 import numpy as np
 import pandas as pd
 import polars as pl

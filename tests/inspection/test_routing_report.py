@@ -1,6 +1,5 @@
 """The report on routing agrees with sums over `route`, and scores with the experts themselves."""
 
-
 import numpy as np
 import pandas as pd
 import pytest
