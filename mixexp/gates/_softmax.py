@@ -337,7 +337,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         ids = slice(None) if self._seen is None else np.flatnonzero(self._seen)
         gamma = determined(multinomial_hessian(hessian)[ids][:, ids], penalty[ids])
         squares = float(np.sum(penalty * self.theta.ravel() ** 2))
-        lowest = min(WEAKEST, (self._n_penalised / rows.total_weight) ** 2)
+        lowest = min(WEAKEST, (self._n_penalised / rows.total_weight) ** 3)
         ratio = strength_ratio(gamma, squares, self.alpha_, lowest)
         return evolve(self, alpha_=self.alpha_ * ratio)
 
