@@ -29,6 +29,7 @@ __all__ = [
     "inspection",
     "metrics",
     "partitions",
+    "persistence",
     "protocols",
     "routing",
     "routing_report",
