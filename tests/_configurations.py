@@ -7,6 +7,7 @@ A new gate, family, router, basis, assignment, start or pooling needs a line her
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.linear_model import (
@@ -201,9 +202,13 @@ COMPOUNDS = {
     "tree in a mixture": numbers(Regressor(n_experts=4, gate=HierarchicalGate((2, 2)))),
     "auto": numbers(n_experts="auto", max_experts=3),
     "auto, classes": classes(n_experts="auto", max_experts=3),
-    "cascade": Configuration(CascadeRegressor(Ridge(), regressor(), cv=3), additive=False),
+    "cascade": Configuration(
+        CascadeRegressor(Ridge(), regressor(), cv=3, random_state=0), additive=False
+    ),
     "cascade of classes": Configuration(
-        CascadeClassifier(LogisticRegression(), classifier(), cv=3), "classes", additive=False
+        CascadeClassifier(LogisticRegression(), classifier(), cv=3, random_state=0),
+        "classes",
+        additive=False,
     ),
 }
 
@@ -231,3 +236,9 @@ CONFIGURATIONS: dict[str, Configuration] = {
     **ASSIGNMENTS,
     **STARTS,
 }
+
+
+def shared_out(names, every):
+    """Return names for `parametrize`: one in so many is in every run, all are in `.ci/nightly`."""
+    marks = [() if place % every == 0 else pytest.mark.slow for place in range(len(names))]
+    return [pytest.param(name, marks=mark) for name, mark in zip(names, marks, strict=True)]
