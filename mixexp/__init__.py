@@ -30,6 +30,7 @@ __all__ = [
     "inspection",
     "metrics",
     "partitions",
+    "persistence",
     "protocols",
     "report",
     "routing",

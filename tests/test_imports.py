@@ -91,6 +91,7 @@ ALLOWED = {
     "inference": {"_compat", "_engine", "_guests", "_warn", "protocols"},
     "selection": {"_checks", "_engine", "_guests", "_warn"},
     "bases": {"_compat"},
+    "persistence": set(),
     "_engine": {"_guests", "_numerics", "_rows", "_warn", "protocols"},
     "_estimators": {
         "_checks",

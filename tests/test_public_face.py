@@ -23,6 +23,7 @@ MODULES = [
     "mixexp.inspection",
     "mixexp.metrics",
     "mixexp.partitions",
+    "mixexp.persistence",
     "mixexp.protocols",
     "mixexp.routing",
     "mixexp.selection",

@@ -1,13 +1,14 @@
-"""Every mixture survives skops, which stores no code and takes only types it was told to trust."""
+"""Searches, pipelines, trees and cascades through skops; `test_persistence.py` has the rest."""
 
 import copy
 import pickle
 
 import numpy as np
 import pytest
+from _configurations import CONFIGURATIONS, uneven
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
-from sklearn.linear_model import Lasso, LogisticRegression, PoissonRegressor, Ridge
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -15,67 +16,10 @@ from sklearn.preprocessing import StandardScaler
 from mixexp import CascadeClassifier, CascadeRegressor
 from mixexp import MixtureOfExpertsClassifier as Classifier
 from mixexp import MixtureOfExpertsRegressor as Regressor
-from mixexp.experts import ExpertPool
-from mixexp.gates import ConstantGate, GaussianGate, HierarchicalGate, NestedGate, SoftmaxGate
-from mixexp.routing import ExpertChoice, Switch, TopK
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-#: Runs that find something to save, and no more.
 RUN = {"n_init": 1, "max_iter": 20, "tol": 1e-2, "random_state": 0}
-
-
-def tree(**params):
-    return HierarchicalGate((2, 2), **params)
-
-
-def uneven():
-    return NestedGate([(0,), (1, 0), (1, 1)], {(): None, (1,): ConstantGate()})
-
-
-MIXTURES = {
-    "softmax": Regressor(n_experts=2, **RUN),
-    "constant": Regressor(n_experts=2, gate=ConstantGate(), **RUN),
-    "gaussian": Regressor(n_experts=2, gate=GaussianGate(), **RUN),
-    "classifier as gate": Regressor(n_experts=2, gate=LogisticRegression(), **RUN),
-    "L1": Regressor(Lasso(0.1), n_experts=2, gate=SoftmaxGate(l1_ratio=1.0), **RUN),
-    "usage prior": Regressor(n_experts=2, gate=SoftmaxGate(usage_prior=2.0), **RUN),
-    "noise": Regressor(n_experts=2, noise_expert=True, **RUN),
-    "one level": Regressor(n_experts=2, gate=HierarchicalGate((2,)), **RUN),
-    "tree": Regressor(n_experts=4, gate=tree(), **RUN),
-    "tree, usage prior": Regressor(n_experts=4, gate=tree(usage_prior=2.0), **RUN),
-    "tree, noise": Regressor(n_experts=4, gate=tree(), noise_expert=True, **RUN),
-    "tree of classes": Classifier(n_experts=4, gate=tree(), **RUN),
-    "uneven tree": Regressor(n_experts=3, gate=uneven(), **RUN),
-    "nested": Regressor(Regressor(n_experts=2), n_experts=2, **RUN),
-    "nested, noise": Regressor(Regressor(n_experts=2), n_experts=2, noise_expert=True, **RUN),
-    "nested classes": Classifier(Classifier(n_experts=2), n_experts=2, **RUN),
-    "nested twice": Regressor(
-        [("deep", Regressor(Regressor(n_experts=2), n_experts=2)), ("flat", Regressor())],
-        n_experts=2,
-        **RUN,
-    ),
-    "tree in a mixture": Regressor(Regressor(n_experts=4, gate=tree()), n_experts=2, **RUN),
-    "ridge": Regressor(Ridge(), n_experts=2, **RUN),
-    "pool": Regressor(ExpertPool([Ridge(), Ridge(10.0)]), n_experts=2, **RUN),
-    "top 2": Regressor(n_experts=3, routing=TopK(2, balance="bias"), **RUN),
-    "top 2 of a tree": Regressor(n_experts=4, gate=tree(), routing=TopK(2), **RUN),
-    "rest to mean": Regressor(n_experts=2, routing=TopK(1, False, fallback="mean"), **RUN),
-    "expert choice": Regressor(Ridge(), n_experts=2, routing=ExpertChoice(), **RUN),
-    "switch of classes": Classifier(n_experts=2, routing=Switch(), **RUN),
-    "shared": Regressor(n_experts=2, shared_expert=Ridge(), **RUN),
-    "shared, in turn": Regressor(
-        make_pipeline(StandardScaler(), Ridge()), n_experts=2, shared_expert=Ridge(), **RUN
-    ),
-    "shared component": Classifier(n_experts=2, shared_expert=LogisticRegression(), **RUN),
-    "bases": Regressor(n_experts=2, gate_basis="quantile", expert_basis="spline", **RUN),
-    "bases of classes": Classifier(
-        n_experts=2, gate_basis="spline", expert_basis="quantile", **RUN
-    ),
-    "student": Regressor(n_experts=2, family="student_t", **RUN),
-    "zeros": Regressor(n_experts=2, family="negative_binomial", zero_expert=True, **RUN),
-    "binomial": Regressor(n_experts=2, family="binomial", **RUN),
-}
 
 
 @pytest.fixture(scope="module")
@@ -100,30 +44,9 @@ def through(skops, estimator):
     return skops.loads(saved, trusted=types), types
 
 
-@pytest.mark.parametrize("name", MIXTURES)
-def test_a_fitted_mixture_comes_back(skops, data, name):
-    X, y = data
-    model = clone(MIXTURES[name])
-    y = np.array(["ash", "oak"])[(y > 0.5).astype(int)] if hasattr(model, "predict_proba") else y
-    if getattr(model, "family", None) in ("negative_binomial", "binomial"):
-        y = (y > 0.5).astype(float)
-    again, types = through(skops, model.fit(X, y))
-    if getattr(model, "family", None) == "negative_binomial":  # its experts are scikit-learn's
-        types = set(types) - set(through(skops, PoissonRegressor().fit(X, y))[1])
-    assert all(own.startswith("mixexp.") for own in types), types
-    assert repr(again) == repr(model)
-    assert_array_equal(again.predict(X), model.predict(X))
-    assert_array_equal(again.gate_proba(X), model.gate_proba(X))
-    assert_array_equal(again.route(X), model.route(X))
-    assert_array_equal(again.responsibilities(X, y), model.responsibilities(X, y))
-    assert_array_equal(again.log_density(X, y), model.log_density(X, y))
-    if hasattr(model.gate_, "to_text"):
-        assert again.gate_.to_text() == model.gate_.to_text()
-
-
 def test_unfitted_in_a_pipeline_and_a_search(skops, data):
     X, y = data
-    pipeline = make_pipeline(StandardScaler(), MIXTURES["uneven tree"])
+    pipeline = make_pipeline(StandardScaler(), CONFIGURATIONS["uneven tree"].estimator)
     again, _ = through(skops, pipeline)
     assert again[-1].gate.gates.keys() == {(), (1,)}
     assert repr(again) == repr(pipeline)

@@ -35,8 +35,8 @@ from mixexp._compat import (
     routing_enabled,
     safe_indexing,
 )
-from mixexp._estimators.new_rows import warn_of_version
 from mixexp._estimators.notebook import PAGES
+from mixexp._estimators.versioned import Versioned
 from mixexp._fitting import name_of, takes_missing, takes_sparse
 from mixexp._guests import failures_named
 from mixexp._rows.inputs import checked_groups
@@ -46,7 +46,7 @@ from mixexp._weights import as_counts
 __all__ = ["BaseCascade"]
 
 
-class BaseCascade(BaseEstimator, metaclass=ABCMeta):
+class BaseCascade(Versioned, BaseEstimator, metaclass=ABCMeta):
     """Base class; use `CascadeClassifier` or `CascadeRegressor`."""
 
     # scikit-learn's HTML view links to the page of the class
@@ -252,10 +252,6 @@ class BaseCascade(BaseEstimator, metaclass=ABCMeta):
         router.add(draft=self.draft, full=self.full, method_mapping=to_fit)
         to_split = MethodMapping().add(caller="fit", callee="split")
         return router.add(splitter=check_cv(self.cv), method_mapping=to_split)
-
-    def __setstate__(self, state: dict) -> None:
-        warn_of_version(self, state)
-        super().__setstate__(state)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -44,12 +44,13 @@ from mixexp._estimators.identity import data_identity
 from mixexp._estimators.known_rows import grouped, rows_of_fit, weighted, with_targets
 from mixexp._estimators.model import Model
 from mixexp._estimators.nesting import fit_nested, is_nested
-from mixexp._estimators.new_rows import new_rows, warn_of_version
+from mixexp._estimators.new_rows import new_rows
 from mixexp._estimators.notebook import PAGES, visual_block
 from mixexp._estimators.parameters import check_nested
 from mixexp._estimators.parts import check_parts, takes_all_missing, takes_all_sparse
 from mixexp._estimators.tasks import check_callbacks
 from mixexp._estimators.unused import unused_features
+from mixexp._estimators.versioned import Versioned
 from mixexp._rows.labels import reference_of
 from mixexp._rows.rows import Rows
 from mixexp._threads import single_thread
@@ -82,7 +83,7 @@ def _one_number(mixture: Any, **options: Any) -> tuple[tuple[int, ...], Any]:
     return (), np.dtype(float)
 
 
-class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
+class BaseMixtureOfExperts(Versioned, BaseEstimator, metaclass=ABCMeta):
     """Base class; use `MixtureOfExpertsClassifier` or `MixtureOfExpertsRegressor`."""
 
     _is_mixture = True
@@ -1098,10 +1099,6 @@ class BaseMixtureOfExperts(BaseEstimator, metaclass=ABCMeta):
         MetadataRouter
         """
         return metadata_router(self)
-
-    def __setstate__(self, state: dict) -> None:
-        warn_of_version(self, state)
-        super().__setstate__(state)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

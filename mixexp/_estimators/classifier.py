@@ -458,8 +458,10 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         ValueError
             If data or parameters are invalid, or columns differ from those of the first batch.
         TypeError
-            If a part cannot learn from batches: estimators with a `fit` of their own, shared
-            experts, priors on usage. With a router there is no such method.
+            If the gate has so many columns that its steps keep no statistics.
+        AttributeError
+            If a part needs all rows: an estimator with a `fit` of its own, a shared expert, a
+            router, a prior on usage. There is no such method then.
 
         Examples
         --------

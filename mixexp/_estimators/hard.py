@@ -10,8 +10,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from mixexp._estimators.model import Model
-from mixexp._estimators.new_rows import new_rows, warn_of_version
+from mixexp._estimators.new_rows import new_rows
 from mixexp._estimators.outcome import InputRules
+from mixexp._estimators.versioned import Versioned
 from mixexp._numerics import softmax_in_place
 from mixexp.protocols import Block, can
 
@@ -80,7 +81,7 @@ class HardGate:
         return log_weights
 
 
-class BaseHardMixture(BaseEstimator):
+class BaseHardMixture(Versioned, BaseEstimator):
     """Base of hard mixtures; `to_hard` of a fitted mixture returns them."""
 
     _model: Model
@@ -126,10 +127,6 @@ class BaseHardMixture(BaseEstimator):
         """Return the outputs of each row's expert."""
         model = self._checked_model()
         return model.pooled(new_rows(self, X, offset=offset), type(self).__name__)
-
-    def __setstate__(self, state: dict) -> None:
-        warn_of_version(self, state)
-        super().__setstate__(state)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

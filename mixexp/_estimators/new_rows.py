@@ -7,16 +7,14 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import validate_data
 
-from mixexp import __version__
 from mixexp._checks import refuse_dask
 from mixexp._columns import as_numbers, check_known_text
 from mixexp._rows.in_order import allowed_threads
 from mixexp._rows.inputs import refuse_missing
 from mixexp._rows.maps import kept_dtypes
 from mixexp._rows.rows import Rows
-from mixexp._warn import warn
 
-__all__ = ["PREDICTION_ROWS", "new_rows", "warn_of_version"]
+__all__ = ["PREDICTION_ROWS", "new_rows"]
 
 #: Rows per block at prediction: a single pass, so blocks need not fit the cache.
 PREDICTION_ROWS = 1 << 14
@@ -51,13 +49,3 @@ def new_rows(
     if rows.n_rows > PREDICTION_ROWS and not rules.frames:  # estimators predict one after another
         rows.n_threads = allowed_threads(getattr(estimator, "n_jobs", None))
     return rows
-
-
-def warn_of_version(estimator: Any, state: dict) -> None:
-    """Warn if the saved state of an estimator is that of another version."""
-    version = state.get("_mixexp_version", __version__)
-    if version != __version__:
-        warn(
-            f"This {type(estimator).__name__} was saved by mixexp {version} and is loaded by "
-            f"{__version__}; predictions may differ. Fit it again, or install that version."
-        )

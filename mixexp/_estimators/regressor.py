@@ -482,8 +482,10 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         ValueError
             If data or parameters are invalid, or columns differ from those of the first batch.
         TypeError
-            If a part cannot learn from batches: estimators with a `fit` of their own, shared
-            experts, priors on usage. With a router there is no such method.
+            If the gate has so many columns that its steps keep no statistics.
+        AttributeError
+            If a part needs all rows: an estimator with a `fit` of its own, a shared expert, a
+            router, a prior on usage. There is no such method then.
 
         Examples
         --------
@@ -734,4 +736,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         tags.target_tags.single_output = True
+        family = FAMILIES.get(self.family) if isinstance(self.family, str) else self.family
+        supports = getattr(family() if isinstance(family, type) else family, "supports", None)
+        tags.target_tags.positive_only = supports is not None and not supports(np.array(-1.0))
         return tags

@@ -154,7 +154,6 @@ def go_on(mixture: Any, batch: Run) -> None:
     2. Then begin: keep the state of that fit and the statistics of its rows.
     3. From then on, one step of online EM for every `STEP_ROWS` rows.
     """
-    _refuse_parts(mixture)
     _refuse_another_shape(mixture, mixture._memory)
     memory = mixture._memory = mixture._memory.copy()
     with single_thread():
@@ -217,25 +216,28 @@ def _joined(tables: list) -> Any:
 
 def learns_from_batches(mixture: Any) -> bool:
     """Return whether there is a `partial_fit`: scikit-learn asks estimators before it calls it."""
-    if mixture.routing is not None:
+    try:
+        why = _why_not_in_batches(mixture)
+    except Exception:
+        return True  # a parameter is invalid: `partial_fit` says which
+    if why:
         raise AttributeError(
             f"{parts.owner_of(mixture)}: partial_fit keeps statistics of past rows instead of the "
-            f"rows, and routing={short(mixture.routing)} is not fitted by likelihood. Use `fit`, "
-            "or routing=None."
+            f"rows, and {why}. Use `fit`, or linear experts and a gate of mixexp.gates, and "
+            "routing=None."
         )
     return True
 
 
-def _refuse_parts(mixture: Any) -> None:
-    """Raise if a parameter asks for more than additive parts."""
-    why = why_not_additive(mixture)
-    if not why and mixture.shared_expert is not None:
-        why = "shared_expert looks at all rows"
-    if why:
-        raise TypeError(
-            f"{parts.owner_of(mixture)}: partial_fit keeps statistics of past rows instead of the "
-            f"rows, and {why}. Use linear experts and a gate of mixexp.gates, or `fit`."
-        )
+def _why_not_in_batches(mixture: Any) -> str:
+    """Return which parameter asks for more than additive parts, and why; empty if none does."""
+    if mixture.routing is not None:
+        return f"routing={short(mixture.routing)} is not fitted by likelihood"
+    if mixture.shared_expert is not None:
+        return "shared_expert looks at all rows"
+    if getattr(mixture.gate, "usage_prior", 0.0) > 0:
+        return f"the usage_prior of gate={short(mixture.gate)} looks at all rows"
+    return why_not_additive(mixture)
 
 
 def _refuse_forgetful(mixture: Any, state: State) -> None:
@@ -244,8 +246,8 @@ def _refuse_forgetful(mixture: Any, state: State) -> None:
     if part is not None:
         raise TypeError(
             f"{parts.owner_of(mixture)}: partial_fit keeps statistics of past rows instead of the "
-            f"rows, and {type(part).__name__} has none that can be kept (`recentred`). Leave out "
-            "a usage_prior, reduce the features, or use `fit`."
+            f"rows, and {type(part).__name__} has none that can be kept (`recentred`). Reduce "
+            "the features, or use `fit`."
         )
 
 
