@@ -214,7 +214,7 @@ def solve_psd(matrix: np.ndarray, rhs: np.ndarray) -> np.ndarray:
 def solve_psd_stack(matrices: np.ndarray, rhs: np.ndarray) -> np.ndarray:
     """Solve A_k X_k = B_k, (K, p, p) and (K, p, q), as `solve_psd` does, for all at once.
 
-    Where one of the matrices may be rank-deficient, each is solved on its own.
+    Where one of the matrices may be rank-deficient, each is solved on its own. There may be none.
     """
     diagonal = np.diagonal(matrices, axis1=1, axis2=2)
     scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
@@ -224,7 +224,7 @@ def solve_psd_stack(matrices: np.ndarray, rhs: np.ndarray) -> np.ndarray:
     except np.linalg.LinAlgError:
         factors = None
     if factors is not None:
-        smallest = np.diagonal(factors, axis1=1, axis2=2).min()
+        smallest = np.diagonal(factors, axis1=1, axis2=2).min(initial=np.inf)
         if smallest**2 > matrices.shape[1] * RANK_TOL:
             return np.linalg.solve(scaled, rhs / scale[:, :, None]) / scale[:, :, None]
     return np.stack([solve_psd(*pair) for pair in zip(matrices, rhs, strict=True)])

@@ -333,10 +333,13 @@ def _with_usage_prior(mixture: BaseMixtureOfExperts, gate: Any, rows: Rows) -> A
 
 
 def with_smallest_floor(bank: EstimatorBank, rows: Rows) -> EstimatorBank:
-    """Return a bank whose dispersions cannot fall below the rounding error of y."""
+    """Return a bank whose dispersions cannot fall below the rounding error of y.
+
+    Those of families with another link are no scales of y but shares of its mean, or the like.
+    """
     if bank.family is None:
         return bank
-    size = np.abs(rows.y).max(axis=1)
+    size = np.abs(rows.y).max(axis=1) if bank.family.link == "identity" else np.ones(len(rows.y))
     return bank.with_floor(np.finfo(float).eps * np.where(size > 0, size, 1.0))
 
 

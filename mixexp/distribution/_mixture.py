@@ -107,7 +107,8 @@ class MixtureDistribution(BaseMixture):
     def logpdf(self, y: Any) -> np.ndarray:
         """Return the logarithm of `pdf`, (n,), also where that is too small for doubles.
 
-        It equals `log_density` of the estimator, except with a noise expert or groups.
+        It equals `log_density` of the estimator, except with a noise expert or groups, and where
+        the only expert that allows y has a gate probability too small for doubles.
         """
         logs = self._each("logpdf", self._checked(y)[:, None])
         return log_mixed(self.weights, logs if logs.ndim == 2 else logs.sum(axis=2))

@@ -92,7 +92,8 @@ class SharedLinearBank(LinearBank):
                 self._eliminated(k, g, gradient[k, j], j)
                 for k, g in zip(experts, grams, strict=True)
             ]
-            precision = 1.0 / self.parameters[0, :, j] ** 2
+            scales = self.parameters[0, :, j]
+            precision = (scales.min() / scales) ** 2  # ratios suffice, and 1/scale² may overflow
             pooled = precision.mean()
             matrix = np.diag(pooled * self.shared_penalty[free])
             rhs = -pooled * self.shared_penalty[free] * shared[j, free]

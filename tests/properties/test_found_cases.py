@@ -1,0 +1,50 @@
+"""Faults that drawn cases found, each by its smallest case."""
+
+import numpy as np
+import pytest
+from _draws import build, first_options
+from _looks import faults_of
+from numpy.testing import assert_allclose
+from sklearn.tree import DecisionTreeRegressor
+
+from mixexp import MixtureOfExpertsRegressor
+from mixexp.routing import ExpertChoice, TopK
+
+
+@pytest.mark.filterwarnings("ignore:MixtureOfExperts.* did not converge in max_iter")
+@pytest.mark.parametrize("unit", [2.0**60, 2.0**500])
+@pytest.mark.parametrize("fallback", [False, True])
+def test_coefficients_of_variation_do_not_depend_on_units(rng, unit, fallback):
+    X = rng.normal(size=(40, 1))
+    y = np.exp(X[:, 0]) * rng.gamma(9.0, 1 / 9.0, 40)
+    routing = TopK(1, renormalise=False, fallback="mean") if fallback else None
+    expert = None if fallback else DecisionTreeRegressor(max_depth=1)
+    model = MixtureOfExpertsRegressor(
+        expert, 2, family="gamma", routing=routing, init=np.arange(40) % 2, max_iter=3
+    )
+    model.set_params(cross_fit="auto" if fallback else False)  # folds go by content
+    small = model.fit(X, y).dispersions_
+    law = model.predict_distribution(X).std()
+    assert_allclose(model.fit(X, unit * y).dispersions_, small, rtol=1e-6)
+    assert_allclose(model.predict_distribution(X).std(), unit * law, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("family", ["poisson", "negative_binomial"])
+def test_experts_may_lose_all_rows_to_noise(rng, family):
+    X, y = rng.normal(size=(30, 2)), np.full(30, 2.0)  # noise of one count explains it for certain
+    model = MixtureOfExpertsRegressor(
+        n_experts=1,
+        family=family,
+        noise_expert=True,
+        assignment="hard",
+        routing=ExpertChoice(0.8),
+        random_state=0,
+    )
+    assert np.isfinite(model.fit(X, y).predict(X)).all()
+
+
+def test_joint_steps_of_a_shared_expert_with_tiny_dispersions():
+    tiny = {"scale": "tiny", "target": "tiny", "n": 56, "d": 4, "seed": 5544}
+    chosen = {**first_options("numbers"), **tiny, "n_experts": 2, "shared": True}
+    assert faults_of(build(chosen)) == []  # 1 / dispersion² overflows
