@@ -54,7 +54,9 @@ CLOSE = {"rtol": 1e-10, "atol": 1e-10}
 
 
 @pytest.mark.parametrize("kind", ["numbers", "classes"])
-@pytest.mark.parametrize("experts", ["default", "linear", "network"])
+@pytest.mark.parametrize(
+    "experts", ["default", "linear", pytest.param("network", marks=pytest.mark.slow)]
+)
 def test_a_fit_is_sound_or_refused_by_name(kind, experts):
     @few
     @given(picks(kind=kind, experts=experts))
