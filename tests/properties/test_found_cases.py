@@ -5,6 +5,7 @@ import pytest
 from _draws import build, first_options
 from _looks import faults_of
 from numpy.testing import assert_allclose
+from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsRegressor
@@ -48,3 +49,15 @@ def test_joint_steps_of_a_shared_expert_with_tiny_dispersions():
     tiny = {"scale": "tiny", "target": "tiny", "n": 56, "d": 4, "seed": 5544}
     chosen = {**first_options("numbers"), **tiny, "n_experts": 2, "shared": True}
     assert faults_of(build(chosen)) == []  # 1 / dispersion² overflows
+
+
+def test_naive_bayes_in_single_precision():
+    """Its logarithms are in the thousands, so its probabilities add up to 0.9999."""
+    rng = np.random.default_rng(6)
+    X = (rng.normal(size=(60, 3)) * 10.0 ** rng.integers(-3, 4)).astype(np.float32)
+    y = np.where(X[:, 0] > 0, X[:, 1], -X[:, 2]).astype(float) + 0.1 * rng.normal(size=60)
+    model = MixtureOfExpertsRegressor(
+        n_experts=3, gate=GaussianNB(), n_init=2, max_iter=10, tol=1.0, random_state=0
+    )
+    proba = model.fit(X, y).gate_proba(np.float32(1e4) * X)
+    assert_allclose(proba.sum(axis=1), 1.0)
