@@ -5,10 +5,10 @@ import pytest
 from _draws import build, first_options
 from _looks import faults_of
 from numpy.testing import assert_allclose
-from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsRegressor
+from mixexp._probabilities import sound_proba
 from mixexp.routing import ExpertChoice, TopK
 
 
@@ -51,13 +51,19 @@ def test_joint_steps_of_a_shared_expert_with_tiny_dispersions():
     assert faults_of(build(chosen)) == []  # 1 / dispersion² overflows
 
 
-def test_naive_bayes_in_single_precision():
-    """Its logarithms are in the thousands, so its probabilities add up to 0.9999."""
-    rng = np.random.default_rng(6)
-    X = (rng.normal(size=(60, 3)) * 10.0 ** rng.integers(-3, 4)).astype(np.float32)
-    y = np.where(X[:, 0] > 0, X[:, 1], -X[:, 2]).astype(float) + 0.1 * rng.normal(size=60)
-    model = MixtureOfExpertsRegressor(
-        n_experts=3, gate=GaussianNB(), n_init=2, max_iter=10, tol=1.0, random_state=0
-    )
-    proba = model.fit(X, y).gate_proba(np.float32(1e4) * X)
-    assert_allclose(proba.sum(axis=1), 1.0)
+class _InFloat32:
+    """As GaussianNB of float32 rows: exponentials of rounded logarithms in the thousands."""
+
+    classes_ = np.arange(2)
+
+    def predict_proba(self, X):
+        return np.float32([[0.7, 0.3018]] * len(X))
+
+
+def test_probabilities_of_single_precision_are_off_by_its_rounding():
+    rows = np.zeros((3, 1))
+    assert_allclose(sound_proba(_InFloat32(), rows).sum(axis=1), 1.0, rtol=1e-12)
+    double = _InFloat32()
+    double.predict_proba = lambda X: np.array([[0.7, 0.3018]] * len(X))
+    with pytest.raises(ValueError, match="sum to 1 in every row"):
+        sound_proba(double, rows)
