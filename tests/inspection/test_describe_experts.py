@@ -377,6 +377,14 @@ def test_a_discrete_column_is_not_extrapolated_to_single_rows(counts, values):
         assert [effect.values for effect in found] == ([values] if values else [])
 
 
+def test_rare_categories_are_not_compared():
+    column = Column("wood", np.repeat([0.0, 1.0, 2.0], [30, 19, 1]), ["elm", "oak", "yew"])
+    (found,) = expert_effects(
+        lambda table: table, column.values[:, None], [column], np.arange(50), np.ones(50), [""]
+    )
+    assert found.values == ["elm", "oak"]
+
+
 @pytest.mark.parametrize(
     ("low", "high", "text"),
     [(1.0, 2.0, "1.5"), (44.95, 45.02, "45"), (-3.0, -2.9, "−3"), (0.1234, 0.1238, "0.1236")]
