@@ -16,9 +16,9 @@ __all__ = ["Effect", "expert_effects"]
 #: Levels of the quantiles of a column at which predictions are compared.
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
-#: Least weight of a category, or of a value of a column whose quantiles are all the same, as a share
-#: of that of the most frequent one. The effect of rarer ones would rest on one or two of an expert's
-#: rows. It is no share of all rows: of 30 equal categories none would have 5 % of these.
+#: Least weight of a category, or of a value of a column whose quantiles are all the same, as a
+#: share of that of the most frequent one. The effect of rarer ones would rest on one or two of an
+#: expert's rows. It is no share of all rows: of 30 equal categories none would have 5 % of these.
 HELD = 0.05
 
 #: Most categories of a column that are compared, the most frequent ones.

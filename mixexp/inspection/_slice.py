@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,12 +97,13 @@ class Slice:
         else:
             names = given_names(feature_names, len(columns), owner)
         chosen = _checked_scales(scales, owner)
-        projection = None
+        ranked, projection = _by_use(estimator, X, len(columns)), None
         if isinstance(features, str) and features == PRINCIPAL and features not in (names or []):
             projection = Projection.of(columns, names, owner)
             varied = projection.columns
         elif features is None:
-            varied = _used_features(estimator, X, columns, most)
+            numeric = default_features(columns)
+            varied = tuple(sorted([j for j in ranked if j in numeric][:most]))
         else:
             varied = check_features(features, names, columns, owner)
         row = held_values(columns) if at is None else check_row(at, names, columns, varied, owner)
@@ -121,7 +122,7 @@ class Slice:
             axes,
             projection,
             at is None,
-            tuple(_by_use(estimator, X, set(range(len(columns))) - set(varied))),
+            tuple(j for j in ranked if j not in varied),
         )
 
     @property
@@ -189,20 +190,10 @@ def _checked_scales(scales: Any, owner: str) -> list[str]:
     return [*chosen, chosen[-1]][:2]
 
 
-def _used_features(
-    estimator: Any, X: Any, columns: Sequence[np.ndarray], most: int
-) -> tuple[int, ...]:
-    """Return the positions of the numeric columns that the gate uses most, in order of X."""
-    candidates = default_features(columns)
-    if len(candidates) <= most:
-        return candidates
-    return tuple(sorted(_by_use(estimator, X, candidates)[:most]))
-
-
-def _by_use(estimator: Any, X: Any, candidates: Collection[int]) -> list[int]:
-    """Return positions of columns, those first that the gate uses most."""
-    in_order = sorted(candidates)
-    if len(in_order) < 2:
+def _by_use(estimator: Any, X: Any, n_columns: int) -> list[int]:
+    """Return the positions of the columns, those first that the gate uses most."""
+    in_order = list(range(n_columns))
+    if n_columns < 2:
         return in_order
     table = X if hasattr(X, "columns") else np.asarray(X)
     rows = np.unique(np.linspace(0, len(table) - 1, ROWS).astype(int))
