@@ -74,7 +74,7 @@ print(f"\n{description}")
 # other features are far from the medians.
 
 display = ExpertRegionsDisplay.from_estimator(
-    mixture, X, features=(names.index("weight"), names.index("year"))
+    mixture, X, features=("weight", "year"), feature_names=names
 )
 display.ax_.set(
     xlabel="weight (pounds)",

@@ -18,6 +18,7 @@ __all__ = [
     "as_numbers",
     "check_known_text",
     "check_table",
+    "given_names",
     "is_absent",
     "nominal",
     "refuse_text",
@@ -220,6 +221,17 @@ def check_table(X: Any, owner: str) -> None:
             f"{owner}: X has shape {np.shape(X)}. Give a table of shape (n_samples, n_features) "
             "with at least one row and one column."
         )
+
+
+def given_names(feature_names: Any, n_features: int, owner: str) -> list[str]:
+    """Return names that a user gives for the columns of X; raise unless there is one for each."""
+    names = [] if isinstance(feature_names, str) else [str(name) for name in feature_names]
+    if len(names) != n_features:
+        raise ValueError(
+            f"{owner}: feature_names={feature_names!r} is not a list of {n_features} names. Give "
+            "one for each column of X, or None."
+        )
+    return names
 
 
 def rows_at(X: Any, rows: np.ndarray) -> Any:

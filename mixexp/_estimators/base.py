@@ -790,6 +790,7 @@ class BaseMixtureOfExperts(Versioned, BaseEstimator, metaclass=ABCMeta):
         clusters: Any = None,
         level: float = 0.95,
         trials: Any = None,
+        feature_names: Any = None,
     ) -> Summary:
         """Return the coefficients of experts and gate with standard errors, tests and intervals.
 
@@ -816,6 +817,8 @@ class BaseMixtureOfExperts(Versioned, BaseEstimator, metaclass=ABCMeta):
             Coverage of the intervals.
         trials : array-like of shape (n_samples,) or int, default=None
             Of a regressor of family "binomial" where y has one column, as in its `fit`.
+        feature_names : sequence of str, default=None
+            One per column of X. None means the names of the fit, or x0, x1 and so on.
 
         Returns
         -------
@@ -838,6 +841,7 @@ class BaseMixtureOfExperts(Versioned, BaseEstimator, metaclass=ABCMeta):
             cov_type=cov_type,
             clusters=clusters,
             level=level,
+            feature_names=feature_names,
         )
 
     def _rows_of_fit(

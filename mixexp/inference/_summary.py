@@ -175,6 +175,7 @@ def summarize(
     cov_type: str = "observed",
     clusters: Any = None,
     level: float = 0.95,
+    feature_names: Any = None,
 ) -> Summary:
     """Return the coefficients of a fitted mixture with standard errors.
 
@@ -201,6 +202,9 @@ def summarize(
         a group must lie in one cluster.
     level : float, default=0.95
         Coverage of the intervals.
+    feature_names : sequence of str, default=None
+        One per column of X. None means the names of the fit, or x0, x1 and so on; of the mixture
+        in a Pipeline, `inspection.column_names(pipeline)`.
 
     Returns
     -------
@@ -255,7 +259,7 @@ def summarize(
     rows, codes = estimator._rows_of_fit(X, y, sample_weight, offset, groups, clusters)
     model = estimator._model
     model.target.refuse_impossible(rows.y, owner)
-    terms = terms_of(estimator)
+    terms = terms_of(estimator, feature_names)
     covariance = parameter_covariance(model, rows, estimator.lower_bound_, cov_type, codes, owner)
     linear = np.array([term.weights for term in terms])
     positive = np.array([term.exponential for term in terms])

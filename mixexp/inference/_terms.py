@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from mixexp._columns import given_names
 from mixexp.protocols import Design, can
 
 __all__ = ["Term", "check_mixture", "terms_of"]
@@ -46,7 +47,7 @@ class Term:
     exponential: bool = False
 
 
-def terms_of(estimator: Any) -> list[Term]:
+def terms_of(estimator: Any, feature_names: Any = None) -> list[Term]:
     """Return the terms of the experts, then of the gate, of a fitted mixture."""
     model = estimator._model
     gate, bank = model.gate, model.bank
@@ -65,7 +66,10 @@ def terms_of(estimator: Any) -> list[Term]:
             "columns, or use fewer experts."
         )
     names = getattr(estimator, "feature_names_in_", None)
-    if names is None:
+    if feature_names is not None:
+        given = given_names(feature_names, estimator.n_features_in_, type(estimator).__name__)
+        names = np.array(given, dtype=object)
+    elif names is None:
         names = np.array([f"x{j}" for j in range(estimator.n_features_in_)], dtype=object)
     found = []
     for k in range(model.n_experts):

@@ -28,6 +28,7 @@ def expert_regions(
     scales: Any = "auto",
     grid_resolution: int = 100,
     level: int | None = None,
+    feature_names: Any = None,
     owner: str = "expert_regions",
 ) -> dict[str, Any]:
     """Return the parameters of an ExpertRegionsDisplay.
@@ -40,7 +41,15 @@ def expert_regions(
     The parameters are documented in `ExpertRegionsDisplay.from_estimator`; error messages begin
     with `owner`.
     """
-    part = Slice.of(estimator, X, features=features, at=at, scales=scales, owner=owner)
+    part = Slice.of(
+        estimator,
+        X,
+        features=features,
+        at=at,
+        scales=scales,
+        owner=owner,
+        feature_names=feature_names,
+    )
     mixture, n_axes = part.mixture, len(part.axes)
     check_resolution(grid_resolution, owner)
     if target is not None and n_axes == 2:
@@ -74,6 +83,7 @@ def expert_regions(
         "extra_weights": None if extra is None else values["extra"].reshape(shape),
         "held": part.held,
         "typical": part.typical,
+        "deciders": part.deciders(y),
     }
     if n_axes == 2:
         labels = is_classifier(mixture) and y is not None
@@ -122,7 +132,7 @@ def _curves(mixture: Any, data: Any, y: Any, target: Any, owner: str) -> dict[st
     heights = None if y is None else np.asarray(y, dtype=float).reshape(len(y), -1)[:, output]
     return {
         "output": output,
-        "value_name": output_name(y, output, n_outputs),
+        "value_name": output_name(y, output, n_outputs, "prediction"),
         "point_values": heights,
     }
 
@@ -153,10 +163,10 @@ def output_position(target: Any, n_outputs: int, owner: str) -> int:
     return int(target)
 
 
-def output_name(y: Any, output: int, n_outputs: int) -> str:
-    """Return the name of an output, taken from y if it is a frame or a series."""
+def output_name(y: Any, output: int, n_outputs: int, unnamed: str = "y") -> str:
+    """Return the name of an output, taken from y if it is a frame or a series with a name."""
     columns = getattr(y, "columns", None)
     if columns is not None:
         return str(columns[output])
-    name = str(getattr(y, "name", None) or "y")
+    name = str(getattr(y, "name", None) or unnamed)
     return name if n_outputs == 1 else f"{name}[{output}]"

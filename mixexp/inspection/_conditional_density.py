@@ -222,6 +222,7 @@ class ConditionalDensityDisplay:
         scales: Any = "auto",
         level: float = 0.9,
         grid_resolution: int = 200,
+        feature_names: Any = None,
         ax: Any = None,
         **kwargs: Any,
     ) -> ConditionalDensityDisplay:
@@ -251,6 +252,9 @@ class ConditionalDensityDisplay:
             Probability of the intervals.
         grid_resolution : int, default=200
             Points along the feature and along y; of counts all are drawn, up to 400.
+        feature_names : sequence of str, default=None
+            One per column of X. None means the columns of a data frame, the names of the fit, or
+            "feature 0" and so on.
         ax : matplotlib Axes, default=None
             Axes to draw on.
         **kwargs : dict
@@ -290,6 +294,7 @@ class ConditionalDensityDisplay:
             scales=scales,
             level=level,
             grid_resolution=grid_resolution,
+            feature_names=feature_names,
             owner=cls.__name__,
         )
         return cls(**arrays).plot(ax, **kwargs)

@@ -33,6 +33,7 @@ def conditional_density(
     scales: Any = "auto",
     level: float = 0.9,
     grid_resolution: int = 200,
+    feature_names: Any = None,
     owner: str = "conditional_density",
 ) -> dict[str, Any]:
     """Return the parameters of a ConditionalDensityDisplay.
@@ -44,7 +45,16 @@ def conditional_density(
     The parameters are documented in `ConditionalDensityDisplay.from_estimator`; error messages
     begin with `owner`.
     """
-    part = Slice.of(estimator, X, features=feature, at=at, scales=scales, owner=owner, most=1)
+    part = Slice.of(
+        estimator,
+        X,
+        features=feature,
+        at=at,
+        scales=scales,
+        owner=owner,
+        feature_names=feature_names,
+        most=1,
+    )
     mixture = part.mixture
     if len(part.axes) != 1:
         raise ValueError(f"{owner}: feature={feature!r} is not one feature. Give one.")

@@ -98,7 +98,9 @@ def describe_experts(
 
     *What moves a prediction.* The prediction of the expert is averaged over its rows with one
     column set to the 10, 30, 50, 70 and 90 % quantiles of these rows, or to each category: its
-    partial dependence (Friedman 2001). The change is from the first to the last of these values.
+    partial dependence (Friedman 2001). Where these are one number, all values are compared. Of
+    values and categories, those are left out that less than 5 % as many rows have as the most
+    frequent one. The change is from the first to the last of these values.
     For experts that are linear in a column, the change a unit is the coefficient in units of X,
     whatever scaler stands before. Probabilities and means with a log link are compared
     themselves, not their log-odds or logarithms; of two classes, the probability of the second.

@@ -16,6 +16,11 @@ __all__ = ["Effect", "expert_effects"]
 #: Levels of the quantiles of a column at which predictions are compared.
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
+#: Least weight of a category, or of a value of a column whose quantiles are all the same, as a
+#: share of that of the most frequent one. The effect of rarer ones would rest on one or two of an
+#: expert's rows. It is no share of all rows: of 30 equal categories none would have 5 % of these.
+HELD = 0.05
+
 #: Most categories of a column that are compared, the most frequent ones.
 MOST_CATEGORIES = 10
 
@@ -37,8 +42,9 @@ class Effect:
     output : str
         The target or class; empty if there is one number.
     values : list of float or str
-        Values of the column: quantiles of 10, 30, 50, 70 and 90 % over the expert's rows, or its
-        categories.
+        Values of the column: quantiles of 10, 30, 50, 70 and 90 % over the expert's rows; if these
+        are all the same, its values, and of a column of words its categories, without those that
+        less than 5 % as many rows have as the most frequent one.
     predictions : ndarray of shape (n_values,)
         The mean prediction over the expert's rows, each with this value.
     trend : {"rises", "falls", "bends", "differs", "none"}
@@ -96,6 +102,8 @@ def expert_effects(
 ) -> list[Effect]:
     """Return the effect of every column that varies over some rows, largest first.
 
+    A column of numbers of which one value holds nearly all weight has none.
+
     Parameters
     ----------
     predict : callable
@@ -144,12 +152,14 @@ def _sources(column: Column, rows: np.ndarray, weight: np.ndarray) -> np.ndarray
         return rows
     values = column.values[rows]
     distinct, first, codes = np.unique(values, return_index=True, return_inverse=True)
+    mass = np.bincount(codes, weight, len(distinct))
+    enough = mass >= HELD * mass.max()
     if column.labels is not None:
-        mass = np.bincount(codes, weight, len(distinct))
-        return rows[first[np.argsort(-mass, kind="stable")[:MOST_CATEGORIES]]]
+        most = np.argsort(-mass, kind="stable")[:MOST_CATEGORIES]
+        return rows[first[most[enough[most]]]]
     at = weighted_quantiles(values, weight, LEVELS)
     _, kept = np.unique(values[at], return_index=True)
-    return rows[at[kept]] if len(kept) > 1 else rows[first[[0, -1]] if len(first) > 1 else first]
+    return rows[at[kept] if len(kept) > 1 else first[enough]]
 
 
 def _trend(means: np.ndarray, categories: bool) -> str:

@@ -52,7 +52,7 @@ class ExpertRegionsDisplay:
         One feature: predictions of the experts.
     pooled_values : ndarray of shape (n_0,), default=None
         One feature: prediction of the mixture.
-    value_name : str, default="y"
+    value_name : str, default="prediction"
         One feature: name of the predicted quantity.
     region_names : sequence of str of length n_experts, default=None
         Names for the legend, given when regions are nodes of a gate. By default, "expert 0" and
@@ -70,6 +70,8 @@ class ExpertRegionsDisplay:
         The features that do not vary, and their values.
     typical : bool, default=False
         Whether these are medians and most frequent values.
+    deciders : sequence of str, default=()
+        What decides the experts of the rows besides the axes: "other features", "y".
 
     Attributes
     ----------
@@ -127,7 +129,7 @@ class ExpertRegionsDisplay:
         point_values: Any = None,
         expert_values: Any = None,
         pooled_values: Any = None,
-        value_name: Any = "y",
+        value_name: Any = "prediction",
         region_names: Any = None,
         region_experts: Any = None,
         extra_name: str = "noise",
@@ -135,6 +137,7 @@ class ExpertRegionsDisplay:
         scales: Any = None,
         held: Any = None,
         typical: bool = False,
+        deciders: Any = (),
     ):
         self.grid = grid
         self.weights = weights
@@ -153,6 +156,7 @@ class ExpertRegionsDisplay:
         self.scales = scales
         self.held = held
         self.typical = typical
+        self.deciders = deciders
 
     def plot(
         self,
@@ -275,10 +279,12 @@ class ExpertRegionsDisplay:
         words = [in_words(self.held, typical=self.typical)]
         if self.weights.shape[-1] > 1 and not depends_on_grid(self.weights):
             words.append(f"the gate does not depend on {' and '.join(self.feature_names)}")
-        if rows and len(self.grid) == 2:
+        if rows and len(self.grid) == 2 and self.deciders:
             n, n_all = strangers(self.grid, self.weights, self.points, self.point_experts)
             if n:
-                others = "other features, or y, decide" if self.held else "y decides"
+                others = {"y": "y decides", "other features": "other features decide"}.get(
+                    ", or ".join(self.deciders), "other features, or y, decide"
+                )
                 words.append(f"{n} of {n_all} rows lie in another expert's region: {others} too")
         return "\n".join(filter(None, words))
 
@@ -315,6 +321,7 @@ class ExpertRegionsDisplay:
         scales: Any = "auto",
         grid_resolution: int = 100,
         level: int | None = None,
+        feature_names: Any = None,
         ax: Any = None,
         **kwargs: Any,
     ) -> ExpertRegionsDisplay:
@@ -354,6 +361,9 @@ class ExpertRegionsDisplay:
             Level of a hierarchical gate whose nodes are shown instead of the experts, as in
             `gate_proba`; level 1 holds the root's children. The weight of a node is the sum of its
             experts' weights, its prediction their weighted mean. By default, experts are shown.
+        feature_names : sequence of str, default=None
+            One per column of X. None means the columns of a data frame, the names of the fit, or
+            "feature 0" and so on.
         ax : matplotlib Axes, default=None
             Axes to draw on.
         **kwargs : dict
@@ -393,6 +403,7 @@ class ExpertRegionsDisplay:
             scales=scales,
             grid_resolution=grid_resolution,
             level=level,
+            feature_names=feature_names,
             owner=cls.__name__,
         )
         return cls(**arrays).plot(ax, **kwargs)

@@ -223,6 +223,7 @@ class GateProbabilitiesDisplay:
         scales: Any = "auto",
         grid_resolution: int = 100,
         level: int | None = None,
+        feature_names: Any = None,
         ax: Any = None,
         **kwargs: Any,
     ) -> GateProbabilitiesDisplay:
@@ -241,6 +242,9 @@ class GateProbabilitiesDisplay:
         level : int, default=None
             Level of a hierarchical gate whose nodes are shown instead of the experts, as in
             `gate_proba`.
+        feature_names : sequence of str, default=None
+            One per column of X. None means the columns of a data frame, the names of the fit, or
+            "feature 0" and so on.
         ax : matplotlib Axes, default=None
             Axes to draw on.
         **kwargs : dict
@@ -271,7 +275,15 @@ class GateProbabilitiesDisplay:
         3
         """
         owner = cls.__name__
-        part = Slice.of(estimator, X, features=features, at=at, scales=scales, owner=owner)
+        part = Slice.of(
+            estimator,
+            X,
+            features=features,
+            at=at,
+            scales=scales,
+            owner=owner,
+            feature_names=feature_names,
+        )
         mixture = part.mixture
         regions = Level.of(mixture, level, part.data, len(mixture.experts_))
         grid, values = part.evaluate(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from mixexp._columns import rows_at
+from mixexp._columns import given_names, rows_at
 from mixexp._wrapped import find_mixture, transformed
 from mixexp.inspection._axes import Axis
 from mixexp.inspection._domain import Grid, evaluate_on_grid, where_defined
@@ -59,6 +59,8 @@ class Slice:
         The map from two principal axes to columns.
     typical : bool
         Whether `row` is made of medians and most frequent values.
+    rest : tuple of int
+        Positions of columns that do not vary, those first that the gate uses most.
     """
 
     before: list[Any]
@@ -71,6 +73,7 @@ class Slice:
     axes: tuple[Axis, ...]
     projection: Projection | None
     typical: bool
+    rest: tuple[int, ...]
 
     @classmethod
     def of(
@@ -82,20 +85,25 @@ class Slice:
         at: Any,
         scales: Any,
         owner: str,
+        feature_names: Any = None,
         most: int = 2,
     ) -> Slice:
         """Return the slice; error messages begin with `owner`."""
         before, mixture = find_mixture(estimator, owner)
         columns = table_columns(X, owner)
         check_width(len(columns), estimator, owner)
-        names = table_names(X, estimator)
+        if feature_names is None:
+            names = table_names(X, estimator)
+        else:
+            names = given_names(feature_names, len(columns), owner)
         chosen = _checked_scales(scales, owner)
-        projection = None
+        ranked, projection = _by_use(estimator, X, len(columns)), None
         if isinstance(features, str) and features == PRINCIPAL and features not in (names or []):
             projection = Projection.of(columns, names, owner)
             varied = projection.columns
         elif features is None:
-            varied = _used_features(estimator, X, columns, most)
+            numeric = default_features(columns)
+            varied = tuple(sorted([j for j in ranked if j in numeric][:most]))
         else:
             varied = check_features(features, names, columns, owner)
         row = held_values(columns) if at is None else check_row(at, names, columns, varied, owner)
@@ -114,6 +122,7 @@ class Slice:
             axes,
             projection,
             at is None,
+            tuple(j for j in ranked if j not in varied),
         )
 
     @property
@@ -140,9 +149,13 @@ class Slice:
 
     @property
     def held(self) -> dict[str, Any]:
-        """The columns that do not vary, and their values."""
-        rest = set(range(len(self.columns))) - set(self.varied)
-        return {self.names[j]: self.row[j] for j in sorted(rest)}
+        """The columns that do not vary, and their values; those first that the gate uses most."""
+        return {self.names[j]: self.row[j] for j in self.rest}
+
+    def deciders(self, y: Any) -> list[str]:
+        """Return what decides the experts of rows besides the axes: other features, targets."""
+        hidden = self.projection is not None and len(self.varied) > 2
+        return ["other features"] * bool(self.rest or hidden) + ["y"] * (y is not None)
 
     def table(self, grid: Grid) -> Any:
         """Return the points of a grid as a table like X."""
@@ -177,19 +190,16 @@ def _checked_scales(scales: Any, owner: str) -> list[str]:
     return [*chosen, chosen[-1]][:2]
 
 
-def _used_features(
-    estimator: Any, X: Any, columns: Sequence[np.ndarray], most: int
-) -> tuple[int, ...]:
-    """Return the positions of the numeric columns that the gate uses most, in order of X."""
-    candidates = default_features(columns)
-    if len(candidates) <= most:
-        return candidates
+def _by_use(estimator: Any, X: Any, n_columns: int) -> list[int]:
+    """Return the positions of the columns, those first that the gate uses most."""
+    in_order = list(range(n_columns))
+    if n_columns < 2:
+        return in_order
     table = X if hasattr(X, "columns") else np.asarray(X)
-    rows = np.unique(np.linspace(0, len(columns[0]) - 1, ROWS).astype(int))
+    rows = np.unique(np.linspace(0, len(table) - 1, ROWS).astype(int))
     try:
         with np.errstate(invalid="ignore", divide="ignore"):
             used = gate_importance(estimator, rows_at(table, rows), n_repeats=1, random_state=0)
     except ValueError:  # rows with a value of another row may be outside the domain of a step
-        return candidates[:most]
-    order = sorted(candidates, key=lambda j: (-used.importances_mean[j], j))
-    return tuple(sorted(order[:most]))
+        return in_order
+    return sorted(in_order, key=lambda j: -used.importances_mean[j])

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mixexp._columns import is_absent
+from mixexp._columns import given_names, is_absent
 from mixexp.inspection._inputs import table_names
 
 __all__ = [
@@ -57,13 +57,7 @@ def _names(X: Any, estimator: Any, feature_names: Any, n_features: int, owner: s
     if feature_names is None:
         known = table_names(X, estimator)
         return [f"x{j}" for j in range(n_features)] if known is None else known
-    names = [] if isinstance(feature_names, str) else [str(name) for name in feature_names]
-    if len(names) != n_features:
-        raise ValueError(
-            f"{owner}: feature_names={feature_names!r} is not a list of {n_features} names. Give "
-            "one for each column of X, or None."
-        )
-    return names
+    return given_names(feature_names, n_features, owner)
 
 
 def _values(X: Any, j: int) -> np.ndarray:

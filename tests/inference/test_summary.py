@@ -17,6 +17,7 @@ from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp.families import StudentT
 from mixexp.gates import ConstantGate, GaussianGate, SoftmaxGate
 from mixexp.inference import summarize
+from mixexp.inspection import column_names
 from mixexp.routing import TopK
 
 UNPENALISED = SoftmaxGate(alpha=0.0)
@@ -154,6 +155,18 @@ def test_gate_coefficients_are_centred_contrasts(lines):
     assert_allclose(joint, -found.covariance[np.ix_(first, first)], rtol=1e-6)
     test = found.wald_test([*first, *second])
     assert test.df == len(first) and test.pvalue < 1e-6
+
+
+def test_names_of_columns(rng):
+    frame = pd.DataFrame({"age": rng.uniform(20, 60, 80), "income": rng.exponential(900, 80)})
+    y = frame["age"] + 0.01 * frame["income"] + rng.standard_normal(80)
+    mixture = MixtureOfExpertsRegressor(LinearRegression(), n_experts=1)
+    pipeline = make_pipeline(StandardScaler(), mixture).fit(frame, y)
+    inside = pipeline[:-1].transform(frame)
+    found = pipeline[-1].summary(inside, y, feature_names=column_names(pipeline))
+    assert found.estimates.names[:3] == ["intercept", "age, scaled", "income, scaled"]
+    with pytest.raises(ValueError, match=r"feature_names=.* is not a list of 2 names"):
+        pipeline[-1].summary(inside, y, feature_names=["age"])
 
 
 def test_units_of_the_columns_do_not_matter(lines):

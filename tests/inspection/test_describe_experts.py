@@ -22,9 +22,9 @@ from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor, descri
 from mixexp.datasets import load_auto_mpg
 from mixexp.gates import ConstantGate, EstimatorGate, GaussianGate, HierarchicalGate, SoftmaxGate
 from mixexp.inspection._conditions import border, rounded_rank
-from mixexp.inspection._effects import _trend
+from mixexp.inspection._effects import _trend, expert_effects
 from mixexp.inspection._rules import encoded, rules_of
-from mixexp.inspection._table_columns import described_columns, number
+from mixexp.inspection._table_columns import Column, described_columns, number
 from mixexp.routing import Switch, TopK
 
 N = 600
@@ -356,6 +356,33 @@ def test_a_column_that_bends_a_prediction(rng):
     values = curved.effects[0].values
     assert_allclose(values, np.quantile(X[X[:, 1] > 0, 0], [0.1, 0.3, 0.5, 0.7, 0.9]), atol=0.1)
     assert f"lowest near {number(values[2])}" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("counts", "values"),
+    [
+        ({4: 44, 6: 2, 5: 2, 3: 1, 8: 1}, []),
+        ({4: 45, 6: 3, 5: 1, 3: 1}, [4, 6]),
+        ({0: 3, 1: 47}, [0, 1]),
+        ({4: 44, 8: 6}, [4, 8]),
+    ],
+)
+def test_a_discrete_column_is_not_extrapolated_to_single_rows(counts, values):
+    column = Column("cylinders", np.repeat(list(counts), list(counts.values())).astype(float))
+    rows = np.arange(50)
+    for weight in (np.full(50, 1.0), np.full(50, 0.1)):
+        found = expert_effects(
+            lambda table: table, column.values[:, None], [column], rows, weight, [""]
+        )
+        assert [effect.values for effect in found] == ([values] if values else [])
+
+
+def test_rare_categories_are_not_compared():
+    column = Column("wood", np.repeat([0.0, 1.0, 2.0], [30, 19, 1]), ["elm", "oak", "yew"])
+    (found,) = expert_effects(
+        lambda table: table, column.values[:, None], [column], np.arange(50), np.ones(50), [""]
+    )
+    assert found.values == ["elm", "oak"]
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from mixexp import MixtureOfExpertsRegressor
 from mixexp.gates import ConstantGate
+from mixexp.inspection import ConditionalDensityDisplay, GateProbabilitiesDisplay
 from mixexp.inspection._axes import Axis, in_words, is_skewed
 from mixexp.inspection._principal import Projection
 from mixexp.inspection._regions import innermost, strangers
+from mixexp.metrics import gate_importance
 
 
 def test_default_features_are_those_that_the_gate_uses_most(rng):
@@ -20,8 +22,32 @@ def test_default_features_are_those_that_the_gate_uses_most(rng):
     model = MixtureOfExpertsRegressor(n_experts=2, n_init=1, max_iter=20, tol=1e-3, random_state=0)
     display = show(model.fit(frame, y), frame, grid_resolution=5)
     assert display.feature_names == ["b", "d"]
-    assert list(display.held) == ["a", "c"]
-    assert display.note_.get_text().startswith("held (typical values): a = ")
+    assert set(display.held) == {"a", "c"}
+    assert display.note_.get_text().startswith("held (typical values): ")
+    decisive = show(model, frame, features=("a", "c"), grid_resolution=5)
+    used = gate_importance(model, frame, n_repeats=1, random_state=0).importances_mean
+    assert list(decisive.held) == (["b", "d"] if used[1] > used[3] else ["d", "b"])
+    assert decisive.note_.get_text().endswith("region: other features decide too")
+    with_targets = show(model, frame, y, features=("a", "c"), grid_resolution=5)
+    assert with_targets.note_.get_text().endswith("region: other features, or y, decide too")
+
+
+def test_held_columns_are_named_in_the_order_of_their_use(rng):
+    X = rng.uniform(-1, 1, (150, 6))
+    y = 4 * np.abs(X[:, 5]) + 0.1 * rng.normal(size=150)
+    model = MixtureOfExpertsRegressor(n_experts=2, n_init=1, max_iter=200, tol=1e-3, random_state=0)
+    model.fit(X, y)
+    chosen = {"features": "a", "feature_names": list("abcdef"), "grid_resolution": 5}
+    display = show(model, X, **chosen)
+    assert next(iter(display.held)) == "f" and set(display.held) == set("bcdef")
+    assert (display.ax_.get_xlabel(), display.ax_.get_ylabel()) == ("a", "prediction")
+    assert show(model, X, pd.Series(y, name="mpg"), **chosen).ax_.get_ylabel() == "mpg"
+    gate = GateProbabilitiesDisplay.from_estimator(model, X, **chosen)
+    chosen["feature"] = chosen.pop("features")
+    density = ConditionalDensityDisplay.from_estimator(model, X, **chosen)
+    assert gate.held == density.held == display.held
+    with pytest.raises(ValueError, match=r"feature_names=.* is not a list of 6 names"):
+        show(model, X, feature_names=["a"])
 
 
 def test_rows_in_another_region_are_counted(model, data):

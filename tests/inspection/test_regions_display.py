@@ -221,7 +221,7 @@ def test_one_of_several_outputs(data):
     rows = np.tile(np.median(X, axis=0), (100, 1))
     rows[:, 0] = display.grid[0]
     assert_allclose(display.pooled_values, model.predict(rows)[:, 1])
-    assert display.ax_.get_ylabel() == "y[1]"
+    assert display.ax_.get_ylabel() == "prediction[1]"
 
 
 def test_a_curve_far_away_where_it_does_not_count_leaves_the_picture_as_it_is():
