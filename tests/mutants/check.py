@@ -33,24 +33,16 @@ ROOT = HERE.parents[1]
 NEAR = {
     "mixexp/_numerics.py": (
         "tests/test_numerics.py tests/engine/test_newton_steps.py "
-        "tests/estimators/test_far_queries.py tests/estimators/test_wide.py tests/rows tests/gates"
+        "tests/estimators/test_far_queries.py tests/rows/test_blocks.py tests/gates/test_gates.py"
     ),
     "mixexp/_newton.py": (
-        "tests/engine/test_newton_steps.py tests/test_numerics.py tests/gates tests/engine"
+        "tests/engine/test_newton_steps.py tests/test_numerics.py tests/gates/test_gates.py "
+        "tests/engine/test_quasi_newton.py"
     ),
-    "mixexp/gates": (
-        "tests/gates tests/estimators/test_noise.py tests/estimators/test_nesting.py "
-        "tests/estimators/test_objective.py tests/estimators/test_expert_order.py tests/inference"
-    ),
-    "mixexp/families": (
-        "tests/families tests/test_distribution.py tests/experts/test_glm_experts.py "
-        "tests/estimators/test_objective.py tests/inference"
-    ),
-    "mixexp/routing": "tests/routing tests/estimators/test_routed_fits.py",
-    "mixexp/_engine": (
-        "tests/engine tests/selection tests/routing/test_warm_up.py "
-        "tests/estimators/test_partial_fit.py tests/estimators/test_fit.py tests/inference"
-    ),
+    "mixexp/gates": "tests/gates tests/estimators/test_noise.py",
+    "mixexp/families": "tests/families tests/test_distribution.py",
+    "mixexp/routing": "tests/routing",
+    "mixexp/_engine": "tests/engine tests/inference",
     "mixexp/inference": "tests/inference",
 }
 
