@@ -251,7 +251,7 @@ def test_coefficients_and_text_speak_of_named_outputs(data):
     assert model.gate_.coef_.shape == (2, 6)
     text = model.gate_.to_text(model.feature_names_in_, max_terms=6)
     assert all(name in text for name in names)
-    assert "rank(x0)" in model.gate_.to_text()
+    assert "rank(size)" in model.gate_.to_text()
     assert model.gate_.split_texts(model.feature_names_in_)
     assert Regressor(n_experts=2, **RUN).fit(X, y).gate_basis_ is None
 
