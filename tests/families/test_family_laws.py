@@ -96,6 +96,7 @@ def test_positive_families_have_nothing_below_zero():
     for family, parameters in ((Gamma(), np.ones((1, 2))), (Poisson(), np.empty((0, 2)))):
         assert_array_equal(family.pdf(y, mean, parameters), 0.0)
         assert_array_equal(family.cdf(y, mean, parameters), 0.0)
+        assert_array_equal(family.sf(y, mean, parameters), 1.0)
 
 
 @pytest.mark.parametrize("dispersion", [2.0, 1.0, 0.5])
