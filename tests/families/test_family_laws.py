@@ -10,6 +10,7 @@ from scipy import stats
 from sklearn.base import clone
 
 from mixexp.families import Gamma, Laplace, Poisson, StudentT
+from mixexp.protocols import can
 
 
 @pytest.fixture(params=VARIANTS, ids=str)
@@ -26,11 +27,13 @@ def law(request, family, rng):
     return mean, parameters, reference, reference.rvs(random_state=0)
 
 
-def test_pdf_and_cdf_equal_scipy(family, law):
+def test_pdf_and_probabilities_equal_scipy(family, law):
     mean, parameters, reference, y = law
     density = reference.pmf(y) if family.discrete else reference.pdf(y)
     assert_allclose(family.pdf(y, mean, parameters), density, rtol=1e-9)
     assert_allclose(family.cdf(y, mean, parameters), reference.cdf(y), rtol=1e-9)
+    if can(family, "sf"):
+        assert_allclose(family.sf(y, mean, parameters), reference.sf(y), rtol=1e-9)
 
 
 def test_quantile_inverts_cdf(family, law):
@@ -93,6 +96,7 @@ def test_positive_families_have_nothing_below_zero():
     for family, parameters in ((Gamma(), np.ones((1, 2))), (Poisson(), np.empty((0, 2)))):
         assert_array_equal(family.pdf(y, mean, parameters), 0.0)
         assert_array_equal(family.cdf(y, mean, parameters), 0.0)
+        assert_array_equal(family.sf(y, mean, parameters), 1.0)
 
 
 @pytest.mark.parametrize("dispersion", [2.0, 1.0, 0.5])

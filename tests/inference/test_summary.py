@@ -68,7 +68,9 @@ def test_least_squares(rng):
     assert_allclose(robust.std_errors[:4], np.sqrt(white.diagonal()), rtol=1e-6)
     clusters = np.arange(80) // 5
     sums = np.stack([(A * error[:, None])[clusters == c].sum(axis=0) for c in range(16)])
-    robust = model.summary(X, y, cov_type="sandwich", clusters=clusters).estimates
+    summary = model.summary(X, y, cov_type="sandwich", clusters=clusters)
+    assert "sandwich, 16 clusters" in str(summary)
+    robust = summary.estimates
     expected = np.sqrt((inverse @ sums.T @ sums @ inverse).diagonal())
     assert_allclose(robust.std_errors[:4], expected, rtol=1e-6)
 

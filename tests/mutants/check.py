@@ -40,9 +40,9 @@ NEAR = {
         "tests/engine/test_quasi_newton.py"
     ),
     "mixexp/gates": "tests/gates tests/estimators/test_noise.py",
-    "mixexp/families": "tests/families tests/test_distribution.py",
+    "mixexp/families": "tests/families tests/test_distribution_methods.py",
     "mixexp/routing": "tests/routing",
-    "mixexp/_engine": "tests/engine tests/inference",
+    "mixexp/_engine": "tests/engine tests/estimators/test_fit_blocks.py tests/inference",
     "mixexp/inference": "tests/inference",
 }
 
