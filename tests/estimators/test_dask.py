@@ -264,6 +264,10 @@ def test_rows_stay_on_workers(few_bytes):
     assert_allclose(model.predict(X)[-50:].compute(), whole.predict(table[-50:, :3]), rtol=1e-6)
 
 
+@pytest.mark.skipif(
+    int(distributed.__version__.partition(".")[0]) < 2026,
+    reason="a local cluster of Dask 2025.1 does not close after a worker was killed",
+)
 def test_a_worker_that_dies_changes_nothing(client, undisturbed, monkeypatch):
     n_passes, evaluate = 0, em.evaluate
 
