@@ -30,7 +30,7 @@ def run(monkeypatch):
 def test_hierarchy_finds_the_planted_tree(run, capsys):
     names, n_figures = run("plot_hierarchy.py")
     assert n_figures == 2
-    assert "  0: 0.1 where " in capsys.readouterr().out
+    assert "  0: 0.0 where " in capsys.readouterr().out
     taken = np.array(
         [
             np.bincount(names["experts"][[path == leaf for path in names["paths"]]], minlength=4)

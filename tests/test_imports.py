@@ -88,7 +88,7 @@ ALLOWED = {
         "protocols",
     },
     "distribution": {"_checks"},
-    "inference": {"_compat", "_engine", "_guests", "_warn", "protocols"},
+    "inference": {"_columns", "_compat", "_engine", "_guests", "_warn", "protocols"},
     "selection": {"_checks", "_engine", "_guests", "_warn"},
     "bases": {"_compat"},
     "persistence": set(),
