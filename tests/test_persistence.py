@@ -14,7 +14,7 @@ import pytest
 from _configurations import CONFIGURATIONS, numbers
 from numpy.testing import assert_array_equal
 from sklearn.base import clone, is_classifier
-from sklearn.linear_model import PoissonRegressor
+from sklearn.linear_model import GammaRegressor, PoissonRegressor
 from sklearn.tree import DecisionTreeRegressor
 
 import mixexp
@@ -59,8 +59,8 @@ def through_skops(estimator):
 @cache
 def types_of_scikit_learn():
     """Return what skops asks for to save trees and log links, mixture or not."""
-    guests = DecisionTreeRegressor(), PoissonRegressor()
-    fitted = [guest.fit([[0.0], [1.0]], [0.0, 1.0]) for guest in guests]
+    guests = DecisionTreeRegressor(), PoissonRegressor(), GammaRegressor()
+    fitted = [guest.fit([[0.0], [1.0]], [1.0, 2.0]) for guest in guests]
     return set().union(*(through_skops(guest)[1] for guest in fitted))
 
 
