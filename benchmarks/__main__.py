@@ -63,7 +63,6 @@ SCRIPTS = (
     Script("robust", ("--seeds", "2")),
     Script("description", ("--seeds", "2")),
     Script("shared"),
-    Script("random_fits", ("--n", "20")),
     Script("selection", ("--quick",), results=True, takes="data"),
     Script("bases", ("--sizes", "2"), takes="data"),
     Script("oracles", needs="oracles"),

@@ -20,7 +20,7 @@ from mixexp.gates import EstimatorGate, GaussianGate, SoftmaxGate
 if TYPE_CHECKING:
     from mixexp._estimators.base import BaseMixtureOfExperts
 
-__all__ = ["chooses_gate", "fit_choosing_gate"]
+__all__ = ["chooses_gate", "chosen_gate", "fit_choosing_gate"]
 
 #: Distinct rows that candidates are compared on, as many as starts run on.
 MOST_ROWS = 8192
@@ -92,6 +92,13 @@ def fit_choosing_gate(
         "best_index": list(candidates).index(best),
     }
     return mixture
+
+
+def chosen_gate(mixture: BaseMixtureOfExperts) -> dict[str, Any]:
+    """Return the parameters that a fit with ``gate="auto"`` has chosen; none for another gate."""
+    if not chooses_gate(mixture):
+        return {}
+    return list(_candidates(mixture).values())[mixture.gate_results_["best_index"]]
 
 
 def _candidates(mixture: BaseMixtureOfExperts) -> dict[str, dict[str, Any]]:

@@ -72,8 +72,8 @@ def fit_growing(
     watch = arguments.watch
     seed = seed if watch is None else watch.seed(seed)
     with single_thread():
-        single = with_n_experts(mixture if growth else with_automatic_gate(mixture, X), 1)
-        assembly = assemble(single, X, y, arguments, target, seed)
+        opened = mixture if growth else with_automatic_gate(mixture, _may_bend(mixture, X))
+        assembly = assemble(with_n_experts(opened, 1), X, y, arguments, target, seed)
         if watch is not None:
             identity = partial(data_identity, X, y, arguments, target)
             assembly = watch.assembled(mixture, assembly, target, identity)
@@ -89,7 +89,7 @@ def fit_growing(
     return assembly.problem.rows
 
 
-def with_automatic_gate(mixture: BaseMixtureOfExperts, X: Any) -> BaseMixtureOfExperts:
+def with_automatic_gate(mixture: BaseMixtureOfExperts, bends: bool) -> BaseMixtureOfExperts:
     """Return the mixture with what its gate's defaults stand for beside ``n_experts="auto"``.
 
     The penalty sets itself, and borders may bend: a gate that is linear in skewed columns needs
@@ -98,23 +98,23 @@ def with_automatic_gate(mixture: BaseMixtureOfExperts, X: Any) -> BaseMixtureOfE
     opened = copy(mixture)
     if mixture.gate is None:
         opened.gate = SoftmaxGate(alpha="auto")
-    if mixture.gate_basis == "auto" and not parts.gate_is_classifier(mixture):
-        narrow = not sp.issparse(X) and X.shape[1] <= MOST_COLUMNS
-        opened.gate_basis = "quantile" if narrow else "linear"
+    if mixture.gate_basis == "auto":
+        opened.gate_basis = "quantile" if bends else "linear"
     return opened
+
+
+def _may_bend(mixture: BaseMixtureOfExperts, X: Any) -> bool:
+    """Return whether the gate may see quantiles of the columns beside them."""
+    narrow = not sp.issparse(X) and X.shape[1] <= MOST_COLUMNS
+    return narrow and not parts.gate_is_classifier(mixture)
 
 
 def settled(mixture: BaseMixtureOfExperts) -> dict[str, Any]:
     """Return parameters for a refit of the mixture that a fit with "auto" has come to."""
-    k = len(mixture.experts_)
-    if mixture.n_experts != "auto":
-        return {"n_experts": k}
-    quantile = mixture.gate_basis == "auto" and mixture.gate_basis_ is not None
-    return {
-        "n_experts": k,
-        "gate": SoftmaxGate(alpha="auto") if mixture.gate is None else mixture.gate,
-        "gate_basis": "quantile" if quantile else mixture.gate_basis,
-    }
+    if mixture.n_experts == "auto":
+        mixture = with_automatic_gate(mixture, mixture.gate_basis_ is not None)
+    names = ("gate", "gate_basis")
+    return {"n_experts": mixture.n_experts_} | {name: getattr(mixture, name) for name in names}
 
 
 def _of_auto(mixture: BaseMixtureOfExperts, problem: SearchProblem) -> Growth:

@@ -218,7 +218,7 @@ def learns_from_batches(mixture: Any) -> bool:
     """Return whether there is a `partial_fit`: scikit-learn asks estimators before it calls it."""
     try:
         why = _why_not_in_batches(mixture)
-    except Exception:
+    except (AttributeError, KeyError, TypeError, ValueError):
         return True  # a parameter is invalid: `partial_fit` says which
     if why:
         raise AttributeError(

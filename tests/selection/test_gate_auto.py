@@ -122,3 +122,10 @@ def test_what_cannot_choose(rng):
         model.set_params(init=np.zeros(3)).fit(X, y)
     with pytest.raises(NotFittedError):
         model.predict(X)
+
+
+def test_a_refit_has_the_gate_that_was_chosen(found):
+    """As a bootstrap makes it: the kinds are not compared again."""
+    again = clone(found).set_params(**found._settled()).fit(*rings())
+    assert isinstance(again.gate, GaussianGate) and again.n_experts == 2
+    assert again.lower_bound_ == found.lower_bound_
