@@ -17,7 +17,7 @@ from mixexp._engine.assign import ASSIGNERS
 from mixexp._engine.progress import Progress
 from mixexp._engine.routed import WarmUp
 from mixexp._engine.search import SearchProblem
-from mixexp._estimators import parts
+from mixexp._estimators import part_checks, part_inputs, parts
 from mixexp._estimators.bases import check_bases, with_bases
 from mixexp._estimators.probes import probe_family
 from mixexp._estimators.routed import Routes
@@ -141,7 +141,7 @@ def problems_of(
 ) -> Callable[[int], SearchProblem]:
     """Return the search on checked rows as a function of the number of experts."""
     seen = _stand_in(mixture, training, target, columns, text, batch, seed)
-    parts.check_routing(mixture, bool(text), training.rows.labels is not None)
+    part_checks.check_routing(mixture, bool(text), training.rows.labels is not None)
     seen_by = with_bases(mixture, training.sketch, target, (seen.experts, seen.gate), seed)
 
     def problem_at(n_experts: int) -> SearchProblem:
@@ -183,8 +183,8 @@ def _training(
 ) -> Any:
     """Return the checked rows of the fit and of its starts."""
     owner, k = parts.owner_of(mixture), mixture.n_experts
-    parts.refuse_text_of(mixture, arguments.table, batch, columns)
-    missing = refuse_missing(X, parts.refusing_missing(mixture, batch, columns), owner)
+    part_inputs.refuse_text_of(mixture, arguments.table, batch, columns)
+    missing = refuse_missing(X, part_inputs.refusing_missing(mixture, batch, columns), owner)
     targets = target.encode(y, owner)
     probe_family(target, targets, owner)
     codes = checked_groups(arguments.groups, X, owner)
@@ -245,7 +245,7 @@ def _problem(
     gate = parts.start_gate(mixture, rows, seen_by[1])
     expert = None if batch else mixture.expert
     bank = linear_bank(expert, rows, seen_by[0], target, tuned=can(gate, "tuned"))
-    parts.check_memory(mixture, gate, bank, rows.n_features)
+    part_checks.check_memory(mixture, gate, bank, rows.n_features)
     check_total(rows, gate, bank, mixture.n_experts, parts.owner_of(mixture))
     by_expert = any(isinstance(selection, list) for selection in columns)
     return SearchProblem(

@@ -48,7 +48,8 @@ from mixexp._estimators.nesting import fit_nested, is_nested
 from mixexp._estimators.new_rows import new_rows
 from mixexp._estimators.notebook import PAGES, visual_block
 from mixexp._estimators.parameters import check_nested
-from mixexp._estimators.parts import check_parts, takes_all_missing, takes_all_sparse
+from mixexp._estimators.part_checks import check_parts
+from mixexp._estimators.part_inputs import takes_all_missing, takes_all_sparse
 from mixexp._estimators.tasks import check_callbacks
 from mixexp._estimators.unused import unused_features
 from mixexp._estimators.versioned import Versioned

@@ -12,7 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from mixexp._checks import named_error
 from mixexp._columns import as_numbers
 from mixexp._compat import check_weights
-from mixexp._estimators import parts
+from mixexp._estimators import part_inputs, parts
 from mixexp._estimators.assembly import selected
 from mixexp._estimators.bases import check_bases
 from mixexp._estimators.known_rows import validated
@@ -78,7 +78,7 @@ class CheckedRuns:
                 f"{self.owner}: {name} has {_described(kind)}, and the first one "
                 f"{_described(self.kind)}. Give rows of one kind."
             )
-        parts.refuse_text_of(mixture, table, False, self.columns)
+        part_inputs.refuse_text_of(mixture, table, False, self.columns)
         if self.classes:
             check_classification_targets(y)
         return X, y, weight

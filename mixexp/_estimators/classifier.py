@@ -21,7 +21,7 @@ from mixexp._estimators.class_weight import present_classes, with_class_weight
 from mixexp._estimators.dask_input import fit_dask, lazy_on_dask
 from mixexp._estimators.following import following
 from mixexp._estimators.known_rows import validated
-from mixexp._estimators.parts import check_parts
+from mixexp._estimators.part_checks import check_parts
 from mixexp._estimators.streaming import go_on, learns_from_batches, memory_of, valid_batch
 from mixexp._estimators.targets import Classes
 from mixexp._rows.maps import kept_dtypes

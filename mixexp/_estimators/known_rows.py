@@ -9,7 +9,7 @@ from sklearn.utils.validation import validate_data
 
 from mixexp._checks import kept_rows
 from mixexp._compat import check_weights, safe_indexing
-from mixexp._estimators.parts import takes_all_sparse
+from mixexp._estimators.part_inputs import takes_all_sparse
 from mixexp._rows.inputs import check_constant_in_groups, checked_groups, sorted_rows
 from mixexp._rows.rows import Rows
 from mixexp._weights import as_counts

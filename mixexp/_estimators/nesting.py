@@ -20,7 +20,7 @@ from mixexp._estimators.assembly import FitArguments
 from mixexp._estimators.bases import is_linear
 from mixexp._estimators.model import Model, columns_of
 from mixexp._estimators.outcome import InputRules, publish, store_loads
-from mixexp._estimators.parts import check_parts
+from mixexp._estimators.part_checks import check_parts
 from mixexp._fitting import name_of
 from mixexp._rows.inputs import one_each
 from mixexp.experts import named

@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from mixexp._engine.em import Run
 from mixexp._engine.starts import Restart
 from mixexp._engine.sweep import State
-from mixexp._estimators import parts
+from mixexp._estimators import part_inputs, parts
 from mixexp._estimators.assembly import Assembly
 from mixexp._estimators.checks import refuse_sums
 from mixexp._estimators.model import Model
@@ -180,13 +180,13 @@ def _rules(mixture: BaseMixtureOfExperts, model: Model, assembly: Assembly) -> I
     """Return the input that the fitted mixture accepts."""
     if assembly.batch:
         bank: Any = model.bank
-        who = parts.refusing(bank.fitted(None), bank.trainer.columns)
-        who += parts.refusing_others(mixture)
-        who += parts.gate_refusing(model.gate, model.columns[1])
+        who = part_inputs.refusing(bank.fitted(None), bank.trainer.columns)
+        who += part_inputs.refusing_others(mixture)
+        who += part_inputs.gate_refusing(model.gate, model.columns[1])
     else:
-        who = parts.refusing_missing(mixture, False, model.columns)
+        who = part_inputs.refusing_missing(mixture, False, model.columns)
     return InputRules(
-        parts.takes_all_sparse(mixture),
+        part_inputs.takes_all_sparse(mixture),
         assembly.frames,
         who,
         parts.batch_name(mixture, assembly.batch),

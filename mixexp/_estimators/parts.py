@@ -9,21 +9,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn import get_config
 from sklearn.base import clone, is_classifier
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
-from mixexp._columns import Table, refuse_text
 from mixexp._compat import validate_parameters
 from mixexp._estimators.checks import check_gate_part
-from mixexp._estimators.probe_router import probe_router
 from mixexp._estimators.probes import probe_gate
 from mixexp._fitting import (
-    gate_takes_missing,
-    may_take_missing,
     name_of,
-    takes_missing,
-    takes_sparse,
     takes_weights,
 )
 from mixexp._warn import warn
@@ -45,7 +38,7 @@ from mixexp.experts import (
 )
 from mixexp.families import Gaussian
 from mixexp.gates import EstimatorGate, NoiseGate, SoftmaxGate, ZeroGate
-from mixexp.protocols import Rows, Target, can, check_part, evolve
+from mixexp.protocols import Rows, Target, can
 
 if TYPE_CHECKING:
     from mixexp._estimators.base import BaseMixtureOfExperts
@@ -54,41 +47,21 @@ __all__ = [
     "batch_bank",
     "batch_gate",
     "batch_name",
-    "check_binomial",
-    "check_memory",
-    "check_parts",
-    "check_routing",
-    "check_zero_expert",
     "fallback_of",
     "gate_is_classifier",
     "has_fixed_expert",
+    "has_zero_expert",
     "is_batch",
+    "is_binomial",
+    "is_classifier_gate",
     "noise_of",
     "owner_of",
-    "refuse_text_of",
-    "refusing_missing",
-    "refusing_others",
     "start_gate",
-    "takes_all_missing",
     "share_of",
-    "takes_all_sparse",
     "templates_of",
     "warms_up",
     "with_noise",
 ]
-
-#: Parameters whose value may be an object, which users confuse with its class.
-PARTS = (
-    "expert",
-    "shared_expert",
-    "gate",
-    "family",
-    "init",
-    "routing",
-    "warm_up",
-    "expert_basis",
-    "gate_basis",
-)
 
 #: Initial share of the noise expert.
 NOISE_SHARE = 0.05
@@ -109,81 +82,6 @@ def is_binomial(mixture: Any) -> bool:
     """Return whether experts predict the odds of successes."""
     family = getattr(mixture, "family", None)
     return "binomial" in (family, getattr(family, "name", None))
-
-
-def check_binomial(mixture: Any, family: Any) -> None:
-    """Raise if a mixture for successes among trials has more than linear experts."""
-    if family.link != "logit":
-        return
-    expert = mixture.expert
-    if expert is not None and linear_terms(expert, family) is None:
-        refused = f"expert={name_of(expert)}"
-    elif mixture.shared_expert is not None:
-        refused = "a shared_expert"
-    elif mixture.routing is not None and mixture.routing.needs_fallback:
-        refused = "a router with a fallback expert"
-    elif mixture.cross_fit not in ("auto", False):
-        refused = f"cross_fit={mixture.cross_fit!r}"
-    else:
-        return
-    raise ValueError(
-        f"{owner_of(mixture)}: family 'binomial' has linear experts, fitted all at once, and not "
-        f"{refused}. Use expert=None or LogisticRegression() without it, or one row a trial and "
-        "MixtureOfExpertsClassifier."
-    )
-
-
-def check_zero_expert(mixture: Any, family: Any) -> None:
-    """Raise if a mixture cannot have an expert that is all zeros."""
-    if not has_zero_expert(mixture):
-        return
-    owner = owner_of(mixture)
-    if mixture.noise_expert:
-        raise ValueError(
-            f"{owner}: noise_expert=True and zero_expert=True cannot be combined. Set "
-            "noise_expert=False, and family='negative_binomial' if some counts are far off."
-        )
-    if not family.discrete:
-        raise ValueError(
-            f"{owner}: zero_expert=True needs a family of counts, got family {family.name!r}, in "
-            "which y = 0 has a density and no probability. Use family='poisson' or "
-            "'negative_binomial', or set zero_expert=False."
-        )
-
-
-def check_parts(mixture: BaseMixtureOfExperts, target_kind: str) -> None:
-    """Raise if a part is a class or incomplete, or the expert is for another kind of target.
-
-    `target_kind` is "classes" or "numbers".
-    """
-    owner = owner_of(mixture)
-    for name in PARTS:
-        value = getattr(mixture, name, None)
-        if isinstance(value, type):
-            raise TypeError(
-                f"{owner}: {name} must be an instance, got the class {value.__name__}. Write "
-                f"{name}={value.__name__}()."
-            )
-    if isinstance(mixture.n_experts, bool | np.bool_):
-        raise ValueError(
-            f"The 'n_experts' parameter of {owner} must be an int. "
-            f"Got {mixture.n_experts!r} instead."
-        )
-    given = mixture.gate is not None and not isinstance(mixture.gate, str)
-    if given and not gate_is_classifier(mixture):
-        check_part(mixture.gate, "gate", owner, "gate")
-    if not isinstance(getattr(mixture, "family", "none"), str):
-        check_part(mixture.family, "family", owner, "family")
-    if mixture.expert is not None:
-        of_classes = target_kind == "classes" or is_binomial(mixture)
-        check_expert(mixture.expert, owner, classifier=of_classes)
-    if mixture.shared_expert is not None:
-        of_classes = target_kind == "classes"
-        check_expert(mixture.shared_expert, owner, classifier=of_classes, name="shared_expert")
-    if mixture.routing is not None and mixture.n_experts != "auto":
-        check_part(mixture.routing, "router", owner, "routing")
-        mixture.routing.check(mixture.n_experts, owner)
-        probe_router(mixture.routing, mixture.n_experts, owner)
 
 
 def is_batch(mixture: BaseMixtureOfExperts, target: Target) -> bool:
@@ -444,41 +342,6 @@ def fallback_of(mixture: BaseMixtureOfExperts, target: Target, seed: int) -> Any
     return fitted
 
 
-def check_routing(mixture: BaseMixtureOfExperts, text: bool, labelled: bool) -> None:
-    """Raise if the routing cannot go together with other parameters."""
-    router, owner = mixture.routing, owner_of(mixture)
-    if router is None:
-        return
-    brings_gate = hasattr(mixture.warm_up, "gate")
-    gate = getattr(mixture.warm_up, "gate_", mixture.warm_up.gate) if brings_gate else mixture.gate
-    if router.hard and mixture.assignment != "soft":
-        raise ValueError(
-            f"{owner}: assignment={mixture.assignment!r}, and {router!r} assigns rows itself. Set "
-            "assignment='soft'."
-        )
-    if labelled and mixture.on_collapse == "drop":
-        raise ValueError(
-            f"{owner}: expert_labels with routing and on_collapse='drop', which renumbers experts "
-            "between the stages of the fit. Set on_collapse='reinit' or 'keep'."
-        )
-    if router.jitter and (text or is_classifier_gate(gate)):
-        raise ValueError(
-            f"{owner}: jitter={router.jitter} multiplies the numbers that a gate sees, and this "
-            "one sees text, or is a classifier. Set jitter=0."
-        )
-    if router.needs_fallback and can(gate, "covariance_type"):
-        raise ValueError(
-            f"{owner}: a fallback expert takes rows away from the gate, and "
-            f"{type(gate).__name__} models x over all of them. Use SoftmaxGate, or a "
-            "router without a fallback."
-        )
-    if router.balance == "prior" and brings_gate:
-        raise ValueError(
-            f"{owner}: balance='prior' trains the gate, and that of warm_up is taken over as it "
-            "is. Set balance=None, and usage_prior of the gate in warm_up; or balance='bias'."
-        )
-
-
 def batch_gate(mixture: BaseMixtureOfExperts, rows: Rows, columns: Any, seed: int) -> Any:
     """Return the gate of the long run if it is a classifier, else None."""
     if not gate_is_classifier(mixture):
@@ -523,112 +386,3 @@ def noise_of(mixture: BaseMixtureOfExperts, rows: Rows, target: Any) -> Any:
         return None
     log_density, low, high = target.noise(rows.extremes, owner_of(mixture))
     return partial(NoiseBank, log_density=log_density, low=low, high=high)
-
-
-def _standing_by(mixture: BaseMixtureOfExperts) -> dict[str, Any]:
-    """Return the shared expert and the fallback, if they are estimators, by their parameters."""
-    others = {
-        "shared_expert": mixture.shared_expert,
-        "fallback": getattr(mixture.routing, "fallback", None),
-    }
-    return {n: e for n, e in others.items() if hasattr(e, "fit") and not isinstance(e, type)}
-
-
-def takes_all_sparse(mixture: BaseMixtureOfExperts) -> bool:
-    """Return whether all experts declare that they accept sparse input."""
-    others = _standing_by(mixture).values()
-    return all(takes_sparse(expert) for expert in [*templates_of(mixture), *others])
-
-
-def takes_all_missing(mixture: BaseMixtureOfExperts) -> bool:
-    """Return whether all experts and the gate declare that they accept NaN."""
-    experts = templates_of(mixture)
-    gate = getattr(mixture.gate, "estimator", mixture.gate)
-    takes = all(takes_missing(expert) for expert in [*experts, *_standing_by(mixture).values()])
-    takes = takes and gate_takes_missing(gate)
-    bases = (mixture.expert_basis, mixture.gate_basis)
-    takes = takes and all(isinstance(basis, str) or takes_missing(basis) for basis in bases)
-    return bool(experts) and takes and (not hasattr(gate, "fit") or takes_missing(gate))
-
-
-def refuse_text_of(
-    mixture: BaseMixtureOfExperts, table: Table, batch: bool, columns: tuple
-) -> None:
-    """Raise if a part that needs numbers sees a non-numeric column of X."""
-    if not table.text:
-        return
-    owner, text = owner_of(mixture), (table.frame, table.text)
-    if not batch:
-        linear = mixture.expert is None
-        who = "the linear expert" if linear else f"expert {name_of(mixture.expert)}"
-        remedy = "leave it out by expert_features; or give an expert that is such a Pipeline"
-        refuse_text(*text, who, columns[0], owner, remedy)
-    if not (gate_is_classifier(mixture) or getattr(mixture.gate, "featureless", False)):
-        who = f"the gate {'SoftmaxGate()' if mixture.gate is None else repr(mixture.gate)}"
-        remedy = "leave it out by gate_features; or give a classifier that is such a Pipeline"
-        refuse_text(*text, who, columns[1], owner, remedy)
-
-
-def refusing_missing(mixture: BaseMixtureOfExperts, batch: bool, columns: tuple) -> list:
-    """Return the names of the parts that reject NaN, with the columns they see."""
-    expert_columns, gate_columns = columns
-    if not batch:
-        linear = mixture.expert is None
-        name = "linear experts" if linear else f"expert {name_of(mixture.expert)}"
-        who = [(name, expert_columns)]
-    elif isinstance(mixture.expert, list | tuple) and isinstance(expert_columns, list):
-        per_expert = candidates_of(mixture.expert, mixture.n_experts, owner_of(mixture))
-        pairs = zip(per_expert, expert_columns, strict=True)
-        seen = [(expert, columns) for candidates, columns in pairs for _, expert in candidates]
-        who = refusing(*zip(*seen, strict=True))
-    else:
-        templates = templates_of(mixture)
-        who = refusing(templates, [expert_columns] * len(templates))
-    who += refusing_others(mixture)
-    return who + gate_refusing(mixture.gate, gate_columns)
-
-
-def refusing(experts: Any, columns: Any) -> list[tuple[str, Any]]:
-    """Return the names of experts that reject NaN, with the columns they see."""
-    pairs = zip(experts, columns, strict=True)
-    return [(f"expert {name_of(e)}", seen) for e, seen in pairs if not may_take_missing(e)]
-
-
-def refusing_others(mixture: BaseMixtureOfExperts) -> list[tuple[str, Any]]:
-    """Return the names of shared expert and fallback if they reject NaN, with their columns."""
-    others = _standing_by(mixture).items()
-    return [(f"{name} {name_of(e)}", None) for name, e in others if not may_take_missing(e)]
-
-
-def gate_refusing(part: Any, columns: Any) -> list[tuple[str, Any]]:
-    """Return the name of a gate that rejects NaN, with the columns it sees."""
-    who: list[tuple[str, Any]] = []
-    gate = getattr(part, "estimator", part)
-    if hasattr(gate, "fit") and not may_take_missing(gate):
-        who.append((f"gate {name_of(gate)}", columns))
-    if not gate_takes_missing(part):
-        unsaid = "" if hasattr(part, "takes_missing") else ", which has no takes_missing = True,"
-        who.append((f"gate {part!r}{unsaid}", columns))
-    return who
-
-
-def check_memory(mixture: BaseMixtureOfExperts, gate: Any, bank: Any, n_features: int) -> None:
-    """Raise if an M-step's Gram matrices would not fit scikit-learn's working memory."""
-    bank = bank.replicate(mixture.n_experts)
-    if mixture.shared_expert is not None and can(bank, "trimmed"):
-        # shared coefficients are solved for with Gram matrices of the columns
-        bank = evolve(bank.trimmed(), by_products=False)
-    doubles = sum(
-        part.n_gram_weights * part.design.size**2
-        for part in (gate, bank)
-        if can(part, "gram_weights")
-    )
-    limit = get_config()["working_memory"]
-    if doubles * 8 > limit * 2**20:
-        raise ValueError(
-            f"{owner_of(mixture)}: X has {n_features} features, and the M-step of "
-            f"linear gates and experts would need {doubles * 8 / 2**20:.0f} MiB for Gram "
-            f"matrices, more than scikit-learn's working_memory of {limit} MiB. Reduce the "
-            "features first (TruncatedSVD or SelectKBest in a Pipeline, or expert_features and "
-            "gate_features), or raise it by sklearn.set_config(working_memory=...)."
-        )

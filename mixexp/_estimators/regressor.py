@@ -18,12 +18,8 @@ from mixexp._estimators.choosing import chooses_gate, fit_choosing_gate
 from mixexp._estimators.dask_input import fit_dask, lazy_on_dask
 from mixexp._estimators.following import following
 from mixexp._estimators.known_rows import validated
-from mixexp._estimators.parts import (
-    check_binomial,
-    check_parts,
-    check_zero_expert,
-    is_binomial,
-)
+from mixexp._estimators.part_checks import check_binomial, check_parts, check_zero_expert
+from mixexp._estimators.parts import is_binomial
 from mixexp._estimators.streaming import go_on, learns_from_batches, memory_of, valid_batch
 from mixexp._estimators.targets import Numbers, Trials
 from mixexp._rows.maps import kept_dtypes

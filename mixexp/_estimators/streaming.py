@@ -17,7 +17,7 @@ from mixexp._engine.assign import ASSIGNERS
 from mixexp._engine.online import Online, Schedule, begun, learnt, part_without_memory
 from mixexp._engine.search import search
 from mixexp._engine.sweep import State
-from mixexp._estimators import outcome, parts
+from mixexp._estimators import outcome, part_inputs, parts
 from mixexp._estimators.assembly import FitArguments, assemble
 from mixexp._estimators.blockwise import why_not_additive
 from mixexp._estimators.known_rows import validated
@@ -138,7 +138,7 @@ def valid_batch(
     X, y = validated(mixture, table.X, y, first=first, numeric=numeric)
     columns = mixture.expert_features, mixture.gate_features
     if table.text and columns == (None, None):
-        parts.refuse_text_of(mixture, table, False, columns)
+        part_inputs.refuse_text_of(mixture, table, False, columns)
     if weight is None:
         return X, y, None
     weight = check_weights(weight, X, owner)

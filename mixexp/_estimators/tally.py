@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from mixexp._estimators import parts
+from mixexp._estimators import part_inputs
 from mixexp._estimators.class_weight import present_classes, with_class_weight
 from mixexp._estimators.targets import Classes
 from mixexp._rows.inputs import refuse_missing
@@ -75,7 +75,7 @@ class NumberTally:
         mixture, source = self.source.mixture, self.source
         self.n_features = X.shape[1]
         self.n_stored += X.nnz if sp.issparse(X) else 0
-        refusing = parts.refusing_missing(mixture, False, source.columns)
+        refusing = part_inputs.refusing_missing(mixture, False, source.columns)
         self.missing = refuse_missing(X, refusing, source.owner) or self.missing
 
     def survey(self) -> Survey:
