@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
+from scipy.sparse import coo_array
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.exceptions import NotFittedError
@@ -122,3 +123,11 @@ def test_what_cannot_choose(rng):
         model.set_params(init=np.zeros(3)).fit(X, y)
     with pytest.raises(NotFittedError):
         model.predict(X)
+
+
+def test_sparse_rows_choose_as_dense_ones(found):
+    X, y = rings()
+    sparse = auto().fit(coo_array(X), y)
+    assert_allclose(
+        sparse.gate_results_["log_density"][0], found.gate_results_["log_density"][0], rtol=1e-6
+    )
