@@ -35,6 +35,7 @@ from mixexp._estimators.blockwise import (
     gathered,
     why_not_additive,
 )
+from mixexp._estimators.choosing import chooses_gate, chosen_gate
 from mixexp._estimators.dask_input import lazy_on_dask
 from mixexp._estimators.following import following
 from mixexp._estimators.given import MixtureGiven, condition
@@ -292,7 +293,8 @@ class BaseMixtureOfExperts(Versioned, BaseEstimator, metaclass=ABCMeta):
 
     def _settled(self) -> dict[str, Any]:
         """Return parameters for a refit of the fitted mixture, without "auto"."""
-        return settled(self)
+        chosen = chosen_gate(self) if chooses_gate(self) else {}
+        return settled(self) | chosen
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit_blocks(
