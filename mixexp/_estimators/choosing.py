@@ -186,7 +186,7 @@ def _too_few(owner: str, n_train: int, n_test: int, why: str) -> str:
 def _take_over(mixture: BaseMixtureOfExperts, fitted: Any) -> None:
     """Set the attributes of a fitted mixture, and drop those of an earlier fit."""
     given = mixture.get_params(deep=False)
-    own = vars(mixture)
+    own = mixture.__dict__
     fitted_names = [name for name in own if name.endswith("_") and not name.startswith("_")]
     for name in (*fitted_names, *OF_EARLIER_FITS):
         own.pop(name, None)
