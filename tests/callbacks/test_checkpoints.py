@@ -76,7 +76,9 @@ def test_a_long_run_from_another_start_has_the_same_bits(path):
     weight = np.arange(120) % 3
     whole = clone(model).fit(X, y, sample_weight=weight)
     with pytest.raises(KeyboardInterrupt):
-        model.set_callbacks(Checkpoint(path), Raise(KeyboardInterrupt(), turn=3)).fit(X, y, sample_weight=weight)
+        model.set_callbacks(Checkpoint(path), Raise(KeyboardInterrupt(), turn=3)).fit(
+            X, y, sample_weight=weight
+        )
     resumed = model.set_callbacks().fit(X, y, sample_weight=weight, resume_from=path)
     same_bits(resumed, whole, X)
 
