@@ -56,7 +56,12 @@ def rows_of(value: Any, ids: Any, n_rows: int) -> Any:
     """Return the rows of values with one entry per row, and other values unchanged."""
     if value is None or isinstance(value, str) or not hasattr(value, "__len__"):
         return value
-    return _safe_indexing(value, ids) if len(value) == n_rows else value
+    if hasattr(value, "tocsr"):  # other sparse formats have no rows to take
+        value = value.tocsr()
+    shape = getattr(value, "shape", None)  # neither sparse matrices nor 0-d arrays have a length
+    if (len(value) if shape is None else shape[:1]) not in (n_rows, (n_rows,)):
+        return value
+    return _safe_indexing(value, ids)
 
 
 def column_indices(X: Any, key: Any) -> np.ndarray:

@@ -9,12 +9,14 @@ from sklearn.base import clone, is_classifier
 from sklearn.tree import DecisionTreeClassifier
 
 from mixexp._columns import as_numbers
-from mixexp._compat import rows_of
+from mixexp._compat import check_weights, rows_of
 from mixexp._estimators import parts
 from mixexp._estimators.known_rows import validated
+from mixexp._estimators.outcome import OF_EARLIER_FITS
 from mixexp._rows.maps import kept_dtypes
 from mixexp._rows.sketch import hashed_uniform, row_hashes, smallest
 from mixexp._warn import silence, silenced
+from mixexp._weights import as_counts
 from mixexp.gates import EstimatorGate, GaussianGate, SoftmaxGate
 
 if TYPE_CHECKING:
@@ -45,7 +47,8 @@ def fit_choosing_gate(
 ) -> Any:
     """Fit with the gate of largest held-out log-density; store the comparison.
 
-    1. Split the rows of the sketch by their content, groups as a whole.
+    1. Split the rows of the sketch by their content, groups as a whole; rows without weight are
+       in neither part.
     2. Fit the mixture with each kind of gate to one part, and take log-densities of the other.
     3. Choose the first within one standard error of the best.
     4. Fit with it to all rows.
@@ -62,10 +65,12 @@ def fit_choosing_gate(
     resume_from : path-like or Checkpoint, default=None
         Where the last fit goes on from.
     """
+    owner = parts.owner_of(mixture)
     candidates = _candidates(mixture)
     checked = _checked(mixture, X, y)
     n = len(checked[1])
-    train, test = _split(*checked, arguments.get("groups"))
+    weight = _counts(mixture, checked[0], arguments.get("sample_weight"))
+    train, test = _split(*checked, weight, arguments.get("groups"), is_classifier(mixture))
     densities: dict[str, np.ndarray] = {}
     errors = dict.fromkeys(candidates, "")
     for name, options in candidates.items():
@@ -74,16 +79,20 @@ def fit_choosing_gate(
         except (TypeError, ValueError) as error:  # a gate that does not go with these data
             errors[name] = str(error)
     if not densities:
-        raise ValueError(f"{parts.owner_of(mixture)}: gate='auto': {errors['softmax']}")
-    weight = None if arguments.get("groups") is not None else arguments.get("sample_weight")
-    weight = _test_weight(weight, test)
+        with silenced(silence(Warning)):  # what is wrong with all rows is said of all rows
+            _with(mixture, candidates["softmax"]).set_callbacks().fit(X, y, **arguments)
+        raise ValueError(_too_few(owner, len(train), len(test), errors["softmax"]))
+    weight = None if weight is None or arguments.get("groups") is not None else weight[test]
     best = _chosen(densities, weight)
     winner = _with(mixture, candidates[best])
+    if "_parent_callback_ctx" in vars(mixture):  # of a search whose callbacks are handed down
+        winner._parent_callback_ctx = vars(mixture)["_parent_callback_ctx"]
     if "_growth" in mixture.__dict__:
         winner._growth = mixture.__dict__.pop("_growth")
+    if mixture.warm_start:  # goes on from what the mixture was fitted to
+        _take_over(winner, mixture)
     winner.fit(X, y, resume_from=resume_from, **arguments)
-    given = mixture.get_params(deep=False)
-    mixture.__dict__.update({k: v for k, v in vars(winner).items() if k not in given})
+    _take_over(mixture, winner)
     means = {name: float(np.average(d, weights=weight)) for name, d in densities.items()}
     mixture.gate_results_ = {
         "gate": list(candidates),
@@ -98,7 +107,8 @@ def chosen_gate(mixture: BaseMixtureOfExperts) -> dict[str, Any]:
     """Return the parameters that a fit with ``gate="auto"`` has chosen; none for another gate."""
     if not chooses_gate(mixture):
         return {}
-    return list(_candidates(mixture).values())[mixture.gate_results_["best_index"]]
+    results = mixture.gate_results_
+    return _candidates(mixture)[results["gate"][results["best_index"]]]
 
 
 def _candidates(mixture: BaseMixtureOfExperts) -> dict[str, dict[str, Any]]:
@@ -132,18 +142,57 @@ def _checked(mixture: BaseMixtureOfExperts, X: Any, y: Any) -> tuple[Any, np.nda
     return X, y if numeric else np.unique(y, return_inverse=True)[1]
 
 
-def _split(X: Any, y: np.ndarray, groups: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows to fit and to hold out: equal rows, and groups, stay together."""
+def _counts(mixture: BaseMixtureOfExperts, X: Any, sample_weight: Any) -> np.ndarray | None:
+    """Return checked weights as a fit takes them, None if there are none."""
+    if sample_weight is None:
+        return None
+    with silenced(silence(Warning)):  # the last fit says that they were rescaled
+        return as_counts(check_weights(sample_weight, X, parts.owner_of(mixture)), mixture)
+
+
+def _split(
+    X: Any, y: np.ndarray, weight: np.ndarray | None, groups: Any, classes: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows to fit and to hold out: equal rows, and groups, stay together.
+
+    Neither part is empty unless all rows are equal, and a class is not held out as a whole.
+    """
     hashes = row_hashes(X, y.T, 0)
     if groups is not None and len(groups) == len(hashes):
         codes = np.unique(np.asarray(groups), return_inverse=True)[1].ravel()
         least = np.full(codes.max() + 1, np.iinfo(np.uint64).max, dtype=np.uint64)
         np.minimum.at(least, codes, hashes)
         hashes = least[codes]
-    kept = smallest(hashes, MOST_ROWS)
-    kept = np.arange(len(hashes)) if kept is None else kept
-    held_out = hashed_uniform(hashes[kept], 1) < HELD_OUT
+    rows = np.arange(len(hashes)) if weight is None else np.flatnonzero(weight)
+    few = smallest(hashes[rows], MOST_ROWS)
+    kept = rows if few is None else rows[few]
+    if classes and few is not None:  # a rare class may not be among the few
+        lost = hashes[rows[np.isin(y[rows], np.setdiff1d(y[rows], y[kept]))]]
+        kept = np.union1d(kept, rows[np.isin(hashes[rows], lost)])
+    uniform = hashed_uniform(hashes[kept], 1)
+    held_out = uniform < np.clip(HELD_OUT, np.nextafter(uniform.min(), 1), uniform.max())
+    if classes:
+        lost = np.setdiff1d(y[kept], y[kept[~held_out]])
+        held_out &= ~np.isin(uniform, uniform[np.isin(y[kept], lost)])
     return kept[~held_out], kept[held_out]
+
+
+def _too_few(owner: str, n_train: int, n_test: int, why: str) -> str:
+    return (
+        f"{owner}: gate='auto' compares gates that are fitted to some of the rows on the others, "
+        f"and of these rows {n_train} and {n_test} are too few: {why} Give more distinct rows or "
+        "groups, or set gate."
+    )
+
+
+def _take_over(mixture: BaseMixtureOfExperts, fitted: Any) -> None:
+    """Set the attributes of a fitted mixture, and drop those of an earlier fit."""
+    given = mixture.get_params(deep=False)
+    own = mixture.__dict__
+    fitted_names = [name for name in own if name.endswith("_") and not name.startswith("_")]
+    for name in (*fitted_names, *OF_EARLIER_FITS):
+        own.pop(name, None)
+    own.update({name: value for name, value in vars(fitted).items() if name not in given})
 
 
 def _held_out(
@@ -159,6 +208,8 @@ def _held_out(
     """Return log-densities of held-out rows, or groups."""
     candidate = _with(mixture, options).set_callbacks()
     candidate.set_params(init=rows_of(mixture.init, train, n))
+    if mixture.random_state is None:  # a fit that is resumed has to choose as before
+        candidate.set_params(random_state=0)
     if mixture.n_experts == "auto":
         candidate.set_params(n_experts=min(USUAL, mixture.max_experts))
     given = {name: rows_of(value, train, n) for name, value in arguments.items()}
@@ -171,14 +222,6 @@ def _held_out(
         candidate.fit(rows_of(X, train, n), rows_of(y, train, n), **given)
     density: np.ndarray = candidate.log_density(rows_of(X, test, n), rows_of(y, test, n), **new)
     return density
-
-
-def _test_weight(sample_weight: Any, test: np.ndarray) -> np.ndarray | None:
-    """Return the weights of held-out rows, None if they have none."""
-    if sample_weight is None:
-        return None
-    weight = np.asarray(sample_weight, dtype=float)[test]
-    return weight if weight.sum() > 0 else None
 
 
 def _chosen(densities: dict[str, np.ndarray], weight: np.ndarray | None) -> str:

@@ -20,7 +20,8 @@ from mixexp._estimators.outcome import store_midway
 from mixexp._estimators.parts import owner_of
 from mixexp._estimators.resuming import Resumed, head_of, read_checkpoint
 from mixexp._estimators.tasks import FitTask, told
-from mixexp._store.codec import NotPlainError, foreign_in
+from mixexp._rows.designs import Design
+from mixexp._store.codec import NotPlainError, foreign_in, instances_in
 from mixexp._store.files import written
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ class Following:
             _refuse_pickles(saver, mixture, assembly.batch)
         if savers or self._resumed is not None:
             self._identity = identity()
+            self._know_designs(assembly.problem)
             self._know(assembly.problem)
             self.journal = Journal()
         if self._resumed is not None:
@@ -178,6 +180,15 @@ class Following:
         self._known += _of_state(State(problem.gate, bank))
         if isinstance(problem.start, FromState):  # of parts with the same parameters
             self._known += _of_state(problem.start.state)
+
+    def _know_designs(self, problem: SearchProblem) -> None:
+        """Remember the designs of gate and bank, which rows keep products for.
+
+        What a state shares with another state, or gate with bank, is one object: passes take
+        other sums, with other last bits, where it is not.
+        """
+        for name, part in {"gate": problem.gate, "bank": problem.bank}.items():
+            self._known += instances_in(part, Design, name)
 
     def checkpoint(self, trusted: bool) -> bytes:
         """Return the bytes of a file from which the fit can go on."""

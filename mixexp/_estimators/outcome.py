@@ -220,6 +220,7 @@ def publish(
     mixture.gate_basis_ = _basis_of(model.dense_gate, names)
     _name_columns(mixture.gate_, names)
     attributes.pop("selection_", None)
+    attributes.pop("gate_results_", None)
     attributes.pop("fallback_", None)
     attributes.pop("shared_expert_", None)
     attributes.pop("shared_share_", None)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Decoder", "Encoder", "NotPlainError", "foreign_in"]
+__all__ = ["Decoder", "Encoder", "NotPlainError", "foreign_in", "instances_in"]
 
 #: Modules whose classes and functions may be named in a file.
 OWN = "mixexp."
@@ -51,6 +51,21 @@ def foreign_in(value: Any, name: str) -> Iterator[tuple[str, Any]]:
                 yield from foreign_in(entry, f"{name}.{key}")
         else:
             yield name, value
+
+
+def instances_in(value: Any, kind: type, name: str) -> Iterator[tuple[str, Any]]:
+    """Yield the instances of a class in an object, with a name that says where each is."""
+    if isinstance(value, kind):
+        yield name, value
+    elif isinstance(value, list | tuple):
+        for i, entry in enumerate(value):
+            yield from instances_in(entry, kind, f"{name}[{i}]")
+    elif isinstance(value, dict):
+        for key, entry in value.items():
+            yield from instances_in(entry, kind, f"{name}[{key!r}]")
+    elif _is_own(type(value)) and hasattr(value, "__dict__"):
+        for key, entry in vars(value).items():
+            yield from instances_in(entry, kind, f"{name}.{key}")
 
 
 def _is_own(value: Any) -> bool:

@@ -67,6 +67,22 @@ def test_a_fit_that_was_interrupted_ends_with_the_same_bits(name, data, path, un
     assert os.listdir(path.parent) == [path.name]
 
 
+def test_a_long_run_from_another_start_has_the_same_bits(path):
+    """Gate and experts share their design: where they do not, sums differ in the last bits."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((120, 2))
+    y = np.where(X[:, 0] > 0, 3 + X[:, 1], -X[:, 1]) + 0.1 * rng.standard_normal(120)
+    model = regressor(n_experts=3, n_init=2, max_iter=40)
+    weight = np.arange(120) % 3
+    whole = clone(model).fit(X, y, sample_weight=weight)
+    with pytest.raises(KeyboardInterrupt):
+        model.set_callbacks(Checkpoint(path), Raise(KeyboardInterrupt(), turn=3)).fit(
+            X, y, sample_weight=weight
+        )
+    resumed = model.set_callbacks().fit(X, y, sample_weight=weight, resume_from=path)
+    same_bits(resumed, whole, X)
+
+
 def test_experts_after_a_warm_up_are_not_fitted_again(data, path):
     tree = DecisionTreeRegressor(max_depth=2)
     model = regressor(expert=tree, routing=TopK(1), n_refits=3, n_init=2)

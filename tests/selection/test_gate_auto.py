@@ -3,16 +3,20 @@
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import coo_array
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp._estimators.tasks import FitTask
 from mixexp.bases import QuantileBasis
+from mixexp.callbacks import Callback, Checkpoint
 from mixexp.datasets import make_softmax_mixture
 from mixexp.gates import GaussianGate, SoftmaxGate
+from mixexp.inference import bootstrap
 
 KINDS = ["softmax", "softmax on quantiles", "gaussian", "tree"]
 
@@ -129,3 +133,104 @@ def test_a_refit_has_the_gate_that_was_chosen(found):
     again = clone(found).set_params(**found._settled()).fit(*rings())
     assert isinstance(again.gate, GaussianGate) and again.n_experts == 2
     assert again.lower_bound_ == found.lower_bound_
+
+
+def test_sparse_rows_choose_as_dense_ones(found):
+    X, y = rings()
+    sparse = auto().fit(coo_array(X), y)
+    assert_allclose(
+        sparse.gate_results_["log_density"][0], found.gate_results_["log_density"][0], rtol=1e-6
+    )
+
+
+def test_few_rows_are_split_and_too_few_are_refused():
+    X, y = halves(8)
+    model = MixtureOfExpertsClassifier(n_experts=2, gate="auto", n_init=1, random_state=0)
+    assert np.isfinite(model.fit(X, [0, 1] * 4).gate_results_["log_density"][0])
+    with pytest.raises(ValueError, match=r"gate='auto' .* these rows 20 and 0 .*distinct rows"):
+        auto().fit(np.ones((20, 2)), np.ones(20))
+
+
+def test_a_rare_class_is_not_held_out():
+    X, y = halves(40)
+    model = MixtureOfExpertsClassifier(n_experts=2, gate="auto", n_init=1, random_state=0)
+    for row in range(4):  # some of these rows would be held out
+        labels = np.where(np.arange(40) == row, "rare", "usual")
+        assert np.isfinite(clone(model).fit(X, labels).gate_results_["log_density"]).all()
+
+
+def test_neither_the_scale_of_weights_nor_rows_without_weight_matter():
+    X, y = rings(80)
+    plain = auto().fit(X, y).gate_results_
+    with pytest.warns(UserWarning, match="rescaled to a mean of 1"):
+        small = auto().fit(X, y, sample_weight=np.full(80, 0.001)).gate_results_
+    assert small["best_index"] == plain["best_index"]
+    weight = np.repeat([1.0, 0.0], 80)
+    more = auto().fit(np.r_[X, X + 1], np.r_[y, y], sample_weight=weight).gate_results_
+    assert_allclose(more["log_density"][:3], plain["log_density"][:3], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ({"sample_weight": np.ones(45)}, r"\(45,\), expected \(60,\)"),
+        ({"groups": np.arange(4)}, r"shape \(60,\)"),
+        ({"offset": np.ones(45)}, "60 rows"),
+    ],
+)
+def test_errors_are_about_all_rows(argument, message):
+    X, y = halves(60)
+    with pytest.raises(ValueError, match=message):
+        auto().fit(X, y, **argument)
+
+
+def test_nothing_of_an_earlier_fit_is_left():
+    X, y = halves(60)
+    model = auto().fit(pd.DataFrame(X, columns=["left", "right"]), y).fit(X, y)
+    assert not hasattr(model, "feature_names_in_")
+    model.set_params(gate=None).fit(X, y)
+    assert not hasattr(model, "gate_results_")
+
+
+def test_a_warm_start_goes_on():
+    X, y = halves(60)
+    model = auto(n_init=3, max_iter=3, tol=1e-3, gate_basis="linear", warm_start=True).fit(X, y)
+    first = model.lower_bound_
+    model.set_params(max_iter=50, tol=1e-8).fit(X, y)
+    assert model.lower_bound_ > first and len(model.restarts_) == 1
+
+
+def test_refits_have_the_gate_that_was_chosen():
+    X, y = make_softmax_mixture(n_samples=400, n_experts=2, random_state=0)
+    estimates = bootstrap(auto().fit(X, y), X, y, n_refits=2, random_state=0)
+    plain = auto(gate=SoftmaxGate(), gate_basis="linear").fit(X, y)
+    same = bootstrap(plain, X, y, n_refits=2, random_state=0)
+    assert_allclose(estimates.samples, same.samples, rtol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_resumed_fit_without_a_seed_chooses_as_before(tmp_path, monkeypatch):
+    X, y = rings(40)
+    path = Checkpoint(tmp_path / "fit.checkpoint", trusted=True)
+    model = auto(random_state=None, n_experts=3).set_callbacks(path)
+    monkeypatch.setattr(np.random.mtrand, "_rand", np.random.RandomState(0))
+    before = model.fit(X, y).gate_results_["log_density"]
+    monkeypatch.setattr(np.random.mtrand, "_rand", np.random.RandomState(1))
+    again = model.set_callbacks().fit(X, y, resume_from=path)
+    assert_array_equal(again.gate_results_["log_density"], before)
+
+
+def test_a_callback_of_a_search_is_set_up_by_the_search_alone():
+    class HandedDown(Callback):
+        max_propagation_depth = None
+        n_set_up = 0
+
+        def setup(self, estimator, context):
+            self.n_set_up += 1
+
+    X, y = halves(60)
+    callback = HandedDown()
+    model = auto().set_callbacks(callback)
+    model._parent_callback_ctx = FitTask("GridSearchCV", "fit").subtask("search")
+    model.fit(X, y)
+    assert callback.n_set_up == 0
