@@ -67,12 +67,31 @@ def test_a_fit_that_was_interrupted_ends_with_the_same_bits(name, data, path, un
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_experts_after_a_warm_up_are_not_fitted_again(data, path):
+def test_experts_after_a_warm_up_are_not_fitted_again(data, path, monkeypatch):
+    fits, plain = [], DecisionTreeRegressor.fit
+
+    def counted(tree, *args, **kwargs):
+        fits.append(tree)
+        if len(fits) == stop:
+            raise KeyboardInterrupt
+        return plain(tree, *args, **kwargs)
+
+    stop = None
+    monkeypatch.setattr(DecisionTreeRegressor, "fit", counted)
     tree = DecisionTreeRegressor(max_depth=2)
-    model = regressor(expert=tree, routing=TopK(1), n_refits=3, n_init=2)
+    model = regressor(expert=tree, routing=TopK(1), n_refits=3, n_init=2, cross_fit=False)
     saver = Checkpoint(path, trusted=True)
-    whole = clone(model).set_callbacks(saver).fit(*data)
+    whole = clone(model).fit(*data)
+    assert len(fits) == 6  # two experts, three times
+    fits, stop = [], 4  # in the second of these times
+    with pytest.raises(KeyboardInterrupt):
+        clone(model).set_callbacks(saver).fit(*data)
+    fits, stop = [], None
+    same_bits(model.set_callbacks(saver).fit(*data, resume_from=saver), whole, data[0])
+    assert len(fits) == 4
+    fits = []
     same_bits(model.fit(*data, resume_from=saver), whole, data[0])
+    assert fits == []
 
 
 def test_nothing_is_lost_by_an_interrupt(data, path):
