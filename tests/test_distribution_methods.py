@@ -149,7 +149,8 @@ def test_regions_of_unbounded_densities_begin_at_0():
         np.full((1, 2), 0.5), np.array([[1.0, 5.0]]), np.array([[50.0, 0.01]]), Gamma()
     )
     (region,) = law.highest_density_region(0.9)
-    assert region[0, 0] == 0
+    assert region[0, 0] == 0 and law.mode()[0] == 0
+    assert_allclose(law.modes(), [[0.0, 5.0 * 0.99]], rtol=0.02)
     mass = np.diff(law.at("cdf", region.reshape(1, -1)))[0, ::2].sum()
     assert_allclose(mass, 0.9, rtol=0, atol=2e-11)
 

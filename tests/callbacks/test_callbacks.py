@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from _interrupts import Raise, same_bits, two_lines
 from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
 from sklearn.tree import DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp._engine.starts import Restart
+from mixexp._estimators.following import Following
 from mixexp.callbacks import Callback, EarlyStopping
 from mixexp.routing import TopK
 
@@ -21,6 +24,7 @@ class Record(Callback):
 
     def setup(self, estimator, context):
         self.tasks, self.predictions, self.bounds = [("setup", context.task_name)], [], []
+        self.ends = []
 
     def on_fit_task_begin(self, estimator, context):
         self.tasks.append(("begin", context.task_name))
@@ -32,6 +36,8 @@ class Record(Callback):
             self.predictions.append(fitted_estimator.predict(X))
         if context.task_name in ("start", "iteration"):
             self.bounds.append((context.task_name, context.start, context.lower_bound))
+        if context.task_name == "start":
+            self.ends.append((context.iteration, context.lower_bound))
 
     def teardown(self, estimator, context):
         self.tasks.append(("teardown", context.task_name))
@@ -66,6 +72,8 @@ def test_callbacks_see_what_the_fit_records(watched):
     assert "long run" in model.restarts_[start].events
     starts = [start for name, start, _ in record.bounds if name == "start"]
     assert sorted(starts) == list(range(len(model.restarts_)))
+    others = [(r.n_iter, r.bound) for r in model.restarts_ if "long run" not in r.events]
+    assert others and set(others) <= set(record.ends)
 
 
 def test_callbacks_change_no_number(watched, data):
@@ -101,6 +109,18 @@ def test_rows_from_a_factory_are_followed_too(data):
     model = MixtureOfExpertsRegressor(n_experts=2, random_state=0).set_callbacks(bounds)
     model.fit_blocks(lambda: [data])
     assert [step for step, _ in bounds.scores_] == list(range(1, model.n_iter_ + 1))
+
+
+def test_starts_that_have_converged_end_once():
+    starts = [Restart((i,), float(i), i) for i in range(3)]
+    model = MixtureOfExpertsRegressor()
+    record = Record()
+    watch = Following(model, [record], {"X": None, "y": None}, None, None)
+    record.setup(model, watch.root)
+    watch.begin_starts(3)
+    watch.round(starts, [starts[1]])
+    watch.starts(starts)
+    assert record.ends == [(1, 1.0), (0, 0.0), (2, 2.0)]
 
 
 @pytest.mark.parametrize("name", ["start", "iteration", "fit"])
@@ -144,8 +164,35 @@ def test_early_stopping_ends_with_the_last_state(data):
     assert model.n_iter_ == stop.best_iteration_ + 3 == len(scores)
     assert np.isclose(scores[-1], model.log_density(X[::2], y[::2]).mean(), rtol=1e-12)
     best = stop.best_estimator_
+    assert "_skl_callbacks" not in vars(best)
     assert best.n_iter_ == stop.best_iteration_
     assert stop.best_score_ == best.log_density(X[::2], y[::2]).mean()
+
+
+def test_hooks_are_given_what_came_to_the_fit(data):
+    class Given(Callback):
+        def on_fit_task_begin(self, estimator, context, *, y, metadata):
+            self.given = y, metadata
+
+    given, weight = Given(), np.full(len(data[1]), 2.0)
+    model = MixtureOfExpertsRegressor(n_experts=2, n_init=1, random_state=0).set_callbacks(given)
+    model.fit(*data, sample_weight=weight)
+    assert given.given[0] is data[1] and given.given[1]["sample_weight"] is weight
+    model.fit(*data)
+    assert given.given[1] is None
+
+
+def test_early_stopping_weights_log_densities_and_begins_anew_with_a_run(data):
+    X, y = data
+    weight = np.arange(len(y)) % 3
+    stop = EarlyStopping(X, y, sample_weight=weight, patience=100)
+    model = MixtureOfExpertsRegressor(n_experts=2, n_init=1, random_state=0)
+    model.set_callbacks(stop).fit(X, y)
+    mean = np.average(model.log_density(X, y), weights=weight)
+    assert np.isclose(stop.scores_[-1][1], mean, rtol=1e-12)
+    model.set_params(n_experts="auto", max_experts=2).fit(X, y)
+    steps = [step for step, _ in stop.scores_]
+    assert steps == list(range(1, len(steps) + 1))
 
 
 def test_early_stopping_by_a_scorer_weights_and_every(data):
@@ -212,11 +259,29 @@ def test_callbacks_of_scikit_learn(data):
     assert iterations[-1]["r2"] == model.score(X, y) != iterations[0]["r2"]
 
 
+def test_what_a_search_hands_down_is_set_up_by_the_search(data):
+    pytest.importorskip("sklearn.callback")
+
+    class HandedDown(Callback):
+        max_propagation_depth = None
+        n_set_up, names = 0, ()
+
+        def setup(self, estimator, context):
+            self.n_set_up += 1
+
+        def on_fit_task_begin(self, estimator, context):
+            self.names += (context.task_name,)
+
+    handed = HandedDown()
+    model = MixtureOfExpertsRegressor(n_init=1, max_iter=2, random_state=0)
+    search = GridSearchCV(model, {"n_experts": [1, 2]}, cv=2, refit=False).set_callbacks(handed)
+    search.fit(*data)
+    assert handed.n_set_up == 1 and handed.names.count("long run") == 4
+
+
 def test_a_progress_bar_of_a_search_shows_the_fits_in_it(data, capsys):
     callback = pytest.importorskip("sklearn.callback")
     pytest.importorskip("rich")
-    from sklearn.model_selection import GridSearchCV
-
     bar = callback.ProgressBar(max_propagation_depth=None)
     model = MixtureOfExpertsRegressor(random_state=0)
     search = GridSearchCV(model, {"n_experts": [1, 2]}, cv=2).set_callbacks(bar)

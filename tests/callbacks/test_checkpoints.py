@@ -16,7 +16,7 @@ from mixexp._engine import race
 from mixexp._store import files
 from mixexp.callbacks import Callback, Checkpoint, EarlyStopping
 from mixexp.gates import GaussianGate, HierarchicalGate
-from mixexp.routing import Switch, TopK
+from mixexp.routing import BaseRouter, Switch, TopK
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -47,6 +47,16 @@ PLAIN = {
     "nested": {"expert": MixtureOfExpertsRegressor(n_experts=2)},
     "auto": {"n_experts": "auto", "max_experts": 2},
 }
+
+
+class OwnRouter(BaseRouter):
+    """A user's part that the fit which goes on has too: files need not hold it."""
+
+    def chosen(self, scores):
+        return scores == scores.max(axis=0)
+
+
+PLAIN["own router"] = {"n_experts": 3, "routing": OwnRouter()}
 
 PICKLED = {
     "estimators": {"expert": DecisionTreeRegressor(max_depth=2)},
@@ -83,12 +93,31 @@ def test_a_long_run_from_another_start_has_the_same_bits(path):
     same_bits(resumed, whole, X)
 
 
-def test_experts_after_a_warm_up_are_not_fitted_again(data, path):
+def test_experts_after_a_warm_up_are_not_fitted_again(data, path, monkeypatch):
+    fits, plain = [], DecisionTreeRegressor.fit
+
+    def counted(tree, *args, **kwargs):
+        fits.append(tree)
+        if len(fits) == stop:
+            raise KeyboardInterrupt
+        return plain(tree, *args, **kwargs)
+
+    stop = None
+    monkeypatch.setattr(DecisionTreeRegressor, "fit", counted)
     tree = DecisionTreeRegressor(max_depth=2)
-    model = regressor(expert=tree, routing=TopK(1), n_refits=3, n_init=2)
+    model = regressor(expert=tree, routing=TopK(1), n_refits=3, n_init=2, cross_fit=False)
     saver = Checkpoint(path, trusted=True)
-    whole = clone(model).set_callbacks(saver).fit(*data)
+    whole = clone(model).fit(*data)
+    assert len(fits) == 6  # two experts, three times
+    fits, stop = [], 4  # in the second of these times
+    with pytest.raises(KeyboardInterrupt):
+        clone(model).set_callbacks(saver).fit(*data)
+    fits, stop = [], None
+    same_bits(model.set_callbacks(saver).fit(*data, resume_from=saver), whole, data[0])
+    assert len(fits) == 4
+    fits = []
     same_bits(model.fit(*data, resume_from=saver), whole, data[0])
+    assert fits == []
 
 
 def test_nothing_is_lost_by_an_interrupt(data, path):
@@ -136,7 +165,8 @@ def test_labels_weights_and_a_random_seed_go_with_the_checkpoint(data, path):
     X, labels, weight = data[0], np.array(["no", "yes"])[(data[1] > 0).astype(int)], np.ones(120)
     weight[:20] = 3
     model = MixtureOfExpertsClassifier(n_experts=2, class_weight="balanced", n_init=2, max_iter=5)
-    model.set_callbacks(Checkpoint(path), Raise(ZeroDivisionError(), "fit", 1))
+    model.set_params(assignment="stochastic", tol=0)  # every iteration draws
+    model.set_callbacks(Checkpoint(path), Raise(ZeroDivisionError(), turn=2))
     with pytest.raises(ZeroDivisionError):
         model.fit(X, labels, weight)
     first = clone(model).set_callbacks().fit(X, labels, weight, resume_from=path)
@@ -224,6 +254,27 @@ def test_other_parameters_are_refused(params, message, data, kept):
     assert not hasattr(model, "experts_")
 
 
+def test_parameters_are_compared_by_all_of_their_values(data, path):
+    labels = (data[0][:, 0] > 0).astype(int)
+    params = {"max_iter": 2, "tol": 0}
+    regressor(init=labels, **params).set_callbacks(Checkpoint(path)).fit(*data)
+    other = labels.copy()
+    other[60] = 1 - other[60]
+    with pytest.raises(ValueError, match="written by a fit with init="):
+        regressor(init=other, **params).fit(*data, resume_from=path)
+
+
+def test_the_starts_are_saved_before_the_long_run(data, path, monkeypatch):
+    """Even if the process is killed then, which calls no teardown."""
+    monkeypatch.setattr(Checkpoint, "teardown", lambda *_: None)
+    model = regressor(max_iter=3, tol=0, n_init=2)
+    model.set_callbacks(Checkpoint(path), Raise(ZeroDivisionError(), "starts", 1))
+    with pytest.raises(ZeroDivisionError):
+        model.fit(*data)
+    monkeypatch.setattr(race, "_after_a_round", None)
+    assert model.set_callbacks().fit(*data, resume_from=path).n_iter_ == 3
+
+
 def test_another_version_or_class_is_refused(data, kept, monkeypatch):
     with pytest.raises(ValueError, match="is of a MixtureOfExpertsRegressor"):
         MixtureOfExpertsClassifier().fit(data[0], data[1] > 0, resume_from=kept)
@@ -265,6 +316,14 @@ def test_pickles_are_written_and_read_only_if_trusted(data, path):
     model.set_callbacks(Checkpoint(path, trusted=True)).fit(*data)
     with pytest.raises(ValueError, match="give resume_from=Checkpoint"):
         model.set_callbacks().fit(*data, resume_from=path)
+
+
+def test_a_link_to_the_file_stays_one(data, kept, path, tmp_path):
+    path.write_bytes(b"")
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    files.replace_file(link, kept.read_bytes())
+    assert link.is_symlink() and path.read_bytes() == kept.read_bytes()
 
 
 @pytest.mark.parametrize("step", ["write", "fsync", "replace"])

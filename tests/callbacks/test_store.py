@@ -1,6 +1,7 @@
 """The layout of checkpoints: objects of mixexp come back with their bits, and nothing else does."""
 
 import json
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from mixexp._store.codec import Decoder, Encoder, NotPlainError, foreign_in
 from mixexp._store.files import read, unpacked, written
 from mixexp.families import Gaussian
 from mixexp.gates import SoftmaxGate
+from mixexp.inspection._units import ColumnName, Origin
 from mixexp.protocols import Sums
 
 
@@ -42,12 +44,14 @@ def test_values_keep_their_kind_and_bits():
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (2, 1, 0)])
-def test_arrays_keep_the_order_of_their_axes_in_memory(order):
+def test_arrays_keep_the_order_of_their_axes_in_memory(order, tmp_path):
     array = np.arange(24.0).reshape(2, 3, 4).transpose(order)
-    array.flags.writeable = False
-    back = there_and_back(array)
-    assert np.array_equal(back, array) and back.strides == array.strides
-    assert back.dtype == array.dtype and not back.flags.writeable
+    for writeable in (True, False):
+        array.flags.writeable = writeable
+        (tmp_path / "f").write_bytes(written({}, array, [], trusted=False))
+        back = unpacked(read(tmp_path / "f")[1], [])
+        assert np.array_equal(back, array) and back.strides == array.strides
+        assert back.dtype == array.dtype and back.flags.writeable == writeable
 
 
 def test_objects_that_occur_twice_are_one():
@@ -56,6 +60,12 @@ def test_objects_that_occur_twice_are_one():
     assert one is other is sums["b"] and one.alpha == 0.5 and type(sums) is Sums
     step = there_and_back(NewtonStep(*range(len(NewtonStep._fields))))
     assert type(step) is NewtonStep and step[1] == 1
+
+
+def test_objects_are_told_apart_after_they_are_gone():
+    encoder = Encoder(())
+    data = [encoder.encode([i]) for i in range(5)]  # each list takes the place of the last one
+    assert list(map(Decoder({}, []).decode, data)) == [[i] for i in range(5)]
 
 
 def test_known_objects_are_written_as_names():
@@ -72,7 +82,20 @@ class Mine(Gaussian):
     """A user's part."""
 
 
-@pytest.mark.parametrize("value", [Mine(), object(), print, np.random.default_rng(0), lambda: 1])
+def inner():
+    """A function that nobody can find by its name."""
+
+
+inner.__module__, inner.__qualname__ = "mixexp.gates", "outer.<locals>.inner"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(Mine(), object(), print, np.random.default_rng(0), lambda: 1, inner),
+        ColumnName.of(Origin("a", "a")),  # more than its attributes: a string
+    ],
+)
 def test_what_is_not_plain_is_written_only_as_a_pickle(value):
     with pytest.raises(NotPlainError):
         Encoder(()).encode([value])
@@ -92,6 +115,23 @@ def test_what_is_not_plain_is_written_only_as_a_pickle(value):
 def test_a_file_names_only_what_mixexp_defines(data):
     with pytest.raises(ValueError, match=r"is not mixexp's|does not have|is not a class"):
         Decoder({}, []).decode({**data, "id": 0})
+
+
+@pytest.mark.parametrize(
+    ("head", "message"), [({"format": "other"}, "is not a checkpoint"), ({"layout": 0}, "layout 0")]
+)
+def test_files_of_another_format_or_layout_are_refused(head, message, tmp_path):
+    (tmp_path / "f").write_bytes(written(head, [], [], trusted=False))
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path / "f")
+
+
+def test_reading_unpickles_nothing(tmp_path):
+    with np.load(BytesIO(written({}, [], [], trusted=False))) as archive:
+        entries = dict(archive)
+    np.savez(tmp_path / "f.npz", **entries, a0=np.array([slice(1)], dtype=object))
+    with pytest.raises(ValueError, match="is not a checkpoint"):
+        read(tmp_path / "f.npz")
 
 
 def test_a_pickle_keeps_known_objects(tmp_path):

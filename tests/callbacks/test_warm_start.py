@@ -1,10 +1,13 @@
 """`warm_start`: what a fit takes over from the last one, and what makes it begin anew."""
 
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from _interrupts import Raise, same_bits, two_lines
+from _problems import make_rows
+from numpy.testing import assert_allclose
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.tree import DecisionTreeRegressor
@@ -12,6 +15,7 @@ from sklearn.tree import DecisionTreeRegressor
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp._engine.starts import FromPartition, FromState
 from mixexp._estimators import base
+from mixexp._estimators.again import LastMixture
 from mixexp.callbacks import Checkpoint
 from mixexp.gates import HierarchicalGate, SoftmaxGate
 from mixexp.routing import TopK
@@ -103,6 +107,19 @@ def test_other_rows_keep_the_experts_in_their_regions(data):
     model.set_params(n_init=1, init="mixed").fit(X[200:], y[200:])
     assert np.abs(np.sort(model.experts_[0].coef_) - np.sort(before)).max() < 0.3
     assert len(model.restarts_) == 1
+
+
+def test_the_last_mixture_answers_for_rows_as_new_ones(data):
+    """What experts that were fitted without a row predict for it is not that of another row."""
+    X, y = data
+    tree = DecisionTreeRegressor(max_depth=2)
+    model = MixtureOfExpertsRegressor(tree, random_state=0, cross_fit=True, **QUICK)
+    model.set_params(noise_expert=True).fit(X, y)
+    context = SimpleNamespace(rows=make_rows(X[::-1], y[::-1]), n_experts=2)
+    resp = LastMixture(model._model.state).responsibilities(context, None)
+    known = model.responsibilities(X, y)[::-1, :2].T
+    assert_allclose(resp, known / known.sum(axis=0), rtol=1e-10)
+    assert context.rows.training  # as it was
 
 
 def test_classes_must_agree(data, begun):

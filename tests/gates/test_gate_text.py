@@ -13,6 +13,7 @@ from mixexp import MixtureOfExpertsRegressor
 from mixexp.datasets import load_tone
 from mixexp.gates import HierarchicalGate, NoiseGate, SoftmaxGate
 from mixexp.gates._text import Wording
+from mixexp.inspection._units import ColumnName, Origin
 
 #: Enough digits to compute with what is written.
 EXACT = {"decimals": 12, "max_terms": 10}
@@ -110,6 +111,18 @@ def test_text_of_a_softmax_is_the_gate(rng, k):
     text = gate.to_text(**EXACT)
     assert len(text.splitlines()) == k + 1
     assert_allclose(proba_of_text(text, X), np.exp(log_proba(gate, rows)), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_text_in_units_of_the_input_is_the_gate(rng, k):
+    """Columns that were scaled by transformers before: the text speaks of what they were."""
+    X = table(rng)
+    slopes, intercepts = np.array([0.2, 1.0, -5.0]), np.array([3.0, -2.0, 0.5])
+    origins = [Origin(f"x{j}", f"x{j}", slopes[j], intercepts[j]) for j in range(3)]
+    gate, rows = at_random(SoftmaxGate(), X, rng, n_experts=k)
+    text = gate.to_text(list(map(ColumnName.of, origins)), **EXACT)
+    proba = proba_of_text(text, (X - intercepts) / slopes)
+    assert_allclose(proba, np.exp(log_proba(gate, rows)), rtol=1e-6, atol=1e-9)
 
 
 def test_permuted_experts_are_named_at_their_leaves(rng):

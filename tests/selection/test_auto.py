@@ -212,3 +212,5 @@ def test_a_bootstrap_refits_the_mixture_that_was_found(bent):
     refits = bootstrap(model, X, y, n_refits=2, random_state=0)
     assert np.isfinite(refits.samples).all() and refits.n_failed == 0
     assert "rank(x0)" in refits.names
+    again = clone(model).set_params(**model._settled()).fit(X, y)
+    assert again.gate_.alpha_ != SoftmaxGate().alpha

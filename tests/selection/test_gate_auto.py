@@ -1,5 +1,7 @@
 """Fits with gate="auto"."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,10 +9,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import coo_array
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingRegressor
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LinearRegression
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp._estimators.choosing import _chosen, _split
 from mixexp._estimators.tasks import FitTask
 from mixexp.bases import QuantileBasis
 from mixexp.callbacks import Callback, Checkpoint
@@ -106,6 +109,76 @@ def test_a_basis_that_was_given_stays():
     model = auto(gate_basis="quantile").fit(*rings())
     assert model.gate_results_["gate"] == ["softmax", "gaussian"]
     assert isinstance(model.gate_basis_, QuantileBasis)
+
+
+def test_a_quarter_is_held_out_equal_rows_and_groups_as_a_whole():
+    X, y = halves(400)
+    X, y = np.tile(X, (2, 1)), np.tile(y, 2)
+    train, test = _split(X, y, None, None, classes=False)
+    assert_array_equal(np.sort(np.r_[train, test]), np.arange(800))
+    assert 0.2 < len(test) / 800 < 0.3
+    assert not set(train % 400) & set(test % 400)
+    groups = np.arange(800) // 5
+    train, test = _split(X, y, None, groups, classes=False)
+    assert len(train) > len(test) > 0 and not set(groups[train]) & set(groups[test])
+
+
+def test_the_first_within_one_standard_error_of_the_best():
+    gains = np.array([0.0, 2.0, 0.0, 2.0])  # 1 ± 1 / 2 in the mean
+    assert _chosen({"first": -gains, "best": np.zeros(4)}, None) == "best"
+    near = {"first": -gains + 0.6, "best": np.zeros(4)}
+    assert _chosen(near, None) == "first"
+    assert _chosen(near, np.full(4, 100.0)) == "best"  # each of the rows is there 100 times
+    assert _chosen(near, np.array([0.0, 1.5, 0.5, 1.5])) == "best"
+    assert _chosen({"first": np.zeros(4), "second": gains - 0.4}, None) == "second"
+
+
+GIVEN = {
+    "offset": ({"family": "poisson"}, np.linspace(-1, 1, 120)),
+    "trials": ({"family": "binomial"}, np.arange(120) % 4 + 9),
+    "groups": ({}, np.arange(120) // 2),
+    "sample_weight": ({"n_experts": "auto", "max_experts": 2, "init": "mixed"}, np.arange(120) % 3),
+}
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_candidates_are_compared_by_fits_to_the_other_rows(name):
+    """With what was given of these rows; callbacks and warnings are of the last fit only."""
+    params, values = GIVEN[name]
+    X, y = halves(120)
+    X[1::2] = X[::2]  # the same in both rows of a group
+    y = np.round(np.abs(y)) if "family" in params else y
+    init = (X[:, 1] > 0).astype(int)
+    model = auto(gate_basis="linear", max_iter=1, init=init).set_params(**params)
+    begun = []
+
+    class Seen(Callback):
+        def setup(self, estimator, context):
+            begun.append(estimator)
+
+    with pytest.warns(ConvergenceWarning) as caught:
+        fitted = clone(model).set_callbacks(Seen()).fit(X, y, **{name: values})
+    assert len(begun) == len(caught) == 1
+    groups, weight = (values if name == given else None for given in ("groups", "sample_weight"))
+    train, test = _split(X, y[:, None], weight, groups, classes=False)
+    gate = SoftmaxGate(alpha="auto") if model.n_experts == "auto" else SoftmaxGate()
+    by_hand = clone(model).set_params(gate=gate, n_experts=2)
+    by_hand.set_params(init=params.get("init", init[train]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        by_hand.fit(X[train], y[train], **{name: values[train]})
+    new = {} if name == "sample_weight" else {name: values[test]}
+    density = by_hand.log_density(X[test], y[test], **new)
+    weight = values[test] if name == "sample_weight" else None
+    density = np.average(density, weights=weight)
+    assert_allclose(fitted.gate_results_["log_density"][0], density, rtol=1e-10)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_last_fit_may_be_resumed(tmp_path):
+    model = auto(gate_basis="linear", max_iter=1)
+    with pytest.raises(FileNotFoundError, match="resume_from"):
+        model.fit(*halves(60), resume_from=tmp_path / "none")
 
 
 def test_the_number_may_be_open_too():
