@@ -11,8 +11,8 @@ the units of the table, not those of the encoded columns.
 # %%
 # The table
 # ---------
-# 392 cars of the years 1970 to 1982, and the miles that each drives on a gallon (mpg). The table in
-# mixexp gives the origin of a car as two columns of zeros and ones; here they are words again.
+# 392 cars of the years 1970 to 1982, and the miles that each drives on a gallon (mpg). Where a car
+# comes from is a column of words.
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -26,9 +26,7 @@ from mixexp.datasets import load_auto_mpg
 from mixexp.gates import SoftmaxGate
 from mixexp.inspection import ExpertRegionsDisplay, unwrap
 
-X, y = load_auto_mpg(as_frame=True, return_X_y=True)
-is_europe, is_japan = X.pop("origin_europe") == 1, X.pop("origin_japan") == 1
-X["origin"] = is_japan.map({True: "japan", False: "usa"}).mask(is_europe, "europe")
+X, y = load_auto_mpg(return_X_y=True, as_frame=True, categorical=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
 print(X_train[["weight", "horsepower", "year", "origin"]].head(3))
 

@@ -47,18 +47,25 @@ def _load(
     *,
     return_X_y: bool,
     as_frame: bool,
+    category: str = "",
     **extra: Any,
 ) -> Bunch | tuple[Any, Any]:
-    """Give numeric columns the form that scikit-learn's loaders return."""
+    """Give columns the form that scikit-learn's loaders return.
+
+    All are numbers but the one named `category`, which a data frame alone can hold.
+    """
     check_flag(caller, "return_X_y", return_X_y)
     check_flag(caller, "as_frame", as_frame)
     feature_names = [name for name in columns if name != target_name]
-    data: Any = np.column_stack([np.asarray(columns[f], dtype=np.float64) for f in feature_names])
+    numeric = [name for name in feature_names if name != category]
+    data: Any = np.column_stack([np.asarray(columns[f], dtype=np.float64) for f in numeric])
     target: Any = np.asarray(columns[target_name], dtype=np.float64)
     frame = None
     if as_frame:
         pd = _import_pandas(caller)
-        frame = pd.DataFrame(data, columns=feature_names)
+        frame = pd.DataFrame(data, columns=numeric)
+        if category:
+            frame[category] = pd.Categorical(columns[category])
         frame[target_name] = target
         data, target = frame[feature_names], frame[target_name]
     if return_X_y:
@@ -77,12 +84,14 @@ def _load(
     )
 
 
-def load_auto_mpg(*, return_X_y: bool = False, as_frame: bool = False) -> Any:
+def load_auto_mpg(
+    *, return_X_y: bool = False, as_frame: bool = False, categorical: bool = False
+) -> Any:
     """Load the Auto MPG table (regression, 392 rows, 8 features).
 
     The target is the fuel consumption in miles per gallon. The origin of a car is given by two
     columns of zeros and ones, ``origin_europe`` and ``origin_japan`` (both 0: USA), so that all
-    features are numeric. Licence of the table: CC BY 4.0.
+    features are numeric, or by one column of categories. Licence of the table: CC BY 4.0.
 
     Parameters
     ----------
@@ -90,17 +99,20 @@ def load_auto_mpg(*, return_X_y: bool = False, as_frame: bool = False) -> Any:
         If True, return ``(data, target)`` instead of a Bunch.
     as_frame : bool, default=False
         If True, the data are a pandas DataFrame and the target is a pandas Series.
+    categorical : bool, default=False
+        If True, one column ``origin`` of pandas' type "category", with the values europe, japan
+        and usa, takes the place of the two indicators. Needs ``as_frame=True``.
 
     Returns
     -------
     data : :class:`~sklearn.utils.Bunch`
         Dictionary-like object, with the following attributes.
 
-        data : {ndarray, DataFrame} of shape (392, 8)
-            The features, float64.
+        data : {ndarray, DataFrame} of shape (392, 8), or (392, 7) with `categorical`
+            The features, float64 but for a column of categories.
         target : {ndarray, Series} of shape (392,)
             Miles per gallon.
-        frame : DataFrame of shape (392, 9) or None
+        frame : DataFrame of shape (392, 9), or (392, 8) with `categorical`, or None
             The features and the target, only with ``as_frame=True``.
         feature_names : list of str
             Names of the features.
@@ -122,6 +134,8 @@ def load_auto_mpg(*, return_X_y: bool = False, as_frame: bool = False) -> Any:
     ------
     ImportError
         If ``as_frame`` is True and pandas is not installed.
+    ValueError
+        If ``categorical`` is True and ``as_frame`` is not.
 
     References
     ----------
@@ -139,12 +153,20 @@ def load_auto_mpg(*, return_X_y: bool = False, as_frame: bool = False) -> Any:
     """
     columns = _read_csv("auto_mpg.csv")
     car_names = np.array(columns.pop("name"))
-    # As treatment contrasts, with the most frequent origin (USA) as the reference: linear models
-    # need no order of the origins, and no column is the sum of others.
-    origin = np.array(columns.pop("origin"))
-    for region in ("europe", "japan"):
-        columns[f"origin_{region}"] = origin == region
-    form = {"return_X_y": return_X_y, "as_frame": as_frame}
+    check_flag("load_auto_mpg", "categorical", categorical)
+    if categorical and not as_frame:
+        raise ValueError(
+            f"load_auto_mpg: categorical=True with as_frame={as_frame!r}, and an array has no "
+            "column of categories. Give as_frame=True as well, or leave out categorical."
+        )
+    if not categorical:
+        # As treatment contrasts, with the most frequent origin (USA) as the reference: linear
+        # models need no order of the origins, and no column is the sum of others.
+        origin = np.array(columns.pop("origin"))
+        for region in ("europe", "japan"):
+            columns[f"origin_{region}"] = origin == region
+    form: dict[str, Any] = {"return_X_y": return_X_y, "as_frame": as_frame}
+    form["category"] = "origin" if categorical else ""
     return _load("load_auto_mpg", "auto_mpg", columns, "mpg", **form, car_names=car_names)
 
 
@@ -188,7 +210,7 @@ def load_concrete(*, return_X_y: bool = False, as_frame: bool = False) -> Any:
     ((1030, 8), (1030,))
     """
     columns = _read_csv("concrete.csv")
-    form = {"return_X_y": return_X_y, "as_frame": as_frame}
+    form: dict[str, Any] = {"return_X_y": return_X_y, "as_frame": as_frame}
     return _load("load_concrete", "concrete", columns, "compressive_strength", **form)
 
 
@@ -235,7 +257,7 @@ def load_tone(*, return_X_y: bool = False, as_frame: bool = False) -> Any:
     ((150, 1), (150,))
     """
     columns = _read_csv("tone.csv")
-    form = {"return_X_y": return_X_y, "as_frame": as_frame}
+    form: dict[str, Any] = {"return_X_y": return_X_y, "as_frame": as_frame}
     return _load("load_tone", "tone", columns, "tuned", **form)
 
 
@@ -281,5 +303,5 @@ def load_ethanol(*, return_X_y: bool = False, as_frame: bool = False) -> Any:
     ((88, 1), (88,))
     """
     columns = _read_csv("ethanol.csv")
-    form = {"return_X_y": return_X_y, "as_frame": as_frame}
+    form: dict[str, Any] = {"return_X_y": return_X_y, "as_frame": as_frame}
     return _load("load_ethanol", "ethanol", columns, "equivalence", **form)

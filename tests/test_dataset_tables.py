@@ -126,6 +126,19 @@ def test_auto_mpg_names_and_origins(as_frame):
     assert_array_equal((europe + japan)[makers == "chevrolet"], 0)
 
 
+def test_auto_mpg_with_a_column_of_categories():
+    pytest.importorskip("pandas")
+    table, plain = load_auto_mpg(as_frame=True, categorical=True), load_auto_mpg()
+    assert table.feature_names == [*plain.feature_names[:6], "origin"]
+    assert table.data.columns.tolist() == table.feature_names
+    assert table.data["origin"].cat.categories.tolist() == ["europe", "japan", "usa"]
+    assert_array_equal(table.data.iloc[:, :6].to_numpy(), plain.data[:, :6])
+    for region, indicator in zip(["europe", "japan"], plain.data[:, 6:].T, strict=True):
+        assert_array_equal(table.data["origin"] == region, indicator)
+    with pytest.raises(ValueError, match="categorical=True with as_frame=False"):
+        load_auto_mpg(categorical=True)
+
+
 @pytest.mark.parametrize("load, expected", [(load_auto_mpg, 3.374), (load_concrete, 10.47)])
 def test_ridge_has_the_known_error(load, expected):
     """The figures that came with the tables; origins coded 1, 2, 3 would give 3.396."""

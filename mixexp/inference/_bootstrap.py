@@ -88,6 +88,7 @@ def bootstrap(
     kind: str = "case",
     random_state: Any = None,
     n_jobs: int | None = None,
+    feature_names: Any = None,
 ) -> BootstrapEstimates:
     """Refit a mixture to bootstrap samples, with experts numbered as in the fit.
 
@@ -113,6 +114,9 @@ def bootstrap(
         Seeds the samples.
     n_jobs : int or None, default=None
         Number of threads. The result does not depend on it.
+    feature_names : sequence of str, default=None
+        Names of the columns, as in `summary`. Default: those of the fit, else x0, x1, ... Of the
+        mixture in a Pipeline, `mixexp.inspection.column_names` returns them.
 
     Returns
     -------
@@ -143,7 +147,8 @@ def bootstrap(
         raise ValueError(f"bootstrap: kind must be 'case' or 'parametric', got {kind!r}.")
     if not (isinstance(n_refits, Integral) and n_refits >= 2):
         raise ValueError(f"bootstrap: n_refits must be an integer of at least 2, got {n_refits!r}.")
-    terms = terms_of(estimator)
+    terms = terms_of(estimator)  # whose names are unique: values of refits are found by them
+    named = terms_of(estimator, feature_names)
     y = estimator._model.target.counted(y, trials, type(estimator).__name__)
     resp = estimator.responsibilities(X, y)
     seeds = check_random_state(random_state).randint(2**31 - 1, size=n_refits)
@@ -159,7 +164,7 @@ def bootstrap(
     return BootstrapEstimates(
         [term.part for term in terms],
         [term.output for term in terms],
-        [term.name for term in terms],
+        [term.name for term in named],
         np.array([_value(term, estimator._model.state.parameters) for term in terms]),
         samples,
         len(refits) - len(found),

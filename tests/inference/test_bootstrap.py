@@ -38,8 +38,9 @@ def test_threads_and_the_caller_change_nothing(lines):
     X, y, model = lines
     before = model.predict(X)
     one = bootstrap(model, X, y, n_refits=4, random_state=0)
-    two = bootstrap(model, X, y, n_refits=4, random_state=0, n_jobs=2)
+    two = bootstrap(model, X, y, n_refits=4, random_state=0, n_jobs=2, feature_names=["age"])
     assert_array_equal(one.samples, two.samples)
+    assert two.names == [name.replace("x0", "age") for name in one.names] != one.names
     assert_array_equal(model.predict(X), before)
 
 

@@ -113,6 +113,15 @@ def test_everything_is_escaped(problem, untouched):
     assert html.escape(page.html) in page._repr_html_()
 
 
+def test_coefficients_behind_a_pipeline_have_names(problem, undrawn):
+    X, y = problem
+    frame = pd.DataFrame(X, columns=["age", "<b>"])
+    pipeline = make_pipeline(StandardScaler(), MixtureOfExpertsRegressor(n_init=1, random_state=0))
+    page = mixexp.report(pipeline.fit(frame, y), frame, y, cv=None)
+    summary = page.html.partition('<section id="summary"')[2].partition("</section>")[0]
+    assert "age, scaled" in summary and "&lt;b&gt;, scaled" in summary and "x0" not in summary
+
+
 def test_scores_are_of_rows_that_fits_have_not_seen(page, problem):
     X, y = problem
     gains = []

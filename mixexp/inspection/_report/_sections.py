@@ -12,7 +12,6 @@ from mixexp.inspection._describe import describe_experts
 from mixexp.inspection._descriptions import ExpertDescriptions
 from mixexp.inspection._expert_profiles import ExpertProfilesDisplay
 from mixexp.inspection._expert_regions import ExpertRegionsDisplay
-from mixexp.inspection._gate_tree import mixture_names
 from mixexp.inspection._gate_tree_display import GateTreeDisplay
 from mixexp.inspection._report._held_out import COVERAGE, HeldOut, mean_gain
 from mixexp.inspection._report._page import Section, note, paragraph, table, tables
@@ -221,9 +220,4 @@ def summary_section(subject: Subject) -> Section:
     """Give coefficients with standard errors."""
     found = subject.summary
     n_lines = len(found.estimates.estimates)
-    parts = [tables(found.to_html(), "Coefficients", n_lines)]
-    if subject.before and not hasattr(subject.mixture, "feature_names_in_"):
-        names = mixture_names(subject.before, subject.mixture)
-        listed = ", ".join(f"x{j} is {name}" for j, name in enumerate(names))
-        parts.insert(0, note(f"Columns as they reach the mixture: {listed}."))
-    return Section("summary", SUMMARY, parts)
+    return Section("summary", SUMMARY, [tables(found.to_html(), "Coefficients", n_lines)])

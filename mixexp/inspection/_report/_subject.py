@@ -12,6 +12,7 @@ from sklearn.base import is_classifier
 
 from mixexp._columns import rows_at
 from mixexp._wrapped import find_mixture, transformed
+from mixexp.inspection._gate_tree import mixture_names
 from mixexp.inspection._routing import checked_weight
 
 __all__ = ["OWNER", "Rows", "Subject", "rows_of", "some_rows", "subject_of"]
@@ -95,7 +96,9 @@ class Subject:
     @cached_property
     def summary(self) -> Any:
         """Coefficients with standard errors; raises ValueError where there are none."""
-        return self.mixture.summary(self.inside, self.rows.y, **self.rows.fit_arguments)
+        names = mixture_names(self.before, self.mixture)
+        given = self.rows.fit_arguments
+        return self.mixture.summary(self.inside, self.rows.y, feature_names=names, **given)
 
     @cached_property
     def routed(self) -> np.ndarray:
