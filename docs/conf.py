@@ -36,6 +36,7 @@ exclude_patterns = ["_build", "_templates", "_extensions", "auto_examples/*.ipyn
 templates_path = ["_templates"]
 default_role = "literal"  # single backticks of docstrings; public_names makes links of names
 nitpicky = True
+toc_object_entries_show_parents = "hide"  # names of methods are long enough without the class
 
 # API pages: what users may call, written in mixexp, with docstrings as they are.
 autodoc_typehints = "none"  # docstrings say types, in words
@@ -54,7 +55,7 @@ sphinx_gallery_conf = {
     "backreferences_dir": "api/backreferences",
     "doc_module": ("mixexp",),
     "reference_url": {"mixexp": None},
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": "gallery_order.ReadingOrder",
     "download_all_examples": False,
     "min_reported_time": 1,
     "show_memory": False,
@@ -72,7 +73,8 @@ html_theme_options = {
     "icon_links": [{"name": "GitHub", "url": REPOSITORY, "icon": "fa-brands fa-github"}],
     "header_links_before_dropdown": 6,
     "navigation_with_keys": False,
-    "secondary_sidebar_items": ["page-toc"],
+    # wide tables take the room
+    "secondary_sidebar_items": {"index": [], "comparison": [], "**": ["page-toc"]},
     "show_prev_next": False,
     "footer_start": ["copyright"],
     "footer_end": ["sphinx-version"],

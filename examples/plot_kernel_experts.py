@@ -84,6 +84,8 @@ for ax, (name, values) in zip(axes, {"truth": truth, **predicted}.items(), stric
     )
     ax.set(aspect="equal", xlabel="first column", xticks=[-1, 0, 1], yticks=[-1, 0, 1])
     ax.set_title(name if name == "truth" else f"{name}: RMSE {rmse[name]:.2f}")
+    if name == "six, routed":
+        ax.set_title(f"{ax.get_title()}, {ratio:.0%} of the time")
 axes[0].set_ylabel("second column")
 figure.colorbar(image, ax=axes, label="y", shrink=0.85)
 

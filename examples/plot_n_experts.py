@@ -80,7 +80,7 @@ for make, (*panels, criterion) in zip((make_lines, make_curve), axes, strict=Tru
         lines, owner = model.predict_experts(grid), model.gate_proba(grid).argmax(axis=1)
         for k in range(model.n_experts):
             ax.plot(grid[owner == k], lines[owner == k, k], linewidth=3)
-        ax.set(title=f"{n} rows: {model.n_experts} experts")
+        ax.set(title=f"{make.__name__[5:]}, {n} rows: {model.n_experts} experts")
         SelectionDisplay.from_selection(
             found[make, n],
             ax=criterion,

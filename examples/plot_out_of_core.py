@@ -120,9 +120,10 @@ flat = int(np.argmin([abs(expert.coef_[0]) for expert in model.experts_]))
 likely = model.responsibilities(some, fares)[:, flat]
 
 figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-axes[0].scatter(some[:, 0], fares, s=3, c=likely, cmap="coolwarm", alpha=0.6, rasterized=True)
+axes[0].scatter(some[:, 0], fares, s=3, c=likely, cmap="coolwarm", alpha=0.3, rasterized=True)
 for k, name in ((flat, "flat fare"), (1 - flat, "by the kilometre")):
-    axes[0].plot(distance, curves[:, k], color="C3" if k == flat else "C0", label=name)
+    color = "darkred" if k == flat else "navy"
+    axes[0].plot(distance, curves[:, k], color=color, linewidth=2.5, label=name)
 axes[0].set(xlabel="distance, km", ylabel="fare", xlim=(0, 40), ylim=(0, 85))
 axes[0].legend(loc="upper left")
 axes[1].plot(distance, gate[:, flat], color="C3", label="fitted")

@@ -112,7 +112,13 @@ for expert in models["SectorGate"].experts_:
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True, layout="constrained")
 for ax, name in zip(axes, ["SoftmaxGate", "SectorGate"], strict=True):
     display = ExpertRegionsDisplay.from_estimator(
-        models[name], X, dust, features=[0, 1], ax=ax, scatter_kwargs={"s": 12}
+        models[name],
+        X,
+        dust,
+        features=[0, 1],
+        feature_names=["east", "north", "speed"],
+        ax=ax,
+        scatter_kwargs={"s": 12},
     )
     ax.set(aspect="equal", title=name, xlabel="wind to the east, m/s", ylabel="")
     if name == "SoftmaxGate":  # one legend is enough

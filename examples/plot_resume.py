@@ -115,6 +115,6 @@ for i, watch in enumerate(watches):
 every = np.arange(1, alone.n_iter_ + 1)
 axes["bound"].plot(every, alone.lower_bounds_, "k.", markersize=3, label="left alone")
 axes["bound"].set(xlabel="EM iteration", ylabel="lower bound, nats per row")
-axes["bound"].legend(loc="lower right")
+axes["bound"].legend(loc="upper left")
 
 plt.show()
