@@ -73,8 +73,8 @@ html_theme_options = {
     "icon_links": [{"name": "GitHub", "url": REPOSITORY, "icon": "fa-brands fa-github"}],
     "header_links_before_dropdown": 6,
     "navigation_with_keys": False,
-    # wide tables take the room
-    "secondary_sidebar_items": {"index": [], "comparison": [], "**": ["page-toc"]},
+    # the last pattern that fits a page counts; wide tables take the room
+    "secondary_sidebar_items": {"**": ["page-toc"], "index": [], "comparison": []},
     "show_prev_next": False,
     "footer_start": ["copyright"],
     "footer_end": ["sphinx-version"],

@@ -99,8 +99,9 @@ else:
 # %%
 # Where they cover
 # ----------------
-# The level is that of all rows together. Coverage at a given x is still the model's affair: the
-# conformal step moves the low ends by one number, and the high ends by another, for all x.
+# The level is that of all rows together, on average over calibration tables: with 300 rows, one of
+# them may end 2 % above or below. Coverage at a given x is still the model's affair: the conformal
+# step moves the low ends by one number, and the high ends by another, for all x.
 
 edges = np.linspace(-3, 3, 13)
 bins = np.digitize(X_test[:, 0], edges[1:-1])

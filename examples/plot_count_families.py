@@ -45,7 +45,7 @@ held_out = {
     name: model.log_density(hours[test], caught[test]).mean() for name, model in models.items()
 }
 for name, density in held_out.items():
-    print(f"{name:32s} {density:.3f} nats a row")
+    print(f"{name:32s} {density:.3f} nats per row")
 
 best = models["negative binomial, zero expert"]
 print(f"share of zeros {best.gate_.zero_share_:.2f}, dispersions {best.dispersions_.round(2)}")
