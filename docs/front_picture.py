@@ -1,7 +1,7 @@
 """Draw the pictures that pages show: ``python docs/front_picture.py``.
 
-That of the front page is the one of ``examples/plot_inverse_problem.py``; that of ``docs/start.md`` is
-what the code of that page draws. Both are run here.
+That of the front page is the one of ``examples/plot_inverse_problem.py``; that of ``docs/start.md``
+is what the code of that page draws. Both are run here.
 """
 
 import re
