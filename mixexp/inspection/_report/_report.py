@@ -100,7 +100,7 @@ def report(
     title: str | None = None,
     random_state: int = 0,
 ) -> Report:
-    """Put all that is to be seen of a fitted mixture on one HTML page.
+    """Put everything there is to see of a fitted mixture on one HTML page.
 
     Sections: the model in words; warnings; scores beside those of one expert; regions; the experts
     in words; profiles of their columns; coefficients with standard errors; loads; calibration;
