@@ -7,6 +7,7 @@ ORDER = [
     "quickstart",
     "pipeline_search",
     "expert_regions",
+    "displays",
     "n_experts",
     "same_story",
     "inverse_problem",
