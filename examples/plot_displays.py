@@ -38,7 +38,7 @@ mixture = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X_train, y_
 # ---------------------
 # Gate probabilities over one column, the others held at typical values, which the note below names.
 
-GateProbabilitiesDisplay.from_estimator(mixture, X_train, features="weight")
+display = GateProbabilitiesDisplay.from_estimator(mixture, X_train, features="weight")
 
 # %%
 # What do the experts make of the columns?
@@ -46,7 +46,7 @@ GateProbabilitiesDisplay.from_estimator(mixture, X_train, features="weight")
 # Coefficients, times the standard deviation of their column so that they can be compared, with
 # intervals.
 
-ExpertProfilesDisplay.from_estimator(mixture, X_train, y_train)
+display = ExpertProfilesDisplay.from_estimator(mixture, X_train, y_train)
 
 # %%
 # Are the experts told apart?
@@ -54,7 +54,7 @@ ExpertProfilesDisplay.from_estimator(mixture, X_train, y_train)
 # Once y is known, how clearly does each row belong to one expert? Bars at 1 are rows that clearly
 # do. The matrix says to whom the others also belong.
 
-ResponsibilitiesDisplay.from_estimator(mixture, X_train, y_train)
+display = ResponsibilitiesDisplay.from_estimator(mixture, X_train, y_train)
 
 # %%
 # What is predicted?
@@ -66,7 +66,7 @@ ResponsibilitiesDisplay.from_estimator(mixture, X_train, y_train)
 
 exhaust, ratio = load_ethanol(return_X_y=True, as_frame=True)
 engine = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(exhaust, ratio)
-ConditionalDensityDisplay.from_estimator(engine, exhaust, ratio)
+display = ConditionalDensityDisplay.from_estimator(engine, exhaust, ratio)
 
 # %%
 # Are distributions right?
@@ -74,13 +74,13 @@ ConditionalDensityDisplay.from_estimator(engine, exhaust, ratio)
 # On held-out cars. Bars at the line are right; high ends would mean intervals that are too narrow.
 # With 98 cars in ten bars, a few cars more or less in a bar mean nothing.
 
-CalibrationDisplay.from_estimator(mixture, X_test, y_test)
+display = CalibrationDisplay.from_estimator(mixture, X_test, y_test)
 
 # %%
 # Did the fit settle?
 # -------------------
 # The bound of the starts on a sketch of the rows (grey), and of the long run from the best of them.
 
-ConvergenceDisplay.from_estimator(mixture)
+display = ConvergenceDisplay.from_estimator(mixture)
 
 plt.show()
