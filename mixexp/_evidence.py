@@ -8,14 +8,12 @@ penalty (MacKay 1992).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 __all__ = ["determined", "strength_ratio"]
-
-#: Largest strength: a part whose coefficients the rows do not speak for would be switched off, and
-#: could not come back.
-LARGEST_STRENGTH = 30.0
 
 #: Largest change of a strength at once, as a factor.
 LARGEST_CHANGE = 10.0
@@ -24,8 +22,8 @@ LARGEST_CHANGE = 10.0
 SINGULAR = 1e-10
 
 
-def determined(hessian: np.ndarray, penalty: np.ndarray) -> float:
-    """Return γ, the number of penalised coefficients that the rows determine.
+def determined(hessian: np.ndarray, penalty: np.ndarray) -> np.ndarray:
+    """Return how far the rows determine each coefficient, (p,): from 0 to 1, γ is the sum.
 
     Parameters
     ----------
@@ -34,28 +32,28 @@ def determined(hessian: np.ndarray, penalty: np.ndarray) -> float:
     penalty : ndarray of shape (p,)
         0 for coefficients without a penalty, which do not count.
     """
-    penalised = penalty > 0
     matrix = hessian + np.diag(penalty)
     ridge = SINGULAR * max(matrix.diagonal().max(), 1e-300)
     matrix[np.diag_indices_from(matrix)] += ridge
     inverse = cho_solve(cho_factor(matrix, lower=True), np.eye(len(matrix)))
     # The ridge counts as penalty: rows do not determine what it alone holds.
-    held = float(np.sum(((penalty + ridge) * inverse.diagonal())[penalised]))
-    return max(int(penalised.sum()) - held, 0.0)
+    held = (penalty + ridge) * inverse.diagonal()
+    return np.where(penalty > 0, np.maximum(1 - held, 0.0), 0.0)
 
 
-def strength_ratio(gamma: float, squares: float, strength: float, lowest: float) -> float:
-    """Return the factor by which a penalty's strength changes.
+def strength_ratio(
+    gamma: Any, squares: Any, strength: Any, lowest: float, largest: float
+) -> np.ndarray:
+    """Return the factors by which the strengths of penalties change.
 
     Parameters
     ----------
-    gamma : float
-    squares : float
-        θᵀΛθ at the present strength.
-    strength : float
-    lowest : float
-        Smallest strength.
+    gamma, squares, strength : float or ndarray of shape (n_penalties,)
+        γ, θᵀΛθ at the present strength, and this strength.
+    lowest, largest : float
+        Smallest and largest strength.
     """
-    ratio = gamma / squares if squares > 0 else LARGEST_CHANGE
-    ratio = float(np.clip(ratio, 1 / LARGEST_CHANGE, LARGEST_CHANGE))
-    return float(np.clip(strength * ratio, lowest, LARGEST_STRENGTH)) / strength
+    ratio = np.full(np.shape(gamma), LARGEST_CHANGE)
+    np.divide(gamma, squares, out=ratio, where=squares > 0)
+    ratio = np.clip(ratio, 1 / LARGEST_CHANGE, LARGEST_CHANGE)
+    return np.clip(strength * ratio, lowest, largest) / strength

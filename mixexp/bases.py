@@ -100,6 +100,8 @@ class QuantileBasis(_ColumnBasis):
     ----------
     values_, quantiles_ : list of ndarray
         Of every column, values and F there; empty where the column stays alone.
+    sources_ : ndarray of int of shape (n_outputs,)
+        The column that each output comes from.
     n_features_in_ : int
         Number of columns seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -130,6 +132,8 @@ class QuantileBasis(_ColumnBasis):
                 kept = kept[:0]
             self.values_.append(values[kept])
             self.quantiles_.append(quantiles[kept])
+        mapped = np.flatnonzero([len(values) for values in self.values_])
+        self.sources_ = np.append(np.arange(len(self.values_)), mapped)
 
     def transform(self, X: Any) -> np.ndarray:
         """Return the columns, followed by the maps of those that have one.
@@ -175,8 +179,9 @@ class SplineBasis(_ColumnBasis):
 
     Parameters
     ----------
-    n_knots : int, default=5
-        Most knots of a column: its least and its largest value among them.
+    n_knots : int, default=4
+        Most knots of a column: its least and its largest value among them. More of them follow the
+        rows more closely than most borders need.
     degree : int, default=3
         Degree of the polynomials between knots.
 
@@ -186,6 +191,8 @@ class SplineBasis(_ColumnBasis):
         Of every column; empty where it stays as it is.
     degrees_ : list of int
         Of every column.
+    sources_ : ndarray of int of shape (n_outputs,)
+        The column that each output comes from.
     n_features_in_ : int
         Number of columns seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -205,7 +212,7 @@ class SplineBasis(_ColumnBasis):
         "degree": [Interval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(self, n_knots: int = 5, degree: int = 3):
+    def __init__(self, n_knots: int = 4, degree: int = 3):
         self.n_knots = n_knots
         self.degree = degree
 
@@ -221,6 +228,8 @@ class SplineBasis(_ColumnBasis):
                 knots = np.unique(np.ldexp(knots, exponent))
             self.knots_.append(knots)
             self.degrees_.append(min(self.degree, max(len(values) - 1, 1)))
+        widths = map(_width, self.knots_, self.degrees_)
+        self.sources_ = np.repeat(np.arange(len(self.knots_)), list(widths))
 
     def transform(self, X: Any) -> np.ndarray:
         """Return the splines of all columns.
@@ -253,7 +262,7 @@ class SplineBasis(_ColumnBasis):
         names: list[str] = []
         inputs = self._input_names(input_features)
         for name, knots, degree in zip(inputs, self.knots_, self.degrees_, strict=True):
-            n = len(knots) + degree - 2
+            n = _width(knots, degree)
             names += [f"spline{j}({name})" for j in range(1, n + 1)] if len(knots) else [name]
         return np.asarray(names, dtype=object)
 
@@ -271,6 +280,11 @@ def _far_exponent(values: np.ndarray) -> int:
     """Return the exponent of the largest number if it is far from 0, and 0 if it is near."""
     exponent = int(np.frexp(np.abs(values).max())[1])
     return exponent if abs(exponent) > FAR_EXPONENT else 0
+
+
+def _width(knots: np.ndarray, degree: int) -> int:
+    """Return the number of outputs of a column."""
+    return len(knots) + degree - 2 if len(knots) else 1
 
 
 def _splined(x: np.ndarray, knots: np.ndarray, degree: int) -> np.ndarray:

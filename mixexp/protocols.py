@@ -376,7 +376,8 @@ CAPABILITIES: dict[str, Capability] = {
     "tuned": Capability(
         "part",
         "(statistics, rows): the part with its penalty's strength set by its evidence, between "
-        "M-steps; `strengths` is an array of those it sets.",
+        "M-steps; `strengths` is an array of those it sets. Where they are many, `n_strengths` is "
+        "how many parameters they count as.",
     ),
     "toward": Capability(
         "part",

@@ -99,8 +99,16 @@ def is_penalised(part: Any) -> bool:
 def counted(state: State, rows: Rows) -> Count:
     """Return the number of parameters of a state, effective ones where they are penalised.
 
-    The information is that of the rows, which takes a pass.
+    The information is that of the rows, which takes a pass. Penalties that the data have set for
+    columns of a gate count too: where they are free, noise is explained by a choice of columns.
     """
+    count = _coefficients(state, rows)
+    n_strengths = sum(getattr(part, "n_strengths", 0.0) for part in state.parts)
+    return count._replace(n_parameters=count.n_parameters + n_strengths)
+
+
+def _coefficients(state: State, rows: Rows) -> Count:
+    """Return the number of parameters without strengths of penalties."""
     if not all(can(part, "n_parameters") for part in state.parts):
         return Count(np.nan, "unknown")
     full = float(sum(part.n_parameters for part in state.parts))

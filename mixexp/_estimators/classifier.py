@@ -78,8 +78,9 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         any transformer, Pipeline or FeatureUnion, fitted once to at most 8192 distinct rows.
         Estimators as experts or gate have transformers in a Pipeline of their own.
     gate_basis : {"auto", "linear", "quantile", "spline"} or transformer, default="auto"
-        What the gate sees of its columns. "auto" is "quantile" beside ``n_experts="auto"`` where
-        there are at most 50 dense columns and the gate is no classifier, and "linear" otherwise.
+        What the gate sees of its columns. Beside ``n_experts="auto"``, "auto" is "spline" for up to
+        20 dense columns and "quantile" for up to 50 unless the gate is a classifier; otherwise it
+        is "linear".
     shared_expert : classifier or None, default=None
         A model of all rows that takes part in every route: every expert's class probabilities are
         (1 − s) times its own plus s times those of the shared expert, with one share s for all

@@ -44,8 +44,9 @@ CRITERION, OTHERWISE = "aic3", "cv"
 #: worse.
 LEAST, PATIENCE = 3, 1
 
-#: Columns up to which the gate's default basis beside "auto" doubles them.
-MOST_COLUMNS = 50
+#: Columns up to which the gate sees splines, and quantiles, beside "auto". With more outputs of its
+#: basis, the gates of several experts would have more coefficients than penalties are set for.
+MOST_SPLINES, MOST_QUANTILES = 20, 50
 
 #: Rows for each parameter that several experts need: with fewer, criteria that hold for many rows
 #: reward whatever explains the noise. Ten rows of noise would get three experts.
@@ -72,7 +73,7 @@ def fit_growing(
     watch = arguments.watch
     seed = seed if watch is None else watch.seed(seed)
     with single_thread():
-        opened = mixture if growth else with_automatic_gate(mixture, _may_bend(mixture, X))
+        opened = mixture if growth else with_automatic_gate(mixture, _usual_basis(mixture, X))
         assembly = assemble(with_n_experts(opened, 1), X, y, arguments, target, seed)
         if watch is not None:
             identity = partial(data_identity, X, y, arguments, target)
@@ -89,30 +90,41 @@ def fit_growing(
     return assembly.problem.rows
 
 
-def with_automatic_gate(mixture: BaseMixtureOfExperts, bends: bool) -> BaseMixtureOfExperts:
+def with_automatic_gate(mixture: BaseMixtureOfExperts, basis: str) -> BaseMixtureOfExperts:
     """Return the mixture with what its gate's defaults stand for beside ``n_experts="auto"``.
 
-    The penalty sets itself, and borders may bend: a gate that is linear in skewed columns needs
-    more experts than there are regions, and a fixed penalty is too weak where rows are few.
+    The penalties set themselves, and borders may bend: a gate that is linear in skewed columns
+    needs more experts than there are regions, and a fixed penalty is too weak where rows are few.
+
+    `basis` is the name of what "auto" is for the columns of these rows.
     """
     opened = copy(mixture)
     if mixture.gate is None:
         opened.gate = SoftmaxGate(alpha="auto")
     if mixture.gate_basis == "auto":
-        opened.gate_basis = "quantile" if bends else "linear"
+        opened.gate_basis = basis
     return opened
 
 
-def _may_bend(mixture: BaseMixtureOfExperts, X: Any) -> bool:
-    """Return whether the gate may see quantiles of the columns beside them."""
-    narrow = not sp.issparse(X) and X.shape[1] <= MOST_COLUMNS
-    return narrow and not parts.gate_is_classifier(mixture)
+def _usual_basis(mixture: BaseMixtureOfExperts, X: Any) -> str:
+    """Return the name of the gate's default basis for these rows."""
+    if sp.issparse(X) or parts.gate_is_classifier(mixture):
+        return "linear"
+    return _bent(X.shape[1])
+
+
+def _bent(n_columns: int) -> str:
+    """Return the name of the gate's default basis for so many dense columns."""
+    if n_columns > MOST_QUANTILES:
+        return "linear"
+    return "spline" if n_columns <= MOST_SPLINES else "quantile"
 
 
 def settled(mixture: BaseMixtureOfExperts) -> dict[str, Any]:
     """Return parameters for a refit of the mixture that a fit with "auto" has come to."""
     if mixture.n_experts == "auto":
-        mixture = with_automatic_gate(mixture, mixture.gate_basis_ is not None)
+        basis = "linear" if mixture.gate_basis_ is None else _bent(mixture.n_features_in_)
+        mixture = with_automatic_gate(mixture, basis)
     names = ("gate", "gate_basis")
     return {"n_experts": mixture.n_experts_} | {name: getattr(mixture, name) for name in names}
 

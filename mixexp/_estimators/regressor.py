@@ -83,8 +83,9 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         any transformer, Pipeline or FeatureUnion, fitted once to at most 8192 distinct rows.
         Estimators as experts or gate have transformers in a Pipeline of their own.
     gate_basis : {"auto", "linear", "quantile", "spline"} or transformer, default="auto"
-        What the gate sees of its columns. "auto" is "quantile" beside ``n_experts="auto"`` where
-        there are at most 50 dense columns and the gate is no classifier, and "linear" otherwise.
+        What the gate sees of its columns. Beside ``n_experts="auto"``, "auto" is "spline" for up to
+        20 dense columns and "quantile" for up to 50 unless the gate is a classifier; otherwise it
+        is "linear".
     shared_expert : regressor or None, default=None
         A model of all rows, added to the prediction of every expert and trained jointly: experts
         need only know what is special in their regions. Linear models below linear experts are

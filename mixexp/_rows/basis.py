@@ -67,6 +67,11 @@ class Basis:
                 "numbers."
             )
 
+    @property
+    def sources(self) -> np.ndarray:
+        """The column that each output comes from, where the transformer tells; else its own."""
+        return getattr(self.transformer, "sources_", np.arange(self.width))
+
     def estimator(self, input_names: np.ndarray | None) -> Any:
         """Return a copy of the transformer for users, with the names of its columns if known."""
         transformer = copy.deepcopy(self.transformer)

@@ -86,6 +86,17 @@ class Design:
         return columns if self.basis is None else self.basis.names(columns)
 
     @property
+    def groups(self) -> np.ndarray:
+        """The number of the column that each slope belongs to, (n_values + n_indicators,).
+
+        Outputs of a basis belong to one column where they come from it alone; an indicator is a
+        column of its own.
+        """
+        sources = np.arange(len(self.columns)) if self.basis is None else self.basis.sources
+        n_sources = int(sources.max(initial=-1)) + 1
+        return np.append(sources, n_sources + np.arange(len(self.indicators)))
+
+    @property
     def inverse_scale(self) -> np.ndarray:
         """1/scale, 0 for a constant column."""
         return np.divide(1.0, self.scale, out=np.zeros_like(self.scale), where=self.scale > 0)
@@ -97,9 +108,10 @@ class Design:
         first = int(self.intercept)
         return [self.columns[seen[first : first + len(self.columns)]] for seen in mask]
 
-    def penalty(self, alpha: float, *, input_units: bool = False) -> np.ndarray:
+    def penalty(self, alpha: float | np.ndarray, *, input_units: bool = False) -> np.ndarray:
         """Return the ridge penalty (size,) of scaled coefficients; none on the intercept.
 
+        `alpha` is a number, or one for each slope.
         With `input_units` the penalty is alpha times the squared coefficients of the unscaled
         columns. Constant columns get 1, which holds their coefficient at zero.
         """

@@ -58,7 +58,12 @@ class RowSpace(Design):
     directions: np.ndarray = field(kw_only=True)
     weights: np.ndarray = field(kw_only=True)
 
-    def penalty(self, alpha: float, *, input_units: bool = False) -> np.ndarray:
+    @property
+    def groups(self) -> np.ndarray:
+        """All 0: a coordinate mixes the columns."""
+        return np.zeros(len(self.weights), dtype=int)
+
+    def penalty(self, alpha: float | np.ndarray, *, input_units: bool = False) -> np.ndarray:
         """Return the ridge penalty (size,) of the coordinates.
 
         Its units are those that the row space was made for.

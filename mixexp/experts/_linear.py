@@ -45,6 +45,9 @@ FLOOR_SHARE = 1e-3
 #: An expert with less than this share of the total weight keeps its parameters.
 EMPTY_SHARE = 1e-14
 
+#: Largest penalty that the evidence sets: an expert without slopes could not find its rows again.
+STRONGEST = 30.0
+
 #: Largest root mean square change of an expert's linear predictor in a Newton step: a factor of e
 #: on a log scale. Beyond it the local curvature is no guide.
 LONGEST_STEP = 1.0
@@ -428,14 +431,16 @@ class LinearBank:
         penalty = np.where(varies, self.penalty, 0.0)
         seen = np.ones((k, p), dtype=bool) if self.mask is None else self.mask
         gamma = sum(
-            determined(matrix[np.ix_(ids, ids)], penalty[ids]) * q / len(of_outputs)
+            determined(matrix[np.ix_(ids, ids)], penalty[ids]).sum() * q / len(of_outputs)
             for ids, of_outputs in zip(map(np.flatnonzero, seen), gram, strict=True)
             for matrix in of_outputs
         )
         squares = np.sum(penalty * self.theta**2, axis=2)
         if self._dispersed:
             squares = squares / self.parameters[0] ** 2
-        ratio = strength_ratio(gamma, float(squares.sum()), self.strength, self.terms.alpha)
+        ratio = float(
+            strength_ratio(gamma, squares.sum(), self.strength, self.terms.alpha, STRONGEST)
+        )
         penalty = np.where(varies, self.penalty * ratio, self.penalty)
         return evolve(self, penalty=penalty, strength=self.strength * ratio)
 

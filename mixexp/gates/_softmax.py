@@ -75,6 +75,10 @@ REFRESH = 3
 #: the smaller the number of coefficients a row. A gate that separates few rows has no maximum.
 DEFAULT_STRENGTH, WEAKEST = 0.3, 0.1
 
+#: Largest penalty of a column that the evidence sets, as a multiple of the number of rows: it
+#: shrinks slopes to a hundredth.
+STRONGEST = 10.0
+
 #: Lowest temperature: borders are sharp, and the inverse square is still finite.
 COLDEST = 1e-6
 
@@ -91,10 +95,11 @@ class SoftmaxGate(TextMixin, BaseEstimator):
     alpha : float or "auto", default=0.3
         Strength of the ridge penalty ``½ α Σ_k |v_k|²``, for coefficients of columns scaled by
         their weighted standard deviation. The intercepts are not penalised. 0 is allowed; the
-        likelihood of a separable gate then has no maximum. "auto" sets it by its evidence in the
-        fit, starting at 0.3: the border is then as sharp as the rows say. So is the penalty of a
-        regressor's default experts, which is at least 0.3. Both stay at 0.3 where an expert is
-        not fitted by likelihood, with a noise expert or a usage prior, and with more than 512
+        likelihood of a separable gate then has no maximum. "auto" sets one strength for each column
+        by its evidence in the fit, starting at 0.3: borders are then as sharp as the rows say, and
+        columns that no border needs hardly count. So is the penalty of a regressor's default
+        experts, one for all columns and at least 0.3. Both stay at 0.3 where an expert is not
+        fitted by likelihood, with a noise expert or a usage prior, and with more than 512
         coefficients. With routing they are those of the dense run before it.
     missing : {"indicator", "error"}, default="indicator"
         How NaN is handled: "indicator" replaces it by the column's mean, and gives each column
@@ -134,25 +139,34 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         Indices of the columns whose coefficients are all 0; with a `gate_basis`, of its outputs.
     n_features_in_ : int
         Number of features of the mixture's input, including those that the gate does not see.
-    alpha_ : float
-        The penalty's strength, `alpha` unless that is "auto".
+    n_strengths : float
+        How many parameters the strengths of the penalties count as that the evidence has set, in
+        criteria: of each column, the share of its coefficients that the rows determine.
+    alpha_ : float or ndarray of shape (n_gate_features,)
+        The penalty's strength: `alpha`, or where that is "auto" the strengths of the columns of
+        `coef_`. Outputs of a basis that come from one column have one strength. So have all columns
+        if they are many more than the rows.
 
     Notes
     -----
-    The evidence of the penalty, the likelihood of the responsibilities with the coefficients
-    integrated out, has its maximum at ``α = γ / Σ |v_k|²``, with γ the number of coefficients that
-    the rows determine (MacKay 1992; Waterhouse, MacKay & Robinson 1996). Before the long run, α
-    changes between a few iterations and the next, at fixed responsibilities. It is at least 0.1 or,
-    if that is less, the square of the number of slopes per row, and at most 30. The lower bound
-    then includes the normaliser (p / 2) log α of the prior, with p slopes, by which restarts are
-    compared.
+    The evidence of the penalties, the likelihood of the responsibilities with the coefficients
+    integrated out, has its maximum where ``α_j = γ_j / Σ_k v_kj²`` for every column j, with γ_j the
+    number of its coefficients that the rows determine (MacKay 1992; Waterhouse, MacKay & Robinson
+    1996; one penalty for each column is automatic relevance determination, MacKay 1994). Before the
+    long run, they change between a few iterations and the next, at fixed responsibilities. They are
+    at least 0.1 or, if that is less, the cube of the number of slopes per row, and at most ten
+    times the number of rows n. The lower bound, by which restarts are compared, then includes
+    ½ log α_j / (α_j + n) for every slope: the normaliser of the prior over that of a posterior with
+    an information of 1 per row.
 
     References
     ----------
     Jordan & Jacobs (1994), Hierarchical mixtures of experts and the EM algorithm, Neural
     Computation 6, eq. 1 and 2. MacKay (1992), Bayesian interpolation, Neural Computation 4.
-    Waterhouse, MacKay & Robinson (1996), Bayesian methods for mixtures of experts, NIPS 8. Chen,
-    Xu & Chi (1999), Improved learning algorithms for mixture of experts in multiclass
+    Waterhouse, MacKay & Robinson (1996), Bayesian methods for mixtures of experts, NIPS 8.
+    MacKay (1994), Bayesian nonlinear modeling for the prediction competition, ASHRAE Transactions
+    100.
+    Chen, Xu & Chi (1999), Improved learning algorithms for mixture of experts in multiclass
     classification, Neural Networks 12: why the Hessian must be full.
     Hinton, Vinyals & Dean (2015), Distilling the knowledge in a neural network, arXiv 1503.02531,
     eq. 1: the temperature of a softmax. Zou, Hastie & Tibshirani (2007), On the "degrees of
@@ -220,7 +234,9 @@ class SoftmaxGate(TextMixin, BaseEstimator):
             _l1=l1_weights(design, strength * self.l1_ratio),
             n_features_in_=rows.n_features,
             theta=np.zeros((n_experts, design.size)),
-            alpha_=strength,
+            _strength=_strengths(design, strength),
+            _n_rows=rows.total_weight,
+            n_strengths=0.0,
             _seen=_seen(design, columns) if per_expert else None,
             curvature=usual,
             damping=CURVATURE_FLOOR,
@@ -238,7 +254,19 @@ class SoftmaxGate(TextMixin, BaseEstimator):
 
     @property
     def _penalty(self) -> np.ndarray:
-        return self.design.penalty(self.alpha_ * (1 - self.l1_ratio))
+        return self.design.penalty(self._slope_strength * (1 - self.l1_ratio))
+
+    @property
+    def _slope_strength(self) -> np.ndarray:
+        """The strength of the penalty of each slope of the design."""
+        return self._strength[self.design.groups]
+
+    @property
+    def alpha_(self) -> float | np.ndarray:
+        """The strength of the penalty."""
+        if self.alpha != "auto":
+            return float(self.alpha)
+        return self._slope_strength[: self.design.n_values]
 
     @property
     def _shared(self) -> np.ndarray | None:
@@ -281,14 +309,18 @@ class SoftmaxGate(TextMixin, BaseEstimator):
     @property
     def n_parameters(self) -> int:
         """Number of free parameters."""
-        k, p = self.theta.shape
+        k = len(self.theta)
         if self._l1 is not None:
             shared = None if self._seen is None else self._seen[:, 1:].all(axis=0)
             return k - 1 + n_identified(self.theta[:, 1:], shared)
-        if self._seen is None:
-            return (k - 1) * (p - int(np.sum(self.design.scale == 0)))
-        varies = self._seen * np.append(True, self.design.scale > 0)
-        return int(np.sum(varies.sum(axis=0) - self._seen.all(axis=0) * varies[0]))
+        return k - 1 + int(self._n_free.sum())
+
+    @property
+    def _n_free(self) -> np.ndarray:
+        """The number of free slopes of each column of the design."""
+        k, seen = len(self.theta), self._seen
+        free = k - 1 if seen is None else seen[:, 1:].sum(axis=0) - seen[:, 1:].all(axis=0)
+        return np.where(self.design.scale > 0, free, 0)
 
     def log_prob(self, block: Block) -> np.ndarray:
         """Return log g_k(x), (K, m)."""
@@ -314,32 +346,47 @@ class SoftmaxGate(TextMixin, BaseEstimator):
             return prior - float(np.sum(self._l1 * np.abs(self.theta)))
         if self.alpha != "auto":
             return prior
-        return prior + 0.5 * self._n_penalised * np.log(self.alpha_)
-
-    @property
-    def _n_penalised(self) -> int:
-        """The number of free slopes."""
-        return self.n_parameters - len(self.theta) + 1
+        strength = self._slope_strength
+        return prior + 0.5 * float(self._n_free @ np.log(strength / (strength + self._n_rows)))
 
     @property
     def strengths(self) -> np.ndarray:
-        """The penalty's strength, (1,)."""
-        return np.array([self.alpha_])
+        """The strengths of the penalties of all columns."""
+        return self._strength
 
     @available_if(lambda self: self.alpha == "auto")
     def tuned(self, statistics: Sums, rows: Rows) -> SoftmaxGate:
-        """Return the gate with the penalty that the evidence asks for; itself without a Hessian."""
-        varies = np.append(False, self.design.scale > 0)
+        """Return the gate with the penalties that the evidence asks for; itself without a Hessian.
+
+        A column that was switched off comes back where the rows ask for it: whether the evidence
+        lowers a large α does not depend on how large it is.
+        """
+        varies = self.design.scale > 0
         if self.curvature != "newton" or len(self.theta) == 1 or not varies.any():
             return self
-        hessian = self._hessian(statistics)
-        penalty = np.tile(np.where(varies, self._penalty, 0.0), len(self.theta))
+        penalty = np.tile(np.where(np.append(False, varies), self._penalty, 0.0), len(self.theta))
+        squares = penalty * self.theta.ravel() ** 2
+        gamma = np.zeros_like(squares)
         ids = slice(None) if self._seen is None else np.flatnonzero(self._seen)
-        gamma = determined(multinomial_hessian(hessian)[ids][:, ids], penalty[ids])
-        squares = float(np.sum(penalty * self.theta.ravel() ** 2))
-        lowest = min(WEAKEST, (self._n_penalised / rows.total_weight) ** 3)
-        ratio = strength_ratio(gamma, squares, self.alpha_, lowest)
-        return evolve(self, alpha_=self.alpha_ * ratio)
+        hessian = multinomial_hessian(self._hessian(statistics))
+        gamma[ids] = determined(hessian[ids][:, ids], penalty[ids])
+        gamma, squares = (
+            self._by_column(each.reshape(self.theta.shape)[:, 1:].sum(axis=0))
+            for each in (gamma, squares)
+        )
+        n_free, n_rows = self._by_column(self._n_free), rows.total_weight
+        lowest = min(WEAKEST, (n_free.sum() / n_rows) ** 3)
+        ratio = strength_ratio(gamma, squares, self._strength, lowest, STRONGEST * n_rows)
+        return evolve(
+            self,
+            _strength=np.where(n_free > 0, self._strength * ratio, self._strength),
+            _n_rows=n_rows,
+            n_strengths=float(np.sum(gamma / np.maximum(n_free, 1))),
+        )
+
+    def _by_column(self, values: np.ndarray) -> np.ndarray:
+        """Return the sums of values of slopes over those of each column."""
+        return np.bincount(self.design.groups, values, minlength=len(self._strength))
 
     def _hessian(self, statistics: Sums) -> np.ndarray:
         """Return the Gram matrices of the Hessian, of this pass or the last one that had them."""
@@ -532,8 +579,16 @@ class SoftmaxGate(TextMixin, BaseEstimator):
 
     def trimmed(self) -> SoftmaxGate:
         """Return the gate without its last Hessian, in coefficients of the columns."""
+        design, strength = self.design.plain, self._strength
+        if design is not self.design:  # one strength for all coordinates
+            strength = _strengths(design, strength[0])
         theta = self.design.to_plain(self.theta)
-        return evolve(self, design=self.design.plain, theta=theta, _gram=None, _last=None)
+        return evolve(self, design=design, theta=theta, _strength=strength, _gram=None, _last=None)
+
+
+def _strengths(design: Design, strength: float) -> np.ndarray:
+    """Return the same strength for the slopes of every column."""
+    return np.full(int(design.groups.max(initial=-1)) + 1, strength)
 
 
 def _seen(design: Design, columns: list) -> np.ndarray:

@@ -266,6 +266,11 @@ class TreeGate:
         """The strengths of the penalties of all nodes that set theirs."""
         return np.concatenate([p.strengths for p in self.nodes_.values() if can(p, "tuned")])
 
+    @property
+    def n_strengths(self) -> float:
+        """How many parameters the strengths of all nodes count as."""
+        return float(sum(getattr(p, "n_strengths", 0.0) for p in self.nodes_.values()))
+
     @available_if(lambda self: self._some_can("toward"))
     def toward(self, new: TreeGate, t: float) -> Any:
         """Return the tree a fraction t of the way to `new`; closed forms take their full step.

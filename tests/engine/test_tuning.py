@@ -10,8 +10,9 @@ from sklearn.preprocessing import StandardScaler
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp._engine import em, search, tuning
-from mixexp._evidence import LARGEST_CHANGE, LARGEST_STRENGTH, determined, strength_ratio
+from mixexp._evidence import LARGEST_CHANGE, determined, strength_ratio
 from mixexp.datasets import make_piecewise_linear
+from mixexp.experts._linear import STRONGEST
 from mixexp.gates import HierarchicalGate, SoftmaxGate
 
 
@@ -19,7 +20,8 @@ def test_determined_counts_eigenvalues(rng):
     root = rng.standard_normal((5, 5))
     hessian = root @ root.T
     values = np.linalg.eigvalsh(hessian)
-    assert_allclose(determined(hessian, np.full(5, 2.0)), np.sum(values / (values + 2)), rtol=1e-8)
+    found = determined(hessian, np.full(5, 2.0))
+    assert_allclose(found.sum(), np.sum(values / (values + 2)), rtol=1e-8)
 
 
 def test_coefficients_without_a_penalty_do_not_count(rng):
@@ -29,26 +31,26 @@ def test_coefficients_without_a_penalty_do_not_count(rng):
     inner = hessian[1:, 1:] - np.outer(hessian[1:, 0], hessian[0, 1:]) / hessian[0, 0]
     values = np.linalg.eigvalsh(inner)
     found = determined(hessian, np.array([0.0, 0.5, 0.5, 0.5]))
-    assert_allclose(found, np.sum(values / (values + 0.5)), rtol=1e-6)
+    assert found[0] == 0
+    assert_allclose(found.sum(), np.sum(values / (values + 0.5)), rtol=1e-6)
 
 
 def test_a_direction_that_nothing_determines_does_not_count():
     hessian = np.diag([3.0, 0.0])
-    assert_allclose(determined(hessian, np.array([1.0, 1.0])), 0.75, rtol=1e-8)
-    assert_allclose(determined(hessian, np.array([1.0, 0.0])), 0.75, rtol=1e-8)
+    assert_allclose(determined(hessian, np.array([1.0, 1.0])), [0.75, 0], rtol=1e-8, atol=1e-9)
+    assert_allclose(determined(hessian, np.array([1.0, 0.0])), [0.75, 0], rtol=1e-8)
 
 
 def test_a_large_hessian_with_a_direction_that_it_leaves_open():
     """A penalty may be far below the rounding of the Hessian."""
     hessian = 1e9 * np.array([[1.0, -1.0], [-1.0, 1.0]])
-    assert_allclose(determined(hessian, np.full(2, 1e-6)), 1.0, rtol=1e-6)
+    assert_allclose(determined(hessian, np.full(2, 1e-6)).sum(), 1.0, rtol=1e-6)
 
 
 def test_strengths_are_bounded():
-    assert strength_ratio(3.0, 1.5, 0.5, 0.1) == pytest.approx(2)
-    assert strength_ratio(3.0, 0.0, 0.5, 0.1) == LARGEST_CHANGE
-    assert strength_ratio(1e-9, 1.0, 0.5, 0.1) == pytest.approx(0.2)
-    assert strength_ratio(1.0, 1e-9, 20.0, 0.1) * 20 == pytest.approx(LARGEST_STRENGTH)
+    gamma, squares = np.array([3.0, 3.0, 1e-9, 1.0]), np.array([1.5, 0.0, 1.0, 1e-9])
+    ratio = strength_ratio(gamma, squares, np.array([0.5, 0.5, 0.5, 20.0]), 0.1, 30.0)
+    assert_allclose(ratio, [2.0, LARGEST_CHANGE, 0.2, 1.5])
 
 
 def test_one_expert_is_at_the_fixed_point():
@@ -57,7 +59,7 @@ def test_one_expert_is_at_the_fixed_point():
     Z = StandardScaler().fit_transform(X)
     model = MixtureOfExpertsRegressor(n_experts=1, gate=SoftmaxGate(alpha="auto")).fit(Z, y)
     strength = float(model._model.bank.strength)
-    assert 0.3 < strength < LARGEST_STRENGTH
+    assert 0.3 < strength < STRONGEST
     expected = Ridge(strength).fit(Z, y)
     assert_allclose(model.experts_[0].coef_, expected.coef_, rtol=1e-8)
     values = np.linalg.eigvalsh(Z.T @ Z)
@@ -107,10 +109,13 @@ def test_columns_that_a_score_does_not_see_are_not_determined(rng):
             for k, i in scores
         ]
     )
-    held = gate.alpha_ * np.diag(np.linalg.pinv(hessian + gate.alpha_ * np.diag(slopes)))
-    squares = np.sum((gate.coef_ * X.std(axis=0)) ** 2)
-    assert 0.1 < gate.alpha_ < LARGEST_STRENGTH
-    assert abs(np.log((4 - held[slopes].sum()) / squares / gate.alpha_)) < 0.1
+    columns = np.array([column for _, column in scores])
+    alpha = np.where(slopes, gate.alpha_[columns], 0.0)
+    held = alpha * np.diag(np.linalg.pinv(hessian + np.diag(alpha)))
+    squares = np.sum((gate.coef_ * X.std(axis=0)) ** 2, axis=0)
+    gamma = np.bincount(columns[slopes], 1 - held[slopes])
+    assert np.all(gate.alpha_[:3] < 10) and gate.alpha_[3] == pytest.approx(6000)  # not a border
+    assert np.all(np.abs(np.log(gamma / squares / gate.alpha_))[:3] < 0.1)
 
 
 def test_a_template_keeps_its_penalty():
@@ -125,9 +130,9 @@ def test_the_bound_has_the_priors_normalisers():
     model = MixtureOfExpertsRegressor(n_experts=3, gate=SoftmaxGate(alpha="auto"), random_state=0)
     model.fit(X, y)
     gate, bank = model.gate_, model._model.bank
-    assert gate.alpha_ != 0.3
-    prior = -0.5 * gate.alpha_ * np.sum((gate.coef_ * X.std(axis=0)) ** 2)
-    prior += 0.5 * 2 * 2 * np.log(gate.alpha_)
+    assert not np.any(gate.alpha_ == 0.3)
+    prior = -0.5 * np.sum(gate.alpha_ * (gate.coef_ * X.std(axis=0)) ** 2)
+    prior += 0.5 * 2 * np.sum(np.log(gate.alpha_ / (gate.alpha_ + len(X))))
     slopes = np.array([expert.coef_ for expert in model.experts_]) * X.std(axis=0)
     squares = np.sum(slopes**2, axis=1) / model.dispersions_**2
     prior += -0.5 * bank.strength * squares.sum() + 0.5 * 3 * 2 * np.log(bank.strength)
@@ -154,8 +159,9 @@ def test_sharp_borders_become_sharp(rng):
         model = MixtureOfExpertsRegressor(n_experts=4, gate=gate, random_state=0).fit(X, y)
         errors[alpha] = np.sqrt(np.mean((model.predict(X) - mean) ** 2)) / y.std()
     assert errors["auto"] < errors[0.3] / 2
-    strengths = [node.alpha_ for node in model.gate_.nodes_.values()]
-    assert len(set(strengths)) == 3 and max(strengths) < 0.1
+    nodes = [model.gate_.nodes_[path].alpha_ for path in [(), (0,), (1,)]]
+    assert all(sorted(alpha)[0] < 0.1 and sorted(alpha)[1] > 10 for alpha in nodes)
+    assert np.argmin(nodes[0]) == 0 and np.argmin(nodes[1]) == np.argmin(nodes[2]) == 1
 
 
 @pytest.mark.parametrize("classes", [False, True])
@@ -165,7 +171,42 @@ def test_a_border_that_does_not_exist_is_penalised(rng, classes):
     cls = MixtureOfExpertsClassifier if classes else MixtureOfExpertsRegressor
     model = cls(n_experts=2, gate=SoftmaxGate(alpha="auto"), random_state=0)
     model.fit(X, y > 0 if classes else y)
-    assert model.gate_.alpha_ > 0.5
+    assert np.all(model.gate_.alpha_ > 0.5)
+
+
+def test_columns_that_no_border_needs_are_switched_off(rng):
+    """One strength for all would leave each of them a share of the noise."""
+    X = rng.standard_normal((500, 8))
+    y = np.where(X[:, 0] > 0, X[:, 1], -X[:, 1]) + 0.1 * rng.standard_normal(500)
+    gate = SoftmaxGate(alpha="auto")
+    model = MixtureOfExpertsRegressor(n_experts=2, gate=gate, random_state=0).fit(X, y)
+    coef, alpha = np.abs(model.gate_.coef_[0]), model.gate_.alpha_
+    assert alpha.shape == (8,) and alpha[0] < 1 and np.median(alpha[1:]) > 500
+    assert coef[0] > 30 * coef[1:].max()
+    assert model.gate_.n_strengths < 3
+
+
+def test_outputs_of_one_column_have_one_strength(rng):
+    X = rng.standard_normal((300, 3))
+    X[:, 2] = np.arange(300) % 2
+    y = np.where(np.abs(X[:, 0]) > 1, 3.0, 0.0) + 0.3 * rng.standard_normal(300)
+    model = MixtureOfExpertsRegressor(
+        n_experts=2, gate=SoftmaxGate(alpha="auto"), gate_basis="spline", random_state=0
+    ).fit(X, y)
+    sources = model.gate_basis_.sources_
+    assert sources.tolist() == [0] * 5 + [1] * 5 + [2]
+    strengths = [set(model.gate_.alpha_[sources == column]) for column in range(3)]
+    assert [len(each) for each in strengths] == [1, 1, 1] and min(strengths[0]) < 10 < min(
+        strengths[1]
+    )
+
+
+def test_many_more_columns_than_rows_have_one_strength(rng):
+    X = rng.standard_normal((30, 300))
+    y = np.where(X[:, 0] > 0, 5.0, -5.0) + 0.1 * rng.standard_normal(30)
+    model = MixtureOfExpertsRegressor(n_experts=2, gate=SoftmaxGate(alpha="auto"), random_state=0)
+    alpha = model.fit(X, y).gate_.alpha_
+    assert alpha.shape == (300,) and len(set(alpha)) == 1 and alpha[0] != 0.3
 
 
 def test_it_is_a_parameter_like_any(rng):

@@ -13,7 +13,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.tree import DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
-from mixexp.bases import QuantileBasis
+from mixexp.bases import QuantileBasis, SplineBasis
 from mixexp.datasets import make_softmax_mixture
 from mixexp.gates import HierarchicalGate, SoftmaxGate
 from mixexp.inference import bootstrap
@@ -29,7 +29,7 @@ def test_it_is_not_worse_than_a_fit_of_that_number():
     X, y = two_lines()
     model = auto().fit(X, y)
     k = model.n_experts_
-    usual = MixtureOfExpertsRegressor(n_experts=k, random_state=0).fit(X, y)
+    usual = clone(model).set_params(**model._settled()).fit(X, y)
     assert model.lower_bound_ >= usual.lower_bound_ - 1e-8
     assert len(model.experts_) == k == model.selection_.n_experts_
     assert model.n_experts == "auto" and model.selection_.best_estimator_ is None
@@ -171,8 +171,8 @@ def bent():
 def test_the_gate_sets_itself_too(bent):
     X, y = bent
     model = auto(max_experts=3).fit(X, y)
-    assert isinstance(model.gate_basis_, QuantileBasis) and model.expert_basis_ is None
-    assert model.gate_.alpha_ != SoftmaxGate().alpha
+    assert isinstance(model.gate_basis_, SplineBasis) and model.expert_basis_ is None
+    assert np.ptp(model.gate_.alpha_) > 0
     assert model.gate is None and model.gate_basis == "auto"
 
 
@@ -191,6 +191,9 @@ def test_the_gate_is_linear_in_sparse_and_in_many_columns(bent):
     assert auto(max_experts=2).fit(sp.csr_array(X), y).gate_basis_ is None
     wide = np.hstack([X, np.random.RandomState(1).normal(size=(len(y), 49))])
     assert auto(max_experts=2).fit(wide, y).gate_basis_ is None
+    model = auto(max_experts=2).fit(wide[:, :21], y)
+    assert isinstance(model.gate_basis_, QuantileBasis)
+    assert model._settled()["gate_basis"] == "quantile"
 
 
 def test_a_given_gate_keeps_its_penalty(bent):
@@ -211,6 +214,6 @@ def test_a_bootstrap_refits_the_mixture_that_was_found(bent):
     model = auto(max_experts=3).fit(X, y)
     refits = bootstrap(model, X, y, n_refits=2, random_state=0)
     assert np.isfinite(refits.samples).all() and refits.n_failed == 0
-    assert "rank(x0)" in refits.names
+    assert "spline1(x0)" in refits.names
     again = clone(model).set_params(**model._settled()).fit(X, y)
-    assert again.gate_.alpha_ != SoftmaxGate().alpha
+    assert np.ptp(again.gate_.alpha_) > 0
