@@ -16,6 +16,7 @@ __all__ = [
     "load_concrete",
     "load_ethanol",
     "load_tone",
+    "make_box_tree",
     "make_inverse_sine",
     "make_piecewise_linear",
     "make_random_experts",
@@ -35,6 +36,10 @@ _TURN = float(np.arccos(-1 / (0.6 * np.pi)) / (2 * np.pi))
 #: Smallest noise for which `make_inverse_sine` computes its truth: an interval found by bisection
 #: to 1e-16 then has a length accurate to about 1e-9, even if the noise is 0.
 _NARROWEST = 1e-7
+
+
+#: Where `make_box_tree` cuts a side: between these shares of its length.
+_INNER = (0.4, 0.6)
 
 
 def _check_number(
@@ -181,6 +186,101 @@ def make_piecewise_linear(
         cuts=ends[1:-1],
         labels=labels,
         gate_proba=np.eye(n_regions)[labels],
+        mean=mean,
+    )
+    return (X, y, truth) if return_truth else (X, y)
+
+
+def make_box_tree(
+    n_samples: int = 3000,
+    n_features: int = 2,
+    depth: int = 3,
+    *,
+    noise: Any = 0.1,
+    random_state: Any = None,
+    return_truth: bool = False,
+) -> Any:
+    """Generate a linear function with other coefficients in each box of a tree of splits.
+
+    X is uniform on [-1, 1]. A tree cuts the cube into 2^depth boxes: every node cuts a side of its
+    box, drawn at random, at 40 to 60 % of its length. Each box has its own linear expert, and the
+    function jumps at the cuts. This is a hierarchical mixture of experts with hard gates.
+
+    Parameters
+    ----------
+    n_samples : int, default=3000
+        Number of rows.
+    n_features : int, default=2
+        Number of features.
+    depth : int, default=3
+        Number of levels of the tree.
+    noise : float or array-like of shape (2**depth,), default=0.1
+        Standard deviation of the normal noise, one for all boxes or one for each.
+    random_state : int, RandomState instance or None, default=None
+        Seed. For an integer seed the truth does not depend on `n_samples`.
+    return_truth : bool, default=False
+        If True, also return the truth.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, n_features)
+        The features.
+    y : ndarray of shape (n_samples,)
+        The target.
+    truth : :class:`~sklearn.utils.Bunch`
+        Only if ``return_truth=True``: `expert_coef`, `expert_intercept`, `dispersions`, `labels`,
+        `gate_proba` (1 in a row's box, 0 elsewhere) and `mean`, as in
+        :func:`make_softmax_mixture`, and the nodes level by level, as in a heap: `features` and
+        `cuts` (2**depth - 1,). Below node i, node 2 i + 1 holds what is at most the cut, and node
+        2 i + 2 the rest; boxes are numbered from left to right.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not valid; the message names it.
+
+    Examples
+    --------
+    >>> from mixexp.datasets import make_box_tree
+    >>> X, y, truth = make_box_tree(depth=2, random_state=1, return_truth=True)
+    >>> truth.features, truth.cuts.round(2)
+    (array([1, 1, 0]), array([ 0.17, -0.5 ,  0.2 ]))
+    """
+    name = "make_box_tree"
+    _check_counts(name, n_samples=n_samples, n_features=n_features, depth=depth)
+    n_nodes, n_boxes = 2**depth - 1, 2**depth
+    dispersions = _check_noise(name, noise, n_boxes)
+    check_flag(name, "return_truth", return_truth)
+    rng = _check_seed(name, random_state)
+
+    features = rng.randint(n_features, size=n_nodes)
+    shares = rng.uniform(*_INNER, size=n_nodes)
+    low, high = -np.ones((2 * n_nodes + 1, n_features)), np.ones((2 * n_nodes + 1, n_features))
+    cuts = np.empty(n_nodes)
+    for node, (j, share) in enumerate(zip(features, shares, strict=True)):
+        cuts[node] = low[node, j] + share * (high[node, j] - low[node, j])
+        left, right = 2 * node + 1, 2 * node + 2
+        low[[left, right]], high[[left, right]] = low[node], high[node]
+        high[left, j] = low[right, j] = cuts[node]
+    coef = rng.normal(size=(n_boxes, n_features))
+    intercept = rng.normal(size=n_boxes)
+
+    X = rng.uniform(-1, 1, size=(n_samples, n_features))
+    nodes = np.zeros(n_samples, dtype=int)
+    for _ in range(depth):
+        right = X[np.arange(n_samples), features[nodes]] > cuts[nodes]
+        nodes = 2 * nodes + 1 + right
+    labels = nodes - n_nodes
+    mean = np.sum(X * coef[labels], axis=1) + intercept[labels]
+    y = mean + dispersions[labels] * rng.normal(size=n_samples)
+    truth = Bunch(
+        features=features,
+        cuts=cuts,
+        expert_coef=coef,
+        expert_intercept=intercept,
+        dispersions=dispersions,
+        labels=labels,
+        gate_proba=np.eye(n_boxes)[labels],
         mean=mean,
     )
     return (X, y, truth) if return_truth else (X, y)

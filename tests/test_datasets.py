@@ -13,12 +13,13 @@ from mixexp.datasets import (
     load_concrete,
     load_ethanol,
     load_tone,
+    make_box_tree,
     make_inverse_sine,
     make_piecewise_linear,
     make_softmax_mixture,
 )
 
-GENERATORS = [make_piecewise_linear, make_softmax_mixture, make_inverse_sine]
+GENERATORS = [make_piecewise_linear, make_box_tree, make_softmax_mixture, make_inverse_sine]
 
 
 def assert_zero_mean(terms, variances, z=4.0):
@@ -66,6 +67,8 @@ def test_parameters_do_not_depend_on_the_number_of_rows(make):
         (make_piecewise_linear, {"n_samples": 0}, "n_samples", ValueError),
         (make_piecewise_linear, {"n_samples": 10.0}, "n_samples", TypeError),
         (make_piecewise_linear, {"n_samples": True}, "n_samples", TypeError),
+        (make_box_tree, {"depth": 0}, "depth", ValueError),
+        (make_box_tree, {"noise": [0.1, 0.2]}, "noise", ValueError),
         (make_piecewise_linear, {"n_features": 0}, "n_features", ValueError),
         (make_piecewise_linear, {"n_regions": 0}, "n_regions", ValueError),
         (make_piecewise_linear, {"n_regions": "3"}, "n_regions", TypeError),
@@ -127,6 +130,23 @@ def test_piecewise_linear_without_noise_is_its_experts(n_features, n_regions):
     assert_array_equal(y, truth.mean)
     for k in range(n_regions):
         rows = truth.labels == k
+        line = LinearRegression().fit(X[rows], y[rows])
+        assert_allclose(line.coef_, truth.expert_coef[k], atol=1e-8)
+        assert_allclose(line.intercept_, truth.expert_intercept[k], atol=1e-8)
+
+
+def test_box_tree_without_noise_is_its_experts():
+    X, y, truth = make_box_tree(2000, noise=0, random_state=5, return_truth=True)
+    assert_array_equal(y, truth.mean)
+    for k in range(8):
+        rows, low, high = truth.labels == k, -np.ones(2), np.ones(2)
+        node = k + 7
+        while node > 0:  # up to the root: the last cut of a side is the narrowest
+            parent, right = (node - 1) // 2, node % 2 == 0
+            j, cut = truth.features[parent], truth.cuts[parent]
+            low[j], high[j] = (max(low[j], cut), high[j]) if right else (low[j], min(high[j], cut))
+            node = parent
+        assert_array_equal(rows, np.all((X > low) & (X <= high), axis=1))
         line = LinearRegression().fit(X[rows], y[rows])
         assert_allclose(line.coef_, truth.expert_coef[k], atol=1e-8)
         assert_allclose(line.intercept_, truth.expert_intercept[k], atol=1e-8)
