@@ -139,14 +139,16 @@ def test_box_tree_without_noise_is_its_experts():
     X, y, truth = make_box_tree(2000, noise=0, random_state=5, return_truth=True)
     assert_array_equal(y, truth.mean)
     for k in range(8):
-        rows, low, high = truth.labels == k, -np.ones(2), np.ones(2)
+        rows = truth.labels == k
+        low, high = np.array([-1.0, -1.0]), np.array([1.0, 1.0])
         node = k + 7
         while node > 0:  # up to the root: the last cut of a side is the narrowest
             parent, right = (node - 1) // 2, node % 2 == 0
             j, cut = truth.features[parent], truth.cuts[parent]
             low[j], high[j] = (max(low[j], cut), high[j]) if right else (low[j], min(high[j], cut))
             node = parent
-        assert_array_equal(rows, np.all((X > low) & (X <= high), axis=1))
+        inside = np.all(np.greater(X, low) & np.less_equal(X, high), axis=1)
+        assert_array_equal(rows, inside)
         line = LinearRegression().fit(X[rows], y[rows])
         assert_allclose(line.coef_, truth.expert_coef[k], atol=1e-8)
         assert_allclose(line.intercept_, truth.expert_intercept[k], atol=1e-8)

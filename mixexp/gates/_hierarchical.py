@@ -33,7 +33,8 @@ class HierarchicalGate(TreeGate, BaseEstimator):
         Number of children per node at each level, from the root: (2, 2, 2) is a binary tree with
         eight experts. The product must equal `n_experts`.
     alpha : float or "auto", default=0.3
-        Ridge penalty of every node, as in `SoftmaxGate`; "auto" sets those of the columns of each node.
+        Ridge penalty of every node, as in `SoftmaxGate`; "auto" sets one for each column of each
+        node.
     missing : {"indicator", "error"}, default="indicator"
         As in `SoftmaxGate`.
     temperature : float, default=1.0
