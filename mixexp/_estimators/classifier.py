@@ -130,9 +130,9 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         How the E-step assigns rows to experts: by posterior probability, to the most probable
         expert (classification EM), or to one drawn from the posterior.
     cross_fit : {"auto"}, bool or int, default="auto"
-        Whether the E-step uses out-of-fold predictions, from 5 folds (2 from 5000 rows on) or the
-        given number. "auto" does so for experts and gates that may memorise their rows: all but
-        linear models.
+        Whether the E-step uses out-of-fold predictions, from 5 folds (2 from 4000 rows on, if
+        there are 1000 for each expert) or the given number. "auto" does so for experts and gates
+        that may memorise their rows: all but linear models.
     on_collapse : {"reinit", "drop", "keep", "raise"}, default="reinit"
         What to do with an expert left with less than 1 % of an equal share of the weight: restart
         it on the worst explained rows (at most twice), drop it, keep it, or raise an error. All

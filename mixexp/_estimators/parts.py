@@ -159,7 +159,7 @@ def batch_bank(
         routed=routed,
         sampled=sampled,
         n_refits=n_refits,
-        drawn=bool(whole) and are_many(rows),
+        drawn=bool(whole) and are_many(mixture, rows),
         rivalled=n_refits is not None and mixture.n_refits == "auto" and rows.labels is None,
     )
     return with_smallest_floor(bank, rows)

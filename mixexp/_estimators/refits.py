@@ -19,8 +19,8 @@ FOLDS, FEW_FOLDS = 5, 2
 #: Smallest `tol` of runs with experts that are held: out of fold, the bound is not known better.
 HELD_TOL = 1e-4
 
-#: From this number of rows (or groups) on, rows are many.
-MANY_ROWS = 5000
+#: Rows (or groups) are many from so many on, if there are so many for each expert.
+MANY_ROWS, MANY_ROWS_EACH = 4000, 1000
 
 
 def n_folds_of(mixture: BaseMixtureOfExperts, rows: Rows, flexible: bool) -> int:
@@ -30,12 +30,12 @@ def n_folds_of(mixture: BaseMixtureOfExperts, rows: Rows, flexible: bool) -> int
         return 0
     if not isinstance(cross_fit, bool | str):
         return int(cross_fit)
-    return FEW_FOLDS if are_many(rows) else FOLDS
+    return FEW_FOLDS if are_many(mixture, rows) else FOLDS
 
 
-def are_many(rows: Rows) -> bool:
+def are_many(mixture: BaseMixtureOfExperts, rows: Rows) -> bool:
     """Return whether rows are many: a half of them then says nearly what all say."""
-    return rows.units.n_rows >= MANY_ROWS
+    return rows.units.n_rows >= max(MANY_ROWS, MANY_ROWS_EACH * mixture.n_experts)
 
 
 def check_n_refits(mixture: BaseMixtureOfExperts, batch: bool, warm: bool) -> None:

@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 
 from mixexp._compat import safe_indexing
 from mixexp._fitting import folds_of, learns_by_steps
-from mixexp._rows.sketch import row_hashes
+from mixexp.experts._refits import due, first_of_kind, sampled_rows
 from mixexp.experts._templates import log_penalty
 from mixexp.experts._training import Fit, Refit, Trainer
 from mixexp.families import Calibration
@@ -36,14 +36,6 @@ TINY_MEAN = 1e-300
 
 #: Iterations with the same choice from a pool after which it is final.
 SETTLED_CHOICE = 2
-
-#: Rows of each expert that its dispersion is taken from if predictions are costly: its standard
-#: error is then 4 %.
-SAMPLE = 256
-
-#: An expert with more than this share of its weight on other rows than those it was fitted to has
-#: another region: it is fitted again, however often it was. At most `MOST_REGIONS` times.
-OTHER_REGION, MOST_REGIONS = 0.5, 2
 
 #: Rows with less responsibility have no say in a fit to a partition: a tree counts them in the size
 #: of a leaf as it counts others, whatever their weight.
@@ -247,18 +239,18 @@ class EstimatorBank:
         """
         resp = np.concatenate(statistics, axis=1)
         weights = self._row_weights(resp, rows)
-        due = self._due(weights)
+        fitted = self._due(weights)
         if self._weights is not None:
-            weights = np.where(due[:, None], weights, self._weights)
+            weights = np.where(fitted[:, None], weights, self._weights)
         new = evolve(self, _iteration=self._iteration + 1, _weights=weights)
-        new._n_fits = self._n_fits + due
+        new._n_fits = self._n_fits + fitted
         if self._iteration < 0 and self.family is not None and self.family.link == "log":
             new._smallest_mean = SMALLEST_MEAN * _mean_per_exposure(rows)
         if new.n_folds and new._folds is None:
             new._folds = folds_of(rows, self.n_folds, self.trainer.seed)
         if self.sampled:
             new.predicted_rows = sampled_rows(resp, rows, self.trainer.seed)
-        outputs = new._fit_all(rows, resp, due)
+        outputs = new._fit_all(rows, resp, fitted)
         if new.predicted_rows is not None:
             resp = np.where(new.predicted_rows, resp, 0.0)
         new._choose(outputs, resp, rows)
@@ -281,10 +273,7 @@ class EstimatorBank:
             return np.zeros(self.n_experts, dtype=bool)
         if self.n_refits is None or self._weights is None:
             return np.ones(self.n_experts, dtype=bool)
-        moved = moved_share(self._weights, weights) > OTHER_REGION
-        most = self.n_refits + MOST_REGIONS * moved
-        due: np.ndarray = self._n_fits < most
-        return due
+        return due(self._n_fits, self.n_refits, self._weights, weights)
 
     def _row_weights(self, resp: np.ndarray, rows: Rows) -> np.ndarray:
         """Return the weights (K, n) of the M-step."""
@@ -294,7 +283,7 @@ class EstimatorBank:
         return resp * curvature.mean(axis=1)
 
     def _fit_all(
-        self, rows: Rows, resp: np.ndarray, due: np.ndarray
+        self, rows: Rows, resp: np.ndarray, fitted: np.ndarray
     ) -> dict[tuple[int, int], np.ndarray]:
         """Fit into `_models`; return predictions (n_outputs, n) by (expert, candidate)."""
         mass = resp.sum(axis=1)
@@ -302,7 +291,7 @@ class EstimatorBank:
         fits = [
             Fit(k, int(c), fold)
             for k, candidates in enumerate(self.trainer.candidates)
-            if due[k] and (mass[k] > EMPTY_SHARE * mass.sum() or self._outputs is None)
+            if fitted[k] and (mass[k] > EMPTY_SHARE * mass.sum() or self._outputs is None)
             for c in (self.chosen[[k]] if settled else range(len(candidates)))
             for fold in ([None] if self._folds is None else np.unique(self._folds).tolist())
         ]
@@ -339,7 +328,7 @@ class EstimatorBank:
         weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
         new = evolve(self, common=True, _weights=np.tile(weight, (self.n_experts, 1)))
         new._models = {}
-        first = new._first_of_kind()
+        first = first_of_kind(new.trainer)
         outputs = new._fit_all(rows, resp, first == np.arange(self.n_experts))
         outputs = {
             (k, c): outputs[kind, c]
@@ -349,20 +338,6 @@ class EstimatorBank:
         }
         new._choose(outputs, resp, rows)
         return new._at_outputs(resp, rows)
-
-    def _first_of_kind(self) -> np.ndarray:
-        """Return for each expert the first one with the same candidates and columns, (K,)."""
-        candidates, columns = self.trainer.candidates, self.trainer.columns
-        return np.array(
-            [
-                next(
-                    j
-                    for j in range(k + 1)
-                    if candidates[j] is candidates[k] and np.array_equal(columns[j], columns[k])
-                )
-                for k in range(self.n_experts)
-            ]
-        )
 
     def _choose(self, outputs: dict, resp: np.ndarray, rows: Rows) -> None:
         """Choose each expert's candidate and cache its predictions."""
@@ -492,7 +467,7 @@ class EstimatorBank:
 
         Networks get as many rounds as they would have had without folds.
         """
-        kinds = self._first_of_kind() if self.common else range(self.n_experts)
+        kinds = first_of_kind(self.trainer) if self.common else range(self.n_experts)
         fits = [Fit(int(k), int(c), None) for k, c in zip(kinds, self.chosen, strict=True)]
         models = dict(self._models)
         missing = [fit for fit in dict.fromkeys(fits) if fit not in models]
@@ -514,27 +489,6 @@ class EstimatorBank:
     def fitted(self, feature_names: np.ndarray | None) -> list:
         """Return the experts."""
         return list(self.experts)
-
-
-def moved_share(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Return the share (K,) of each expert's weight that is on other rows than before.
-
-    1 − Σ min / max(Σ before, Σ after), with sums over rows: between 0 for the same weights (K, n)
-    and 1 for weights on different rows.
-    """
-    larger = np.maximum(before.sum(axis=1), after.sum(axis=1))
-    common = np.minimum(before, after).sum(axis=1)
-    share: np.ndarray = 1.0 - np.divide(common, larger, out=np.ones_like(common), where=larger > 0)
-    return share
-
-
-def sampled_rows(resp: np.ndarray, rows: Rows, seed: int) -> np.ndarray:
-    """Return a mask (n,) of rows: `SAMPLE` of each expert's, by a hash of their content."""
-    order = np.argsort(row_hashes(rows.X, rows.y, seed), kind="stable")
-    mask = np.zeros(rows.n_rows, dtype=bool)
-    for share in resp:
-        mask[order[share[order] > 0][:SAMPLE]] = True
-    return mask
 
 
 def _mean_per_exposure(rows: Rows) -> np.ndarray:

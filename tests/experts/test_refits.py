@@ -8,7 +8,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp._estimators import refits
-from mixexp.experts._estimator import moved_share
+from mixexp.experts._refits import moved_share
 
 LEAF = {"min_samples_leaf": 5, "random_state": 0}
 FEW = {"n_experts": 2, "n_init": 1, "random_state": 0}
@@ -100,6 +100,7 @@ def test_weights_are_repeated_rows(one_wave, fits):
 
 def test_many_rows_are_drawn_and_have_two_folds(crossing, fits, monkeypatch):
     monkeypatch.setattr(refits, "MANY_ROWS", 160)
+    monkeypatch.setattr(refits, "MANY_ROWS_EACH", 80)
     X, y, _ = crossing
     quiet(MixtureOfExpertsRegressor(Counted(**LEAF), n_refits=1, **FEW), X, y)
     assert len(fits) == 2 * 2 + 2
