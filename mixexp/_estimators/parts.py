@@ -15,7 +15,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from mixexp._compat import validate_parameters
 from mixexp._estimators.checks import check_gate_part
 from mixexp._estimators.probes import probe_gate
-from mixexp._estimators.refits import are_many, check_n_refits, n_folds_of, n_refits_of
+from mixexp._estimators.refits import are_drawn, check_n_refits, n_folds_of, n_refits_of
 from mixexp._fitting import name_of, takes_weights
 from mixexp._warn import warn
 from mixexp.experts import (
@@ -159,7 +159,7 @@ def batch_bank(
         routed=routed,
         sampled=sampled,
         n_refits=n_refits,
-        drawn=bool(whole) and are_many(mixture, rows),
+        drawn=are_drawn(mixture, rows),
         rivalled=n_refits is not None and mixture.n_refits == "auto" and rows.labels is None,
     )
     return with_smallest_floor(bank, rows)

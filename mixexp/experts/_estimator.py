@@ -240,7 +240,7 @@ class EstimatorBank:
         resp = np.concatenate(statistics, axis=1)
         weights = self._row_weights(resp, rows)
         fitted = self._due(weights)
-        if self._weights is not None:
+        if not fitted.all():
             weights = np.where(fitted[:, None], weights, self._weights)
         new = evolve(self, _iteration=self._iteration + 1, _weights=weights)
         new._n_fits = self._n_fits + fitted

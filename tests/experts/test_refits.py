@@ -99,8 +99,9 @@ def test_weights_are_repeated_rows(one_wave, fits):
 
 
 def test_many_rows_are_drawn_and_have_two_folds(crossing, fits, monkeypatch):
-    monkeypatch.setattr(refits, "MANY_ROWS", 160)
-    monkeypatch.setattr(refits, "MANY_ROWS_EACH", 80)
+    for name in ("MANY_ROWS", "DRAWN_ROWS"):
+        monkeypatch.setattr(refits, name, 160)
+        monkeypatch.setattr(refits, f"{name}_EACH", 80)
     X, y, _ = crossing
     quiet(MixtureOfExpertsRegressor(Counted(**LEAF), n_refits=1, **FEW), X, y)
     assert len(fits) == 2 * 2 + 2
