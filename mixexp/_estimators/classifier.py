@@ -96,7 +96,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         How often each expert is fitted to a partition, with a warm-up or cross-fitting. "auto" is
         once with a warm-up. Cross-fitted experts are fitted once, to the partition of the starts;
         gate and calibrations then go on, and one model of all rows takes the place of all experts
-        if the out-of-fold bound is higher. Networks, pools, and experts beside a shared one, are
+        if it is clearly better out of fold. Networks, pools, and experts beside a shared one, are
         fitted in every iteration. With a number, experts are fitted in so many iterations and
         never replaced.
     max_experts : int, default=16
