@@ -68,6 +68,7 @@ SCRIPTS = (
     Script("bases", ("--sizes", "2"), takes="data"),
     Script("oracles", needs="oracles"),
     Script("real_data", needs="data"),
+    Script("boosted", ("--quick",), results=True, takes="data"),
     Script("cross_fit", needs="data"),
     Script("cascade", needs="data"),
 )

@@ -484,6 +484,11 @@ CAPABILITIES: dict[str, Capability] = {
         "bank",
         "(statistics, rows): the region that each expert fits best, where experts differ in kind.",
     ),
+    "with_common": Capability(
+        "bank",
+        "(rows): the bank after an M-step in which all experts are one model of all rows, as a "
+        "rival whose bound is comparable; None where it is not.",
+    ),
     "calibration": Capability("bank", "Calibration of cross-fitted class probabilities, or None."),
     "predicted_rows": Capability(
         "bank",

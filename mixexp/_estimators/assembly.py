@@ -20,6 +20,7 @@ from mixexp._engine.search import SearchProblem
 from mixexp._estimators import part_checks, part_inputs, parts
 from mixexp._estimators.bases import check_bases, with_bases
 from mixexp._estimators.probes import probe_family
+from mixexp._estimators.refits import tol_of
 from mixexp._estimators.routed import Routes
 from mixexp._estimators.stand_in import Seen, stand_in
 from mixexp._estimators.starts import start_of
@@ -118,8 +119,9 @@ def assemble(
     if parts.warms_up(mixture, batch):
         listed = isinstance(mixture.expert, list | tuple)
         exchangeable = not listed and not any(isinstance(s, list) for s in columns)
+        n_refits = 1 if mixture.n_refits == "auto" else mixture.n_refits
         given = warm_up_of(mixture, X, y, arguments, target, problem.rows)
-        problem = replace(problem, warm_up=WarmUp(mixture.n_refits, exchangeable, given))
+        problem = replace(problem, warm_up=WarmUp(n_refits, exchangeable, given))
     return Assembly(problem, columns, batch, frames, text, problem_at)
 
 
@@ -248,6 +250,7 @@ def _problem(
     part_checks.check_memory(mixture, gate, bank, rows.n_features)
     check_total(rows, gate, bank, mixture.n_experts, parts.owner_of(mixture))
     by_expert = any(isinstance(selection, list) for selection in columns)
+    batch_bank = parts.batch_bank(mixture, rows, target, expert_columns, seed) if batch else None
     return SearchProblem(
         rows=rows,
         sketch=training.sketch,
@@ -255,7 +258,7 @@ def _problem(
         gate_columns=seen_by[1],
         bank=bank,
         batch_gate=parts.batch_gate(mixture, rows, gate_columns, seed),
-        batch_bank=parts.batch_bank(mixture, rows, target, expert_columns, seed) if batch else None,
+        batch_bank=batch_bank,
         noise=parts.noise_of(mixture, rows, target),
         match=not by_expert and not getattr(mixture.gate, "nested", False) and rows.labels is None,
         arrange=not isinstance(expert_columns, list),
@@ -266,11 +269,11 @@ def _problem(
         n_init=mixture.n_init,
         assigner=ASSIGNERS[mixture.assignment](seed),
         max_iter=mixture.max_iter,
-        tol=mixture.tol,
+        tol=tol_of(mixture, batch_bank),
         accelerated=mixture.acceleration is not None,
         seed=seed,
         n_jobs=mixture.n_jobs,
-        share=parts.share_of(mixture, target, expert_columns, bank, seed),
+        share=parts.share_of(mixture, rows, target, expert_columns, bank, seed),
         routing=_routing(mixture, target, seed),
         progress=Progress(parts.owner_of(mixture), mixture.verbose) if mixture.verbose else None,
     )

@@ -120,7 +120,7 @@ class BaseMixtureOfExperts(Versioned, BaseEstimator, metaclass=ABCMeta):
         "shared_expert": [HasMethods(["get_params", "fit"]), None],
         "noise_expert": ["boolean"],
         "routing": [HasMethods(["get_params", "weights", "check"]), None],
-        "n_refits": [Interval(Integral, 1, None, closed="left")],
+        "n_refits": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "max_experts": [Interval(Integral, 1, None, closed="left")],
         "pooling": [StrOptions(set(POOLINGS)), callable],
         "init": [
@@ -158,7 +158,7 @@ class BaseMixtureOfExperts(Versioned, BaseEstimator, metaclass=ABCMeta):
         shared_expert: Any,
         noise_expert: bool,
         routing: Any,
-        n_refits: int,
+        n_refits: Any,
         max_experts: int,
         pooling: Any,
         init: Any,

@@ -15,10 +15,8 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from mixexp._compat import validate_parameters
 from mixexp._estimators.checks import check_gate_part
 from mixexp._estimators.probes import probe_gate
-from mixexp._fitting import (
-    name_of,
-    takes_weights,
-)
+from mixexp._estimators.refits import are_drawn, check_n_refits, n_folds_of, n_refits_of
+from mixexp._fitting import name_of, takes_weights
 from mixexp._warn import warn
 from mixexp.experts import (
     ComponentBank,
@@ -69,9 +67,6 @@ NOISE_SHARE = 0.05
 #: Strength of the usage prior of balance="prior", in equal shares of the weight.
 USAGE_PRIOR = 2.0
 
-#: Default number of folds of a cross-fitted E-step.
-FOLDS = 5
-
 
 def owner_of(mixture: Any) -> str:
     """Return the class that messages name."""
@@ -117,14 +112,6 @@ def templates_of(mixture: BaseMixtureOfExperts) -> list:
     return templates
 
 
-def _n_folds(mixture: BaseMixtureOfExperts, flexible: bool) -> int:
-    """Return the number of folds for `cross_fit`; 0 for none."""
-    cross_fit = mixture.cross_fit
-    if cross_fit == "auto":
-        return FOLDS if flexible else 0
-    return FOLDS * cross_fit if isinstance(cross_fit, bool) else int(cross_fit)
-
-
 def batch_bank(
     mixture: BaseMixtureOfExperts, rows: Rows, target: Target, columns: Any, seed: int
 ) -> EstimatorBank:
@@ -135,7 +122,7 @@ def batch_bank(
     pool = any(len(of_expert) > 1 for of_expert in candidates)
     component = mixture.shared_expert is not None and not _is_additive(target)
     flexible = _any_memorises(mixture) if component else any(memorises(e) for e in templates)
-    n_folds = _n_folds(mixture, pool or (flexible and (component or not warm)))
+    n_folds = n_folds_of(mixture, rows, pool or (flexible and (component or not warm)))
     if pool and not n_folds:
         raise ValueError(
             f"{owner}: cross_fit=False, and an ExpertPool chooses by out-of-fold predictions. "
@@ -163,9 +150,18 @@ def batch_bank(
         owner=owner,
     )
     routed = warm and mixture.routing is not None
-    sampled = routed and not n_folds and mixture.n_refits == 1 and rows.groups is None
+    sampled = routed and not n_folds and mixture.n_refits in ("auto", 1) and rows.groups is None
     sampled = sampled and mixture.shared_expert is None  # it learns from all residuals
-    bank = EstimatorBank(trainer, n_folds, routed=routed, sampled=sampled)
+    n_refits = None if warm else n_refits_of(mixture, target, templates, n_folds, pool)
+    bank = EstimatorBank(
+        trainer,
+        n_folds,
+        routed=routed,
+        sampled=sampled,
+        n_refits=n_refits,
+        drawn=are_drawn(mixture, rows),
+        rivalled=n_refits is not None and mixture.n_refits == "auto" and rows.labels is None,
+    )
     return with_smallest_floor(bank, rows)
 
 
@@ -208,11 +204,7 @@ def warms_up(mixture: BaseMixtureOfExperts, batch: bool) -> bool:
             "at once. Set warm_up='auto'."
         )
     warm = given or (batch and mixture.routing is not None and warm_up == "auto")
-    if mixture.n_refits != 1 and not warm:
-        raise ValueError(
-            f"{owner}: n_refits={mixture.n_refits} is for fits with a warm-up, and this one has "
-            "none. Set n_refits=1, or warm_up to a mixture."
-        )
+    check_n_refits(mixture, batch, warm)
     return warm
 
 
@@ -242,7 +234,7 @@ def with_smallest_floor(bank: EstimatorBank, rows: Rows) -> EstimatorBank:
 
 
 def share_of(
-    mixture: BaseMixtureOfExperts, target: Target, columns: Any, bank: Any, seed: int
+    mixture: BaseMixtureOfExperts, rows: Rows, target: Target, columns: Any, bank: Any, seed: int
 ) -> Any:
     """Return a function that adds the shared expert to a bank, or None.
 
@@ -278,9 +270,9 @@ def share_of(
         name="shared_expert",
     )
     if additive:
-        n_folds = _n_folds(mixture, memorises(template) and not warms_up(mixture, True))
+        n_folds = n_folds_of(mixture, rows, memorises(template) and not warms_up(mixture, True))
     else:
-        n_folds = _n_folds(mixture, _any_memorises(mixture))
+        n_folds = n_folds_of(mixture, rows, _any_memorises(mixture))
 
     def share(inner: Any) -> Any:
         if linear and terms is not None:
@@ -355,7 +347,7 @@ def batch_gate(mixture: BaseMixtureOfExperts, rows: Rows, columns: Any, seed: in
             )
         gate = EstimatorGate(gate)
     part = clone(gate).start(rows.units, mixture.n_experts, columns)
-    n_folds = _n_folds(mixture, memorises(part.estimator))
+    n_folds = n_folds_of(mixture, rows, memorises(part.estimator))
     return with_noise(mixture, part.with_fitting(n_folds, seed, mixture.n_jobs, owner))
 
 

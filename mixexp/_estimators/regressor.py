@@ -107,8 +107,13 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         Which experts a row reaches, and with which weights: `TopK`, `TopP`, `Switch`,
         `ExpertChoice` or `Threshold`. The routed mixture is the model, in training and in all
         methods. None is dense: every row reaches every expert.
-    n_refits : int, default=1
-        With a warm-up: how often each expert is fitted to the partition.
+    n_refits : {"auto"} or int, default="auto"
+        How often each expert is fitted to a partition, with a warm-up or cross-fitting. "auto" is
+        once with a warm-up. Cross-fitted experts are fitted once, to the partition of the starts
+        (twice where the family weights rows); gate and dispersions then go on, and one model of all
+        rows takes the place of all experts if it is clearly better out of fold. Networks, pools,
+        and experts beside a shared one, are fitted in every iteration. With a number, experts are
+        fitted in so many iterations and never replaced.
     max_experts : int, default=16
         Largest number of experts that ``n_experts="auto"`` tries.
     pooling : {"weighted", "argmax"} or callable, default="weighted"
@@ -145,8 +150,9 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         How the E-step assigns rows to experts: by posterior probability, to the most probable
         expert (classification EM), or to one drawn from the posterior.
     cross_fit : {"auto"}, bool or int, default="auto"
-        Whether the E-step uses out-of-fold predictions, from 5 folds or the given number. "auto"
-        does so for experts and gates that may memorise their rows: all but linear models.
+        Whether the E-step uses out-of-fold predictions, from 5 folds (2 from 4000 rows on, if
+        there are 1000 for each expert) or the given number. "auto" does so for experts and gates
+        that may memorise their rows: all but linear models.
     on_collapse : {"reinit", "drop", "keep", "raise"}, default="reinit"
         What to do with an expert left with less than 1 % of an equal share of the weight: restart
         it on the worst explained rows (at most twice), drop it, keep it, or raise an error. All
@@ -158,7 +164,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     tol : float, default=1e-6
         The run ends when both the last gain in the lower bound and the remaining gain estimated
         by Aitken's rule are below `tol` · max(1, abs(bound)). With 0, EM runs for `max_iter`
-        iterations.
+        iterations. With experts that are fitted once, `tol` is 1e-4 at least.
     acceleration : {"auto"} or None, default="auto"
         Whether Newton steps on the observed log-likelihood finish the run once EM has slowed
         down, where that is expected to be cheaper. It serves softmax and constant gates with
@@ -303,7 +309,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         noise_expert: bool = False,
         zero_expert: bool = False,
         routing: Any = None,
-        n_refits: int = 1,
+        n_refits: Any = "auto",
         max_experts: int = 16,
         pooling: Any = "weighted",
         bound_predictions: bool = True,

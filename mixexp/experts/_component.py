@@ -80,6 +80,7 @@ class ComponentBank:
     replicate = Hidden()
     merged = Hidden()
     matching = Hidden()
+    with_common = Hidden()
 
     @property
     def cross_fitted(self) -> bool:

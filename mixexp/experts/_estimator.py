@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from scipy.special import logsumexp
 
 from mixexp._compat import safe_indexing
 from mixexp._fitting import folds_of, learns_by_steps
-from mixexp._rows.sketch import row_hashes
+from mixexp.experts._refits import due, first_of_kind, sampled_rows
 from mixexp.experts._templates import log_penalty
 from mixexp.experts._training import Fit, Refit, Trainer
 from mixexp.families import Calibration
@@ -36,9 +37,9 @@ TINY_MEAN = 1e-300
 #: Iterations with the same choice from a pool after which it is final.
 SETTLED_CHOICE = 2
 
-#: Rows of each expert that its dispersion is taken from if predictions are costly: its standard
-#: error is then 4 %.
-SAMPLE = 256
+#: Rows with less responsibility have no say in a fit to a partition: a tree counts them in the size
+#: of a leaf as it counts others, whatever their weight.
+LEAST_SHARE = 0.01
 
 #: Updates of the family's parameters when comparing candidates; student_t needs more than one.
 SCORE_STEPS = 3
@@ -51,6 +52,10 @@ class EstimatorBank:
     Predictions for the training rows are computed once per iteration and cached. With folds they
     are out of fold (cross-fitting): an estimator that memorises its rows would otherwise confirm
     any responsibilities. `finished` then fits the estimators on all rows, once.
+
+    With `n_refits` an expert is fitted in the first M-steps only, to a partition. It then keeps its
+    predictions, and its dispersion or calibration follows the responsibilities: EM with fixed
+    components. `with_common` makes the rival in which all experts are one model of all rows.
 
     The M-step maximises a likelihood if the estimator is a penalised likelihood fit (exact
     classes and their subclasses in `_templates`), is fitted on all rows and takes weights. An
@@ -71,11 +76,30 @@ class EstimatorBank:
     sampled : bool
         Whether dispersions are taken from some rows of each expert, which predicts no others of
         the training rows: where predictions are costly and no other fit follows.
+    n_refits : int or None
+        M-steps in which an expert is fitted; None stands for all.
+    drawn : bool
+        Whether each row goes to one expert, drawn by responsibility, in place of weights.
+    rivalled : bool
+        Whether one model of all rows may take the place of all experts.
     """
 
-    def __init__(self, trainer: Trainer, n_folds: int, routed: bool = False, sampled: bool = False):
+    def __init__(
+        self,
+        trainer: Trainer,
+        n_folds: int,
+        routed: bool = False,
+        sampled: bool = False,
+        n_refits: int | None = None,
+        drawn: bool = False,
+        rivalled: bool = False,
+    ):
         self.trainer = trainer
         self.n_folds = n_folds
+        self.n_refits = n_refits
+        self.drawn = drawn
+        self.rivalled = rivalled
+        self.common = False
         self.routed = routed
         self.sampled = sampled
         self.predicted_rows: np.ndarray | None = None
@@ -91,6 +115,7 @@ class EstimatorBank:
         self.experts: list = []
         self.chosen = np.zeros(n_experts, dtype=int)
         self._iteration = -1
+        self._n_fits = np.zeros(n_experts, dtype=int)
         self._same_choice = 0
         self._folds: Any = None
         self._models: dict[Fit, Any] = {}
@@ -205,7 +230,7 @@ class EstimatorBank:
         return [resp.copy()]
 
     def update(self, statistics: list[np.ndarray], rows: Rows) -> EstimatorBank:
-        """Return the bank with every expert refitted.
+        """Return the bank with every expert refitted that is due.
 
         1. Weights: responsibilities times the family's row weights, which downweight outliers.
         2. Fit every candidate of every expert, on all rows or once per fold; predict.
@@ -213,25 +238,42 @@ class EstimatorBank:
         4. Update the family's parameters from the residuals of the chosen candidates.
         """
         resp = np.concatenate(statistics, axis=1)
-        new = evolve(self, _iteration=self._iteration + 1, _weights=self._row_weights(resp, rows))
+        weights = self._row_weights(resp, rows)
+        fitted = self._due(weights)
+        if not fitted.all():
+            weights = np.where(fitted[:, None], weights, self._weights)
+        new = evolve(self, _iteration=self._iteration + 1, _weights=weights)
+        new._n_fits = self._n_fits + fitted
         if self._iteration < 0 and self.family is not None and self.family.link == "log":
             new._smallest_mean = SMALLEST_MEAN * _mean_per_exposure(rows)
         if new.n_folds and new._folds is None:
             new._folds = folds_of(rows, self.n_folds, self.trainer.seed)
         if self.sampled:
             new.predicted_rows = sampled_rows(resp, rows, self.trainer.seed)
-        outputs = new._fit_all(rows, resp)
+        outputs = new._fit_all(rows, resp, fitted)
         if new.predicted_rows is not None:
             resp = np.where(new.predicted_rows, resp, 0.0)
         new._choose(outputs, resp, rows)
         new._penalties = new._known_penalties()
         if new._penalties is not None and self._penalties is not None:
             self._keep_better(new, resp, rows)
-        if new.family is not None:
-            new.parameters = new._fit_parameters(resp, rows)
-        elif new.cross_fitted:
-            new.calibration = Calibration.fitted(new._outputs, rows.y, resp)
-        return new
+        return new._at_outputs(resp, rows)
+
+    def _at_outputs(self, resp: np.ndarray, rows: Rows) -> EstimatorBank:
+        """Return the bank with the family's parameters, or a calibration, for its predictions."""
+        if self.family is not None:
+            return evolve(self, parameters=self._fit_parameters(resp, rows))
+        if self.cross_fitted:
+            return evolve(self, calibration=Calibration.fitted(self._outputs, rows.y, resp))
+        return self
+
+    def _due(self, weights: np.ndarray) -> np.ndarray:
+        """Return a mask (K,) of the experts to fit at row weights (K, n)."""
+        if self.common:
+            return np.zeros(self.n_experts, dtype=bool)
+        if self.n_refits is None or self._weights is None:
+            return np.ones(self.n_experts, dtype=bool)
+        return due(self._n_fits, self.n_refits, self._weights, weights)
 
     def _row_weights(self, resp: np.ndarray, rows: Rows) -> np.ndarray:
         """Return the weights (K, n) of the M-step."""
@@ -240,19 +282,22 @@ class EstimatorBank:
         curvature = self._density(rows.y, self._outputs, self.parameters)[2]
         return resp * curvature.mean(axis=1)
 
-    def _fit_all(self, rows: Rows, resp: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
+    def _fit_all(
+        self, rows: Rows, resp: np.ndarray, fitted: np.ndarray
+    ) -> dict[tuple[int, int], np.ndarray]:
         """Fit into `_models`; return predictions (n_outputs, n) by (expert, candidate)."""
         mass = resp.sum(axis=1)
         settled = self._same_choice >= SETTLED_CHOICE
         fits = [
             Fit(k, int(c), fold)
             for k, candidates in enumerate(self.trainer.candidates)
-            if mass[k] > EMPTY_SHARE * mass.sum() or self._outputs is None
+            if fitted[k] and (mass[k] > EMPTY_SHARE * mass.sum() or self._outputs is None)
             for c in (self.chosen[[k]] if settled else range(len(candidates)))
             for fold in ([None] if self._folds is None else np.unique(self._folds).tolist())
         ]
-        refit = Refit(rows, self._weights, self._folds, self._models, self._iteration, self.routed)
-        refit = replace(refit, predicted=self.predicted_rows)
+        if not fits:
+            return {}
+        refit = replace(self._refit(rows, self._folds), predicted=self.predicted_rows)
         done = self.trainer.fit(fits, refit)
         self._models = {**self._models, **{fit: model for fit, (model, _, _) in done.items()}}
         outputs: dict[tuple[int, int], np.ndarray] = {}
@@ -261,6 +306,38 @@ class EstimatorBank:
             offset = None if rows.offset is None else rows.offset[:, ids]
             outputs.setdefault((fit.k, fit.c), empty)[:, ids] = self._floored(predicted, offset)
         return outputs
+
+    def _refit(self, rows: Rows, folds: np.ndarray | None) -> Refit:
+        """Return the inputs of fits at the present weights."""
+        refit = Refit(rows, self._weights, folds, self._models, self._iteration, self.routed)
+        if self.n_refits is None:
+            return refit
+        drawn = self.drawn and not self.common
+        return replace(refit, negligible=LEAST_SHARE, drawn=drawn, plain=True)
+
+    def with_common(self, rows: Rows) -> EstimatorBank | None:
+        """Return the bank with every expert fitted to all rows, None if it may not be a rival.
+
+        Experts of the same kind are then one model, fitted once, and regions differ in dispersion
+        or calibration only. Where the rows of a region are too few for a model of its own, that
+        predicts better; out of fold, the two are comparable.
+        """
+        if not self.rivalled or not self.cross_fitted or self.n_experts == 1 or self.common:
+            return None
+        resp = self._weights
+        weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
+        new = evolve(self, common=True, _weights=np.tile(weight, (self.n_experts, 1)))
+        new._models = {}
+        first = first_of_kind(new.trainer)
+        outputs = new._fit_all(rows, resp, first == np.arange(self.n_experts))
+        outputs = {
+            (k, c): outputs[kind, c]
+            for k, kind in enumerate(first.tolist())
+            for c in range(len(self.trainer.candidates[k]))
+            if (kind, c) in outputs
+        }
+        new._choose(outputs, resp, rows)
+        return new._at_outputs(resp, rows)
 
     def _choose(self, outputs: dict, resp: np.ndarray, rows: Rows) -> None:
         """Choose each expert's candidate and cache its predictions."""
@@ -372,6 +449,7 @@ class EstimatorBank:
             calibration=self.calibration and self.calibration.select(experts),
             _models=models,
             _weights=None if self._weights is None else self._weights[experts],
+            _n_fits=self._n_fits[experts],
             _outputs=None if self._outputs is None else self._outputs[experts],
             _penalties=self._penalties and [self._penalties[k] for k in experts],
         )
@@ -389,18 +467,20 @@ class EstimatorBank:
 
         Networks get as many rounds as they would have had without folds.
         """
-        fits = [Fit(k, int(c), None) for k, c in enumerate(self.chosen)]
+        kinds = first_of_kind(self.trainer) if self.common else range(self.n_experts)
+        fits = [Fit(int(k), int(c), None) for k, c in zip(kinds, self.chosen, strict=True)]
         models = dict(self._models)
-        missing = [fit for fit in fits if fit not in models]
-        for _ in range(self._iteration + 1):
-            done = self.trainer.fit(
-                missing, Refit(rows, self._weights, None, models, self._iteration, self.routed)
-            )
+        missing = [fit for fit in dict.fromkeys(fits) if fit not in models]
+        for _ in range(self._n_fits.max()):
+            done = self.trainer.fit(missing, replace(self._refit(rows, None), models=models))
             models.update({fit: model for fit, (model, _, _) in done.items()})
             missing = [fit for fit in missing if learns_by_steps(models[fit])]
             if not missing:
                 break
-        return evolve(self, experts=[models[fit] for fit in fits])
+        return evolve(
+            self,
+            experts=[copy.deepcopy(models[fit]) if self.common else models[fit] for fit in fits],
+        )
 
     def trimmed(self) -> EstimatorBank:
         """Return the bank without its caches of the training rows."""
@@ -409,15 +489,6 @@ class EstimatorBank:
     def fitted(self, feature_names: np.ndarray | None) -> list:
         """Return the experts."""
         return list(self.experts)
-
-
-def sampled_rows(resp: np.ndarray, rows: Rows, seed: int) -> np.ndarray:
-    """Return a mask (n,) of rows: `SAMPLE` of each expert's, by a hash of their content."""
-    order = np.argsort(row_hashes(rows.X, rows.y, seed), kind="stable")
-    mask = np.zeros(rows.n_rows, dtype=bool)
-    for share in resp:
-        mask[order[share[order] > 0][:SAMPLE]] = True
-    return mask
 
 
 def _mean_per_exposure(rows: Rows) -> np.ndarray:

@@ -102,6 +102,12 @@ class ExtendedBank:
         """Return the region that each expert fits best; the last expert has none."""
         return self.inner.matching(statistics, rows)
 
+    @if_inner_can("with_common")
+    def with_common(self, rows: Rows) -> Any:
+        """Return the bank with one model of all rows in the place of the experts, or None."""
+        inner = self.inner.with_common(rows)
+        return None if inner is None else self._with(inner)
+
     @if_inner_can("finished")
     def finished(self, rows: Rows) -> Any:
         """Return the bank as it predicts for new rows."""

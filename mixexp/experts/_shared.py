@@ -220,6 +220,7 @@ class SharedBank:
     merged = Hidden()
     measured = Hidden()
     matching = Hidden()
+    with_common = Hidden()
 
     @property
     def cross_fitted(self) -> bool:

@@ -74,7 +74,9 @@ class Trainer:
 
     def fit(self, fits: list[Fit], refit: Refit) -> dict[Fit, tuple]:
         """Return, per fit, the estimator, the ids of the rows it predicts and its predictions."""
-        draws = any(not takes_weights(e) for pairs in self.candidates for _, e in pairs)
+        draws = refit.drawn or any(
+            not takes_weights(e) for pairs in self.candidates for _, e in pairs
+        )
         drawn = drawn_rows(refit.weights, refit.rows, self.seed) if draws else None
         calls = [(fit, refit, drawn) for fit in fits]
         silent = silent_about_steps(e for pairs in self.candidates for _, e in pairs)
@@ -129,15 +131,18 @@ class Trainer:
             if refit.routed:
                 return self._of_nothing(rows)
             weight = np.full(rows.n_rows, 1.0 / len(self.candidates))
-        smallest = NEGLIGIBLE * weight[trained].max()
+        smallest = refit.negligible * weight[trained].max()
         if refit.routed:  # all rows that reach the expert
             ids = np.flatnonzero(trained & (weight > 0))
             weight = np.maximum(weight, smallest)
         else:
             ids = np.flatnonzero(trained & (weight > smallest))
-        if not takes_weights(template):
+        weighted = takes_weights(template) and not refit.drawn
+        if not weighted:
             sample = drawn[fit.k][trained[drawn[fit.k]]]
             ids = self._pair_singletons(sample, ids, rows.y, weight) if len(sample) else ids
+        elif refit.plain and _are_counts(weight[ids]):
+            ids, weighted = np.repeat(ids, weight[ids].astype(int)), False
         y, weight = rows.y[..., ids], weight[ids]
         X = rows.take(ids, self.columns[fit.k])
         if self.classes is not None:
@@ -153,7 +158,7 @@ class Trainer:
             seeded(template, self.seed, fit.k),
             X,
             target,
-            weight if takes_weights(template) else None,
+            weight if weighted else None,
             previous=refit.models.get(fit),
             metadata={
                 key: rows_of(value, ids, rows.n_rows)
@@ -239,6 +244,11 @@ class Trainer:
         return proba
 
 
+def _are_counts(weight: np.ndarray) -> bool:
+    """Return whether weights are whole numbers that at most double the rows."""
+    return bool(np.all(weight == np.floor(weight)) and weight.sum() <= 2 * len(weight))
+
+
 def _missing_hint(refit: Refit, k: int) -> str:
     """Return a hint at columns that are missing in all rows of an expert, empty if there are none.
 
@@ -262,6 +272,10 @@ class Refit:
 
     If `routed`, experts are fitted to, and predict, all rows with a weight and no others; of these
     they predict those in the mask `predicted` (n,) only, if there is one.
+
+    Rows with less than the share `negligible` of an expert's largest weight are left out. If
+    `drawn`, estimators get no weights, but rows drawn by weight. If `plain`, they get none where
+    all are 1: some estimators take several times as long with weights.
     """
 
     rows: Rows
@@ -271,3 +285,6 @@ class Refit:
     iteration: int
     routed: bool = False
     predicted: np.ndarray | None = None
+    negligible: float = NEGLIGIBLE
+    drawn: bool = False
+    plain: bool = False

@@ -77,10 +77,10 @@ def test_what_is_no_router(routing):
         ),
         ({"routing": Switch(), "assignment": "stochastic"}, "assignment='stochastic'.*Set"),
         ({"warm_up": MixtureOfExpertsRegressor()}, "warm_up is for experts.*Set warm_up='auto'"),
-        ({"routing": TopK(2), "n_refits": 2}, "n_refits=2 is for fits with a warm-up.*Set"),
+        ({"routing": TopK(2), "n_refits": 2}, "n_refits=2 is for experts.*one by one.*Set"),
         (
             {"routing": TopK(2), "n_refits": 2, "expert": DecisionTreeRegressor(), "warm_up": None},
-            "n_refits=2 is for fits with a warm-up.*Set n_refits=1",
+            "n_refits=2 is for fits with a warm-up.*Set n_refits='auto'",
         ),
         ({"n_refits": 0}, "n_refits"),
         ({"n_refits": 1.5}, "n_refits"),

@@ -294,7 +294,7 @@ def test_dispersions_from_a_sample(monkeypatch):
     X, y, _ = pieces(900)
     model = regressor(DecisionTreeRegressor(max_depth=3), routing=TopK(1))
     whole = clone(model).fit(X, y)
-    monkeypatch.setattr("mixexp.experts._estimator.SAMPLE", 60)
+    monkeypatch.setattr("mixexp.experts._refits.SAMPLE", 60)
     sampled = clone(model).fit(X, y)
     assert_array_equal(sampled.predict(X), whole.predict(X))
     assert_allclose(sampled.dispersions_, whole.dispersions_, rtol=0.4)
