@@ -49,6 +49,13 @@ def test_the_step_is_the_best_within_the_radius(rng, lowest, radius):
         assert_allclose(step, np.linalg.solve(observed, gradient), rtol=1e-6)
 
 
+def test_where_nothing_bounds_it_the_step_is_as_long_as_the_radius(rng):
+    """The number of factorisations is bounded: a few searches for the damping end short of it."""
+    found = [trust_region_step(*quadratic(rng, -0.1), 3.0)[2] / 3.0 for _ in range(40)]
+    assert max(found) <= finish.NEAR[1]
+    assert np.mean(np.array(found) >= finish.NEAR[0]) > 0.9
+
+
 def overlapping(rng, n=400, k=3):
     X = rng.standard_normal((n, 2))
     z = np.argmax(0.6 * X @ rng.standard_normal((2, k)) + rng.gumbel(size=(n, k)), axis=1)
