@@ -12,6 +12,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 from mixexp import MixtureOfExpertsRegressor
 from mixexp._engine import collapse as _collapse
 from mixexp._estimators.outcome import told_events
+from mixexp.callbacks import Callback
 from mixexp.gates import ConstantGate, SoftmaxGate
 from mixexp.partitions import Split
 
@@ -51,14 +52,33 @@ def test_too_many_experts_end_no_lower_than_their_starts(two_regimes):
     assert sum("did not converge" in text for text in messages) == (not model.converged_)
 
 
-@pytest.mark.parametrize("max_iter, kept_at", [(3, 1), (12, 9)])
-def test_what_was_before_a_collapse_is_returned_where_what_follows_is_lower(max_iter, kept_at):
-    """The iterations end just after an expert has begun anew, which lowers the bound at first."""
+def with_a_collapse():
+    """Return two lines, and labels that leave a third expert one row."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((300, 2))
     y = np.where(X[:, 0] > 0, 2 * X[:, 0], -3 * X[:, 1] + 1) + 0.5 * rng.standard_normal(300)
     labels = (X[:, 0] > 0).astype(int)
     labels[0] = 2
+    return X, y, labels
+
+
+def test_a_run_that_is_stopped_ends_there_though_it_was_higher_before_a_collapse():
+    class StopAfterCollapse(Callback):
+        def on_fit_task_end(self, estimator, context):
+            return context.task_name == "iteration" and len(segments) == 1
+
+    X, y, labels = with_a_collapse()
+    model = MixtureOfExpertsRegressor(Ridge(), 3, init=labels).set_callbacks(StopAfterCollapse())
+    with monkeypatched_segments() as segments:
+        told_fit(model, X, y)
+    before, after = segments
+    assert model.lower_bounds_.tolist() == after and model.lower_bound_ == max(after) < max(before)
+
+
+@pytest.mark.parametrize("max_iter, kept_at", [(3, 1), (12, 9)])
+def test_what_was_before_a_collapse_is_returned_where_what_follows_is_lower(max_iter, kept_at):
+    """The iterations end just after an expert has begun anew, which lowers the bound at first."""
+    X, y, labels = with_a_collapse()
     model = MixtureOfExpertsRegressor(Ridge(), 3, init=labels, max_iter=max_iter)
     with monkeypatched_segments() as segments:
         _, messages = told_fit(model, X, y)

@@ -49,6 +49,13 @@ def test_the_step_is_the_best_within_the_radius(rng, lowest, radius):
         assert_allclose(step, np.linalg.solve(observed, gradient), rtol=1e-6)
 
 
+def test_where_nothing_bounds_it_the_step_is_as_long_as_the_radius(rng):
+    """The number of factorisations is bounded: a few searches for the damping end short of it."""
+    found = [trust_region_step(*quadratic(rng, -0.1), 3.0)[2] / 3.0 for _ in range(40)]
+    assert max(found) <= finish.NEAR[1]
+    assert np.mean(np.array(found) >= finish.NEAR[0]) > 0.9
+
+
 def overlapping(rng, n=400, k=3):
     X = rng.standard_normal((n, 2))
     z = np.argmax(0.6 * X @ rng.standard_normal((2, k)) + rng.gumbel(size=(n, k)), axis=1)
@@ -195,10 +202,11 @@ def test_it_waits_until_em_is_slow(monkeypatch):
 
 def test_leaps_that_fail_leave_the_run_to_em(monkeypatch):
     """A step the wrong way lowers the bound: it is refused, and after three EM goes on alone."""
-    original = finish.trust_region_step
+    original, tried = finish.trust_region_step, []
 
-    def backwards(*args):
-        step, gain, length = original(*args)
+    def backwards(observed, metric, gradient, radius):
+        step, gain, length = original(observed, metric, gradient, radius)
+        tried.append((radius, length, np.sqrt(gradient @ np.linalg.solve(metric, gradient))))
         return -3 * step, gain, length
 
     X, y, z = overlapping(np.random.default_rng(5))
@@ -208,3 +216,26 @@ def test_leaps_that_fail_leave_the_run_to_em(monkeypatch):
     same = min(len(fast.bounds), len(plain.bounds))
     assert_allclose(fast.bounds[:same], plain.bounds[:same], rtol=1e-9)
     assert fast.n_passes > len(fast.bounds) + 1
+    # a radius comes from the step of EM, then it shrinks, but not far below the step of EM
+    for i, (radius, _, em_length) in enumerate(tried):
+        shrunk = finish.SHRINK * min(tried[i - 1][:2])
+        first = i % finish.MOST_FAILURES == 0
+        expected = finish.FIRST_RADIUS * em_length if first else shrunk
+        assert_allclose(radius, max(expected, finish.SHRINK * em_length), rtol=1e-6)
+    assert len(tried) > finish.MOST_FAILURES
+
+
+def test_directions_in_which_nothing_changes(rng):
+    redundant = np.array([[0, 2, 4], [1, 3, 5]])  # three classes, two columns
+    scale = rng.uniform(1, 2, 6)
+    found = finish._directions(redundant, np.arange(6), scale)
+    expected = np.zeros((2, 6))
+    expected[0, ::2], expected[1, 1::2] = scale[::2], scale[1::2]
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    assert_allclose(found, expected, rtol=1e-12)
+    held = np.array([0, -1, 1, 2, 3, 4])  # a coefficient that is held leaves its column as it is
+    assert_allclose(
+        finish._directions(redundant, held, scale[:5]) != 0, [[True, True, False, True, False]]
+    )
+    assert finish._directions(np.empty((0, 3), dtype=int), held, scale[:5]).shape == (0, 5)
+    assert finish._directions(np.empty((1, 0), dtype=int), held, scale[:5]).shape == (0, 5)

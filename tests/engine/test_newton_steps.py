@@ -407,10 +407,11 @@ def test_a_step_that_promises_too_much_is_damped():
     assert taken.damping == 1e-9
 
 
-def test_a_step_that_went_too_far_damps_the_next():
-    last = trusted_step(lambda own: np.array([[1.0]]), np.array([[1.0]]), 1.0, 1e-9)
+@pytest.mark.parametrize("size", [1.0, 1.8])
+def test_a_step_that_went_too_far_damps_the_next(size):
+    last = trusted_step(lambda own: np.array([[size]]), np.array([[size]]), 1.0, 1e-9)
     for residual, damps in [(0.3, False), (-0.4, False), (-0.6, True)]:
-        here = np.array([[residual]])
+        here = size * np.array([[residual]])
         taken = trusted_step(lambda own, here=here: here / (1 + own), here, 1.0, 1e-9, last)
         assert (taken.damping > 1e-9) == damps
 
@@ -424,6 +425,8 @@ def test_blocks_bound_the_hessian(rng, k):
         proba = softmax(sharpness * rng.standard_normal((k, 200)), axis=0)
         weights = block_products(proba, np.empty((n_block_rows(k), 200)))
         weights = np.broadcast_to(weights, (k, 200))
+        smaller = np.where(proba.max(axis=0) <= 0.5, proba, 2 * proba * (1 - proba))
+        assert_allclose(weights, smaller, atol=1e-15)  # of two bounds
         v = rng.standard_normal((k, 200))
         variance = np.sum(proba * (v - np.sum(proba * v, axis=0)) ** 2, axis=0)
         assert np.all(np.sum(weights * (v - v.mean(axis=0)) ** 2, axis=0) >= variance - 1e-14)

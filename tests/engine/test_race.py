@@ -1,11 +1,13 @@
 """The race of the starts: waves, agreement, and what ends it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
 from mixexp import MixtureOfExpertsRegressor
-from mixexp._engine.race import agreement
+from mixexp._engine.race import MAX_ROUNDS, MIN_ROUNDS, ROUND_ITER, START_WORK, _rounds, agreement
 from mixexp._engine.starts import FromPartition
 from mixexp.datasets import make_piecewise_linear
 from mixexp.partitions import CheckedStart, KMeansStart, MixedStart, Split
@@ -88,3 +90,20 @@ def test_threads_do_not_change_the_race():
     two = MixtureOfExpertsRegressor(n_experts=4, random_state=0, n_jobs=2).fit(X, y)
     assert one.restarts_ == two.restarts_
     assert one.lower_bound_ == two.lower_bound_
+
+
+def test_rounds_are_as_many_as_the_work_allows():
+    def part(n_weights, size):
+        design = SimpleNamespace(size=size)
+        return SimpleNamespace(gram_weights=True, n_gram_weights=n_weights, design=design)
+
+    def rounds(n_rows):
+        problem = SimpleNamespace(
+            gate=part(2, 100), sketch=SimpleNamespace(n_rows=n_rows), n_init=5
+        )
+        return _rounds(problem, part(3, 200))
+
+    a_round = 5 * ROUND_ITER * (2 * 100**2 + 3 * 200**2)  # multiplications for every row
+    for expected in (3, 7):
+        assert rounds(START_WORK / (expected + 0.5) / a_round) == expected
+    assert rounds(1) == MAX_ROUNDS and rounds(START_WORK) == MIN_ROUNDS

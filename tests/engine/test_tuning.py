@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from _problems import make_rows
 from numpy.testing import assert_allclose
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import Ridge
@@ -14,6 +15,7 @@ from mixexp._evidence import LARGEST_CHANGE, determined, strength_ratio
 from mixexp.datasets import make_piecewise_linear
 from mixexp.experts._linear import STRONGEST
 from mixexp.gates import HierarchicalGate, SoftmaxGate
+from mixexp.protocols import evolve
 
 
 def test_determined_counts_eigenvalues(rng):
@@ -51,6 +53,16 @@ def test_strengths_are_bounded():
     gamma, squares = np.array([3.0, 3.0, 1e-9, 1.0]), np.array([1.5, 0.0, 1.0, 1e-9])
     ratio = strength_ratio(gamma, squares, np.array([0.5, 0.5, 0.5, 20.0]), 0.1, 30.0)
     assert_allclose(ratio, [2.0, LARGEST_CHANGE, 0.2, 1.5])
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_a_strength_counts_in_the_constant_of_the_prior(rng, k):
+    """It is a density of (K − 1) d free slopes, and intercepts that it leaves alone."""
+    gate = SoftmaxGate("auto").start(make_rows(rng.standard_normal((30, 4))), k, None)
+    gate = gate.set_parameters(rng.standard_normal(gate.theta.size))
+    weak, strong = (evolve(gate, alpha_=alpha).log_prior() for alpha in (0.5, 2.0))
+    squares = np.sum(gate.theta[:, 1:] ** 2)
+    assert_allclose(strong - weak, 0.5 * (k - 1) * 4 * np.log(4.0) - 0.5 * 1.5 * squares)
 
 
 def test_one_expert_is_at_the_fixed_point():

@@ -9,6 +9,7 @@ from _family_cases import statistics_of
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from scipy.optimize import minimize
+from scipy.special import logsumexp
 from sklearn.linear_model import PoissonRegressor
 from sklearn.tree import DecisionTreeRegressor
 
@@ -260,4 +261,13 @@ def test_huge_counts_have_the_density_of_gamma(alpha):
 def test_logcdf_from_below_zero_on(alpha):
     y, mean, parameters = np.arange(-2.0, 9.0), np.full(11, 4.0), np.full((1, 11), alpha)
     expected = stats.nbinom(1 / alpha, 1 / (1 + alpha * 4)).logcdf(y)
+    assert_allclose(NegativeBinomial().logcdf(y, mean, parameters), expected, rtol=1e-10)
+
+
+def test_logcdf_where_the_probability_is_no_double():
+    y = np.array([0.0, 3.5, 100.0, 1500.0])
+    mean, parameters = np.full(4, 1e4), np.full((1, 4), 1e-4)
+    law = stats.nbinom(1e4, 0.5)
+    expected = [logsumexp(law.logpmf(np.arange(np.floor(end) + 1))) for end in y]
+    assert np.all(np.array(expected) < -700)
     assert_allclose(NegativeBinomial().logcdf(y, mean, parameters), expected, rtol=1e-10)

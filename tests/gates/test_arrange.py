@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from mixexp import MixtureOfExpertsRegressor
 from mixexp._engine import starts
 from mixexp.gates import ConstantGate, HierarchicalGate, NestedGate
-from mixexp.gates._arrange import _divided, _explained, _likeness, arrangements
+from mixexp.gates._arrange import _divided, _explained, _likeness, _swapped, arrangements
 
 
 def paths_of(*branching):
@@ -70,6 +70,19 @@ def test_divisions_are_the_best_there_are(sizes):
 
 
 # ---------------------------------------------------------------- orders
+
+
+def test_no_swap_is_left_that_explains_more(rng):
+    for _ in range(20):
+        root = rng.standard_normal((8, 8))
+        alike, child = root @ root.T, rng.permutation(np.repeat([0, 1, 2], [3, 3, 2]))
+        total = _swapped(alike, child)
+        assert_allclose(total, _explained(alike, child))
+        assert_array_equal(np.bincount(child), [3, 3, 2])
+        for i, j in zip(*np.triu_indices(8, 1), strict=True):
+            other = child.copy()
+            other[[i, j]] = other[[j, i]]
+            assert _explained(alike, other) <= total * (1 + 1e-8)
 
 
 @pytest.mark.parametrize("branching", [(2, 2), (2, 2, 2), (2, 3), (4, 2), (1, 4), (4, 1)])

@@ -191,6 +191,21 @@ def test_splits_in_words_hold_where_the_first_is_more_likely(rng):
     assert at_random(SoftmaxGate(), X, rng, n_experts=1)[0].split_texts() == [""]
 
 
+def test_one_transformed_column_has_its_border_in_units_of_the_input(rng):
+    X = rng.standard_normal((40, 2))
+    log = [Origin(f"x{j}", f"x{j}").ordered(f"log x{j}", np.exp).scaled(-0.5, 1.0) for j in (0, 1)]
+    names = list(map(ColumnName.of, log))
+    gate, rows = at_random(SoftmaxGate(), X[:, :1], rng, n_experts=2)
+    border = re.fullmatch(r"x0 ([<>]) (\S+)", gate.split_texts(names[:1], decimals=12)[0])
+    inputs = np.exp((X[:, 0] - 1.0) / -0.5)
+    above = inputs > float(border[2])
+    more_likely = log_proba(gate, rows)[0] > log_proba(gate, rows)[1]
+    np.testing.assert_array_equal(above if border[1] == ">" else ~above, more_likely)
+    assert 0 < more_likely.sum() < len(X)
+    gate, _ = at_random(SoftmaxGate(), X, rng, n_experts=2)  # of two there is no such border
+    assert re.match(r"log x\d [+-] \S+ log x\d [<>] ", gate.split_texts(names, decimals=3)[0])
+
+
 def test_a_gate_without_slopes(rng):
     gate = SoftmaxGate().start(make_rows(table(rng)), 2, None)
     assert gate.to_text().splitlines()[0] == "root: 0 where 0.00 > 0, otherwise 1"

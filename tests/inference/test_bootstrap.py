@@ -8,6 +8,7 @@ from sklearn.linear_model import LinearRegression
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp.gates import ConstantGate, GaussianGate
 from mixexp.inference import bootstrap
+from mixexp.inference._bootstrap import _drawn
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,18 @@ def test_trials_are_those_of_the_fit(rng):
     gaussian = MixtureOfExpertsRegressor(n_experts=1).fit(X, won)
     with pytest.raises(ValueError, match=r"trials=.* family 'gaussian' has no trials"):
         bootstrap(gaussian, X, won, trials=trials)
+
+
+def test_drawn_trials_are_won_or_lost(rng):
+    X, trials = rng.normal(size=(400, 1)), rng.integers(1, 30, 400)
+    won = rng.binomial(trials, 1 / (1 + np.exp(-X[:, 0])))
+    model = MixtureOfExpertsRegressor(n_experts=1, family="binomial").fit(X, won, trials=trials)
+    y = np.column_stack([won, trials - won])
+    drawn = _drawn(model, X, y, np.random.RandomState(0))
+    assert_array_equal(drawn.sum(axis=1), trials)
+    expected, chance = trials * model.predict(X), model.predict(X)
+    z = (drawn[:, 0] - expected) / np.sqrt(expected * (1 - chance))
+    assert abs(z.mean()) < 4 / 20 and 0.8 < z.std() < 1.2
 
 
 def test_parts_without_named_parameters_are_refused(lines):

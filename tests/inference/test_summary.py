@@ -426,6 +426,17 @@ def test_a_mixture_must_be_fitted(lines):
         MixtureOfExpertsRegressor().summary(X, y)
 
 
+def test_intervals_of_positive_parameters_are_those_of_their_logarithms(lines):
+    X, y, model = lines
+    found = model.summary(X, y).estimates
+    assert 0 < np.sum(found.positive) < len(found.positive)
+    reach = 1.6448536269514722 * found.std_errors  # of the normal law, 0.95
+    estimates, low_high = found.estimates[:, None], found.intervals(0.9)
+    plain = estimates + reach[:, None] * [-1, 1]
+    of_logs = estimates * np.exp((reach / found.estimates)[:, None] * [-1, 1])
+    assert_allclose(low_high, np.where(found.positive[:, None], of_logs, plain), rtol=1e-9)
+
+
 def test_wald_tests_do_not_depend_on_units():
     X, y = two_lines(np.random.default_rng(3))
     tests = []

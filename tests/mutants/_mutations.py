@@ -1,7 +1,8 @@
 """Small faults that can be put into a source file: one change of one expression or statement.
 
 Left out is what changes no result: annotations, decorators, texts of errors and warnings, arguments
-that only save work, and the named limits at the top of modules, which are measured, not exact.
+that only save work or assert what holds, and the named limits at the top of modules, which are
+measured, not exact.
 """
 
 from __future__ import annotations
@@ -52,8 +53,17 @@ DROPPING = (ast.Add, ast.Sub, ast.Mult, ast.Div)
 _PAIRS = [("min", "max"), ("minimum", "maximum"), ("argmin", "argmax"), ("any", "all")]
 SWAPPED = {a: b for pair in _PAIRS for a, b in (pair, pair[::-1])}
 
-#: Keyword arguments that save time or memory, or say where a warning comes from.
-NO_RESULT = {"check_finite", "copy", "maxsize", "overwrite_a", "overwrite_b", "stacklevel"}
+#: Keyword arguments that save time or memory, say where a warning comes from, or assert that the
+#: lengths of what is zipped agree.
+NO_RESULT = {
+    "check_finite",
+    "copy",
+    "maxsize",
+    "overwrite_a",
+    "overwrite_b",
+    "stacklevel",
+    "strict",
+}
 
 #: Names of counts, beside those that begin with "n_".
 COUNTS = {"len", "ndim", "size"}
@@ -70,6 +80,12 @@ class Mutant:
     stop: int
     before: str
     after: str
+    last_line: int
+
+    @property
+    def lines(self) -> range:
+        """The lines of the change."""
+        return range(self.line, self.last_line + 1)
 
     @property
     def change(self) -> str:
@@ -192,6 +208,7 @@ class _Finder(ast.NodeVisitor):
                 stop=self.starts[node.end_lineno - 1] + node.end_col_offset,
                 before=ast.unparse(node),
                 after=ast.unparse(new),
+                last_line=node.end_lineno,
             )
         )
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import os
 import queue
+import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -20,16 +22,19 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from importlib.util import find_spec
+from math import ceil
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent))
 
 from _mutations import Mutant, drawn, mutants_within
+from _record import PLACE, Record
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 
-#: Files or folders that are changed, and the tests near them, the likeliest to fail first.
+#: Files or folders that are changed, and the tests near them.
 NEAR = {
     "mixexp/_numerics.py": (
         "tests/test_numerics.py tests/engine/test_newton_steps.py "
@@ -37,10 +42,15 @@ NEAR = {
     ),
     "mixexp/_newton.py": (
         "tests/engine/test_newton_steps.py tests/test_numerics.py tests/gates/test_gates.py "
-        "tests/engine/test_quasi_newton.py"
+        "tests/engine/test_quasi_newton.py tests/engine/test_online.py"
     ),
-    "mixexp/gates": "tests/gates tests/estimators/test_noise.py",
-    "mixexp/families": "tests/families tests/test_distribution_methods.py",
+    "mixexp/gates": (
+        "tests/gates tests/estimators/test_noise.py tests/engine/test_information.py "
+        "tests/engine/test_tuning.py"
+    ),
+    "mixexp/families": (
+        "tests/families tests/test_distribution_methods.py tests/engine/test_information.py"
+    ),
     "mixexp/routing": "tests/routing",
     "mixexp/_engine": "tests/engine tests/estimators/test_fit_blocks.py tests/inference",
     "mixexp/inference": "tests/inference",
@@ -49,9 +59,16 @@ NEAR = {
 #: The share of faults that the tests shall find.
 LEAST_SHARE = 0.95
 
-#: Tests may take so many times as long as without a fault, and so many seconds more: machines are
-#: not alike, and some faults make a loop endless.
-TIMES, MORE = 3.0, 60.0
+#: Tests may take so many times the processor time that they take without a fault, and so many
+#: seconds more, as some faults make a loop endless; and as many times that by the clock, as some
+#: make a test wait. A busy machine is slow by the clock, and would be taken for a fault.
+TIMES, MORE, WAITS = 3.0, 60.0, 10.0
+
+#: Pytest's exit code where tests failed (not where they cannot be collected), and how it names one.
+TESTS_FAILED, FAILED = 1, re.compile(r"^(?:FAILED|ERROR) (\S+::.*?)(?: - |$)", re.MULTILINE)
+
+#: The exit codes of a process that used more processor time than its limit.
+OVER_LIMIT = {-signal.SIGXCPU, -signal.SIGKILL}
 
 LEFT_OUT = shutil.ignore_patterns(
     ".git",
@@ -78,56 +95,91 @@ def group_of(mutant: Mutant) -> str:
     return next(place for place in NEAR if mutant.path.startswith(place))
 
 
-def run_tests(copy: Path, paths: str, seconds: float | None, *, write: bool) -> int | None:
-    """Return pytest's exit code in a copy of the tree, or None if it took too long.
+def near(mutant: Mutant) -> list[str]:
+    """Return the files and folders of the tests near a mutant."""
+    return NEAR[group_of(mutant)].split()
 
-    Compiled files are written only by the run without a fault: they are of the true sources.
+
+def run_tests(
+    copy: Path, tests: list[str], seconds: float | None, record: Path | None = None
+) -> tuple[int | None, str]:
+    """Return pytest's exit code in a copy of the tree, None if it took too long, and its output.
+
+    `seconds` is the limit of processor time. Only the run without a fault makes a record, and
+    writes compiled files: they are of the true sources.
     """
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *paths.split()]
-    env = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
-    env |= {} if write else {"PYTHONDONTWRITEBYTECODE": "1"}
-    with subprocess.Popen(
-        command,
-        cwd=copy,
-        env=env,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as tests:
+    options = "-m pytest -x -q -p no:cacheprovider -p _record"
+    command = [sys.executable, *options.split(), *tests]
+    paths = os.pathsep.join([str(copy), str(copy / "tests" / "mutants")])
+    env = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+    env |= {"PYTHONDONTWRITEBYTECODE": "1"} if record is None else {PLACE: str(record)}
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output,
+        subprocess.Popen(
+            command,
+            cwd=copy,
+            env=env,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        ) as run,
+    ):
         try:
-            return tests.wait(seconds)
+            if seconds is not None:
+                resource.prlimit(run.pid, resource.RLIMIT_CPU, (ceil(seconds), ceil(seconds) + 5))
+            code = run.wait(None if seconds is None else WAITS * seconds)
         except BaseException as error:
-            os.killpg(tests.pid, signal.SIGKILL)  # with the processes that the tests began
+            os.killpg(run.pid, signal.SIGKILL)  # with the processes that the tests began
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
-            return None
+            return None, ""
+        output.seek(0)
+        return None if code in OVER_LIMIT else code, output.read()
 
 
-def verdict(mutant: Mutant, copy: Path, seconds: float) -> str:
-    """Return "killed", "timeout" or "survived", after the tests near a mutant."""
+def verdict(mutant: Mutant, copy: Path, record: Record) -> tuple[str, str]:
+    """Return "killed", "timeout" or "survived", and the test that failed.
+
+    The tests that run the changed lines come first, the fastest of them before the others. If all
+    of them pass, or cannot be collected, all tests near are run.
+    """
     file = copy / mutant.path
     file.write_bytes(mutant.apply(file.read_bytes()))
+    places = near(mutant)
+    running = record.running(mutant.path, mutant.lines, places)
+    code: int | None = None
+    output = ""
     try:
-        code = run_tests(copy, NEAR[group_of(mutant)], seconds, write=False)
+        for tests, taken in (
+            (running, record.time_of(running)),
+            (places, record.time_of(record.near(places))),
+        ):
+            if tests:
+                code, output = run_tests(copy, tests, TIMES * taken + MORE)
+            if tests and code in (None, TESTS_FAILED):
+                break
     finally:
         shutil.copy2(ROOT / mutant.path, file)
     if code is None:
-        return "timeout"
-    return "survived" if code == 0 else "killed"
+        return "timeout", ""
+    failed = FAILED.search(output)
+    return "survived" if code == 0 else "killed", failed[1] if failed else ""
 
 
-def time_limits(groups: set[str], copy: Path) -> dict[str, float]:
-    """Return the time limit of the tests of each group; end where they fail without a fault."""
-    limits = {}
-    for group in sorted(groups):
-        start = time.monotonic()
-        if run_tests(copy, NEAR[group], None, write=True) != 0:
-            print(f"the tests of {group} fail without a fault: {NEAR[group]}")
+def recorded(mutants: list[Mutant], copy: Path) -> Record:
+    """Return the record of the tests near mutants; end where they fail without a fault."""
+    start = time.monotonic()
+    tests = sorted({place for mutant in mutants for place in near(mutant)})
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "record.json"
+        code, output = run_tests(copy, tests, None, file)
+        if code != 0:
+            print(output[-5000:], f"the tests fail without a fault: {tests}", sep="\n")
             raise SystemExit(2)
-        taken = time.monotonic() - start
-        print(f"{group}: {taken:.0f} s without a fault", flush=True)
-        limits[group] = TIMES * taken + MORE
-    return limits
+        record = Record.read(file)
+    taken = time.monotonic() - start
+    print(f"{len(record.seconds)} tests, {taken:.0f} s without a fault", flush=True)
+    return record
 
 
 def check(mutants: list[Mutant], jobs: int) -> Counter[str]:
@@ -139,18 +191,19 @@ def check(mutants: list[Mutant], jobs: int) -> Counter[str]:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mutants-"))
             free.put(Path(shutil.copytree(ROOT, Path(folder) / "copy", ignore=LEFT_OUT)))
         first = free.get()
-        limits = time_limits({group_of(mutant) for mutant in mutants}, first)
+        record = recorded(mutants, first)
         free.put(first)
 
         def one(mutant: Mutant) -> None:
             copy, start = free.get(), time.monotonic()
             try:
-                end = verdict(mutant, copy, limits[group_of(mutant)])
+                end, test = verdict(mutant, copy, record)
             finally:
                 free.put(copy)
             counts[end] += 1
             taken = time.monotonic() - start
-            print(f"{end} ({taken:.0f} s) line {mutant.line} of {mutant.change}", flush=True)
+            by = f", by {test}" if test else ""
+            print(f"{end} ({taken:.0f} s) line {mutant.line} of {mutant.change}{by}", flush=True)
 
         with ThreadPoolExecutor(jobs) as pool:
             list(pool.map(one, mutants))
@@ -170,6 +223,8 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     asked = arguments()
+    if not (asked.list or find_spec("coverage")):
+        raise SystemExit("check.py needs coverage, to see which tests run a line: install it")
     known = known_equivalents((HERE / "equivalent.txt").read_text(encoding="utf-8"))
     groups = [mutants_within(ROOT, [place]) for place in NEAR]
     groups = [[mutant for mutant in group if mutant.change not in known] for group in groups]

@@ -1,8 +1,10 @@
 """The script that puts faults into copies, without a run of tests."""
 
 import ast
+import json
 
 from _mutations import drawn, mutants_of
+from _record import Record
 from check import HERE, NEAR, ROOT, known_equivalents, mutants_within
 
 SOURCE = '''"""A module."""
@@ -69,3 +71,18 @@ def test_places_and_equivalents_exist():
     known = known_equivalents((HERE / "equivalent.txt").read_text(encoding="utf-8"))
     assert set(known) <= changes
     assert all(known.values())
+
+
+def test_tests_that_run_a_line_come_by_their_time(tmp_path):
+    one, two, last = "tests/a/test_a.py::one", "tests/b.py::two", "tests/a/test_a.py::last"
+    seconds = {one: 3.0, two: 2.0, last: 1.0}
+    file = tmp_path / "record.json"
+    lines = {"f.py": {"4": [0, 1], "5": [0, 2], "7": [1]}}
+    file.write_text(json.dumps({"seconds": seconds, "lines": lines}), encoding="utf-8")
+    record = Record.read(file)
+    assert record.running("f.py", range(4, 6), ["tests"]) == [last, two, one]
+    assert record.running("f.py", range(4, 7), ["tests/a", "tests/c.py"]) == [last, one]
+    assert record.running("f.py", range(6, 7), ["tests"]) == []
+    assert record.running("g.py", range(4, 6), ["tests"]) == []
+    assert record.near(["tests/b.py"]) == [two]
+    assert record.time_of([one, two]) == 5.0

@@ -120,3 +120,9 @@ def test_prices_even_out_loads():
     shares = priced(proba, log_prices(proba, None))
     shares /= shares.sum(axis=0)
     assert_allclose(shares.sum(axis=1), 500 / 3, rtol=0.03)
+
+
+def test_rows_of_which_all_experts_are_cheap_keep_their_odds():
+    proba = np.array([[0.0, 0.5], [0.7, 0.2], [0.3, 0.3]])
+    found = priced(proba, np.array([5.0, -995.0, -995.0]))  # exp(−1000) is 0
+    assert_allclose(found, [[0.0, 0.5], [1.0, 0.0], [3 / 7, 0.0]], rtol=1e-12)

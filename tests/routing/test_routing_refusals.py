@@ -8,7 +8,7 @@ from sklearn.tree import DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsRegressor
 from mixexp.gates import ConstantGate, GaussianGate
-from mixexp.routing import ExpertChoice, Switch, Threshold, TopK, TopP
+from mixexp.routing import ROUTERS, ExpertChoice, Switch, Threshold, TopK, TopP
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -54,6 +54,12 @@ def test_invalid_parameters_of_routers(case):
     text = str(caught.value)
     assert text.startswith("MixtureOfExpertsRegressor: ")
     assert len(text) < 350
+
+
+@pytest.mark.parametrize("kind", ROUTERS)
+def test_routers_keep_their_parameters_as_they_were_given(kind):
+    given = {name: object() for name in kind().get_params()}
+    assert kind(**given).get_params(deep=False) == given
 
 
 @pytest.mark.parametrize("router", [TopK, Switch])
