@@ -5,12 +5,15 @@ Also those that scikit-learn has and makes of its own estimators only.
 
 from functools import partial
 
+import numpy as np
 import pytest
 from _configurations import CONFIGURATIONS, STARTS
 from sklearn.base import clone
+from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import (
     check_dataframe_column_names_consistency,
     check_param_validation,
+    check_regressor_multioutput,
     parametrize_with_checks,
 )
 
@@ -68,9 +71,21 @@ def parametrize(estimators):
 
 def checks_of(estimator):
     """Yield the generated checks, and those of `MORE`, each with a clone."""
-    yield from parametrize_with_checks([estimator]).mark.args[1]
+    name, tags = type(estimator).__name__, get_tags(estimator)
+    for copy, check in parametrize_with_checks([estimator]).mark.args[1]:
+        signed = check.func is check_regressor_multioutput and tags.target_tags.positive_only
+        yield copy, partial(check_positive_multioutput, name) if signed else check
     for check in MORE:
-        yield clone(estimator), partial(check, type(estimator).__name__)
+        yield clone(estimator), partial(check, name)
+
+
+def check_positive_multioutput(name, estimator):
+    """As `check_regressor_multioutput`, which alone ignores that targets are to be above 0."""
+    rng = np.random.default_rng(42)
+    X, y = rng.normal(size=(11, 10)), np.exp(rng.normal(size=(11, 5)))
+    predicted = estimator.fit(X, y).predict(X)
+    assert predicted.dtype == np.float64, name
+    assert predicted.shape == y.shape, name
 
 
 def described(check):

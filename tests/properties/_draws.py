@@ -31,6 +31,10 @@ from mixexp.routing import ExpertChoice, Switch, Threshold, TopK, TopP
 #: Columns and targets are multiplied by powers of ten up to this, and down to its inverse.
 FARTHEST = 150
 
+#: How often a number of rows from 50 stands in the list for once of those below: one case in ten is
+#: refused and one in five does not converge, and half of all must be of size and converge.
+LARGE_TIMES = 8
+
 #: Experts that are fitted one by one: their fits are cut short, for they take the time.
 ONE_BY_ONE = ("tree", "neighbours", "pipeline", "network", "list", "pool")
 
@@ -112,7 +116,7 @@ def first_options(kind: str) -> dict[str, Any]:
 def _chosen(choose: Callable[[Any], Any], fixed: dict[str, Any]) -> dict[str, Any]:
     """Return options, each by `choose` from a list, or as given."""
     chosen: dict[str, Any] = {}
-    sizes = {n: 4 if n >= 50 else 1 for n in range(10, 81)}
+    sizes = {n: LARGE_TIMES if n >= 50 else 1 for n in range(10, 81)}
     tables = [OPTIONS, None, {"n": sizes, "d": {1: 1, 2: 2, 3: 2, 4: 1}}]
     for table in tables:
         of_kind = OF_CLASSES if chosen.get("kind") == "classes" else OF_NUMBERS
