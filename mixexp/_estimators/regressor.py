@@ -62,7 +62,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         Number of experts, K. "auto" grows mixtures of 1, 2, ... experts, one from the other, until
         AIC with a factor of 3 (`aic3` of `mixexp.selection`) rises, and keeps the best; where
         parameters cannot be counted, as of estimators that are fitted one by one, it goes by
-        held-out log-density. It takes two to four times as long as a fit of that many experts, and
+        held-out log-density. It takes one to four times as long as a fit of that many experts, and
         at least 4. Not with a list of experts, a given start, `expert_labels`, routing or a tree.
     gate : gate of `mixexp.gates`, classifier, "auto" or None, default=None
         None means `SoftmaxGate()`, or ``SoftmaxGate(alpha="auto")`` beside ``n_experts="auto"``; a
