@@ -62,6 +62,7 @@ SCRIPTS = (
     Script("routing"),
     Script("robust", ("--seeds", "2")),
     Script("description", ("--seeds", "2")),
+    Script("networks", ("--seeds", "2"), results=True),
     Script("planted_tree", ("--seeds", "3"), results=True),
     Script("shared"),
     Script("selection", ("--quick",), results=True, takes="data"),
