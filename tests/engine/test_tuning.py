@@ -60,9 +60,11 @@ def test_a_strength_counts_in_the_constant_of_the_prior(rng, k):
     """It is a density of (K − 1) d free slopes, and intercepts that it leaves alone."""
     gate = SoftmaxGate("auto").start(make_rows(rng.standard_normal((30, 4))), k, None)
     gate = gate.set_parameters(rng.standard_normal(gate.theta.size))
-    weak, strong = (evolve(gate, alpha_=alpha).log_prior() for alpha in (0.5, 2.0))
-    squares = np.sum(gate.theta[:, 1:] ** 2)
-    assert_allclose(strong - weak, 0.5 * (k - 1) * 4 * np.log(4.0) - 0.5 * 1.5 * squares)
+    alphas = np.array([0.5, 0.5, 3.0, 1.0]), np.array([2.0, 0.5, 1.0, 4.0])
+    first, second = (evolve(gate, _strength=alpha).log_prior() for alpha in alphas)
+    constants = [0.5 * (k - 1) * np.sum(np.log(alpha / (alpha + 30))) for alpha in alphas]
+    squares = 0.5 * (alphas[1] - alphas[0]) @ np.sum(gate.theta[:, 1:] ** 2, axis=0)
+    assert_allclose(second - first, constants[1] - constants[0] - squares)
 
 
 def test_one_expert_is_at_the_fixed_point():
