@@ -70,7 +70,10 @@ class Basis:
     @property
     def sources(self) -> np.ndarray:
         """The column that each output comes from, where the transformer tells; else its own."""
-        return getattr(self.transformer, "sources_", np.arange(self.width))
+        known = np.asarray(getattr(self.transformer, "sources_", None))
+        # A transformer of others may mean something else by the name.
+        told = known.shape == (self.width,) and known.dtype.kind == "i" and known.min() >= 0
+        return known if told else np.arange(self.width)
 
     def estimator(self, input_names: np.ndarray | None) -> Any:
         """Return a copy of the transformer for users, with the names of its columns if known."""

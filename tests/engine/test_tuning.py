@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp._engine import em, search, tuning
@@ -213,6 +213,22 @@ def test_outputs_of_one_column_have_one_strength(rng):
     assert [len(each) for each in strengths] == [1, 1, 1] and min(strengths[0]) < 10 < min(
         strengths[1]
     )
+
+
+class WithSquares(PolynomialFeatures):
+    """A transformer that means something else by the name."""
+
+    sources_ = "numbers"
+
+
+def test_each_output_of_other_transformers_has_a_strength(rng):
+    X = rng.standard_normal((200, 2))
+    y = np.where(X[:, 0] > 0, X[:, 1], -X[:, 1]) + 0.1 * rng.standard_normal(200)
+    gate = SoftmaxGate(alpha="auto")
+    model = MixtureOfExpertsRegressor(
+        n_experts=2, gate=gate, gate_basis=WithSquares(include_bias=False), random_state=0
+    )
+    assert len(set(model.fit(X, y).gate_.alpha_[:2])) == 2
 
 
 def test_many_more_columns_than_rows_have_one_strength(rng):
