@@ -278,7 +278,7 @@ class FromStage(OneStart):
     """A start from responsibilities (K, n) of the rows of the sketch, which have been merged."""
 
     resp: np.ndarray
-    numbered = whole = False
+    numbered = given = whole = False
 
     def take(self, ids: np.ndarray) -> FromStage:
         """Return the start for some of the rows, in this order."""

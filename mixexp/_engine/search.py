@@ -239,7 +239,7 @@ def _or_common(problem: SearchProblem, run: Run, state: State, record: Restart) 
     log-density. A user who gives the regions has decided.
     """
     bank: Any = state.bank
-    if run.stopped or problem.start.numbered or not can(bank, "with_common"):
+    if run.stopped or problem.start.given or not can(bank, "with_common"):
         return run
     common = once(problem.journal, "common", partial(bank.with_common, problem.rows))
     if common is None:

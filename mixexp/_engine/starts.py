@@ -121,6 +121,10 @@ class Start(Protocol):
         """Whether the user numbered the experts."""
 
     @property
+    def given(self) -> bool:
+        """Whether the user gave the regions."""
+
+    @property
     def whole(self) -> bool:
         """Whether it refers to all rows, and therefore cannot run on a sketch."""
 
@@ -157,6 +161,11 @@ class FromPartition:
     def numbered(self) -> bool:
         """Whether the partition keeps the user's numbering of the experts."""
         return bool(getattr(self.partition, "numbered", False))
+
+    @property
+    def given(self) -> bool:
+        """Whether the regions are the user's, as numbered ones are unless the partition denies."""
+        return bool(getattr(self.partition, "given", self.numbered))
 
     def take(self, ids: np.ndarray) -> FromPartition:
         """Return itself: a partition does not refer to single rows."""
@@ -216,7 +225,7 @@ class FromPartition:
 class OneStart:
     """What starts that are tried once have in common; by default they refer to no rows."""
 
-    numbered = whole = True
+    numbered = given = whole = True
 
     def take(self, ids: np.ndarray) -> Any:
         """Return the start for some of the rows, in this order: itself."""

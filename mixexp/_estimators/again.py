@@ -45,7 +45,7 @@ OF_THE_RUN = {
 class LastMixture:
     """A start from the responsibilities of a fitted mixture for the rows of the sketch."""
 
-    random = False
+    random = given = False
     numbered = True
 
     def __init__(self, state: State):

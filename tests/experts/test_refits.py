@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from _quiet import quiet
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
@@ -85,6 +86,14 @@ def test_one_model_takes_the_place_of_all_where_regions_gain_nothing(one_wave):
     own = quiet(MixtureOfExpertsRegressor(tree, n_refits=1, **FEW), X, y)
     assert own.lower_bound_ < model.lower_bound_
     assert np.any(own.predict(X) != model.predict(X))
+
+
+def test_one_model_of_all_rows_stays_in_a_fit_that_goes_on(one_wave):
+    """Its regions are not the user's; models of them alone are far worse."""
+    model = MixtureOfExpertsRegressor(KNeighborsRegressor(3), warm_start=True, **FEW)
+    bounds = [quiet(model, *one_wave).lower_bound_ for _ in range(2)]
+    assert bounds[1] > bounds[0] - 0.01
+    assert_array_equal(*model.predict_experts(one_wave[0]).T)
 
 
 def test_weights_are_repeated_rows(one_wave, fits):
