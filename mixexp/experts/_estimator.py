@@ -329,7 +329,7 @@ class EstimatorBank:
         new = evolve(self, common=True, _weights=np.tile(weight, (self.n_experts, 1)))
         new._models = {}
         first = first_of_kind(new.trainer)
-        outputs = new._fit_all(rows, resp, first == np.arange(self.n_experts))
+        outputs = new._fit_all(rows, new._weights, first == np.arange(self.n_experts))
         outputs = {
             (k, c): outputs[kind, c]
             for k, kind in enumerate(first.tolist())
