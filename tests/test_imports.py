@@ -30,7 +30,7 @@ ALLOWED = {
     "_wrapped": {"_checks", "protocols"},
     "_data": set(),
     "_store": set(),
-    "_rows": {"_checks", "_compat", "_guests", "_numerics", "_threads"},
+    "_rows": {"_checks", "_compat", "_guests", "_numerics", "_threads", "bases"},
     "protocols": {"_derivatives", "_rows"},
     "_fitting": {"_compat", "_rows", "_warn", "protocols"},
     "_weights": {"_warn", "protocols"},

@@ -13,6 +13,7 @@ from sklearn import config_context
 from sklearn.pipeline import FeatureUnion, Pipeline
 
 from mixexp._guests import failures_named
+from mixexp.bases import QuantileBasis, SplineBasis
 
 __all__ = ["Based", "Basis", "plain_columns"]
 
@@ -69,11 +70,14 @@ class Basis:
 
     @property
     def sources(self) -> np.ndarray:
-        """The column that each output comes from, where the transformer tells; else its own."""
-        known = np.asarray(getattr(self.transformer, "sources_", None))
-        # A transformer of others may mean something else by the name.
-        told = known.shape == (self.width,) and known.dtype.kind == "i" and known.min() >= 0
-        return known if told else np.arange(self.width)
+        """The column that each output comes from, for a basis of `mixexp.bases`; else its own.
+
+        A transformer of others may mean anything by `sources_`, and a subclass may add outputs.
+        """
+        known = self.transformer
+        if isinstance(known, QuantileBasis | SplineBasis) and len(known.sources_) == self.width:
+            return known.sources_
+        return np.arange(self.width)
 
     def estimator(self, input_names: np.ndarray | None) -> Any:
         """Return a copy of the transformer for users, with the names of its columns if known."""

@@ -144,8 +144,8 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         criteria: of each column, the share of its coefficients that the rows determine.
     alpha_ : float or ndarray of shape (n_gate_features,)
         The penalty's strength: `alpha`, or where that is "auto" the strengths of the columns of
-        `coef_`. Outputs of a basis that come from one column have one strength. So have all columns
-        if they are many more than the rows.
+        `coef_`. Outputs of a `SplineBasis` or `QuantileBasis` that come from one column have one
+        strength. So have all columns if they are many more than the rows.
 
     Notes
     -----

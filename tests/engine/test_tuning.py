@@ -218,7 +218,7 @@ def test_outputs_of_one_column_have_one_strength(rng):
 class WithSquares(PolynomialFeatures):
     """A transformer that means something else by the name."""
 
-    sources_ = "numbers"
+    sources_ = [[0], [1], [0], [0, 1], [1]]
 
 
 def test_each_output_of_other_transformers_has_a_strength(rng):
