@@ -155,9 +155,9 @@ class SoftmaxGate(TextMixin, BaseEstimator):
     1996; one penalty for each column is automatic relevance determination, MacKay 1994). Before the
     long run, they change between a few iterations and the next, at fixed responsibilities. They are
     at least 0.1 or, if that is less, the cube of the number of slopes per row, and at most ten
-    times the number of rows n. The lower bound, by which restarts are compared, then includes
-    ½ log α_j / (α_j + n) for every slope: the normaliser of the prior over that of a posterior with
-    an information of 1 per row.
+    times the number of rows n; with a temperature, that holds for α_j T². The lower bound, by which
+    restarts are compared, then includes ½ log α_j T² / (α_j T² + n) for every slope: the normaliser
+    of the prior over that of a posterior with an information of 1 per row.
 
     References
     ----------
@@ -346,7 +346,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
             return prior - float(np.sum(self._l1 * np.abs(self.theta)))
         if self.alpha != "auto":
             return prior
-        strength = self._slope_strength
+        strength = self._slope_strength * self.temperature**2
         return prior + 0.5 * float(self._n_free @ np.log(strength / (strength + self._n_rows)))
 
     @property
@@ -376,7 +376,9 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         )
         n_free, n_rows = self._by_column(self._n_free), rows.total_weight
         lowest = min(WEAKEST, (n_free.sum() / n_rows) ** 3)
-        ratio = strength_ratio(gamma, squares, self._strength, lowest, STRONGEST * n_rows)
+        # Bounds are for slopes of the scores, which are those of the coefficients over T.
+        strength = self._strength * self.temperature**2
+        ratio = strength_ratio(gamma, squares, strength, lowest, STRONGEST * n_rows)
         return evolve(
             self,
             _strength=np.where(n_free > 0, self._strength * ratio, self._strength),

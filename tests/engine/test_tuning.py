@@ -231,6 +231,20 @@ def test_each_output_of_other_transformers_has_a_strength(rng):
     assert len(set(model.fit(X, y).gate_.alpha_[:2])) == 2
 
 
+def test_the_evidence_makes_up_for_a_temperature(rng):
+    X = rng.standard_normal((200, 3))
+    y = np.where(X[:, 0] > 0, X[:, 1], -X[:, 1]) + 0.2 * rng.standard_normal(200)
+    plain, cold = (
+        MixtureOfExpertsRegressor(
+            n_experts=2, gate=SoftmaxGate("auto", temperature=t), random_state=0
+        ).fit(X, y)
+        for t in (1.0, 0.01)
+    )
+    assert_allclose(cold.gate_.alpha_ * 1e-4, plain.gate_.alpha_, rtol=0.3)
+    assert_allclose(cold.predict(X), plain.predict(X), atol=0.05)
+    assert_allclose(cold.lower_bound_, plain.lower_bound_, atol=1e-3)
+
+
 def test_many_more_columns_than_rows_have_one_strength(rng):
     X = rng.standard_normal((30, 300))
     y = np.where(X[:, 0] > 0, 5.0, -5.0) + 0.1 * rng.standard_normal(30)
