@@ -116,7 +116,9 @@ def test_everything_is_escaped(problem, untouched):
 def test_coefficients_behind_a_pipeline_have_names(problem, undrawn):
     X, y = problem
     frame = pd.DataFrame(X, columns=["age", "<b>"])
-    pipeline = make_pipeline(StandardScaler(), MixtureOfExpertsRegressor(n_init=1, random_state=0))
+    pipeline = make_pipeline(
+        StandardScaler(), MixtureOfExpertsRegressor(n_experts=2, n_init=1, random_state=0)
+    )
     page = mixexp.report(pipeline.fit(frame, y), frame, y, cv=None)
     summary = page.html.partition('<section id="summary"')[2].partition("</section>")[0]
     assert "age, scaled" in summary and "&lt;b&gt;, scaled" in summary and "x0" not in summary
