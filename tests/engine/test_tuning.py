@@ -1,5 +1,7 @@
 """Penalties set by their evidence: the fixed point, its bounds, and what it is for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from _problems import make_rows
@@ -197,7 +199,11 @@ def test_columns_that_no_border_needs_are_switched_off(rng):
     coef, alpha = np.abs(model.gate_.coef_[0]), model.gate_.alpha_
     assert alpha.shape == (8,) and alpha[0] < 1 and np.median(alpha[1:]) > 500
     assert coef[0] > 30 * coef[1:].max()
-    assert model.gate_.n_strengths < 3
+    assert 0.5 < model.gate_.n_strengths < 3
+    aic = model.aic(X, y)
+    gate = model._model.gate
+    model._model = replace(model._model, gate=evolve(gate, n_strengths=0.0))
+    assert_allclose(aic - model.aic(X, y), 2 * gate.n_strengths)
 
 
 def test_outputs_of_one_column_have_one_strength(rng):

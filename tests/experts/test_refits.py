@@ -8,8 +8,9 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp._engine import search
 from mixexp._estimators import refits
-from mixexp.experts._refits import moved_share
+from mixexp.experts._refits import due, moved_share
 
 LEAF = {"min_samples_leaf": 5, "random_state": 0}
 FEW = {"n_experts": 2, "n_init": 1, "random_state": 0}
@@ -88,6 +89,35 @@ def test_one_model_takes_the_place_of_all_where_regions_gain_nothing(one_wave):
     assert np.any(own.predict(X) != model.predict(X))
 
 
+@pytest.mark.parametrize(("gain", "one"), [(1.5, True), (0.5, False), (-1.5, False)])
+def test_one_model_must_be_better_by_a_standard_error(one_wave, monkeypatch, gain, one):
+    monkeypatch.setattr(search, "_gain_in_errors", lambda *states: gain)
+    model = MixtureOfExpertsRegressor(DecisionTreeRegressor(**LEAF), **FEW)
+    events = quiet(model, *one_wave).restarts_[0].events
+    assert any("one model of all rows" in event for event in events) == one
+
+
+def test_a_gain_is_weighted():
+    class Drawn:
+        """Rows whose blocks have been looked at."""
+
+        def map(self, of_block, axis):
+            return np.array([[1.0, 3.0], [2.0, 1.0]])
+
+    error = np.sqrt((2 * (2 / 3) ** 2 + (4 / 3) ** 2) / 3 / 3)
+    assert_allclose(search._gain_in_errors(Drawn(), None, None), 5 / 3 / error)
+
+
+def test_one_model_is_of_all_rows_where_experts_have_drawn_ones(one_wave, fits, monkeypatch):
+    for name in ("DRAWN_ROWS", "DRAWN_ROWS_EACH"):
+        monkeypatch.setattr(refits, name, 30)
+    quiet(MixtureOfExpertsRegressor(Counted(**LEAF), **FEW), *one_wave)
+    sizes = [size for size, _ in fits]
+    assert sum(sizes[:10]) == 4 * 60  # each row is one expert's, in four of five folds
+    assert sum(sizes[10:15]) == 4 * 60 and min(sizes[10:15]) > 40
+    assert sizes[15:] == [60]
+
+
 def test_one_model_of_all_rows_stays_in_a_fit_that_goes_on(one_wave):
     """Its regions are not the user's; models of them alone are far worse."""
     model = MixtureOfExpertsRegressor(KNeighborsRegressor(3), warm_start=True, **FEW)
@@ -138,6 +168,13 @@ def test_a_number_without_folds_is_refused(crossing):
     )
     with pytest.raises(ValueError, match=r"n_refits=2 and a shared expert need a warm-up.*Set"):
         model.fit(X, y)
+
+
+def test_an_expert_that_was_given_another_region_is_due():
+    before = np.array([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
+    after = np.array([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]])
+    assert_array_equal(due(np.array([1, 1]), 1, before, after), [True, False])
+    assert_array_equal(due(np.array([3, 0]), 1, before, after), [False, True])
 
 
 def test_moved_share():
