@@ -312,8 +312,7 @@ class EstimatorBank:
         refit = Refit(rows, self._weights, folds, self._models, self._iteration, self.routed)
         if self.n_refits is None:
             return refit
-        drawn = self.drawn and not self.common
-        return replace(refit, negligible=LEAST_SHARE, drawn=drawn, plain=True)
+        return replace(refit, negligible=LEAST_SHARE, drawn=self.drawn, plain=True)
 
     def with_common(self, rows: Rows) -> EstimatorBank | None:
         """Return the bank with every expert fitted to all rows, None if it may not be a rival.
