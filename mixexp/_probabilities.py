@@ -6,13 +6,17 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["TOLERANCE", "sound_proba"]
+__all__ = ["sound_proba"]
 
-#: Tolerance on nonnegativity and on the sum: float32 rounding with many classes.
-TOLERANCE = 1e-4
+#: Tolerance on nonnegativity.
+NEGATIVE = 1e-4
 
-#: Tolerance on sums of float32 probabilities: GaussianNB takes exponentials of logarithms in the
-#: thousands, and more, whose float32 rounding is a share of the result.
+#: Tolerance on the sums of rows. GaussianNB takes exponentials of logarithms, in the thousands for
+#: rows like those of training and beyond 1e12 for rows far away: their rounding is a share of the
+#: result.
+SUM_TOLERANCE = 1e-3
+
+#: The same for float32 probabilities.
 SINGLE_TOLERANCE = 0.1
 
 #: Sums within this of 1 are not renormalised: float64 rounding.
@@ -39,8 +43,8 @@ def sound_proba(estimator: Any, X: Any) -> np.ndarray:
             f"its predict_proba gives NaN or infinity, {bad} times for {len(proba)} rows."
         )
     total = proba.sum(axis=1)
-    off = SINGLE_TOLERANCE if raw.dtype == np.float32 else TOLERANCE
-    if proba.min(initial=0.0) < -TOLERANCE or np.any(np.abs(total - 1) > off):
+    off = SINGLE_TOLERANCE if raw.dtype == np.float32 else SUM_TOLERANCE
+    if proba.min(initial=0.0) < -NEGATIVE or np.any(np.abs(total - 1) > off):
         raise ValueError(
             "its predict_proba must give nonnegative numbers that sum to 1 in every row. The "
             f"smallest is {proba.min():.6g}, and sums go from {total.min():.6g} to "

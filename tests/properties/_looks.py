@@ -61,10 +61,30 @@ def faults_of(case: Case, counts: Counter | None = None) -> list[str]:
         large = case.picks["n_experts"] > 1 and case.picks["n"] >= 50
         counts.update(["fitted", *(["converged"] if case.model.converged_ else [])])
         counts.update(["converged, K >= 2, n >= 50"] if case.model.converged_ and large else [])
+        if not experts_reach(case):
+            counts.update(["an expert overflows at a row of another, refused by name"])
+            return falls(case)
         faults = not_finite(case) + not_probabilities(case) + falls(case)
         if case.picks["kind"] == "numbers":
             faults += not_one_density(case)
         return faults
+
+
+def experts_reach(case: Case) -> bool:
+    """Return whether every expert predicts for all rows of training.
+
+    An estimator of others with a log link may overflow at rows that it never saw, which is refused.
+    """
+    offset = {"offset": case.fit["offset"]} if "offset" in case.fit else {}
+    try:
+        case.model.predict_experts(case.X, **offset)
+    except ValueError as error:
+        if "predicts NaN or infinity" not in str(error) or "family" not in case.picks:
+            raise
+        if case.picks["family"] not in ("poisson", "negative_binomial", "gamma"):
+            raise
+        return False
+    return True
 
 
 def not_finite(case: Case) -> list[str]:

@@ -67,3 +67,5 @@ def test_probabilities_of_single_precision_are_off_by_its_rounding():
     double.predict_proba = lambda X: np.array([[0.7, 0.3018]] * len(X))
     with pytest.raises(ValueError, match="sum to 1 in every row"):
         sound_proba(double, rows)
+    double.predict_proba = lambda X: np.array([[0.7, 0.30016]] * len(X))
+    assert_allclose(sound_proba(double, rows).sum(axis=1), 1.0, rtol=1e-12)
