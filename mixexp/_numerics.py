@@ -194,7 +194,7 @@ def solve_psd(matrix: np.ndarray, rhs: np.ndarray) -> np.ndarray:
     """Solve A x = b for positive semidefinite A; x is zero in the null space of A.
 
     A is scaled to a unit diagonal first: columns of different scale would look rank-deficient.
-    Uses Cholesky if possible, else the eigenvalues above `RANK_TOL`.
+    Uses Cholesky if possible, else the eigenvalues above `RANK_TOL`. If A is not finite, x is NaN.
     """
     diagonal = matrix.diagonal()
     scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
@@ -203,6 +203,8 @@ def solve_psd(matrix: np.ndarray, rhs: np.ndarray) -> np.ndarray:
     factor, info = dpotrf(scaled, lower=1)
     if info == 0 and factor.diagonal().min() ** 2 > len(matrix) * RANK_TOL:
         x, _ = dpotrs(factor, b, lower=1)
+    elif not np.isfinite(scaled).all():
+        return np.full_like(b, np.nan)
     else:
         values, vectors = eigh(scaled)
         keep = values > len(matrix) * RANK_TOL * max(values[-1], 0.0)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 __all__ = ["sound_proba"]
 
 #: Tolerance on nonnegativity.
 NEGATIVE = 1e-4
 
-#: Tolerance on the sums of rows. GaussianNB takes exponentials of logarithms, in the thousands for
+#: Tolerance on the sums of rows. Naive Bayes takes exponentials of logarithms, in the thousands for
 #: rows like those of training and beyond 1e12 for rows far away: their rounding is a share of the
-#: result.
+#: result. Where the logarithms are to be had, they are taken instead; those in a Pipeline are not.
 SUM_TOLERANCE = 1e-3
 
 #: The same for float32 probabilities.
@@ -43,6 +44,11 @@ def sound_proba(estimator: Any, X: Any) -> np.ndarray:
             f"its predict_proba gives NaN or infinity, {bad} times for {len(proba)} rows."
         )
     total = proba.sum(axis=1)
+    if hasattr(estimator, "predict_joint_log_proba") and np.any(np.abs(total - 1) > ROUNDING):
+        logs = np.asarray(estimator.predict_joint_log_proba(X), dtype=np.float64)
+        if np.all(np.isfinite(logs)):
+            proba = softmax(logs, axis=1)
+            total = proba.sum(axis=1)
     off = SINGLE_TOLERANCE if raw.dtype == np.float32 else SUM_TOLERANCE
     if proba.min(initial=0.0) < -NEGATIVE or np.any(np.abs(total - 1) > off):
         raise ValueError(

@@ -255,9 +255,11 @@ def _infinite(values: Any) -> bool:
 
 def _standard(values: np.ndarray) -> np.ndarray:
     """Return columns of mean 0 and length 1; zeros and NaN where they are constant or unknown."""
+    size = np.abs(values).max(axis=0, initial=0.0)
+    values = values / np.where(size > 0, size, 1.0)  # squares would overflow
     values = values - values.mean(axis=0)
     length = np.sqrt(np.sum(values**2, axis=0))
-    tiny = COPY_TOL * np.abs(values).max(axis=0, initial=0.0) + np.finfo(float).tiny
+    tiny = COPY_TOL * np.abs(values).max(axis=0, initial=0.0)
     return values / np.where(length > tiny, length, np.inf)
 
 

@@ -15,6 +15,10 @@ from mixexp.protocols import Block, Forward, Hidden, Rows, can, evolve, if_inner
 
 __all__ = ["SharedBank", "SharedLinearBank", "bank_statistics", "least"]
 
+#: Penalties below this are none: they tell shared coefficients from the experts' own by rounding.
+#: Designs are standardised, and weights are 1 on average.
+LEAST_PENALTY = 1e-13
+
 #: Keeps a quotient of numbers that may both be 0 finite.
 TINY = np.finfo(float).tiny
 
@@ -69,7 +73,7 @@ class SharedLinearBank(LinearBank):
 
     def _free_columns(self) -> np.ndarray:
         """Return the columns whose shared coefficients are identified and not fixed at 0."""
-        unidentified = (self.penalty == 0) & (self.shared_penalty == 0)
+        unidentified = np.maximum(self.penalty, self.shared_penalty) < LEAST_PENALTY
         if self.mask is not None:
             unidentified &= self.mask.all(axis=0)
         return np.flatnonzero(~unidentified & np.isfinite(self.shared_penalty))

@@ -36,6 +36,9 @@ LARGEST_ETA = 700.0
 LARGEST_SLOPE = 1e100
 
 
+#: Largest dispersion: its square stays finite. An expert with next to no rows may have more.
+LARGEST_ROOT = 1e153
+
 #: Probabilities below this are computed on the log scale, as those of scipy lose their digits.
 SMALL_TAIL = 1e-290
 
@@ -231,4 +234,5 @@ def weighted_sum(weighted: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 def root_mean_square(total: np.ndarray, mass: np.ndarray, floor: np.ndarray) -> np.ndarray:
     """Return √(total / mass), none below `floor`; a total below 0 is rounding."""
-    return np.maximum(np.sqrt(np.maximum(total, 0.0) / mass[:, None]), floor)
+    root = np.sqrt(np.maximum(total, 0.0)) / np.sqrt(mass)[:, None]  # the quotient may overflow
+    return np.clip(root, floor, LARGEST_ROOT)

@@ -11,7 +11,17 @@ from sklearn.utils.metaestimators import available_if
 from mixexp.gates._arrange import arrangements
 from mixexp.gates._constant import ConstantGate
 from mixexp.gates._softmax import SoftmaxGate
-from mixexp.protocols import Block, Design, Hidden, Rows, can, evolve
+from mixexp.protocols import (
+    Block,
+    Design,
+    Hidden,
+    ParameterSpace,
+    PriorDerivatives,
+    Rows,
+    Scores,
+    can,
+    evolve,
+)
 
 __all__ = ["NodeSums", "TreeGate"]
 
@@ -202,8 +212,6 @@ class TreeGate:
     surveyed = Hidden()
     without_routing = Hidden()
 
-    # experts share nodes, so that no parameter belongs to one of them
-    scores = Hidden()
     slope = Hidden()
 
     #: Whether the tree comes from a mixture of mixtures.
@@ -324,6 +332,35 @@ class TreeGate:
         sizes = [len(part.get_parameters()) for part in self.nodes_.values()]
         pieces = np.split(vector, np.cumsum(sizes)[:-1])
         return self._map_nodes(lambda part, piece: part.set_parameters(piece), pieces)
+
+    def _alone_can(self, name: str) -> bool:
+        """Return whether the tree is one node, over the experts in order, with a capability.
+
+        Elsewhere experts share nodes, so that no parameter belongs to one of them.
+        """
+        if len(self.nodes_) != 1:
+            return False
+        ((part, children),) = self._plan
+        in_order = [experts.tolist() for experts in children] == [[k] for k in range(len(children))]
+        return in_order and can(part, name)
+
+    @property
+    def parameter_space(self) -> ParameterSpace:
+        """The parameters of the only node."""
+        space: ParameterSpace = self._plan[0][0].parameter_space
+        return space
+
+    @available_if(lambda self: self._alone_can("scores"))
+    def scores(self, block: Block, resp: np.ndarray) -> Scores:
+        """Return the derivatives of log g_k(x) by the parameters of the only node."""
+        found: Scores = self._plan[0][0].scores(block, resp)
+        return found
+
+    @available_if(lambda self: self._alone_can("prior_derivatives"))
+    def prior_derivatives(self) -> PriorDerivatives:
+        """Return the derivatives of the only node's log-prior."""
+        found: PriorDerivatives = self._plan[0][0].prior_derivatives()
+        return found
 
     def select(self, experts: np.ndarray) -> Any:
         """Return the tree restricted to these experts, in this order.

@@ -40,7 +40,9 @@ PLAIN = {
     "plain em": {"n_experts": 3, "acceleration": None, "tol": 0},
     "tree of gates": {"n_experts": 4, "gate": HierarchicalGate((2, 2), alpha="auto"), "tol": 0},
     "dropped experts": {"n_experts": 5, "on_collapse": "drop"},
-    "bases and noise": {"gate_basis": "quantile", "expert_basis": "spline", "noise_expert": True},
+    "bases and noise": {
+        **{"gate_basis": "quantile", "expert_basis": "spline", "noise_expert": True, "tol": 0}
+    },
     "joint": {"gate": GaussianGate(), "family": "student_t"},
     "routed": {"n_experts": 3, "routing": Switch()},
     "random": {"assignment": "stochastic"},

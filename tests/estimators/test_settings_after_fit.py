@@ -23,6 +23,7 @@ def answers(model, X, y):
     return [*own, distribution.quantile(0.9), distribution.mean()]
 
 
+@pytest.mark.filterwarnings("ignore:.*all experts are one model of all rows")
 @pytest.mark.parametrize(
     "expert", [None, Ridge(), RandomForestRegressor(2), regressor(n_experts=1, n_init=1)], ids=type
 )

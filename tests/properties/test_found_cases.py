@@ -69,3 +69,42 @@ def test_probabilities_of_single_precision_are_off_by_its_rounding():
         sound_proba(double, rows)
     double.predict_proba = lambda X: np.array([[0.7, 0.30016]] * len(X))
     assert_allclose(sound_proba(double, rows).sum(axis=1), 1.0, rtol=1e-12)
+
+
+#: Options of cases that had a fault, beside the first value of each.
+FOUND = {
+    "naive Bayes far from its rows": {
+        **{"kind": "classes", "n_experts": 4, "columns": "constant", "gate": "classifier"},
+        **{"n": 64, "d": 2, "seed": 24569},
+    },
+    "naive Bayes of float32 far from its rows": {
+        **{"n_experts": 4, "columns": "constant", "dtype": "float32", "gate": "classifier"},
+        **{"assignment": "hard", "n": 76, "d": 3, "seed": 11765},
+    },
+    "naive Bayes without a variance": {
+        **{"columns": "offset", "scale": "huge", "gate": "classifier", "n": 20, "seed": 46017}
+    },
+    "penalties of shared coefficients that are rounding": {
+        **{"n_experts": 2, "columns": "one far row", "scale": "huge", "weights": "tiny"},
+        **{"experts": "penalised", "init": "tree", "assignment": "stochastic", "shared": True},
+        **{"expert_basis": "quantile", "target": "ties", "n": 57, "seed": 3683},
+    },
+    "residuals whose squares overflow": {
+        **{"columns": "one far row", "experts": "linear", "expert_basis": "quantile"},
+        **{"family": "laplace", "target": "huge", "n": 20, "d": 3, "seed": 49387},
+    },
+    "a dispersion whose square overflows": {
+        **{"n_experts": 3, "gate": "auto alpha", "init": "given", "shared": True},
+        **{"target": "huge", "n": 20, "d": 3, "seed": 46980},
+    },
+    "columns whose squares overflow": {
+        **{"columns": "one far row", "scale": "huge", "experts": "network", "n": 20, "seed": 10992}
+    },
+}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("name", FOUND)
+def test_found_cases(name):
+    options = FOUND[name]
+    assert faults_of(build({**first_options(options.get("kind", "numbers")), **options})) == []
