@@ -36,7 +36,7 @@ def data():
 def models():
     """Return mixtures that are not fitted, by name."""
     run = {"n_init": 2, "max_iter": 30, "random_state": 0}
-    tree = HierarchicalGate((2, 2))
+    tree = HierarchicalGate((2, 2), alpha=0.3)
     return {
         "regressor": MixtureOfExpertsRegressor(
             n_experts=4, gate=tree, noise_expert=True, gate_basis="quantile", **run

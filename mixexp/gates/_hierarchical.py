@@ -32,9 +32,10 @@ class HierarchicalGate(TreeGate, BaseEstimator):
     branching : tuple of int, default=(2, 2)
         Number of children per node at each level, from the root: (2, 2, 2) is a binary tree with
         eight experts. The product must equal `n_experts`.
-    alpha : float or "auto", default=0.3
+    alpha : float or "auto", default="auto"
         Ridge penalty of every node, as in `SoftmaxGate`; "auto" sets one for each column of each
-        node.
+        node, so that borders are as sharp as the rows say. A number is safer where rows are few
+        for the columns: 0.3 is the default of `SoftmaxGate`.
     missing : {"indicator", "error"}, default="indicator"
         As in `SoftmaxGate`.
     temperature : float, default=1.0
@@ -75,7 +76,7 @@ class HierarchicalGate(TreeGate, BaseEstimator):
     def __init__(
         self,
         branching: Sequence[int] = (2, 2),
-        alpha: float | str = 0.3,
+        alpha: float | str = "auto",
         *,
         missing: str = "indicator",
         temperature: float = 1.0,

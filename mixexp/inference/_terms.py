@@ -157,7 +157,7 @@ def _of_gate(gate: Any, k: int, names: np.ndarray, size: int) -> list[Term]:
     rows, columns = _to_input(gate.design, names)
     weights = np.zeros((space.predictors.shape[2], size))
     np.put_along_axis(weights, space.predictors[k, 0][:, None], 1.0, axis=1)
-    seen = None if gate._seen is None else gate._seen[k]
+    seen = space.tied[space.predictors[k, 0]] >= 0
     return _predictor(part, "", rows, columns, weights, seen)
 
 

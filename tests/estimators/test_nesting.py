@@ -16,6 +16,9 @@ from mixexp.gates import ConstantGate, HierarchicalGate, SoftmaxGate
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
+#: Of the gates of mixtures without one, which a tree's nodes need for the same fit.
+ALPHA = 0.3
+
 
 @pytest.fixture
 def data(rng):
@@ -65,7 +68,7 @@ def test_a_classifier(data):
     X, y, _ = data
     y = np.array(["a", "b", "c"])[np.digitize(y, [-2, 3])]
     model = nested(MixtureOfExpertsClassifier(n_experts=2), kind=MixtureOfExpertsClassifier)
-    flat = MixtureOfExpertsClassifier(n_experts=4, gate=HierarchicalGate((2, 2)), **SHORT)
+    flat = MixtureOfExpertsClassifier(n_experts=4, gate=HierarchicalGate((2, 2), ALPHA), **SHORT)
     model.fit(X, y)
     flat.fit(X, y)
     assert_allclose(model.predict_proba(X), flat.predict_proba(X), atol=1e-8)
@@ -84,7 +87,10 @@ def test_groups(data):
     X, y, _ = data
     groups = np.arange(300) // 3
     X = X[groups * 3]
-    model, flat = nested(), MixtureOfExpertsRegressor(n_experts=4, gate=HierarchicalGate(), **SHORT)
+    model, flat = (
+        nested(),
+        MixtureOfExpertsRegressor(n_experts=4, gate=HierarchicalGate(alpha=ALPHA), **SHORT),
+    )
     for one in (model, flat):
         one.fit(X, y, groups=groups)
     check_equal(model, flat, X, y, groups=groups)
@@ -110,7 +116,7 @@ def test_offset(data):
     inner = MixtureOfExpertsRegressor(n_experts=2, family="poisson")
     model = nested(inner, family="poisson").fit(X, y, offset=offset)
     flat = MixtureOfExpertsRegressor(
-        n_experts=4, gate=HierarchicalGate(), family="poisson", **SHORT
+        n_experts=4, gate=HierarchicalGate(alpha=ALPHA), family="poisson", **SHORT
     )
     flat.fit(X, y, offset=offset)
     assert_allclose(model.lower_bounds_, flat.lower_bounds_, rtol=1e-9)
@@ -125,7 +131,9 @@ def test_several_outputs(data):
     X, y, _ = data
     Y = np.column_stack([y, X[:, 0] - y])
     model = nested().fit(X, Y)
-    flat = MixtureOfExpertsRegressor(n_experts=4, gate=HierarchicalGate(), **SHORT).fit(X, Y)
+    flat = MixtureOfExpertsRegressor(n_experts=4, gate=HierarchicalGate(alpha=ALPHA), **SHORT).fit(
+        X, Y
+    )
     assert_allclose(model.predict(X), flat.predict(X), atol=1e-8)
     assert model.predict_experts(X).shape == (300, 2, 2)
     assert_allclose(model.experts_[1].predict(X), model.predict_experts(X)[:, 1], atol=1e-12)
@@ -192,7 +200,7 @@ def test_three_levels(data):
     X, y, _ = data
     inner = MixtureOfExpertsRegressor(PAIR, n_experts=2)
     model = nested(inner).fit(X, y)
-    flat = MixtureOfExpertsRegressor(n_experts=8, gate=HierarchicalGate((2, 2, 2)), **SHORT)
+    flat = MixtureOfExpertsRegressor(n_experts=8, gate=HierarchicalGate((2, 2, 2), ALPHA), **SHORT)
     flat.fit(X, y)
     check_equal(model, flat, X, y)
     assert len(leaves_of(model)) == 8

@@ -29,6 +29,7 @@ unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.Convergence
 
 OPTIONS = {
     "plain": {},
+    "alpha auto": {"alpha": "auto"},
     "alpha 0": {"alpha": 0.0},
     "weights": {"weights": True},
     "groups": {"groups": True},
@@ -45,7 +46,7 @@ OPTIONS = {
     thinned(OPTIONS, [MixtureOfExpertsRegressor, MixtureOfExpertsClassifier], every=2),
 )
 def test_one_level_is_the_softmax_gate(rng, name, kind):
-    options = dict(OPTIONS[name])
+    options = {"alpha": 0.3, **OPTIONS[name]}
     X, y, groups = grouped(rng)
     groups = groups if options.pop("groups", False) else None
     weight = rng.exponential(size=len(X)) if options.pop("weights", False) else None

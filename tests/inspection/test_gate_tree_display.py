@@ -181,7 +181,7 @@ def legend_texts(display):
 def test_regions_of_nodes_are_their_gate_probabilities(deep, data):
     X, y = data
     for level, names in [(1, ["0", "1"]), (2, ["0.0", "0.1", "1.0", "1.1"])]:
-        display = regions(deep, X, y, level=level, grid_resolution=6)
+        display = regions(deep, X, y, features=[0, 1], level=level, grid_resolution=6)
         assert display.region_names == [f"node {name}" for name in names]
         assert set(legend_texts(display)) <= set(display.region_names)
         rows = np.tile(np.median(X, axis=0), (6, 1))
