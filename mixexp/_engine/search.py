@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mixexp._engine.accelerate import Finish
+from mixexp._engine.arrange import REARRANGED, rearranged
 from mixexp._engine.assign import Assigner
 from mixexp._engine.collapse import LongRun, long_run
 from mixexp._engine.context import START_STEPS
@@ -24,7 +25,15 @@ from mixexp._engine.progress import Watcher
 from mixexp._engine.race import raced, ranked
 from mixexp._engine.regimes import Judge, raised, resolved, told_of, warn_of_few_rows
 from mixexp._engine.routed import Routing, WarmUp, frozen, warmed
-from mixexp._engine.starts import NOISE_SHARE, Candidate, FromState, Restart, Start
+from mixexp._engine.starts import (
+    NOISE_SHARE,
+    Candidate,
+    FromState,
+    Restart,
+    Start,
+    arranges,
+    without_noise,
+)
 from mixexp._engine.sweep import EStep, State, log_joint, measured, posterior, sweep
 from mixexp._engine.tuning import tuned
 from mixexp.protocols import Block, Rows, can, evolve
@@ -278,6 +287,11 @@ def _gains(block: Block, before: State, after: State) -> np.ndarray:
 
 
 def _tuned_to_its_end(problem: SearchProblem, state: State, record: Restart) -> Run:
+    """Return a long run at penalties that the evidence sets first, of regions in good order."""
+    return _arranged_again(problem, _tuned(problem, state, record), record)
+
+
+def _tuned(problem: SearchProblem, state: State, record: Restart) -> Run:
     """Return a long run at penalties that the evidence sets first; a given state has its own."""
     em, given = _long_run(problem).problem, isinstance(problem.start, FromState)
     stage = partial(tuple, [state, 0]) if given else partial(tuned, em, state)
@@ -285,6 +299,35 @@ def _tuned_to_its_end(problem: SearchProblem, state: State, record: Restart) -> 
     run = _to_its_end(problem, state, record)
     run.n_passes += n_passes
     return run
+
+
+def _arranged_again(problem: SearchProblem, run: Run, record: Restart) -> Run:
+    """Return the run, or under a tree of gates one from its regions in a better order."""
+    if run.stopped or problem.batch_bank is not None or not arranges(problem):
+        return run
+    state = once(problem.journal, "arrangement", partial(_in_order, problem, run.state))
+    if state is None:
+        return run
+    spare = replace(record, events=[], flags=[])
+    rival = _tuned(problem, state, spare)
+    better = not spare.flags and rival.bound > run.bound
+    if better:
+        record.bound, record.flags = spare.bound, spare.flags
+        record.events += [REARRANGED, *spare.events]
+    record.n_iter = spare.n_iter
+    chosen, n_passes = rival if better else run, run.n_passes + rival.n_passes
+    chosen.n_passes, chosen.stopped = n_passes, rival.stopped
+    return chosen
+
+
+def _in_order(problem: SearchProblem, state: State) -> State | None:
+    """Return a state of the start's parts at the regions of another, in a better order, if any."""
+    bank: Any = state.bank if problem.noise is None else state.bank.inner  # type: ignore[union-attr]
+    if bank.n_experts < problem.n_experts:
+        return None
+    plain = without_noise(problem.gate)
+    resp = rearranged(problem.gate, plain, problem.sketch, state, problem.n_experts)
+    return None if resp is None else problem.state_at(problem.sketch, bank, resp)
 
 
 def _to_its_end(problem: SearchProblem, state: State, record: Restart) -> Run:

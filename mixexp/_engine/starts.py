@@ -26,7 +26,9 @@ __all__ = [
     "OneStart",
     "Restart",
     "Start",
+    "arranges",
     "plain_gate",
+    "without_noise",
 ]
 
 #: Share of each row that starts give to the noise expert.
@@ -216,8 +218,8 @@ class FromPartition:
         else:
             resp = self.partition.responsibilities(context, np.random.default_rng(seed))
         resp = rows.shared(with_labels(resp, rows.labels, rows.weight, match=free))
-        if problem.arrange and free and _is_tree(problem.gate) and rows.labels is None:
-            resp = arranged(problem.gate, _without_noise(problem.gate), context, resp)
+        if arranges(problem):
+            resp = arranged(problem.gate, without_noise(problem.gate), context, resp)
         state = problem.state_at(rows, context.bank, resp)
         return Candidate(state, Restart(seed, -np.inf, 0))
 
@@ -291,11 +293,18 @@ def plain_gate(problem: SearchProblem) -> Any:
     arranged for the tree. Measured on trees of depth 3 with eight lines: out of ten starts, none
     to two find the planted tree when its gate is used from the beginning, four to eight this way.
     """
-    gate = _without_noise(problem.gate)
+    gate = without_noise(problem.gate)
     return gate.flat(problem.sketch.units) if _is_tree(gate) else gate
 
 
-def _without_noise(gate: Any) -> Any:
+def arranges(problem: SearchProblem) -> bool:
+    """Return whether regions may be put in the order that suits a tree of gates."""
+    free = problem.arrange and not problem.start.numbered and problem.sketch.labels is None
+    return free and _is_tree(problem.gate)
+
+
+def without_noise(gate: Any) -> Any:
+    """Return a gate without its noise expert, if it has one."""
     return gate.without_noise() if can(gate, "without_noise") else gate
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.exceptions import ConvergenceWarning
 
+from mixexp._engine.arrange import REARRANGED
 from mixexp._engine.em import Run
 from mixexp._engine.starts import Restart
 from mixexp._engine.sweep import State
@@ -410,7 +411,8 @@ def _warn_of_collapse(restarts: list[Restart], owner: str, routed: bool) -> None
     """Warn once of experts that collapsed, or were spurious, in the run that was chosen."""
     long_runs = [record for record in restarts if "long run" in record.events]
     chosen = min(long_runs, key=lambda record: (bool(record.flags), -record.bound))
-    text = told_events([event for event in chosen.events if event != "long run"], routed)
+    worrying = [event for event in chosen.events if event not in ("long run", REARRANGED)]
+    text = told_events(worrying, routed)
     if text:
         warn(f"{owner}: {text}", ConvergenceWarning)
 

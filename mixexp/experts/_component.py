@@ -108,10 +108,12 @@ class ComponentBank:
         own: np.ndarray = self.inner.log_prob(block)
         if not self.shared.trained:
             return own
-        gap = self.shared.log_prob(_of_all(block)) - own
-        shift = np.log(self.share) - np.log1p(-self.share)
-        block.keep(self, expit(-gap - shift))
-        mixed: np.ndarray = own + np.log1p(-self.share) + np.logaddexp(0.0, gap + shift)
+        own = own + np.log1p(-self.share)
+        common = self.shared.log_prob(_of_all(block)) + np.log(self.share)
+        with np.errstate(invalid="ignore"):  # neither may have any density
+            owned = expit(own - common)
+        block.keep(self, np.where(np.isnan(owned), 1 - self.share, owned))
+        mixed: np.ndarray = np.logaddexp(own, common)
         return mixed
 
     def statistics(self, block: Block, resp: np.ndarray) -> list[np.ndarray]:

@@ -19,6 +19,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp.datasets import make_box_tree
 from mixexp.gates import HierarchicalGate, SoftmaxGate
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -231,3 +232,19 @@ def test_a_fit_on_weights_is_one_on_repeated_rows(rng):
     b = model.fit(np.repeat(X, weight, axis=0), np.repeat(y, weight))
     assert_allclose(a.lower_bounds_, b.lower_bounds_, rtol=1e-9)
     assert_allclose(a.gate_proba(X), b.gate_proba(X), atol=1e-7)
+
+
+# ---------------------------------------------------------------- the order of the leaves
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_planted_tree_is_found_where_starts_had_another(seed):
+    X, y, truth = make_box_tree(800, random_state=seed, return_truth=True)
+    model = MixtureOfExpertsRegressor(
+        n_experts=8, gate=HierarchicalGate((2, 2, 2)), n_init=2, random_state=0
+    ).fit(X, y)
+    assert any("other leaves" in event for start in model.restarts_ for event in start.events)
+    planted = clone(model).set_params(init=np.clip(truth.gate_proba, 1e-9, 1.0)).fit(X, y)
+    assert_allclose(model.lower_bound_, planted.lower_bound_, atol=1e-3)
+    error = np.sqrt(np.mean((model.predict(X) - truth.mean) ** 2)) / y.std()
+    assert error < 0.04

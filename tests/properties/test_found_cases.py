@@ -89,6 +89,9 @@ FOUND = {
         **{"experts": "penalised", "init": "tree", "assignment": "stochastic", "shared": True},
         **{"expert_basis": "quantile", "target": "ties", "n": 57, "seed": 3683},
     },
+    "a shared law beside one far below it": {
+        **{"weights": "uneven", "shared": True, "family": "gamma", "n": 20, "d": 3, "seed": 37286}
+    },
     "residuals whose squares overflow": {
         **{"columns": "one far row", "experts": "linear", "expert_basis": "quantile"},
         **{"family": "laplace", "target": "huge", "n": 20, "d": 3, "seed": 49387},
