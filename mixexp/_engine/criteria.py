@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, qr
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigh, qr
 from scipy.special import xlogy
 
 from mixexp._engine.assign import Soft
 from mixexp._engine.em import Problem, evaluate
 from mixexp._engine.information import Information, has_information
 from mixexp._engine.sweep import State, log_joint, posterior
+from mixexp._numerics import RANK_TOL
 from mixexp.protocols import Block, ParameterSpace, Rows, can
 
 __all__ = [
@@ -134,14 +135,33 @@ def effective_parameters(information: Information, parameters: np.ndarray, full:
     basis = free_basis(information, parameters)
     penalty = basis.T @ information.penalty @ basis
     for matrix, how in ((information.observed, "effective"), (information.complete, "complete")):
-        try:
-            factor = cho_factor(basis.T @ matrix @ basis)
-        except LinAlgError:
-            continue
-        shrunk = float(np.trace(cho_solve(factor, penalty)))
+        shrunk = _shrunk(basis.T @ matrix @ basis, penalty)
         if np.isfinite(shrunk) and shrunk <= full:
             return Count(full - max(shrunk, 0.0), how)
     return Count(full, "full")
+
+
+def _shrunk(information: np.ndarray, penalty: np.ndarray) -> float:
+    """Return tr(H⁻¹ Λ), NaN where H has a negative direction.
+
+    Directions in which H is zero up to rounding are none of Λ's either: copies of a column without
+    a penalty, or the intercept of a class that an expert does not have. They are left out.
+    """
+    least = len(information) * RANK_TOL
+    try:
+        factor = cho_factor(information, lower=True)
+    except LinAlgError:
+        pass
+    else:
+        if np.min(factor[0].diagonal(), initial=np.inf) ** 2 > least:
+            return float(np.trace(cho_solve(factor, penalty)))
+    values, vectors = eigh(information)
+    least *= max(values[-1], 0.0)
+    if values[0] < -least:
+        return np.nan
+    kept = vectors[:, values > least]
+    within = np.add.reduce((penalty @ kept) * kept, axis=0)
+    return float(np.sum(within / values[values > least]))
 
 
 def free_basis(information: Information, parameters: np.ndarray) -> np.ndarray:

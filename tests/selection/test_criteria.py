@@ -54,6 +54,19 @@ def test_complete_information_where_the_observed_is_indefinite():
     assert_allclose(found.n_parameters, 2.0 - 1 / 5 - 1 / 4)
 
 
+@pytest.mark.parametrize("rounding", [0.0, 1e-15, -1e-15])
+def test_a_direction_without_information_takes_no_part(rounding):
+    data, ridge = (
+        np.ones((2, 2)),
+        np.array([0.0, 0.0, 1.0]),
+    )  # two copies of a column, not penalised
+    matrix = np.zeros((3, 3))
+    matrix[:2, :2], matrix[2, 2], matrix[0, 0] = data, 3.0, 1.0 + rounding
+    found = effective_parameters(information(matrix, matrix, np.diag(ridge)), np.zeros(3), 3.0)
+    assert found.how == "effective"
+    assert_allclose(found.n_parameters, 3.0 - 1.0 / 3.0)
+
+
 def test_unpenalised_parameters_count_exactly():
     X, y = two_lines()
     model = MixtureOfExpertsRegressor(
