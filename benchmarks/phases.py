@@ -18,8 +18,9 @@ from _results import Result, add_json, name_of, publish
 from engine import FEW, MANY, SIZES, fit_mixexp
 from threadpoolctl import threadpool_limits
 
-from mixexp._engine import em, sweep
+from mixexp._engine import em
 from mixexp._engine.assign import Soft
+from mixexp._rows.blocks import Block
 from mixexp.experts._linear import LinearBank
 from mixexp.gates import SoftmaxGate
 
@@ -31,7 +32,7 @@ PHASES = {
     "gate: gradient": [(SoftmaxGate, "statistics")],
     "experts: gradient": [(LinearBank, "statistics")],
     "weights of Gram matrices": [(SoftmaxGate, "gram_weights"), (LinearBank, "gram_weights")],
-    "Gram matrices": [(sweep, "weighted_gram")],
+    "Gram matrices": [(Block, "gram")],
     "M-step": [(em, "m_step")],
     "rest of the pass": [(em, "evaluate")],
 }

@@ -103,3 +103,13 @@ def test_results_come_back_from_their_file(monkeypatch, tmp_path, capsys):
     assert (
         "| P1 | own / other | (1e5, 2, 3) | ≤ 1.25 | 1.5 [1, 2] | no |" in capsys.readouterr().out
     )
+
+
+def test_scripts_name_what_mixexp_has(monkeypatch):
+    """They use inner functions, which move: an import fails, and so does a clock on one."""
+    for path in sorted(FOLDER.glob("[a-z]*.py")):
+        if path.stem != "networks":  # needs torch
+            load(path, monkeypatch)
+    phases = load(FOLDER / "phases.py", monkeypatch)
+    for clocked in phases.PHASES.values():
+        assert all(callable(getattr(owner, name)) for owner, name in clocked)
