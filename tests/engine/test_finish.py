@@ -15,12 +15,14 @@ from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp._engine import finish
 from mixexp._engine.assign import Soft
 from mixexp._engine.em import Problem, run_em
-from mixexp._engine.finish import NewtonFinish, trust_region_step
+from mixexp._engine.finish import FIRST_DAMPING, NewtonFinish, _Reduced, trust_region_step
 from mixexp._engine.fixed import fit_at
+from mixexp._engine.information import Information
 from mixexp._engine.sweep import State
 from mixexp.datasets import load_tone
 from mixexp.families import Gaussian
 from mixexp.gates import ConstantGate, HierarchicalGate, SoftmaxGate
+from mixexp.protocols import ParameterSpace
 
 
 def quadratic(rng, lowest, p=6):
@@ -239,3 +241,11 @@ def test_directions_in_which_nothing_changes(rng):
     )
     assert finish._directions(np.empty((0, 3), dtype=int), held, scale[:5]).shape == (0, 5)
     assert finish._directions(np.empty((1, 0), dtype=int), held, scale[:5]).shape == (0, 5)
+
+
+def test_the_metric_is_definite_where_the_complete_information_is_not():
+    none, infinite = np.empty((0, 0), dtype=int), np.full(2, np.inf)
+    space = ParameterSpace(none, none, np.arange(2), none, -infinite, infinite)
+    same = np.ones((2, 2))  # two copies of a column, without a penalty
+    found = _Reduced.of(Information(np.zeros(2), same, same, 0 * same, space), np.zeros(2))
+    assert_allclose(np.linalg.eigvalsh(found.complete), [FIRST_DAMPING, 2 + FIRST_DAMPING])

@@ -30,11 +30,16 @@ from mixexp._engine.guard import FALL_TOL, fallen, overshoots, retreats
 from mixexp._engine.sweep import State
 from mixexp._estimators.targets import Classes, Numbers
 from mixexp._newton import (
+    OVERSHOT,
+    SMALLEST_SLOPE,
+    NewtonStep,
     block_products,
+    first_trial,
     multinomial_block_step,
     multinomial_newton_step,
     n_block_rows,
     trusted_step,
+    trusted_steps,
 )
 from mixexp._numerics import softmax_in_place, unpack_symmetric, weighted_gram
 from mixexp.experts import NoiseBank, linear_bank
@@ -575,3 +580,18 @@ def test_linear_parameters_stay_within_their_bounds(rng, family):
             assert_array_equal(moved.parameters[1], 4.0)
     same = bank.set_parameters(bank.get_parameters())
     assert_allclose(same.parameters, bank.parameters, rtol=1e-12)
+
+
+def test_what_a_step_says_of_itself_is_per_unit_of_weight():
+    residual, mass = np.array([2.0, 1.0]), 50.0
+    (step,) = trusted_steps(lambda damping, _: [residual / (3.0 * mass)], [residual], [mass], [0.0])
+    assert_allclose(step.slope, residual @ residual / 150.0)
+    assert_allclose(step.curvature, 3.0)
+
+
+@pytest.mark.parametrize(("share", "damped"), [(0.8, False), (1.2, True)])
+def test_a_slope_of_rounding_is_no_overshoot(share, damped):
+    mass = 1e4
+    last = NewtonStep(np.array([1.0]), 0.0, 0.01, 1.0, 1.0, False)
+    end = -share * OVERSHOT * SMALLEST_SLOPE * mass
+    assert (first_trial(np.array([end]), mass, 0.01, last)[0] > 0.01) == damped

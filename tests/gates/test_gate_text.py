@@ -1,6 +1,7 @@
 """A gate's text says what the gate computes."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 from mixexp import MixtureOfExpertsRegressor
 from mixexp.datasets import load_tone
 from mixexp.gates import HierarchicalGate, NoiseGate, SoftmaxGate
-from mixexp.gates._text import Wording
+from mixexp.gates._text import Score, Wording
 from mixexp.inspection._units import ColumnName, Origin
 
 #: Enough digits to compute with what is written.
@@ -265,3 +266,9 @@ def test_bad_parameters(rng, gate, parameters, message):
 def test_gates_that_are_not_fitted(gate):
     with pytest.raises(NotFittedError, match=rf"^{type(gate).__name__}: this gate is not fitted"):
         gate.to_text()
+
+
+@pytest.mark.parametrize(("constant", "said"), [(5e-10, 0.0), (5e-9, 5e-9)])
+def test_a_constant_beside_large_terms_is_rounding(constant, said):
+    design = SimpleNamespace(scale=np.array([10.0]), center=np.zeros(1))
+    assert Score.of(np.ones(1), constant, design, ["x"], 3).constant == said

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import ast
 import copy
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 #: Comparisons the other way round: on real numbers `<` and `<=` are hardly ever different.
@@ -264,9 +264,16 @@ def mutants_within(root: Path, places: list[str]) -> list[Mutant]:
 
 
 def drawn(groups: list[list[Mutant]], n: int, seed: int) -> list[Mutant]:
-    """Return n mutants, of the groups in turn, so that the first few already are of all of them."""
-    rng = random.Random(seed)
-    queues = [rng.sample(group, len(group)) for group in groups]
+    """Return n mutants, of the groups in turn, so that the first few already are of all of them.
+
+    The order is by a hash of the change, so that code that moves or changes elsewhere, or a change
+    that is left out, leaves the other draws as they were.
+    """
+
+    def place(mutant: Mutant) -> bytes:
+        return sha256(f"{seed} {mutant.change}".encode()).digest()
+
+    queues = [sorted(group, key=place) for group in groups]
     chosen: list[Mutant] = []
     while len(chosen) < n and any(queues):
         chosen += [queue.pop() for queue in queues if queue]

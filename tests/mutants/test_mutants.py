@@ -65,6 +65,14 @@ def test_draws_go_by_the_seed_and_by_groups_in_turn():
     assert len(set(drawn(groups, 1000, seed=3))) == sum(map(len, groups))
 
 
+def test_a_draw_is_kept_where_other_code_changes():
+    before = drawn([mutants_of("f.py", SOURCE)], 8, seed=3)
+    longer = "def before(x):\n    return x + 1\n\n\n" + SOURCE
+    after = drawn([mutants_of("f.py", longer)], 30, seed=3)
+    kept = [mutant.change for mutant in after if "before:" not in mutant.change]
+    assert kept[:8] == [mutant.change for mutant in before]
+
+
 def test_places_and_equivalents_exist():
     assert all((ROOT / path).exists() for paths in NEAR.values() for path in paths.split())
     changes = {mutant.change for mutant in mutants_within(ROOT, list(NEAR))}

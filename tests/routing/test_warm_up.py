@@ -1,9 +1,12 @@
 """The partition that cheap experts find for costly ones."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from _problems import make_rows
 from _routed import CountingRidge, class_pieces, classifier, pieces, regressor
 from _thin import thinned
 from numpy.testing import assert_allclose, assert_array_equal
@@ -14,6 +17,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from mixexp._engine.routed import _with_fallback
 from mixexp.gates import EstimatorGate, GaussianGate
 from mixexp.routing import ExpertChoice, Switch, TopK
 
@@ -330,3 +334,12 @@ def test_a_classifier_gate_has_the_experts_that_are_left(router, noise):
     assert model.gate_proba(X).shape[1] == n_left + noise
     assert model.route(X).shape[1] == n_left + (router.fallback is not None)
     assert np.all(np.isfinite(model.predict(X)))
+
+
+def test_the_fallback_takes_its_share_of_what_is_not_noise():
+    rows = make_rows(np.zeros((1, 1)))
+    of_rows = np.log([[0.1], [0.1], [0.4], [0.4]])  # two experts, the fallback, noise
+    gate = SimpleNamespace(log_prob=lambda block: of_rows)
+    found = _with_fallback(gate, rows, np.array([[0.5], [0.2], [0.3]]), 2)
+    share = 0.4 / 0.6
+    assert_allclose(found.T, [[0.5 * (1 - share), 0.2 * (1 - share), 0.7 * share, 0.3]])
