@@ -1,6 +1,7 @@
 """Exact regimes are kept, spurious maxima refused: what a dispersion near nothing means."""
 
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 
 from mixexp import MixtureOfExpertsRegressor
+from mixexp._engine import search
 from mixexp._engine.assign import Soft
 from mixexp._engine.em import Problem, evaluate
 from mixexp._engine.regimes import (
@@ -19,6 +21,7 @@ from mixexp._engine.regimes import (
     support,
     verdict,
 )
+from mixexp._engine.starts import Restart
 from mixexp._engine.sweep import State
 from mixexp.datasets import load_auto_mpg
 from mixexp.families import Gaussian
@@ -335,3 +338,19 @@ def test_nothing_is_judged_without_dispersions():
     X, y = rng.standard_normal((60, 1)), rng.poisson(3.0, 60)
     model = MixtureOfExpertsRegressor(n_experts=2, family="poisson", random_state=0)
     assert all(record.flags == [] for record in quiet_fit(model, X, y).restarts_)
+
+
+def test_the_most_tempting_start_is_spread(monkeypatch):
+    records = [Restart((0,), bound, 0, flags=flags) for bound, flags in [(0.0, []), (9.0, ["few"])]]
+    candidates = [SimpleNamespace(record=record) for record in records]
+    spread = SimpleNamespace(bound=5.0)
+
+    def without_flags(problem, run, record):
+        record.flags.clear()
+        return spread
+
+    monkeypatch.setattr(search, "_spread", without_flags)
+    found = SimpleNamespace(bound=0.0)
+    problem = SimpleNamespace(batch_bank=None)
+    ends = [(SimpleNamespace(bound=9.0), records[1]), (found, records[0])]
+    assert search._tempted(problem, found, candidates, ends) is spread

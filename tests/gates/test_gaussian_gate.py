@@ -285,3 +285,11 @@ def test_logistic_experts_of_sklearn_and_usage(rng):
     model.fit(X, y > np.median(y))
     assert_allclose(model.usage_, model.gate_proba(X).mean(axis=0), rtol=1e-9)
     assert model.score(X, y > np.median(y)) > 0.8
+
+
+def test_parameters_give_weights_up_to_a_constant(rng):
+    X, _, _ = joint_problem(rng, 50)
+    gate = GaussianGate().start(Rows(X, training=True), 2, None)
+    vector = gate.get_parameters()
+    vector[:2] += [1000.0, 1001.0]  # whose exponentials overflow
+    assert_allclose(gate.set_parameters(vector).weights_, np.array([1, np.e]) / (1 + np.e))

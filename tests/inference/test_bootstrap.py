@@ -31,6 +31,8 @@ def test_standard_errors_agree(lines, kind):
     assert refits.n_failed == 0
     experts = [i for i, part in enumerate(found.parts) if part.startswith("expert")]
     assert_allclose(refits.std_errors[experts], found.std_errors[experts], rtol=0.35)
+    ends = np.quantile(refits.samples, [0.1, 0.9], axis=0)
+    assert_allclose(refits.intervals(0.8), ends.T)
     low, high = refits.intervals(0.99).T
     assert np.all((low < found.estimates) & (found.estimates < high))
 

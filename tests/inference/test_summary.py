@@ -272,6 +272,10 @@ def test_tables_say_the_same_in_all_forms(lines):
         assert f"{low:.4g}" in text and f"{high:.4g}" in text
         assert "expert 1" in text and "gate" in text and "0.05" in text
     assert str(summary).startswith("MixtureOfExpertsRegressor, 2 experts\nobservations: 600")
+    lines_ = [
+        line for line in str(summary).splitlines() if line.startswith(("intercept", "x", "---"))
+    ]
+    assert len(lines_) > 6 and len(set(map(len, lines_))) == 1
     assert_array_equal(summarize(model, X, y).estimates.estimates, summary.estimates.estimates)
 
 
@@ -454,6 +458,7 @@ def test_constraints_are_checked(lines):
         (np.ones((2, 3)), "one column a parameter"),
         ([99], r"name the positions \[99\]"),
         ([], "one column a parameter"),
+        ([True, False], "one column a parameter"),
     ):
         with pytest.raises(ValueError, match=message):
             found.wald_test(constraints)
@@ -464,8 +469,18 @@ def test_constraints_are_checked(lines):
     assert found.wald_test(both, [0.5, -0.5]).df == 1
     with pytest.raises(ValueError, match="contradict"):
         found.wald_test(both, [1.0, 5.0])
+    size = len(found.estimates)
+    backwards = found.wald_test(np.arange(size)[::-1])
+    assert_allclose(backwards.statistic, found.wald_test(np.eye(size)).statistic, rtol=1e-6)
     one = found.wald_test([1])
     assert_allclose(one.statistic, found.z_values[1] ** 2)
     assert_allclose(one.pvalue, found.p_values[1], atol=1e-300)
     mask = np.array(found.parts) == "expert 0"
     assert found.wald_test(mask) == found.wald_test(np.flatnonzero(mask))
+
+
+def test_each_of_two_outputs_is_named(rng):
+    X = rng.standard_normal((60, 1))
+    Y = np.column_stack([X[:, 0], -X[:, 0]]) + 0.1 * rng.standard_normal((60, 2))
+    model = MixtureOfExpertsRegressor(LinearRegression(), 1).fit(X, Y)
+    assert set(model.summary(X, Y).estimates.outputs) == {"y0", "y1"}

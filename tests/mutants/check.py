@@ -46,13 +46,16 @@ NEAR = {
     ),
     "mixexp/gates": (
         "tests/gates tests/estimators/test_noise.py tests/engine/test_information.py "
-        "tests/engine/test_tuning.py"
+        "tests/engine/test_tuning.py tests/routing/test_routes.py tests/routing/test_work_left_out.py"
     ),
     "mixexp/families": (
         "tests/families tests/test_distribution_methods.py tests/engine/test_information.py"
     ),
     "mixexp/routing": "tests/routing",
-    "mixexp/_engine": "tests/engine tests/estimators/test_fit_blocks.py tests/inference",
+    "mixexp/_engine": (
+        "tests/engine tests/estimators/test_fit_blocks.py tests/inference tests/selection "
+        "tests/gates/test_hierarchical_gate.py tests/routing/test_routed_training.py"
+    ),
     "mixexp/inference": "tests/inference",
 }
 

@@ -193,3 +193,23 @@ def test_overlap_leaves_labelled_rows_to_their_expert(router):
     for k, expert in enumerate(model.experts_):
         learned = (X[:, None] == expert.X_fitted_).all(axis=2).any(axis=1)
         assert_array_equal(learned[labels >= 0], labels[labels >= 0] == k)
+
+
+def test_passes_of_dense_and_routed_runs_count_beside_those_on_frozen_routes(monkeypatch):
+    last, original = [], mixexp._engine.routed.run_or_recall
+
+    def spied(*args):
+        last.append(original(*args))
+        last.append(last[-1].n_passes)
+        return last[-2]
+
+    monkeypatch.setattr(mixexp._engine.routed, "run_or_recall", spied)
+    X, y, _ = pieces()
+    model = regressor(routing=TopK(1)).fit(X, y)
+    assert model.n_passes_ > last[-1] + 5
+
+
+def test_all_mass_is_every_expert():
+    scores = np.array([[0.7, 1.0], [0.3, 0.0]])
+    assert TopP(1.0).chosen(scores).all()
+    assert_array_equal(TopP(0.999).chosen(scores), [[True, True], [True, False]])

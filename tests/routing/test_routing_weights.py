@@ -158,5 +158,6 @@ def test_jitter_of_sparse_rows():
     X = sp.random(30, 5, 0.4, format="csr", random_state=0)
     rows = jittered(Block(X), 0.2, seed=1, step=0).X
     assert_array_equal(rows.indices, X.indices)
+    assert_array_equal(rows.toarray(), jittered(Block(X.toarray()), 0.2, seed=1, step=0).X)
     ratio = rows.data / X.data
     assert ratio.min() > 0.8 and ratio.max() < 1.2 and len(np.unique(ratio)) == X.nnz
