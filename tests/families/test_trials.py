@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
+from scipy.special import logsumexp
 from sklearn import config_context
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_validate
@@ -161,6 +162,18 @@ def test_extremes_have_no_nan(n):
         assert_allclose(none_won, n * np.log1p(-chance), rtol=1e-9)
     for q in (1e-10, 0.3, 0.99):
         assert_array_equal(family.quantile(q, chance, trials), known.ppf(q))
+
+
+def test_logcdf_where_the_probability_is_no_double():
+    trials, chance = 5000, np.array([0.9, 0.99])
+    won = np.array([1000.0, 3000.0])
+    expected = [
+        logsumexp(stats.binom(trials, p).logpmf(np.arange(y + 1)))
+        for y, p in zip(won, chance, strict=True)
+    ]
+    assert max(expected) < -1000
+    found = Binomial().logcdf(won, chance, np.full((1, 2), float(trials)))
+    assert_allclose(found, expected, rtol=1e-10)
 
 
 # ---------------------------------------------------------------- routed, and refused

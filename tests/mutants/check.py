@@ -46,7 +46,8 @@ NEAR = {
     ),
     "mixexp/gates": (
         "tests/gates tests/estimators/test_noise.py tests/engine/test_information.py "
-        "tests/engine/test_tuning.py tests/routing/test_routes.py tests/routing/test_work_left_out.py"
+        "tests/engine/test_tuning.py tests/routing/test_routes.py "
+        "tests/routing/test_work_left_out.py"
     ),
     "mixexp/families": (
         "tests/families tests/test_distribution_methods.py tests/engine/test_information.py"

@@ -213,3 +213,10 @@ def test_all_mass_is_every_expert():
     scores = np.array([[0.7, 1.0], [0.3, 0.0]])
     assert TopP(1.0).chosen(scores).all()
     assert_array_equal(TopP(0.999).chosen(scores), [[True, True], [True, False]])
+
+
+def test_experts_choose_as_many_rows_as_they_have_room_for():
+    X, y, _ = pieces()
+    routed = regressor(routing=ExpertChoice(1.0)).fit(X, y).route(X) > 0
+    assert routed.sum(axis=0).max() <= 2 * len(X) / 4  # and each row has its likeliest expert
+    assert routed.mean() < 0.4
