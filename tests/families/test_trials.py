@@ -164,6 +164,11 @@ def test_extremes_have_no_nan(n):
         assert_array_equal(family.quantile(q, chance, trials), known.ppf(q))
 
 
+def test_draws_of_one_trial_have_its_probability():
+    won = Binomial().sample(np.full(2000, 0.9), np.empty((0, 1)), np.random.RandomState(0))
+    assert set(won) == {0.0, 1.0} and 0.88 < won.mean() < 0.92
+
+
 def test_logcdf_where_the_probability_is_no_double():
     trials, chance = 5000, np.array([0.9, 0.99])
     won = np.array([1000.0, 3000.0])

@@ -248,3 +248,12 @@ def test_the_planted_tree_is_found_where_starts_had_another(seed):
     assert_allclose(model.lower_bound_, planted.lower_bound_, atol=1e-3)
     error = np.sqrt(np.mean((model.predict(X) - truth.mean) ** 2)) / y.std()
     assert error < 0.04
+
+
+def test_leaves_that_no_row_reaches_have_no_probability(rng):
+    rows = make_rows(rng.standard_normal((1, 2)))
+    gate = HierarchicalGate((2, 2)).start(rows, 4, None)
+    gate = gate.set_parameters(rng.standard_normal(len(gate.get_parameters())))
+    (block,) = rows.blocks()
+    found = gate.descended(block, lambda reached: reached == reached.max(axis=0))
+    assert np.isneginf(found).sum() == 3 and 0 < np.exp(found).sum() < 1

@@ -483,3 +483,10 @@ def test_each_of_two_outputs_is_named(rng):
     Y = np.column_stack([X[:, 0], -X[:, 0]]) + 0.1 * rng.standard_normal((60, 2))
     model = MixtureOfExpertsRegressor(LinearRegression(), 1).fit(X, Y)
     assert set(model.summary(X, Y).estimates.outputs) == {"y0", "y1"}
+
+
+def test_one_row_without_a_cluster_is_refused(lines):
+    X, y, model = lines
+    clusters = np.where(np.arange(len(y)) == 3, np.nan, np.arange(len(y)) // 5)
+    with pytest.raises(ValueError, match="clusters has 1 missing values"):
+        model.summary(X, y, cov_type="sandwich", clusters=clusters)

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from _problems import statistics_of
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import log_softmax, logsumexp
 
 from mixexp.gates import SoftmaxGate
 from mixexp.protocols import Rows
-from mixexp.routing import RoutedGate, TopK
+from mixexp.routing import RoutedGate, Switch, TopK
 
 
 @pytest.fixture
@@ -76,3 +77,13 @@ def test_a_bounded_step_is_none_and_the_next_one_is_full_again(case):
     assert_array_equal(held.inner.get_parameters(), inner.get_parameters())
     assert np.any(stepped(held).inner.get_parameters() != inner.get_parameters())
     assert gate.toward(held, 0.5) is not None and gate.damped(held) is gate
+
+
+@pytest.mark.parametrize("router", [TopK(2), Switch()], ids=str)
+def test_a_thawed_gate_moves_again(case, router, rng):
+    rows, inner, _ = case
+    frozen, _ = RoutedGate(inner, router.started(3)).freeze(rows)
+    resp = rng.dirichlet(np.ones(3), 80).T
+    for gate, moves in ((frozen, False), (frozen.thawed(), True)):
+        new = gate.update(statistics_of(gate, rows, resp), rows)
+        assert np.any(new.inner.get_parameters() != inner.get_parameters()) == moves

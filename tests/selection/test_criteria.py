@@ -65,6 +65,9 @@ def test_a_direction_without_information_takes_no_part(rounding):
     found = effective_parameters(information(matrix, matrix, np.diag(ridge)), np.zeros(3), 3.0)
     assert found.how == "effective"
     assert_allclose(found.n_parameters, 3.0 - 1.0 / 3.0)
+    rounded = information(matrix, matrix, np.diag(ridge + 1e-16))
+    found = effective_parameters(rounded, np.zeros(3), 3.0)
+    assert_allclose(found.n_parameters, 3.0 - 1.0 / 3.0, rtol=1e-9)
 
 
 def test_unpenalised_parameters_count_exactly():
