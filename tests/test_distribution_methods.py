@@ -264,6 +264,8 @@ def test_several_outputs_one_by_one(rng):
 
 
 def test_to_frame(law):
+    with pytest.raises(ValueError, match="index has 2 labels for 6 rows"):
+        law.to_frame(index=[1, 2])
     frame = law.to_frame([0.1, 0.9], index=list("abcdef"))
     assert list(frame.columns) == ["mean", "std", "mode", "q0.1", "q0.9"]
     assert_array_equal(frame["q0.9"], law.quantile(0.9))

@@ -51,8 +51,8 @@ def rearranged(
     tree to the other; sharp regions tell them apart. `gate` and `plain` are those of a start.
     """
     resp, _ = posteriors(state, rows)
-    total = np.add.reduce(resp[:n_experts], axis=0)
-    resp = np.where(total > 0, resp[:n_experts] / np.where(total > 0, total, 1.0), 1 / n_experts)
+    resp = resp[:n_experts]
+    resp = resp / np.maximum(np.add.reduce(resp, axis=0), np.finfo(float).tiny)  # or all is noise
     present = _separation(plain, rows, resp)
     regions = [resp[order] for order in gate.arrangements(resp, rows)]
     found = [_separation(plain, rows, each) for each in regions]

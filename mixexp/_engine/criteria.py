@@ -120,19 +120,35 @@ def _coefficients(state: State, rows: Rows) -> Count:
     problem = Problem(rows, Soft(), 1, 0.0)
     information = evaluate(problem, state, 0, informed=True).information
     assert information is not None
-    return effective_parameters(information, state.parameters, full)
+    return effective_parameters(information, state.parameters, full, _of_constants(state))
 
 
-def effective_parameters(information: Information, parameters: np.ndarray, full: float) -> Count:
+def _of_constants(state: State) -> np.ndarray:
+    """Return which parameters (P,) belong to columns that do not vary: parts do not count them."""
+    found = []
+    for part in state.parts:
+        of_part = np.zeros(part.parameter_space.size, dtype=bool)
+        if can(part, "design"):
+            design = part.design
+            varies = np.append(np.ones(int(design.intercept), dtype=bool), design.scale > 0)
+            of_part[part.parameter_space.predictors[..., ~varies].ravel()] = True
+        found.append(of_part)
+    return np.concatenate(found)
+
+
+def effective_parameters(
+    information: Information, parameters: np.ndarray, full: float, held: Any = False
+) -> Count:
     """Return the effective number of parameters, tr(H⁻¹ (H − Λ)), of `full` ones.
 
     H is the observed information of the penalised log-likelihood and Λ the share of the penalties:
     what is not penalised counts in full, and a penalised coefficient by the share of what the
-    data say about it. Parameters on a bound are held, and count as one. Where H is not positive
+    data say about it. Parameters on a bound are held, and count as one; those `held` (P,) count as
+    `full` has them. Where H is not positive
     definite, as at a point that is no maximum, the information of the complete data takes its
     place, which is; it counts a little more.
     """
-    basis = free_basis(information, parameters)
+    basis = free_basis(information, parameters, held)
     penalty = basis.T @ information.penalty @ basis
     for matrix, how in ((information.observed, "effective"), (information.complete, "complete")):
         shrunk = _shrunk(basis.T @ matrix @ basis, penalty)
@@ -164,14 +180,14 @@ def _shrunk(information: np.ndarray, penalty: np.ndarray) -> float:
     return float(np.sum(within / values[values > least]))
 
 
-def free_basis(information: Information, parameters: np.ndarray) -> np.ndarray:
-    """Return directions (P, F) of the free parameters; redundant ones are left out.
+def free_basis(information: Information, parameters: np.ndarray, held: Any = False) -> np.ndarray:
+    """Return directions (P, F) of the free parameters; redundant ones and those held are left out.
 
     Their columns are scaled to a complete-data information of 1.
     """
     space: ParameterSpace = information.space
     low, high = space.on_bounds(parameters)
-    ids = space.free_ids(low | high | ~(information.complete.diagonal() > 0))
+    ids = space.free_ids(low | high | held | ~(information.complete.diagonal() > 0))
     members = np.flatnonzero(ids >= 0)
     ties = np.zeros((len(parameters), ids.max(initial=-1) + 1))
     ties[members, ids[members]] = 1.0

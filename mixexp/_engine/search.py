@@ -50,6 +50,12 @@ TEMPTING = 1.0
 #: Standard errors by which one model of all rows must be better than experts of regions.
 CLEARLY = 1.0
 
+#: The event of a start whose experts are one model.
+COMMON = (
+    "all experts are one model of all rows, which predicts them clearly better out of fold "
+    "(n_refits=1 keeps one for each region)"
+)
+
 #: Steps of the one-expert fit; one is exact for linear experts.
 ONE_EXPERT_STEPS = 5
 
@@ -255,16 +261,30 @@ def _or_common(problem: SearchProblem, run: Run, state: State, record: Restart) 
         return run
     spare = replace(record, events=[], flags=[])
     rival = _to_its_end(problem, State(state.gate, common), spare)
-    record.n_iter, n_passes = spare.n_iter, run.n_passes + rival.n_passes
-    better = not spare.flags and _gain_in_errors(problem.rows, run.state, rival.state) > CLEARLY
-    if better:
+    gain = _gain_in_errors(problem.rows, run.state, rival.state)
+    return _better_of(problem, (run, record), (rival, spare), gain > CLEARLY, COMMON)
+
+
+def _better_of(
+    problem: SearchProblem,
+    first: tuple[Run, Restart],
+    second: tuple[Run, Restart],
+    better: bool,
+    event: str,
+) -> Run:
+    """Return the second of two runs from a start if it is better and not flagged, else the first.
+
+    The start's record then tells of the one that is returned, and of the iterations of both.
+    """
+    (run, record), (rival, spare) = first, second
+    n_passes, record.n_iter = run.n_passes + rival.n_passes, spare.n_iter
+    chosen = run
+    if better and not spare.flags:
+        chosen = rival
         record.bound, record.flags = spare.bound, spare.flags
-        record.events += [
-            "all experts are one model of all rows, which predicts them clearly better out of fold "
-            "(n_refits=1 keeps one for each region)",
-            *spare.events,
-        ]
-    chosen = rival if better else run
+        record.events += [event, *spare.events]
+    elif problem.progress is not None:
+        problem.progress.line(f"the run before is kept: bound {run.bound:.6g}")
     chosen.n_passes, chosen.stopped = n_passes, rival.stopped
     return chosen
 
@@ -310,14 +330,8 @@ def _arranged_again(problem: SearchProblem, run: Run, record: Restart) -> Run:
         return run
     spare = replace(record, events=[], flags=[])
     rival = _tuned(problem, state, spare)
-    better = not spare.flags and rival.bound > run.bound
-    if better:
-        record.bound, record.flags = spare.bound, spare.flags
-        record.events += [REARRANGED, *spare.events]
-    record.n_iter = spare.n_iter
-    chosen, n_passes = rival if better else run, run.n_passes + rival.n_passes
-    chosen.n_passes, chosen.stopped = n_passes, rival.stopped
-    return chosen
+    better = rival.bound > run.bound
+    return _better_of(problem, (run, record), (rival, spare), better, REARRANGED)
 
 
 def _in_order(problem: SearchProblem, state: State) -> State | None:

@@ -71,6 +71,17 @@ class FitArguments:
     watch: Any = None
 
     @property
+    def given(self) -> list[str]:
+        """Which of the arguments that rows have beside X and y were given, by name."""
+        by_name = {
+            "sample_weight": self.weight,
+            "groups": self.groups,
+            "offset": self.offset,
+            "expert_labels": self.labels,
+        }
+        return [name for name, value in by_name.items() if value is not None]
+
+    @property
     def frame(self) -> Any:
         """The original data frame, if estimators may need it."""
         return self.table.frame

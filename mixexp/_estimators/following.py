@@ -249,7 +249,7 @@ class Following:
 
     def begin(self, record: Restart) -> None:
         """Tell that a long run begins."""
-        start = next((i for i, each in enumerate(self._records) if each is record), None)
+        start = next((i for i, each in enumerate(self._records) if each.seed == record.seed), None)
         self._run_task = self.root.subtask("long run", self._fitting[0].max_iter, start=start)
         self._n_told = 0
         self.told("on_fit_task_begin", self._run_task)

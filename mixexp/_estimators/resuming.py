@@ -92,6 +92,8 @@ def read_checkpoint(mixture: BaseMixtureOfExperts, source: Any) -> Resumed:
         raise FileNotFoundError(
             f"{where} does not exist. Leave resume_from out to begin anew."
         ) from error
+    except OSError as error:
+        raise type(error)(f"{where} cannot be read: {error.strerror}. Give the file.") from error
     except ValueError as error:
         raise ValueError(f"{where}: {error}. Begin anew without it.") from error
     _refuse_other(mixture, head, where)

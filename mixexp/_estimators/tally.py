@@ -120,14 +120,27 @@ class ClassTally(NumberTally):
         """Take in a run: count, weight and largest weight of every label."""
         self.look(X)
         labels, codes = np.unique(y, return_inverse=True)
-        known = labels if self.labels is None else np.concatenate([self.labels, labels])
-        self.labels = np.unique(known)
+        self._join(labels)
         ones = np.ones(len(y)) if weight is None else weight
         count = np.bincount(codes, weights=ones > 0)
         mass = np.bincount(codes, weights=ones)
         largest = np.zeros(len(labels))
         np.maximum.at(largest, codes, ones)
         self._add_found(dict(zip(labels, np.stack([count, mass, largest]).T, strict=True)))
+
+    def _join(self, labels: np.ndarray) -> None:
+        """Add labels to those that are known; raise if text and numbers would be mixed."""
+        if self.labels is None:
+            self.labels = labels
+            return
+        kinds = [values.dtype for values in (self.labels, labels)]
+        text = [kind.kind in "US" for kind in kinds]
+        if any(text) and any(kind.kind in "biuf" for kind in kinds):
+            raise ValueError(
+                f"{type(self.source.mixture).__name__}: y has labels of dtype {kinds[0]} in some "
+                f"runs and {kinds[1]} in others. Give labels of one kind in all runs."
+            )
+        self.labels = np.unique(np.concatenate([self.labels, labels]))
 
     def _add_found(self, found: dict[Any, np.ndarray]) -> None:
         """Add count and weight of labels, and note their largest weight."""
@@ -139,8 +152,8 @@ class ClassTally(NumberTally):
         assert isinstance(other, ClassTally)
         super().__iadd__(other)
         self._add_found(other.found)
-        known = [labels for labels in (self.labels, other.labels) if labels is not None]
-        self.labels = np.unique(np.concatenate(known)) if known else None
+        if other.labels is not None:
+            self._join(other.labels)
         return self
 
     def survey(self) -> Survey:

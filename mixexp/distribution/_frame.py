@@ -16,6 +16,11 @@ def summary(law: MixtureDistribution, levels: np.ndarray, index: Any) -> Any:
     """Return a data frame of moments, modes and quantiles."""
     import pandas as pd
 
+    if index is not None and len(index) != len(law):
+        raise ValueError(
+            f"MixtureDistribution: index has {len(index)} labels for {len(law)} rows. Give one for "
+            "each row, or None to number them."
+        )
     columns = {"mean": law.mean(), "std": law.std(), "mode": law.mode()}
     names = [f"q{level:g}" for level in levels]
     columns |= dict(zip(names, law.quantile(levels), strict=True))

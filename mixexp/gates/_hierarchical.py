@@ -34,8 +34,8 @@ class HierarchicalGate(TreeGate, BaseEstimator):
         eight experts. The product must equal `n_experts`.
     alpha : float or "auto", default="auto"
         Ridge penalty of every node, as in `SoftmaxGate`; "auto" sets one for each column of each
-        node, so that borders are as sharp as the rows say. A number is safer where rows are few
-        for the columns: 0.3 is the default of `SoftmaxGate`.
+        node, so that borders are as sharp as the rows say; where `SoftmaxGate` cannot, it is 0.3.
+        A number is safer where rows are few for the columns: 0.3 is the default there.
     missing : {"indicator", "error"}, default="indicator"
         As in `SoftmaxGate`.
     temperature : float, default=1.0

@@ -99,7 +99,8 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         by its evidence in the fit, starting at 0.3: borders are then as sharp as the rows say, and
         columns that no border needs hardly count. So is the penalty of a regressor's default
         experts, one for all columns and at least 0.3. Both stay at 0.3 where an expert is not
-        fitted by likelihood, with a noise expert or a usage prior, and with more than 512
+        fitted by likelihood, with a noise or zero expert, a usage prior, a shared expert that is an
+        estimator of others, an assignment other than "soft", and with more than 512
         coefficients. With routing they are those of the dense run before it.
     missing : {"indicator", "error"}, default="indicator"
         How NaN is handled: "indicator" replaces it by the column's mean, and gives each column

@@ -147,6 +147,12 @@ def bootstrap(
         raise ValueError(f"bootstrap: kind must be 'case' or 'parametric', got {kind!r}.")
     if not (isinstance(n_refits, Integral) and n_refits >= 2):
         raise ValueError(f"bootstrap: n_refits must be an integer of at least 2, got {n_refits!r}.")
+    given = getattr(estimator, "_fitted_with", [])
+    if given:
+        raise ValueError(
+            f"bootstrap: the {type(estimator).__name__} was fitted with {' and '.join(given)}, "
+            "and refits to drawn rows have none. Use summary for such a fit, or fit without."
+        )
     terms = terms_of(estimator)  # whose names are unique: values of refits are found by them
     named = terms_of(estimator, feature_names)
     y = estimator._model.target.counted(y, trials, type(estimator).__name__)

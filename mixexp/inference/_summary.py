@@ -301,14 +301,15 @@ def _facts(estimator: Any, rows: Any, cov_type: str, clusters: np.ndarray | None
     density = model.log_density(rows)
     weight = units.weight
     total = float(density.sum() if weight is None else density @ weight)
-    n, size = units.total_weight, model.n_parameters(type(estimator).__name__)
+    n, full = units.total_weight, model.n_parameters(type(estimator).__name__)
+    size = model.innermost.counted(rows).n_parameters
     covariance = "observed information" if cov_type == "observed" else "sandwich"
     if clusters is not None:
         covariance += f", {clusters.max() + 1} clusters"
     return {
         "groups" if rows.groups is not None else "observations": f"{n:.6g}",
         "log-likelihood": f"{total:.6g}",
-        "parameters": str(size),
+        "parameters": str(full) if size == full else f"{full}, effectively {size:.6g}",
         "AIC": f"{2 * size - 2 * total:.6g}",
         "BIC": f"{size * np.log(n) - 2 * total:.6g}",
         "covariance": covariance,

@@ -267,7 +267,7 @@ def _inner_edges(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def _two_means(sample: Table, table: Table, rng: np.random.Generator) -> np.ndarray | None:
-    """Return each row's cluster by 2-means of X, seeded by k-means++; None if X is constant."""
+    """Return each row's cluster by 2-means of X, seeded by k-means++; None if there is one only."""
     x, weight = sample.features, sample.weight
     low = x[rng.choice(len(x), p=weight / weight.sum())]
     distance = weight * np.sum((x - low) ** 2, axis=1)
@@ -281,13 +281,16 @@ def _two_means(sample: Table, table: Table, rng: np.random.Generator) -> np.ndar
             break
         last, upper = side, weight * side
         lower = weight - upper
+        if not (upper.sum() > 0 and lower.sum() > 0):  # one row far from all others
+            return None
         high, low = upper @ x / upper.sum(), lower @ x / lower.sum()
     return _beyond_middle(table.features, low, high)
 
 
 def _beyond_middle(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Return which rows are nearer to `high` than to `low`."""
-    side: np.ndarray = x @ (high - low) > 0.5 * (high @ high - low @ low)
+    apart = high - low
+    side: np.ndarray = (x - low) @ apart > 0.5 * (apart @ apart)
     return side
 
 

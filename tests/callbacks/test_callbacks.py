@@ -1,6 +1,7 @@
 """Callbacks: what they are told, that they can stop a fit, and that they change nothing else."""
 
 import pickle
+import re
 import warnings
 
 import numpy as np
@@ -14,6 +15,8 @@ from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp._engine.starts import Restart
 from mixexp._estimators.following import Following
 from mixexp.callbacks import Callback, EarlyStopping
+from mixexp.datasets import make_box_tree
+from mixexp.gates import HierarchicalGate
 from mixexp.routing import TopK
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -288,3 +291,45 @@ def test_a_progress_bar_of_a_search_shows_the_fits_in_it(data, capsys):
     search.fit(*data)
     assert "long run" in capsys.readouterr().out
     assert "_skl_callbacks" not in vars(search.best_estimator_)
+
+
+def test_the_run_of_regions_in_another_order_has_the_number_of_its_start(capsys):
+    class Starts(Callback):
+        def setup(self, estimator, context):
+            self.seen = []
+
+        def on_fit_task_end(self, estimator, context):
+            if context.task_name == "long run":
+                self.seen.append(context.start)
+
+    X, y = make_box_tree(500, random_state=1)
+    starts, tree = Starts(), HierarchicalGate((2, 2, 2))
+    model = MixtureOfExpertsRegressor(
+        n_experts=8, gate=tree, n_init=2, random_state=0, verbose=1
+    ).set_callbacks(starts)
+    model.fit(X, y)
+    assert len(starts.seen) == 2 and starts.seen[0] == starts.seen[1]
+    assert "long run" in model.restarts_[starts.seen[0]].events
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert float(re.search(r"bound (\S+)", last)[1]) == float(f"{model.lower_bound_:.6g}")
+
+
+def test_a_stop_after_a_restart_keeps_the_best_of_before_and_after():
+    class Stops(Callback):
+        def setup(self, estimator, context):
+            self.bounds = []
+
+        def on_fit_task_end(self, estimator, context):
+            if context.task_name == "iteration":
+                self.bounds.append(context.lower_bound)
+            return context.task_name == "iteration" and context.iteration == 67
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 2))[:200]
+    y = np.where(X[:, 0] > 0, (X[:, 1] > 0) * 1, 2 * (X[:, 1] > 0.3))
+    stops = Stops()
+    model = MixtureOfExpertsClassifier(n_experts=3, n_init=1, tol=0, random_state=0)
+    model.set_callbacks(stops).fit(X, y)
+    assert len(stops.bounds) == 66  # the 66th iteration collapsed
+    assert model.lower_bound_ >= max(stops.bounds) > stops.bounds[-1] + 0.01
+    assert not model.converged_

@@ -292,6 +292,8 @@ def test_what_is_no_checkpoint_is_refused(data, tmp_path):
     model = regressor()
     with pytest.raises(FileNotFoundError, match="does not exist"):
         model.fit(*data, resume_from=tmp_path / "none")
+    with pytest.raises(OSError, match=r"resume_from=.* cannot be read"):
+        model.fit(*data, resume_from=tmp_path)
     with pytest.raises(TypeError, match="neither a path nor a Checkpoint"):
         model.fit(*data, resume_from=3)
     for name, content in [("text", b"abc"), ("empty", b""), ("zip", b"PK\x03\x04")]:

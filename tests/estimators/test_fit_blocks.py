@@ -323,3 +323,11 @@ def test_relative_weights_of_classes_are_rescaled_over_all_runs(data):
     """All are below 1, as sums over the rows of a run and a class are not."""
     model = MixtureOfExpertsClassifier(n_experts=2, n_init=1, random_state=0)
     assert_same_fit(model, data["X"], data["classes"], 0.1 * data["weight"])
+
+
+@pytest.mark.parametrize("names", [["0", "1"], ["no", "yes"]])
+def test_labels_of_two_kinds_are_refused(data, names):
+    X, numbers = data["X"], (data["numbers"] > 0).astype(int)
+    runs = [(X, np.array(names)[numbers]), (X, numbers)]
+    with pytest.raises(ValueError, match=r"labels of dtype .*Give labels of one kind"):
+        MixtureOfExpertsClassifier(n_experts=2).fit_blocks(lambda: iter(runs))

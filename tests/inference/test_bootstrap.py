@@ -103,3 +103,14 @@ def test_parts_without_named_parameters_are_refused(lines):
     model = MixtureOfExpertsRegressor(n_experts=2, gate=GaussianGate(), n_init=1).fit(X, y)
     with pytest.raises(ValueError, match=r"this mixture has gate=GaussianGate"):
         bootstrap(model, X, y, n_refits=2)
+
+
+@pytest.mark.parametrize("name", ["sample_weight", "groups", "offset"])
+def test_fits_with_more_than_X_and_y_are_refused(name, rng):
+    X = rng.uniform(-1, 1, (30, 1)).repeat(2, axis=0)
+    y = rng.poisson(np.exp(X[:, 0])).astype(float)
+    values = np.arange(60) // 2 if name == "groups" else np.full(60, 2.0)
+    model = MixtureOfExpertsRegressor(n_experts=1, family="poisson").fit(X, y, **{name: values})
+    with pytest.raises(ValueError, match=f"was fitted with {name}.*fit without"):
+        bootstrap(model, X, y, n_refits=2)
+    assert bootstrap(model.fit(X, y), X, y, n_refits=2, random_state=0).n_failed == 0

@@ -490,3 +490,12 @@ def test_one_row_without_a_cluster_is_refused(lines):
     clusters = np.where(np.arange(len(y)) == 3, np.nan, np.arange(len(y)) // 5)
     with pytest.raises(ValueError, match="clusters has 1 missing values"):
         model.summary(X, y, cov_type="sandwich", clusters=clusters)
+
+
+def test_criteria_are_those_of_the_mixture():
+    X, y = two_lines(np.random.default_rng(1))
+    model = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y)
+    facts = model.summary(X, y).facts
+    assert "effectively" in facts["parameters"]
+    assert_allclose(float(facts["AIC"]), model.aic(X, y), rtol=1e-5)
+    assert_allclose(float(facts["BIC"]), model.bic(X, y), rtol=1e-5)

@@ -1,6 +1,7 @@
 """Growing a mixture expert by expert."""
 
 import numpy as np
+import pytest
 from _problems import make_rows, softmax_gated
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import LinearRegression
@@ -209,3 +210,13 @@ def test_growing_with_noise_expert_and_lists_of_features(rng):
         max_iter=1000,
     )
     assert np.isfinite(model.fit(X, y).lower_bound_)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("far", [1e12, 1e-12])
+def test_one_row_far_from_all_others(rng, far):
+    X = np.vstack([rng.normal(size=(59, 2)), [[1e12, -1e12]]]) * far
+    y = rng.normal(size=60)
+    with np.errstate(all="raise"):
+        model = MixtureOfExpertsRegressor(n_experts="auto", random_state=0).fit(X, y)
+    assert np.isfinite(model.predict(X)).all()

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from _draws import build, first_options
 from _looks import faults_of
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsRegressor
@@ -111,3 +112,27 @@ FOUND = {
 def test_found_cases(name):
     options = FOUND[name]
     assert faults_of(build({**first_options(options.get("kind", "numbers")), **options})) == []
+
+
+class _Tempered(GaussianNB):
+    """Of its own probabilities, rounded; one far row has none that add up."""
+
+    def predict_proba(self, X):
+        proba = np.exp(self.predict_log_proba(X) / 10)
+        return (proba / proba.sum(axis=1, keepdims=True)).round(6)
+
+
+def test_probabilities_of_a_subclass_are_its_own(rng):
+    X = rng.normal(size=(80, 2))
+    own = _Tempered().fit(X, X[:, 0] > 0)
+    assert_allclose(sound_proba(own, X), own.predict_proba(X), atol=2e-6)
+
+
+def test_only_rows_far_away_are_computed_anew(rng):
+    X = np.column_stack([rng.normal(size=80), np.zeros(80)])
+    plain = GaussianNB().fit(X, X[:, 0] > 0)
+    mixed = np.vstack([X, [[0.1, 1e6]]])  # a column that was constant
+    assert abs(plain.predict_proba(mixed)[-1].sum() - 1) > 1e-3
+    found = sound_proba(plain, mixed)
+    assert_array_equal(found[:-1], sound_proba(plain, X))
+    assert_allclose(found[-1].sum(), 1.0)

@@ -171,3 +171,16 @@ def test_a_path_that_is_not_searched_has_the_restart_of_its_stage():
         model._growth = Growth((2,), "bic", searched=searched)
         path[searched] = model.set_params(n_experts="auto").fit(X, y)
     assert len(path[False].restarts_) == 1 and len(path[True].restarts_) == 4
+
+
+@pytest.mark.parametrize("basis", ["linear", "quantile"])
+def test_columns_that_do_not_vary_count_nothing(basis):
+    X, y = two_lines()
+    counts = []
+    for k in (0, 1, 4):
+        wide = np.column_stack([X, np.ones((len(X), k))])
+        model = MixtureOfExpertsRegressor(
+            n_experts=2, gate_basis=basis, expert_basis=basis, random_state=0
+        ).fit(wide, y)
+        counts.append(model.aic(wide, y) / 2 + model.log_density(wide, y).sum())
+    assert_allclose(counts, counts[0], atol=1e-3)
