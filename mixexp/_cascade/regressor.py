@@ -242,9 +242,22 @@ class CascadeRegressor(RegressorMixin, BaseCascade):
         ratio = np.concatenate(ratios)
         self.difference_model_: DifferenceModel | None = None
         if draft[0][1] is not None:
-            certainty = [std_certainty(std, self.tolerance_) for _, std in draft]
+            certainty = [
+                std_certainty(std * self._scale(std, taken(data.X, fold.test)), self.tolerance_)
+                for (_, std), fold in zip(draft, folds, strict=True)
+            ]
             return np.concatenate(certainty), ratio > 1
         return self._learned(np.concatenate(answers), ratio, data, folds, seed), ratio > 1
+
+    def _scale(self, std: np.ndarray, X: Any) -> float:
+        """Return the final draft's standard deviations over those of a fold's, in the median.
+
+        The level of what a draft says may differ from fold to fold by more than its rows do, as
+        that of the noise does for a linear model. The threshold is for the final draft.
+        """
+        _, final = self._asked("draft", X)
+        known = (std > 0) & (final > 0)
+        return float(np.median(final[known] / std[known])) if np.any(known) else 1.0
 
     def _learned(
         self, answers: np.ndarray, ratio: np.ndarray, data: Data, folds: list[Fold], seed: int

@@ -128,16 +128,12 @@ def long_run(setup: LongRun, state: State, events: list[str]) -> Run:
 def _best(setup: LongRun, problem: Problem, segments: list[Run], events: list[str]) -> Run:
     """Return the best unflagged segment, run to its end; the last one if all are flagged.
 
-    After an observer has said stop, none goes on.
+    Where an observer has said stop, that is about the last one.
     """
-    last, rows = segments[-1], problem.rows
-    if len(segments) == 1:
+    last = segments[-1]
+    if len(segments) == 1 or last.stopped:
         return last
-    if last.stopped:
-        best = max(segments, key=lambda run: (not setup.judge.spurious(run.state, rows), run.bound))
-        best.stopped, best.n_passes = True, last.n_passes
-        return best
-    margin = BETTER * max(1.0, abs(last.bound))
+    rows, margin = problem.rows, BETTER * max(1.0, abs(last.bound))
     flagged = bool(setup.judge.spurious(last.state, rows))
     lowest = -np.inf if flagged else last.bound + margin
     for run in sorted(segments[:-1], key=lambda run: -run.bound):

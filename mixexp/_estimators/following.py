@@ -125,6 +125,7 @@ class Following:
         self._run_task: FitTask | None = None
         self._n_told = 0
         self._pending: list[Any] | None = None  # states of callbacks, for the run that goes on
+        self._last: list[Any] | None = None  # ... where all runs had ended
 
     def told(self, hook: str, task: FitTask) -> bool:
         """Tell callbacks of a task; return whether one asks to stop."""
@@ -154,7 +155,8 @@ class Following:
         if self._resumed is not None:
             done, run = self._resumed.content(self._known, self._identity)
             self.journal = Journal(done, run)
-            self._pending = None if run is None else self._resumed.states
+            states = self._resumed.states
+            self._pending, self._last = (None, states) if run is None else (states, None)
         return replace(
             assembly,
             problem=self._joined(assembly.problem),
@@ -258,12 +260,15 @@ class Following:
         """Tell of an iteration; return whether a callback stops the run."""
         if self.journal is not None:
             self.journal.keep(run)
-        if self._pending is not None:
-            for callback, (name, state) in zip(self.callbacks, self._pending, strict=False):
-                if state is not None and type(callback).__name__ == name:
-                    callback.restore(self.root, state)
-            self._pending = None
+        self._restore(self._pending)
+        self._pending = self._last = None
         return self._tell(run)
+
+    def _restore(self, states: list[Any] | None) -> None:
+        """Give callbacks the states that they had when the checkpoint was written."""
+        for callback, (name, state) in zip(self.callbacks, states or [], strict=False):
+            if state is not None and type(callback).__name__ == name:
+                callback.restore(self.root, state)
 
     def _tell(self, run: Run) -> bool:
         assert self._run_task is not None
@@ -285,6 +290,7 @@ class Following:
             self._tell(run)
         self._run_task.iteration, self._run_task.lower_bound = self._n_told, run.bound
         self.told("on_fit_task_end", self._run_task)
+        self._restore(self._last)
 
 
 def _bare(mixture: Any) -> Any:

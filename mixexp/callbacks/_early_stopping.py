@@ -143,3 +143,4 @@ class EarlyStopping(Callback):
         self.scores_ = [(int(step), float(score)) for step, score in state["scores"]]
         self.best_iteration_, self.best_score_ = state["best"]
         self._n_worse = state["n_worse"]
+        self.stopped_ = self._n_worse >= self.patience

@@ -306,10 +306,12 @@ def _facts(estimator: Any, rows: Any, cov_type: str, clusters: np.ndarray | None
     covariance = "observed information" if cov_type == "observed" else "sandwich"
     if clusters is not None:
         covariance += f", {clusters.max() + 1} clusters"
+    effective = {} if size == full else {"effective parameters": f"{size:.6g}"}
     return {
         "groups" if rows.groups is not None else "observations": f"{n:.6g}",
         "log-likelihood": f"{total:.6g}",
-        "parameters": str(full) if size == full else f"{full}, effectively {size:.6g}",
+        "parameters": str(full),
+        **effective,
         "AIC": f"{2 * size - 2 * total:.6g}",
         "BIC": f"{size * np.log(n) - 2 * total:.6g}",
         "covariance": covariance,

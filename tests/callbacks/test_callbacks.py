@@ -312,24 +312,3 @@ def test_the_run_of_regions_in_another_order_has_the_number_of_its_start(capsys)
     assert "long run" in model.restarts_[starts.seen[0]].events
     last = capsys.readouterr().out.splitlines()[-1]
     assert float(re.search(r"bound (\S+)", last)[1]) == float(f"{model.lower_bound_:.6g}")
-
-
-def test_a_stop_after_a_restart_keeps_the_best_of_before_and_after():
-    class Stops(Callback):
-        def setup(self, estimator, context):
-            self.bounds = []
-
-        def on_fit_task_end(self, estimator, context):
-            if context.task_name == "iteration":
-                self.bounds.append(context.lower_bound)
-            return context.task_name == "iteration" and context.iteration == 67
-
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(300, 2))[:200]
-    y = np.where(X[:, 0] > 0, (X[:, 1] > 0) * 1, 2 * (X[:, 1] > 0.3))
-    stops = Stops()
-    model = MixtureOfExpertsClassifier(n_experts=3, n_init=1, tol=0, random_state=0)
-    model.set_callbacks(stops).fit(X, y)
-    assert len(stops.bounds) == 66  # the 66th iteration collapsed
-    assert model.lower_bound_ >= max(stops.bounds) > stops.bounds[-1] + 0.01
-    assert not model.converged_

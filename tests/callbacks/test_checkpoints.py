@@ -15,6 +15,7 @@ from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor, __vers
 from mixexp._engine import race
 from mixexp._store import files
 from mixexp.callbacks import Callback, Checkpoint, EarlyStopping
+from mixexp.datasets import load_tone
 from mixexp.gates import GaussianGate, HierarchicalGate
 from mixexp.routing import BaseRouter, Switch, TopK
 
@@ -370,3 +371,14 @@ def test_a_callback_of_ones_own_may_save(data, path):
     Own.saves = True
     whole = clone(model).fit(*data)
     same_bits(clone(model).set_callbacks().fit(*data, resume_from=path), whole, data[0])
+
+
+def test_a_resumed_fit_that_had_ended_knows_how_it_stopped(path):
+    X, y = load_tone(return_X_y=True)
+    found = []
+    for source in (None, path):
+        stop = EarlyStopping(X[::3], y[::3], patience=3)
+        model = regressor(n_experts=4, tol=0).set_callbacks(stop, Checkpoint(path))
+        model.fit(X[1::3], y[1::3], resume_from=source)
+        found.append((stop.stopped_, stop.best_iteration_, stop.best_score_, stop.scores_))
+    assert found[0][0] and found[0] == found[1]

@@ -23,7 +23,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from mixexp import CascadeClassifier, CascadeRegressor, MixtureOfExpertsClassifier
+from mixexp import (
+    CascadeClassifier,
+    CascadeRegressor,
+    MixtureOfExpertsClassifier,
+    MixtureOfExpertsRegressor,
+)
 
 
 @pytest.fixture
@@ -275,3 +280,17 @@ def test_same_seed_same_cascade_and_jobs_do_not_matter():
     assert len({fit.threshold_ for fit in fits}) == 1
     for fit in fits:
         assert_array_equal(fit.predict(X), fits[0].predict(X))
+
+
+def test_a_draft_that_gives_deviations_accepts_as_many_rows_as_it_says():
+    rng = np.random.default_rng(0)
+    X, new = rng.normal(size=(400, 2)), rng.normal(size=(1000, 2))
+    y = np.where(X[:, 0] > 0, 2 * X[:, 1], 1 - X[:, 1]) + 0.1 * rng.normal(size=400)
+    full = MixtureOfExpertsRegressor(n_experts=2, n_init=1, random_state=0)
+    cascade = CascadeRegressor(
+        BayesianRidge(), full, tolerance=1.0, max_disagreement=0.3, cv=3, random_state=0
+    ).fit(X, y)
+    assert cascade.acceptance_rate_ > 0.4
+    for rows in (X, new):
+        accepted = cascade.predict(rows, return_accepted=True)[1].mean()
+        assert abs(accepted - cascade.acceptance_rate_) < 0.1
