@@ -38,7 +38,7 @@ from mixexp._engine.sweep import EStep, State, log_joint, measured, posterior, s
 from mixexp._engine.tuning import tuned
 from mixexp.protocols import Block, Rows, can, evolve
 
-__all__ = ["SearchProblem", "search", "with_judge"]
+__all__ = ["COMMON", "SearchProblem", "search", "with_judge"]
 
 #: Most long runs if they end in spurious maxima: usually, and with batch experts.
 MAX_LONG_RUNS, MAX_BATCH_RUNS = 10, 3

@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from mixexp._engine.arrange import REARRANGED
 from mixexp._engine.em import Run
+from mixexp._engine.search import COMMON
 from mixexp._engine.starts import Restart
 from mixexp._engine.sweep import State
 from mixexp._estimators import part_inputs, parts
@@ -435,6 +436,8 @@ def told_events(events: list[str], routed: bool = False) -> str:
     """Return one message for all events about experts, empty if there were none."""
     if not events:
         return ""
+    if events == [COMMON]:
+        return f"{COMMON}. Lower n_experts, or give the regions by init."
     text = events[0]
     collapses = sum("collapsed" in event for event in events)
     if "collapsed" in text and collapses > 1:

@@ -11,6 +11,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 
 from mixexp import MixtureOfExpertsRegressor
 from mixexp._engine import collapse as _collapse
+from mixexp._engine.search import COMMON
 from mixexp._estimators.outcome import told_events
 from mixexp.callbacks import Callback
 from mixexp.gates import ConstantGate, SoftmaxGate
@@ -205,6 +206,7 @@ def test_what_does_not_converge_says_what_it_gained(two_regimes):
 
 def test_events_make_one_message():
     assert told_events([]) == ""
+    assert "on_collapse" not in told_events([COMMON])
     one = "expert 1 collapsed; it was started again"
     assert told_events([one]).startswith(one + ". Lower n_experts")
     many = told_events([one, one, one, "the fit as it was at EM iteration 7 is returned"])
