@@ -14,8 +14,8 @@ from _draws import Case
 #: A fall of the bound by more than this, relative to max(1, |bound|), is one.
 FALL = 1e-8
 
-#: Log-densities below this may rest on gate probabilities that are too small for doubles, which a
-#: predicted distribution lacks.
+#: Log-densities this far below the largest that there may be, which rises as dispersions fall, may
+#: rest on gate probabilities that are too small for doubles, which a predicted distribution lacks.
 LEAST = -700.0
 
 #: The square of a mean beyond this leaves the range of doubles, and so does a variance.
@@ -194,7 +194,8 @@ def not_one_density(case: Case) -> list[str]:
     density, other = model.log_density(X, y, **offset), law.logpdf(y[:, 0] if trials else y)
     faults = []
     several = case.picks["target"] == "two" and len(model.experts_) > 1  # marginals
-    seen = np.zeros(len(y), bool) if several else density > LEAST
+    least = LEAST - np.log(np.min(getattr(model, "dispersions_", 1.0), initial=1.0))
+    seen = np.zeros(len(y), bool) if several else density > least
     if trials:  # a law holds the probability of success, to which that of failure is rounding
         seen &= law.means.max(axis=1) < 1 - CERTAIN
     if not np.allclose(density[seen], other[seen], rtol=1e-7, atol=1e-7):
