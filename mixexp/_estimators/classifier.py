@@ -618,8 +618,13 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         -------
         ndarray of shape (n_samples,)
         """
-        codes = self._pooled(X, offset, lambda proba: self._as_probabilities(proba).argmax(axis=1))
-        return self.classes_[codes]
+        model = self._fitted_model()  # labels are those of its fit, while another one goes on
+        rows = self._new_rows(X, offset=offset)
+        codes = model.pooled(
+            rows, type(self).__name__, lambda proba: self._as_probabilities(proba).argmax(axis=1)
+        )
+        labels: np.ndarray = model.target.classes[codes]
+        return labels
 
     def predict_distribution(self, X: Any, *, offset: Any = None) -> ClassDistribution:
         """Return the distribution of the class for every row, with what is uncertain about it.
@@ -654,7 +659,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         """Return the distributions of rows, by weights of the innermost experts or of `route`."""
         model = self._fitted_model().innermost
         weights, outputs = model.routed_outputs(rows, type(self).__name__, weights)
-        return ClassDistribution(weights, outputs, self.classes_)
+        return ClassDistribution(weights, outputs, model.target.classes)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, *, offset: Any = None) -> float:
         """Return the accuracy of `predict`.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zlib
+from functools import partial
+from types import CellType, CodeType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,14 +46,36 @@ def described(value: Any) -> str:
         return f"{{{', '.join(entries)}}}"
     if isinstance(value, list | tuple | set | frozenset):
         return f"{type(value).__name__}({', '.join(map(described, value))})"
+    if isinstance(value, partial):
+        return f"partial{described((value.func, value.args, value.keywords))}"
+    if isinstance(value, CodeType):
+        rest = described((value.co_names, value.co_consts))
+        return f"{zlib.crc32(value.co_code):x}{zlib.crc32(rest.encode()):x}"
     if callable(value) and hasattr(value, "__qualname__"):
-        code = getattr(getattr(value, "__code__", None), "co_code", b"")
-        return f"{value.__module__}.{value.__qualname__}/{zlib.crc32(code):x}"
+        return f"{value.__module__}.{value.__qualname__}/{_function(value)}"
     if hasattr(value, "get_params"):
         return _estimator(value)
     if type(value).__module__ == "builtins" or not hasattr(value, "__dict__"):
         return repr(value)
     return f"{type(value).__qualname__}({described(vars(value))})"
+
+
+def _function(value: Any) -> str:
+    """Return what a function computes: its code, defaults, and what it takes from around it."""
+    code = getattr(value, "__code__", None)
+    if code is None:
+        return "0"
+    around = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
+    # functions around it may refer to each other: of these the code says enough
+    around = [getattr(each, "__code__", each) for each in around]
+    return described((code, value.__defaults__, value.__kwdefaults__, around))
+
+
+def _is_filled(cell: CellType) -> bool:
+    try:
+        return cell.cell_contents is not cell
+    except ValueError:  # of a variable that has no value yet
+        return False
 
 
 def _estimator(estimator: Any) -> str:

@@ -14,7 +14,7 @@ from mixexp import __version__
 from mixexp._checks import short
 from mixexp._estimators.identity import parameters_of
 from mixexp._estimators.parts import owner_of
-from mixexp._store.files import is_pickled, read, unpacked
+from mixexp._store.files import DAMAGED, is_pickled, read, unpacked
 from mixexp._warn import warn
 
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ def head_of(
         "seed": seed,
         "finished": finished,
     }
+
+
+#: What the head of a checkpoint says.
+HEAD = {"mixexp", "libraries", "class", "parameters", "data", "seed", "callbacks"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Resumed:
             )
         try:
             stages, run = unpacked(self.entries, known)
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except DAMAGED as error:
             raise ValueError(f"{where} cannot be read: {error}. Begin anew without it.") from error
         return [tuple(stage) for stage in stages], run
 
@@ -96,6 +100,9 @@ def read_checkpoint(mixture: BaseMixtureOfExperts, source: Any) -> Resumed:
         raise type(error)(f"{where} cannot be read: {error.strerror}. Give the file.") from error
     except ValueError as error:
         raise ValueError(f"{where}: {error}. Begin anew without it.") from error
+    missing = sorted(HEAD - set(head))
+    if missing:
+        raise ValueError(f"{where} does not say its {', '.join(missing)}. Begin anew without it.")
     _refuse_other(mixture, head, where)
     if is_pickled(entries) and not trusted:
         raise ValueError(

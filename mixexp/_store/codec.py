@@ -1,23 +1,26 @@
 """Objects of mixexp as plain data and arrays, and back, with the same bits.
 
-Reading makes objects of classes and names functions that mixexp itself defines, and nothing else:
-no code of a file runs. What is not plain, such as a fitted estimator, is `NotPlainError`.
+Reading makes objects of classes that mixexp itself defines, and nothing else. Their attributes are
+data: none takes the place of a method, and functions cannot be named, so that no file chooses what
+is called. Parts of mixexp that unpickle are out of reach. What is not plain, such as a fitted
+estimator, is `NotPlainError`.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Iterable, Iterator
 from enum import Enum
-from types import FunctionType
 from typing import Any
 
 import numpy as np
 
 __all__ = ["Decoder", "Encoder", "NotPlainError", "foreign_in", "instances_in"]
 
-#: Modules whose classes and functions may be named in a file.
+#: Modules whose classes may be named in a file, and those of them that read pickles or write files.
 OWN = "mixexp."
+OUT_OF_REACH = ("mixexp._rows.cluster.", "mixexp._store.", "mixexp.callbacks.")
 
 #: Values that JSON holds as they are. Floats keep their bits: Python writes the shortest text that
 #: reads as the same number.
@@ -122,7 +125,7 @@ class Encoder:
             return {"slice": [self.encode(x) for x in (value.start, value.stop, value.step)]}
         if isinstance(value, np.dtype):
             return {"dtype": value.str}
-        if isinstance(value, type | FunctionType) and _is_own(value):
+        if isinstance(value, type) and _is_own(value):
             return {"name": [value.__module__, value.__qualname__]}
         if not _is_own(kind) or not hasattr(value, "__dict__") or isinstance(value, NOT_PLAIN):
             raise NotPlainError(f"{kind.__module__}.{kind.__qualname__}")
@@ -203,10 +206,11 @@ class Decoder:
         if "name" in data:
             return _named(*data["name"])
         cls = _named(*data["object"])
-        if not isinstance(cls, type):
-            raise ValueError(f"{data['object'][1]} is not a class")
         if "entries" in data:
             return tuple.__new__(cls, map(self.decode, data["entries"]))
+        shadowed = [name for name in data["state"] if not _is_data(cls, name)]
+        if shadowed:
+            raise ValueError(f"it gives {data['object'][1]} a {shadowed[0]} of its own")
         value: Any = object.__new__(cls) if not issubclass(cls, dict) else dict.__new__(cls)
         vars(value).update({name: self.decode(each) for name, each in data["state"].items()})
         for key, entry in data.get("items", ()):
@@ -214,9 +218,18 @@ class Decoder:
         return value
 
 
-def _named(module: str, name: str) -> Any:
-    """Return a class or function that mixexp defines."""
-    if not f"{module}.".startswith(OWN):
+def _is_data(cls: type, name: str) -> bool:
+    """Return whether an object of a class may have an attribute of its own by this name.
+
+    That is the case unless the class has something else by it than a default value: a method, say.
+    """
+    default = inspect.getattr_static(cls, name, None)
+    return type(default) in PLAIN and not (name.startswith("__") and name.endswith("__"))
+
+
+def _named(module: str, name: str) -> type:
+    """Return a class that mixexp defines."""
+    if not f"{module}.".startswith(OWN) or f"{module}.".startswith(OUT_OF_REACH):
         raise ValueError(f"it names {module}.{name}, which is not mixexp's")
     try:
         value: Any = importlib.import_module(module)
@@ -224,6 +237,6 @@ def _named(module: str, name: str) -> Any:
             value = vars(value)[part]
     except (ImportError, KeyError) as error:
         raise ValueError(f"it names {module}.{name}, which this mixexp does not have") from error
-    if not isinstance(value, type | FunctionType) or value.__module__ != module:
+    if not isinstance(value, type) or value.__module__ != module:
         raise ValueError(f"it names {module}.{name}, which is not mixexp's")
     return value

@@ -6,10 +6,12 @@ import json
 import os
 import pickle
 import zipfile
+import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 from uuid import uuid4
 
@@ -17,12 +19,18 @@ import numpy as np
 
 from mixexp._store.codec import Decoder, Encoder, NotPlainError
 
-__all__ = ["is_pickled", "read", "replace_file", "unpacked", "written"]
+__all__ = ["DAMAGED", "is_pickled", "read", "replace_file", "unpacked", "written"]
 
 Known = Sequence[tuple[str, Any]]
 
 #: Written first into every file, with the version of its layout.
 FORMAT, LAYOUT = "mixexp checkpoint", 1
+
+#: What reading a damaged file may raise, from zip archives, headers of arrays, and JSON.
+DAMAGED = (
+    *(ValueError, KeyError, TypeError, AttributeError, EOFError, IndexError),
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError, TokenError, RecursionError),
+)
 
 #: Names of the entries of a file: the head, and the content as JSON or as a pickle.
 HEAD, PLAIN, PICKLE = "head", "content", "pickle"
@@ -57,7 +65,12 @@ def written(head: dict[str, Any], content: Any, known: Known, trusted: bool) -> 
         entries = {PICKLE: _bytes(_pickled(content, known))}
     about = {"format": FORMAT, "layout": LAYOUT, **head}
     buffer = BytesIO()
-    np.savez(buffer, **{HEAD: _text(about)}, **entries)  # type: ignore[arg-type]
+    try:
+        np.savez(buffer, **{HEAD: _text(about)}, **entries)  # type: ignore[arg-type]
+    except ValueError as error:  # an archive that was interrupted cannot be closed
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
+        raise
     return buffer.getvalue()
 
 
@@ -75,7 +88,7 @@ def read(path: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         head = json.loads(bytes(entries.pop(HEAD)).decode())
         if head["format"] != FORMAT:
             raise ValueError(head["format"])
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise ValueError(f"{os.fspath(path)} is not a checkpoint of mixexp ({error})") from error
     if head["layout"] != LAYOUT:
         raise ValueError(

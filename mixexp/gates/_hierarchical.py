@@ -216,7 +216,7 @@ class HierarchicalGate(TreeGate, BaseEstimator):
         >>> from mixexp.datasets import make_piecewise_linear
         >>> from mixexp.gates import HierarchicalGate
         >>> X, y = make_piecewise_linear(random_state=0)
-        >>> gate = HierarchicalGate(branching=(2, 2))
+        >>> gate = HierarchicalGate(branching=(2, 2), alpha=0.3)
         >>> start = (X[:, 0] > -0.3).astype(int) + (X[:, 0] > 0) + (X[:, 0] > 0.3)
         >>> model = MixtureOfExpertsRegressor(n_experts=4, gate=gate, init=start).fit(X, y)
         >>> print(model.gate_.to_text(decimals=0))

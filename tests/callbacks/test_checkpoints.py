@@ -1,5 +1,6 @@
 """Checkpoints: a fit that was broken off goes on to the same bits; files are whole or refused."""
 
+import json
 import os
 import re
 
@@ -382,3 +383,17 @@ def test_a_resumed_fit_that_had_ended_knows_how_it_stopped(path):
         model.fit(X[1::3], y[1::3], resume_from=source)
         found.append((stop.stopped_, stop.best_iteration_, stop.best_score_, stop.scores_))
     assert found[0][0] and found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", ["mixexp", "seed", "callbacks", "data"])
+def test_a_head_without_an_entry_is_refused_by_name(name, data, path):
+    model = regressor(max_iter=3, tol=0, n_init=2).set_callbacks(Checkpoint(path)).fit(*data)
+    with np.load(path) as archive:
+        entries = dict(archive)
+    head = json.loads(bytes(entries["head"]).decode())
+    del head[name]
+    entries["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
+    with open(path, "wb") as file:
+        np.savez(file, **entries)
+    with pytest.raises(ValueError, match=f"does not say its {name}"):
+        model.fit(*data, resume_from=path)

@@ -1,6 +1,7 @@
 """The layout of checkpoints: objects of mixexp come back with their bits, and nothing else does."""
 
 import json
+import zipfile
 from io import BytesIO
 
 import numpy as np
@@ -109,12 +110,24 @@ def test_what_is_not_plain_is_written_only_as_a_pickle(value):
         {"name": ["mixexp.gates", "none"]},
         {"object": ["builtins", "object"], "state": {}},
         {"object": ["mixexp._engine.em", "run_em"], "state": {}},
+        {"name": ["mixexp._engine.em", "run_em"]},
+        {"name": ["mixexp._rows.cluster", "_evaluated"]},
+        {"object": ["mixexp.callbacks._checkpoint", "Checkpoint"], "state": {}},
         {"object": ["mixexp._rows.source", "zlib.compress"], "state": {}},
     ],
 )
 def test_a_file_names_only_what_mixexp_defines(data):
-    with pytest.raises(ValueError, match=r"is not mixexp's|does not have|is not a class"):
+    with pytest.raises(ValueError, match=r"is not mixexp's|does not have"):
         Decoder({}, []).decode({**data, "id": 0})
+
+
+@pytest.mark.parametrize("name", ["_density", "log_prob", "family", "__class__"])
+def test_a_file_puts_nothing_in_the_place_of_a_method(name):
+    bank = ["mixexp.experts._component", "ComponentBank"]
+    if name == "_density":
+        bank = ["mixexp.experts._estimator", "EstimatorBank"]
+    with pytest.raises(ValueError, match=f"gives {bank[1]} a {name} of its own"):
+        Decoder({}, []).decode({"object": bank, "state": {name: 1}, "id": 0})
 
 
 @pytest.mark.parametrize(
@@ -140,3 +153,15 @@ def test_a_pickle_keeps_known_objects(tmp_path):
     _, entries = read(tmp_path / "f")
     back, same = unpacked(entries, [("t", template)])
     assert same is template and type(back) is Mine
+
+
+def test_an_interrupt_while_an_archive_is_written_stays_one(monkeypatch):
+    plain = zipfile.ZipFile._open_to_write
+
+    def opened(*args, **kwargs):
+        plain(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(zipfile.ZipFile, "_open_to_write", opened)
+    with pytest.raises(KeyboardInterrupt):
+        written({}, [np.zeros(3)], [], trusted=False)

@@ -1,5 +1,6 @@
 """What tells fits apart: the same text for the same data and parameters, another for others."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -54,11 +55,21 @@ def changed(x):
 
 changed.__qualname__ = one.__qualname__
 
+
+def closure(a):
+    return lambda x: x + a
+
+
 PAIRS = {
     "arrays": (np.arange(2000), np.arange(2000) + (np.arange(2000) == 1000)),
     "dtypes": (np.arange(3), np.arange(3.0)),
     "sparse": (sp.csr_array(np.eye(2)), sp.csr_array(2 * np.eye(2))),
     "functions": (one, changed),
+    "numbers in functions": (lambda x: x.clip(1), lambda x: x.clip(2)),
+    "names in functions": (lambda x: x.min(), lambda x: x.max()),
+    "defaults of functions": (lambda x, a=1: x, lambda x, a=2: x),
+    "what functions close over": (closure(1), closure(2)),
+    "partial": (partial(np.clip, a_min=0), partial(np.clip, a_min=1)),
     "estimators": (Ridge(), Ridge(alpha=2.0)),
     "what they learnt": (Ridge(), Ridge().fit([[0.0], [1.0]], [0.0, 1.0])),
     "in a list": ([Ridge()], [Ridge(alpha=2.0)]),

@@ -16,6 +16,8 @@ from numpy.testing import assert_array_equal
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
+from mixexp import MixtureOfExpertsClassifier
+
 pytestmark = pytest.mark.filterwarnings("ignore:MixtureOfExperts.* did not converge in max_iter")
 
 #: Threads of the user.
@@ -40,6 +42,32 @@ def test_fits_and_predictions_of_one_estimator_at_once(untouched):
         found = [own for of_thread in pool.map(work, range(N_THREADS)) for own in of_thread]
     for own in found:  # of one fit or the other, never of a state between
         assert any(np.array_equal(own, of) for of in expected)
+
+
+def test_labels_are_those_of_the_fit_that_answers(untouched):
+    X, y = kink()
+    side = (y > np.median(y)).astype(int)
+    targets = [np.array(names)[side] for names in (["ant", "bee"], ["dog", "cat"])]
+    model = MixtureOfExpertsClassifier(n_experts=2, n_init=1, max_iter=5, random_state=0)
+    expected = [model.fit(X, target).predict(X).tolist() for target in targets]
+    over = threading.Event()
+
+    def fits():
+        for i in range(12):
+            model.fit(X, targets[i % 2])
+        over.set()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            done, found = pool.submit(fits), []
+            while not over.is_set() and not done.done():
+                found.append(model.predict(X).tolist())
+            done.result()
+    finally:
+        sys.setswitchinterval(interval)
+    assert found and all(own in expected for own in found)
 
 
 def test_fits_of_several_estimators_at_once(untouched):
