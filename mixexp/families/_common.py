@@ -36,8 +36,9 @@ LARGEST_ETA = 700.0
 LARGEST_SLOPE = 1e100
 
 
-#: Largest dispersion: its square stays finite. An expert with next to no rows may have more.
-LARGEST_ROOT = 1e153
+#: Smallest and largest dispersion: squares, and their inverses, stay finite. An exact fit to tiny
+#: targets may have less, and an expert with next to no rows more.
+SMALLEST_ROOT, LARGEST_ROOT = 1e-153, 1e153
 
 #: Probabilities below this are computed on the log scale, as those of scipy lose their digits.
 SMALL_TAIL = 1e-290
@@ -235,4 +236,4 @@ def weighted_sum(weighted: np.ndarray, values: np.ndarray) -> np.ndarray:
 def root_mean_square(total: np.ndarray, mass: np.ndarray, floor: np.ndarray) -> np.ndarray:
     """Return √(total / mass), none below `floor`; a total below 0 is rounding."""
     root = np.sqrt(np.maximum(total, 0.0)) / np.sqrt(mass)[:, None]  # the quotient may overflow
-    return np.clip(root, floor, LARGEST_ROOT)
+    return np.clip(root, np.maximum(floor, SMALLEST_ROOT), LARGEST_ROOT)

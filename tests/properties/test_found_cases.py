@@ -101,6 +101,10 @@ FOUND = {
         **{"n_experts": 3, "gate": "auto alpha", "init": "given", "shared": True},
         **{"target": "huge", "n": 20, "d": 3, "seed": 46980},
     },
+    "an exact fit to tiny targets": {
+        **{"experts": "linear", "expert_basis": "spline", "target": "tiny", "n": 10, "d": 2},
+        **{"seed": 0, "n_experts": 1},
+    },
     "columns whose squares overflow": {
         **{"columns": "one far row", "scale": "huge", "experts": "network", "n": 20, "seed": 10992}
     },

@@ -3,18 +3,21 @@
 `many_cases.py`, next to this file, looks at thousands of cases of the same table of options.
 """
 
+import os
+
 import numpy as np
 import pytest
 from _draws import build, picks
 from _looks import faults_of, strict
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
-#: The same cases in every run, and no time limit for one: machines are not alike.
+#: The same cases in every run, and no time limit for one: machines are not alike. The nightly
+#: check asks for many.
 few = settings(
-    max_examples=5,
+    max_examples=int(os.environ.get("MIXEXP_EXAMPLES", "5")),
     derandomize=True,
     deadline=None,
     database=None,
@@ -78,6 +81,7 @@ def one_iteration(case, X=None, y=None, rows=None):
 @few
 @given(picks(**SOUND), st.randoms(use_true_random=False))
 def test_the_order_of_rows_changes_nothing(chosen, random):
+    assume(chosen["gate"] != "classifier" or chosen["routing"] == "dense")  # jitter is refused
     case = build(chosen)
     order = np.array(random.sample(range(60), 60))
     one, two = one_iteration(case), one_iteration(case, rows=order)
@@ -115,7 +119,7 @@ def test_a_fit_changes_no_input_and_is_repeated_to_the_bit(chosen):
     with strict():
         try:
             case.model.fit(case.X, case.y, **case.fit)
-        except ValueError:
+        except (ValueError, TypeError):  # a TypeError where an expert is not for the targets
             return
         again.model.fit(again.X, again.y, **again.fit)
     dense = [

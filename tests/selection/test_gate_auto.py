@@ -267,7 +267,7 @@ def test_nothing_of_an_earlier_fit_is_left():
 
 def test_a_warm_start_goes_on():
     X, y = halves(60)
-    model = auto(n_init=3, max_iter=3, tol=1e-3, gate_basis="linear", warm_start=True).fit(X, y)
+    model = auto(n_init=3, max_iter=1, tol=1e-3, gate_basis="linear", warm_start=True).fit(X, y)
     first = model.lower_bound_
     model.set_params(max_iter=50, tol=1e-8).fit(X, y)
     assert model.lower_bound_ > first and len(model.restarts_) == 1
