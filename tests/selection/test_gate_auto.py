@@ -265,6 +265,7 @@ def test_nothing_of_an_earlier_fit_is_left():
     assert not hasattr(model, "gate_results_")
 
 
+@pytest.mark.filterwarnings("ignore:.*did not converge in max_iter=1")
 def test_a_warm_start_goes_on():
     X, y = halves(60)
     model = auto(n_init=3, max_iter=1, tol=1e-3, gate_basis="linear", warm_start=True).fit(X, y)
