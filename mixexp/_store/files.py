@@ -151,7 +151,11 @@ def _text(value: Any) -> np.ndarray:
 
 
 class _Pickler(pickle.Pickler):
-    """Writes known objects as their names."""
+    """Writes known objects as their names, and arrays with their layout in memory.
+
+    The last bits of a product may hang on it, as of scikit-learn's `coef_`, which is a part of a
+    larger array.
+    """
 
     def __init__(self, file: BytesIO, known: Known):
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
@@ -160,6 +164,22 @@ class _Pickler(pickle.Pickler):
     def persistent_id(self, value: Any) -> str | None:
         """Return the name of a known object."""
         return self._known.get(id(value))
+
+    def reducer_override(self, value: Any) -> Any:
+        """Return how an array with gaps in memory is made again."""
+        plain = type(value) is np.ndarray and not value.dtype.hasobject and value.size
+        if not plain or value.flags.forc or min(value.strides, default=0) <= 0:
+            return NotImplemented
+        return _strided, (np.ascontiguousarray(value), value.strides)
+
+
+def _strided(values: np.ndarray, strides: tuple[int, ...]) -> np.ndarray:
+    """Return values in an array with these strides."""
+    last = sum((n - 1) * stride for n, stride in zip(values.shape, strides, strict=True))
+    buffer = np.zeros(last + values.itemsize, dtype=np.uint8)
+    array = np.ndarray(values.shape, values.dtype, buffer, strides=strides)
+    array[...] = values
+    return array
 
 
 class _Unpickler(pickle.Unpickler):

@@ -3,9 +3,11 @@
 import json
 import zipfile
 from io import BytesIO
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
 from mixexp._newton import NewtonStep
 from mixexp._store.codec import Decoder, Encoder, NotPlainError, foreign_in
@@ -165,3 +167,14 @@ def test_an_interrupt_while_an_archive_is_written_stays_one(monkeypatch):
     monkeypatch.setattr(zipfile.ZipFile, "_open_to_write", opened)
     with pytest.raises(KeyboardInterrupt):
         written({}, [np.zeros(3)], [], trusted=False)
+
+
+@pytest.mark.parametrize("part", [np.s_[:, :2], np.s_[::3]], ids=["columns", "rows"])
+def test_pickled_arrays_keep_their_gaps_in_memory(part):
+    coef = np.arange(12.0).reshape(4, 3)[part]
+    content = [SimpleNamespace(coef_=coef), np.arange(3)[::-1]]
+    with np.load(BytesIO(written({}, content, [], trusted=True))) as archive:
+        found = unpacked({"pickle": archive["pickle"]}, [])
+    assert found[0].coef_.strides == coef.strides
+    assert_array_equal(found[0].coef_, coef)
+    assert_array_equal(found[1], content[1])
