@@ -97,18 +97,19 @@ def is_penalised(part: Any) -> bool:
     return can(part, "log_prior") and bool(np.any(part.log_prior() != 0.0))
 
 
-def counted(state: State, rows: Rows) -> Count:
+def counted(state: State, rows: Rows, information: Information | None = None) -> Count:
     """Return the number of parameters of a state, effective ones where they are penalised.
 
-    The information is that of the rows, which takes a pass. Penalties that the data have set for
-    columns of a gate count too: where they are free, noise is explained by a choice of columns.
+    The information is that of the rows, which takes a pass if it is not given. Penalties that the
+    data have set for columns of a gate count too: where they are free, noise is explained by a
+    choice of columns.
     """
-    count = _coefficients(state, rows)
+    count = _coefficients(state, rows, information)
     n_strengths = sum(getattr(part, "n_strengths", 0.0) for part in state.parts)
     return count._replace(n_parameters=count.n_parameters + n_strengths)
 
 
-def _coefficients(state: State, rows: Rows) -> Count:
+def _coefficients(state: State, rows: Rows, information: Information | None) -> Count:
     """Return the number of parameters without strengths of penalties."""
     if not all(can(part, "n_parameters") for part in state.parts):
         return Count(np.nan, "unknown")
@@ -117,9 +118,9 @@ def _coefficients(state: State, rows: Rows) -> Count:
         return Count(full, "exact")
     if not has_information(state) or len(state.parameters) > MOST_PARAMETERS:
         return Count(full, "full")
-    problem = Problem(rows, Soft(), 1, 0.0)
-    information = evaluate(problem, state, 0, informed=True).information
-    assert information is not None
+    if information is None:
+        information = evaluate(Problem(rows, Soft(), 1, 0.0), state, 0, informed=True).information
+        assert information is not None
     return effective_parameters(information, state.parameters, full, _of_constants(state))
 
 
@@ -129,9 +130,7 @@ def _of_constants(state: State) -> np.ndarray:
     for part in state.parts:
         of_part = np.zeros(part.parameter_space.size, dtype=bool)
         if can(part, "design"):
-            design = part.design
-            varies = np.append(np.ones(int(design.intercept), dtype=bool), design.scale > 0)
-            of_part[part.parameter_space.predictors[..., ~varies].ravel()] = True
+            of_part[part.parameter_space.predictors[..., ~part.design.varies].ravel()] = True
         found.append(of_part)
     return np.concatenate(found)
 
@@ -144,9 +143,8 @@ def effective_parameters(
     H is the observed information of the penalised log-likelihood and Λ the share of the penalties:
     what is not penalised counts in full, and a penalised coefficient by the share of what the
     data say about it. Parameters on a bound are held, and count as one; those `held` (P,) count as
-    `full` has them. Where H is not positive
-    definite, as at a point that is no maximum, the information of the complete data takes its
-    place, which is; it counts a little more.
+    `full` has them. Where H is not positive definite, as at a point that is no maximum, the
+    information of the complete data takes its place, which is; it counts a little more.
     """
     basis = free_basis(information, parameters, held)
     penalty = basis.T @ information.penalty @ basis

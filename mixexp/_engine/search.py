@@ -24,6 +24,7 @@ from mixexp._engine.journal import Journal, once
 from mixexp._engine.progress import Watcher
 from mixexp._engine.race import raced, ranked
 from mixexp._engine.regimes import Judge, raised, resolved, told_of, warn_of_few_rows
+from mixexp._engine.rivals import CLEARLY, COMMON, better_of, gain_in_errors
 from mixexp._engine.routed import Routing, WarmUp, frozen, warmed
 from mixexp._engine.starts import (
     NOISE_SHARE,
@@ -34,11 +35,11 @@ from mixexp._engine.starts import (
     arranges,
     without_noise,
 )
-from mixexp._engine.sweep import EStep, State, log_joint, measured, posterior, sweep
+from mixexp._engine.sweep import EStep, State, measured, sweep
 from mixexp._engine.tuning import tuned
-from mixexp.protocols import Block, Rows, can, evolve
+from mixexp.protocols import Rows, can, evolve
 
-__all__ = ["COMMON", "SearchProblem", "search", "with_judge"]
+__all__ = ["SearchProblem", "search", "with_judge"]
 
 #: Most long runs if they end in spurious maxima: usually, and with batch experts.
 MAX_LONG_RUNS, MAX_BATCH_RUNS = 10, 3
@@ -46,15 +47,6 @@ MAX_LONG_RUNS, MAX_BATCH_RUNS = 10, 3
 #: Nats per unit of weight that an expert through a few rows hardly explains: if a start in a
 #: spurious maximum is better by more, it has found something else too.
 TEMPTING = 1.0
-
-#: Standard errors by which one model of all rows must be better than experts of regions.
-CLEARLY = 1.0
-
-#: The event of a start whose experts are one model.
-COMMON = (
-    "all experts are one model of all rows, which predicts them clearly better out of fold "
-    "(n_refits=1 keeps one for each region)"
-)
 
 #: Steps of the one-expert fit; one is exact for linear experts.
 ONE_EXPERT_STEPS = 5
@@ -261,49 +253,8 @@ def _or_common(problem: SearchProblem, run: Run, state: State, record: Restart) 
         return run
     spare = replace(record, events=[], flags=[])
     rival = _to_its_end(problem, State(state.gate, common), spare)
-    gain = _gain_in_errors(problem.rows, run.state, rival.state)
-    return _better_of(problem, (run, record), (rival, spare), gain > CLEARLY, COMMON)
-
-
-def _better_of(
-    problem: SearchProblem,
-    first: tuple[Run, Restart],
-    second: tuple[Run, Restart],
-    better: bool,
-    event: str,
-) -> Run:
-    """Return the second of two runs from a start if it is better and not flagged, else the first.
-
-    The start's record then tells of the one that is returned, and of the iterations of both.
-    """
-    (run, record), (rival, spare) = first, second
-    n_passes, record.n_iter = run.n_passes + rival.n_passes, spare.n_iter
-    chosen = run
-    if better and not spare.flags:
-        chosen = rival
-        record.bound, record.flags = spare.bound, spare.flags
-        record.events += [event, *spare.events]
-    elif problem.progress is not None:
-        problem.progress.line(f"the run before is kept: bound {run.bound:.6g}")
-    chosen.n_passes, chosen.stopped = n_passes, rival.stopped
-    return chosen
-
-
-def _gain_in_errors(rows: Rows, before: State, after: State) -> float:
-    """Return the mean gain in log-density from one state to another, over its standard error."""
-    gain, weight = rows.map(partial(_gains, before=before, after=after), axis=1)
-    mean = np.average(gain, weights=weight)
-    error = np.sqrt(np.average((gain - mean) ** 2, weights=weight) / weight.sum())
-    return float(mean / error) if error > 0 else 0.0
-
-
-def _gains(block: Block, before: State, after: State) -> np.ndarray:
-    """Return the gain in log-density of the units, and their weights, (2, m)."""
-    old, new = (
-        posterior(log_joint(state.gate, state.bank, block.fresh()))[1] for state in (before, after)
-    )
-    weight = block.unit.weight
-    return np.stack([new - old, np.ones_like(new) if weight is None else weight])
+    gain = gain_in_errors(problem.rows, run.state, rival.state)
+    return better_of(problem.progress, (run, record), (rival, spare), gain > CLEARLY, COMMON)
 
 
 def _tuned_to_its_end(problem: SearchProblem, state: State, record: Restart) -> Run:
@@ -331,7 +282,7 @@ def _arranged_again(problem: SearchProblem, run: Run, record: Restart) -> Run:
     spare = replace(record, events=[], flags=[])
     rival = _tuned(problem, state, spare)
     better = rival.bound > run.bound
-    return _better_of(problem, (run, record), (rival, spare), better, REARRANGED)
+    return better_of(problem.progress, (run, record), (rival, spare), better, REARRANGED)
 
 
 def _in_order(problem: SearchProblem, state: State) -> State | None:

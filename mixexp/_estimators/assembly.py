@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -55,6 +55,11 @@ __all__ = [
 ]
 
 
+def names_given(arguments: Mapping[str, Any]) -> list[str]:
+    """Return the names of arguments that are not None."""
+    return [name for name, value in arguments.items() if value is not None]
+
+
 @dataclass(frozen=True)
 class FitArguments:
     """Arguments of `fit` besides X and y, unchecked; `table` is X before validation.
@@ -69,17 +74,6 @@ class FitArguments:
     params: dict
     table: Table
     watch: Any = None
-
-    @property
-    def given(self) -> list[str]:
-        """Which of the arguments that rows have beside X and y were given, by name."""
-        by_name = {
-            "sample_weight": self.weight,
-            "groups": self.groups,
-            "offset": self.offset,
-            "expert_labels": self.labels,
-        }
-        return [name for name, value in by_name.items() if value is not None]
 
     @property
     def frame(self) -> Any:

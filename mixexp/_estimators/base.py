@@ -273,17 +273,10 @@ class BaseMixtureOfExperts(Versioned, BaseEstimator, metaclass=ABCMeta):
         With ``n_experts="auto"`` there is a search for each number (`fit_growing`).
         """
         if self.n_experts == "auto":
-            rows = fit_growing(self, X, y, arguments, target)
-        elif is_nested(self):
+            return fit_growing(self, X, y, arguments, target)
+        if is_nested(self):
             self.__dict__.pop("_last_fit", None)  # of a fit that was not
-            rows = fit_nested(self, X, y, arguments, target)
-        else:
-            rows = self._searched(X, y, arguments, target)
-        self._fitted_with = arguments.given
-        return rows
-
-    def _searched(self, X: Any, y: np.ndarray, arguments: FitArguments, target: Any) -> Rows:
-        """Fit a given number of experts, and return the rows of the fit."""
+            return fit_nested(self, X, y, arguments, target)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         watch = arguments.watch
         seed = seed if watch is None else watch.seed(seed)

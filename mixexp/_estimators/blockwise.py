@@ -82,6 +82,8 @@ def fit_streamed(mixture: BaseMixtureOfExperts, source: Source, watch: Any = Non
             assembly = watch.assembled(mixture, assembly, target, source.identity)
         run, restarts = search(assembly.problem)
         outcome.store(mixture, run, restarts, assembly, target)
+    if survey.weighted and getattr(mixture, "class_weight", None) is None:
+        mixture._fitted_with = ["sample_weight"]
     mixture._last_fit = remembered(mixture, run, assembly, source.identity)
     mixture._mixexp_version = __version__
 

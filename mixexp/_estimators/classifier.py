@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from mixexp._checks import all_or_nothing, is_dask, named_error
 from mixexp._columns import as_numbers
 from mixexp._compat import HasMethods, StrOptions, check_weights, fit_context
-from mixexp._estimators.assembly import FitArguments
+from mixexp._estimators.assembly import FitArguments, names_given
 from mixexp._estimators.base import BaseMixtureOfExperts
 from mixexp._estimators.choosing import chooses_gate, fit_choosing_gate
 from mixexp._estimators.class_weight import present_classes, with_class_weight
@@ -427,6 +427,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
             codes, weight = self._coded(X, y, sample_weight)
             arguments = FitArguments(weight, groups, offset, expert_labels, params, table, watch)
             self._fit(X, codes, arguments, Classes(self.classes_))
+            self._fitted_with = names_given({"sample_weight": sample_weight, **rest})
         return self
 
     @available_if(learns_from_batches)

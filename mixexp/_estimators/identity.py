@@ -44,8 +44,10 @@ def described(value: Any) -> str:
     if isinstance(value, dict):
         entries = [f"{described(key)}: {described(entry)}" for key, entry in value.items()]
         return f"{{{', '.join(entries)}}}"
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, list | tuple):
         return f"{type(value).__name__}({', '.join(map(described, value))})"
+    if isinstance(value, set | frozenset):  # whose order is another in every process
+        return f"{type(value).__name__}({', '.join(sorted(map(described, value)))})"
     if isinstance(value, partial):
         return f"partial{described((value.func, value.args, value.keywords))}"
     if isinstance(value, CodeType):
@@ -65,17 +67,19 @@ def _function(value: Any) -> str:
     code = getattr(value, "__code__", None)
     if code is None:
         return "0"
-    around = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
-    # functions around it may refer to each other: of these the code says enough
-    around = [getattr(each, "__code__", each) for each in around]
-    return described((code, value.__defaults__, value.__kwdefaults__, around))
-
-
-def _is_filled(cell: CellType) -> bool:
+    around = [value.__defaults__, value.__kwdefaults__, *map(_content, value.__closure__ or ())]
     try:
-        return cell.cell_contents is not cell
-    except ValueError:  # of a variable that has no value yet
-        return False
+        return described((code, *around))
+    except RecursionError:  # what is around it holds it: the code has to do
+        return described(code)
+
+
+def _content(cell: CellType) -> Any:
+    """Return what a cell holds; of a function its code, as functions may refer to each other."""
+    try:
+        return getattr(cell.cell_contents, "__code__", cell.cell_contents)
+    except ValueError:  # a variable that has no value yet
+        return None
 
 
 def _estimator(estimator: Any) -> str:

@@ -112,9 +112,9 @@ class Model:
         """Whether a prior pulls coefficients of gate or experts."""
         return any(is_penalised(part) for part in self.state.parts)
 
-    def counted(self, rows: Rows) -> Count:
+    def counted(self, rows: Rows, information: Information | None = None) -> Count:
         """Return the number of parameters, effective ones, given the rows of the fit."""
-        return counted(self.state, rows)
+        return counted(self.state, rows, information)
 
     def information(self, rows: Rows) -> Information:
         """Return the observed information of all parameters, given training rows (one pass).

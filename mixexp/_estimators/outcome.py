@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from mixexp._engine.arrange import REARRANGED
 from mixexp._engine.em import Run
-from mixexp._engine.search import COMMON
+from mixexp._engine.rivals import COMMON
 from mixexp._engine.starts import Restart
 from mixexp._engine.sweep import State
 from mixexp._estimators import part_inputs, parts
@@ -212,6 +212,7 @@ def publish(
             values_by_name[f"{name}_"] = values[:, 0] if values.shape[1] == 1 else values
     attributes.update(values_by_name, _parameter_names=tuple(values_by_name))
     mixture._model = model
+    mixture._fitted_with = []  # a fit with more than X and y says so afterwards
     mixture._rules = rules
     mixture.n_experts_ = model.n_experts
     mixture.usage_ = usage

@@ -12,7 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from mixexp._checks import all_or_nothing, is_dask
 from mixexp._columns import as_numbers
 from mixexp._compat import HasMethods, StrOptions, check_weights, fit_context
-from mixexp._estimators.assembly import FitArguments
+from mixexp._estimators.assembly import FitArguments, names_given
 from mixexp._estimators.base import BaseMixtureOfExperts
 from mixexp._estimators.choosing import chooses_gate, fit_choosing_gate
 from mixexp._estimators.dask_input import fit_dask, lazy_on_dask
@@ -451,6 +451,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             target = self._numbers(y.shape[1:])
             y = target.counted(y, trials, type(self).__name__)
             self._fit(X, y, arguments, target)
+            self._fitted_with = names_given({"sample_weight": sample_weight, **rest})
         return self
 
     @available_if(learns_from_batches)

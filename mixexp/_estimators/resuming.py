@@ -41,8 +41,8 @@ def head_of(
     }
 
 
-#: What the head of a checkpoint says.
-HEAD = {"mixexp", "libraries", "class", "parameters", "data", "seed", "callbacks"}
+#: What the head of a checkpoint must say.
+REQUIRED = {"mixexp", "libraries", "class", "parameters", "data", "seed", "callbacks"}
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def read_checkpoint(mixture: BaseMixtureOfExperts, source: Any) -> Resumed:
         raise type(error)(f"{where} cannot be read: {error.strerror}. Give the file.") from error
     except ValueError as error:
         raise ValueError(f"{where}: {error}. Begin anew without it.") from error
-    missing = sorted(HEAD - set(head))
+    missing = sorted(REQUIRED - set(head))
     if missing:
         raise ValueError(f"{where} does not say its {', '.join(missing)}. Begin anew without it.")
     _refuse_other(mixture, head, where)

@@ -71,6 +71,11 @@ class Design:
         return len(self.scale) + self.intercept
 
     @property
+    def varies(self) -> np.ndarray:
+        """Which rows of the design matrix have coefficients, (size,): not constant columns."""
+        return np.append(np.ones(int(self.intercept), dtype=bool), self.scale > 0)
+
+    @property
     def n_values(self) -> int:
         """Number of values of a row before the indicators: of columns, or outputs of the basis."""
         return len(self.columns) if self.basis is None else self.basis.width

@@ -72,7 +72,12 @@ def instances_in(value: Any, kind: type, name: str) -> Iterator[tuple[str, Any]]
 
 
 def _is_own(value: Any) -> bool:
-    return f"{value.__module__}.".startswith(OWN) and "<" not in value.__qualname__
+    return _is_in_reach(value.__module__) and "<" not in value.__qualname__
+
+
+def _is_in_reach(module: str) -> bool:
+    """Return whether a file may name classes of a module."""
+    return f"{module}.".startswith(OWN) and not f"{module}.".startswith(OUT_OF_REACH)
 
 
 class Encoder:
@@ -128,6 +133,8 @@ class Encoder:
         if isinstance(value, type) and _is_own(value):
             return {"name": [value.__module__, value.__qualname__]}
         if not _is_own(kind) or not hasattr(value, "__dict__") or isinstance(value, NOT_PLAIN):
+            raise NotPlainError(f"{kind.__module__}.{kind.__qualname__}")
+        if not all(_is_data(kind, name) for name in vars(value)):
             raise NotPlainError(f"{kind.__module__}.{kind.__qualname__}")
         data = {
             "object": [kind.__module__, kind.__qualname__],
@@ -229,7 +236,7 @@ def _is_data(cls: type, name: str) -> bool:
 
 def _named(module: str, name: str) -> type:
     """Return a class that mixexp defines."""
-    if not f"{module}.".startswith(OWN) or f"{module}.".startswith(OUT_OF_REACH):
+    if not _is_in_reach(module):
         raise ValueError(f"it names {module}.{name}, which is not mixexp's")
     try:
         value: Any = importlib.import_module(module)

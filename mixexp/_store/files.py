@@ -28,8 +28,17 @@ FORMAT, LAYOUT = "mixexp checkpoint", 1
 
 #: What reading a damaged file may raise, from zip archives, headers of arrays, and JSON.
 DAMAGED = (
-    *(ValueError, KeyError, TypeError, AttributeError, EOFError, IndexError),
-    *(zipfile.BadZipFile, zlib.error, NotImplementedError, TokenError, RecursionError),
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    IndexError,
+    NotImplementedError,
+    RecursionError,
+    TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
 )
 
 #: Names of the entries of a file: the head, and the content as JSON or as a pickle.

@@ -144,9 +144,8 @@ class LinearBank:
         k, q, _ = self.theta.shape
         if self.l1 is not None:
             return int(self._n_used.sum()) + self.family.n_parameters(k, q)
-        varies = np.append(np.ones(int(self.design.intercept)), self.design.scale > 0)
         seen: Any = np.ones((k, 1)) if self.mask is None else self.mask
-        return q * int(np.sum(varies * seen)) + self.family.n_parameters(k, q)
+        return q * int(np.sum(self.design.varies * seen)) + self.family.n_parameters(k, q)
 
     @property
     def _n_used(self) -> np.ndarray:
@@ -172,9 +171,8 @@ class LinearBank:
         k, _, p = self.theta.shape
         if self.l1 is not None:
             return self._n_used.max(axis=1)
-        varies = np.append(np.ones(int(self.design.intercept)), self.design.scale > 0)
         seen: Any = np.ones((k, p)) if self.mask is None else self.mask
-        counts: np.ndarray = (varies * seen).sum(axis=1)
+        counts: np.ndarray = (self.design.varies * seen).sum(axis=1)
         return counts
 
     def with_floor(self, floor: np.ndarray) -> LinearBank:
@@ -425,7 +423,8 @@ class LinearBank:
             return self
         k, q, p = self.theta.shape
         gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
-        varies = np.append(np.zeros(int(self.design.intercept), dtype=bool), self.design.scale > 0)
+        varies = self.design.varies
+        varies[: int(self.design.intercept)] = False
         if not varies.any():
             return self
         penalty = np.where(varies, self.penalty, 0.0)

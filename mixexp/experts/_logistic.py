@@ -135,9 +135,8 @@ class LogisticBank:
             first = int(self.design.intercept)
             slopes = sum(n_identified(theta[:, first:]) for theta in self.theta)
             return k * first * (c - 1) + slopes
-        varies = np.append(np.ones(int(self.design.intercept)), self.design.scale > 0)
         seen: Any = np.ones((k, 1)) if self.mask is None else self.mask
-        return (c - 1) * int(np.sum(varies * seen))
+        return (c - 1) * int(np.sum(self.design.varies * seen))
 
     @property
     def expert_columns(self) -> list[np.ndarray]:

@@ -67,8 +67,7 @@ class SharedLinearBank(LinearBank):
     @property
     def n_parameters(self) -> int:
         """Number of free parameters: those of the experts, and the shared coefficients."""
-        varies = np.append(np.ones(int(self.design.intercept)), self.design.scale > 0)
-        free = int(np.sum(varies[self._free_columns()]))
+        free = int(np.sum(self.design.varies[self._free_columns()]))
         return super().n_parameters + self.theta.shape[1] * free
 
     def _free_columns(self) -> np.ndarray:

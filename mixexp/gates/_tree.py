@@ -347,6 +347,8 @@ class TreeGate:
     @property
     def parameter_space(self) -> ParameterSpace:
         """The parameters of the only node."""
+        if not self._alone_can("parameter_space"):
+            raise AttributeError(f"this {type(self).__name__} has nodes that experts share")
         space: ParameterSpace = self._plan[0][0].parameter_space
         return space
 

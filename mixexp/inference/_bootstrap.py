@@ -147,7 +147,7 @@ def bootstrap(
         raise ValueError(f"bootstrap: kind must be 'case' or 'parametric', got {kind!r}.")
     if not (isinstance(n_refits, Integral) and n_refits >= 2):
         raise ValueError(f"bootstrap: n_refits must be an integer of at least 2, got {n_refits!r}.")
-    given = getattr(estimator, "_fitted_with", [])
+    given = [name for name in estimator._fitted_with if name != "trials"]
     if given:
         raise ValueError(
             f"bootstrap: the {type(estimator).__name__} was fitted with {' and '.join(given)}, "

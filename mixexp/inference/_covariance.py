@@ -10,7 +10,7 @@ from scipy.linalg import eigh
 
 from mixexp._engine.assign import Soft
 from mixexp._engine.criteria import free_basis
-from mixexp._engine.information import unit_scores
+from mixexp._engine.information import Information, unit_scores
 from mixexp._engine.sweep import EStep, State
 from mixexp.protocols import Rows
 
@@ -39,6 +39,7 @@ FARTHEST = 1.0
 def parameter_covariance(
     model: Any,
     rows: Rows,
+    information: Information,
     bound: float,
     cov_type: str,
     clusters: np.ndarray | None,
@@ -51,6 +52,8 @@ def parameter_covariance(
     model : Model
     rows : Rows
         The rows of the fit.
+    information : Information
+        Of the model, given these rows.
     bound : float
         The lower bound of the fit, which these rows must have.
     cov_type : {"observed", "sandwich"}
@@ -66,7 +69,6 @@ def parameter_covariance(
     """
     state: State = model.state
     parameters = state.parameters
-    information = model.information(rows)
     if not abs(information.bound - bound) <= SAME_BOUND * max(1.0, abs(bound)):
         raise ValueError(
             f"{owner}: the rows have a penalised log-likelihood of {information.bound:.6g} per "

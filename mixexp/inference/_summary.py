@@ -260,7 +260,9 @@ def summarize(
     model = estimator._model
     model.target.refuse_impossible(rows.y, owner)
     terms = terms_of(estimator, feature_names)
-    covariance = parameter_covariance(model, rows, estimator.lower_bound_, cov_type, codes, owner)
+    information = model.information(rows)
+    bound = estimator.lower_bound_
+    covariance = parameter_covariance(model, rows, information, bound, cov_type, codes, owner)
     linear = np.array([term.weights for term in terms])
     positive = np.array([term.exponential for term in terms])
     estimates = linear @ model.state.parameters
@@ -274,7 +276,8 @@ def summarize(
         slopes[:, None] * (linear @ covariance @ linear.T) * slopes,
         positive,
     )
-    facts = _facts(estimator, rows, cov_type, codes)
+    count = model.counted(rows, information).n_parameters
+    facts = _facts(estimator, rows, count, cov_type, codes)
     return Summary(f"{owner}, {model.n_experts} experts", facts, values, level)
 
 
@@ -295,14 +298,15 @@ def _checked_clusters(clusters: Any, n: int) -> np.ndarray:
     return codes
 
 
-def _facts(estimator: Any, rows: Any, cov_type: str, clusters: np.ndarray | None) -> dict:
+def _facts(
+    estimator: Any, rows: Any, size: float, cov_type: str, clusters: np.ndarray | None
+) -> dict:
     """Return what is said above the tables."""
     model, units = estimator._model, rows.units
     density = model.log_density(rows)
     weight = units.weight
     total = float(density.sum() if weight is None else density @ weight)
     n, full = units.total_weight, model.n_parameters(type(estimator).__name__)
-    size = model.innermost.counted(rows).n_parameters
     covariance = "observed information" if cov_type == "observed" else "sandwich"
     if clusters is not None:
         covariance += f", {clusters.max() + 1} clusters"

@@ -289,8 +289,7 @@ def _two_means(sample: Table, table: Table, rng: np.random.Generator) -> np.ndar
 
 def _beyond_middle(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Return which rows are nearer to `high` than to `low`."""
-    apart = high - low
-    side: np.ndarray = (x - low) @ apart > 0.5 * (apart @ apart)
+    side: np.ndarray = x @ (high - low) > 0.5 * (high @ high - low @ low)
     return side
 
 

@@ -12,6 +12,7 @@ from numpy.testing import assert_array_equal
 from mixexp._newton import NewtonStep
 from mixexp._store.codec import Decoder, Encoder, NotPlainError, foreign_in
 from mixexp._store.files import read, unpacked, written
+from mixexp.callbacks import Checkpoint
 from mixexp.families import Gaussian
 from mixexp.gates import SoftmaxGate
 from mixexp.inspection._units import ColumnName, Origin
@@ -178,3 +179,11 @@ def test_pickled_arrays_keep_their_gaps_in_memory(part):
     assert found[0].coef_.strides == coef.strides
     assert_array_equal(found[0].coef_, coef)
     assert_array_equal(found[1], content[1])
+
+
+def test_what_could_not_be_read_is_not_written():
+    gate = SoftmaxGate()
+    gate.start = 1  # in the place of a method
+    for value in (gate, Checkpoint("none")):
+        with pytest.raises(NotPlainError):
+            Encoder(()).encode(value)

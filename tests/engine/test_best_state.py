@@ -11,7 +11,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 
 from mixexp import MixtureOfExpertsRegressor
 from mixexp._engine import collapse as _collapse
-from mixexp._engine.search import COMMON
+from mixexp._engine.rivals import COMMON
 from mixexp._estimators.outcome import told_events
 from mixexp.callbacks import Callback
 from mixexp.gates import ConstantGate, SoftmaxGate

@@ -1,5 +1,8 @@
 """What tells fits apart: the same text for the same data and parameters, another for others."""
 
+import os
+import subprocess
+import sys
 from functools import partial
 from types import SimpleNamespace
 
@@ -83,3 +86,31 @@ PAIRS = {
 def test_values_are_told_apart_by_their_content(pair):
     first, second = map(described, pair)
     assert first != second and first == described(pair[0])
+
+
+def test_functions_that_hold_what_holds_them_are_told_apart_by_their_code():
+    class Holder:
+        def make(self, sign):
+            self.function = (lambda x: x + self.a) if sign > 0 else (lambda x: x - self.a)
+            return self.function
+
+    plus, minus = Holder().make(1), Holder().make(-1)
+    assert described(plus) == described(plus) != described(minus)
+
+
+def test_sets_are_described_alike_in_every_process():
+    code = (
+        "from mixexp._estimators.identity import described\n"
+        "print(described([{'u', 'v', 'w'}, lambda x: x in {'a', 'b', 'c', 'd'}]))"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout
+        for seed in "0123"
+    }
+    assert len(found) == 1

@@ -21,6 +21,7 @@ from sklearn.base import clone
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp.datasets import make_box_tree
 from mixexp.gates import HierarchicalGate, SoftmaxGate
+from mixexp.protocols import can
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -248,6 +249,16 @@ def test_the_planted_tree_is_found_where_starts_had_another(seed):
     assert_allclose(model.lower_bound_, planted.lower_bound_, atol=1e-3)
     error = np.sqrt(np.mean((model.predict(X) - truth.mean) ** 2)) / y.std()
     assert error < 0.04
+
+
+def test_only_a_single_node_has_parameters_of_its_experts(rng):
+    rows = make_rows(rng.standard_normal((20, 2)))
+    one, deep = HierarchicalGate((3,)).start(rows, 3, None), HierarchicalGate((2, 2))
+    deep = deep.start(rows, 4, None)
+    assert can(one, "scores", "parameter_space") and one.parameter_space.size == 9
+    assert not can(deep, "scores") and not can(deep, "parameter_space")
+    swapped = one.select(np.array([1, 0, 2]))
+    assert can(swapped, "scores") == (swapped.paths_ == one.paths_)
 
 
 def test_leaves_that_no_row_reaches_have_no_probability(rng):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.linear_model import LinearRegression
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
@@ -114,3 +115,22 @@ def test_fits_with_more_than_X_and_y_are_refused(name, rng):
     with pytest.raises(ValueError, match=f"was fitted with {name}.*fit without"):
         bootstrap(model, X, y, n_refits=2)
     assert bootstrap(model.fit(X, y), X, y, n_refits=2, random_state=0).n_failed == 0
+
+
+def test_what_a_fit_was_given_is_forgotten_by_the_next(lines):
+    X, y, model = lines
+    weight = np.full(len(y), 2.0)
+    model = clone(model).fit(X, y, sample_weight=weight)
+    model.fit_blocks(lambda: iter([(X, y)]))
+    assert bootstrap(model, X, y, n_refits=2, random_state=0).n_failed == 0
+    model.fit_blocks(lambda: iter([(X, y, weight)]))
+    with pytest.raises(ValueError, match="was fitted with sample_weight"):
+        bootstrap(model, X, y, n_refits=2)
+    assert bootstrap(model.fit(X, y), X, y, n_refits=2, random_state=0).n_failed == 0
+
+
+def test_weights_of_classes_are_parameters_that_refits_have(rng):
+    X = rng.normal(size=(120, 2))
+    y = X[:, 0] + 0.5 * rng.normal(size=120) > 0.5
+    model = MixtureOfExpertsClassifier(n_experts=1, class_weight="balanced").fit(X, y)
+    assert bootstrap(model, X, y, n_refits=2, random_state=0).n_failed == 0

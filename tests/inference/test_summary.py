@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp._engine import em
 from mixexp.families import StudentT
 from mixexp.gates import ConstantGate, GaussianGate, SoftmaxGate
 from mixexp.inference import summarize
@@ -499,3 +500,18 @@ def test_criteria_are_those_of_the_mixture():
     assert 5 < float(facts["effective parameters"]) < float(facts["parameters"])
     assert_allclose(float(facts["AIC"]), model.aic(X, y), rtol=1e-5)
     assert_allclose(float(facts["BIC"]), model.bic(X, y), rtol=1e-5)
+
+
+def test_a_summary_takes_one_pass_for_the_information(lines, monkeypatch):
+    passes, plain = [], em.sweep
+
+    def counted(rows, state, e_step, informed=False):
+        passes.append(informed)
+        return plain(rows, state, e_step, informed)
+
+    monkeypatch.setattr(em, "sweep", counted)
+    X, y, _ = lines
+    model = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y)
+    passes.clear()
+    model.summary(X, y)
+    assert passes == [True]
