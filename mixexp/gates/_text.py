@@ -112,13 +112,21 @@ class Score:
 
     @classmethod
     def of(
-        cls, slopes: np.ndarray, constant: float, design: Design, names: list[str], max_terms: int
+        cls, slopes: np.ndarray, constant: float, design: Design, names: list[str], wording: Wording
     ) -> Score:
-        """Return the score with the terms that vary most over the training rows."""
+        """Return the score with the terms that vary most over the training rows.
+
+        A term that varies by less than a hundredth of the last decimal of the largest one is not
+        counted as left out: penalties that set themselves leave such of columns without use.
+        """
         spread = np.abs(slopes) * design.scale
+        largest = spread.max(initial=0.0)
+        least = NEGLIGIBLE * max(largest, abs(constant))
+        least = max(least, 0.1 ** (wording.decimals + 2) * largest)
         order = np.argsort(-spread, kind="stable")
-        order = order[spread[order] > NEGLIGIBLE * max(spread.max(initial=0.0), abs(constant))]
-        kept, rest = order[:max_terms], order[max_terms:]
+        seen = order[: np.count_nonzero(spread > least)]
+        kept = seen[: wording.max_terms]
+        rest = order[len(kept) :]
         constant += float(slopes[rest] @ design.center[rest])
         if len(kept) and abs(constant) < NEGLIGIBLE * spread[kept[0]]:
             constant = 0.0
@@ -129,7 +137,7 @@ class Score:
             slopes[kept] * [getattr(name, "slope", 1.0) for name in own],
             [readable(getattr(name, "quantity", name)) for name in own],
             constant,
-            len(rest),
+            len(seen) - len(kept),
             None if first is None else (readable(own[0].source), first),
         )
 
@@ -187,7 +195,7 @@ def node_scores(gate: Any, wording: Wording) -> list[Score]:
     if len(slopes) == 2:
         slopes, constants = -np.diff(slopes, axis=0), -np.diff(constants)
     pairs = zip(slopes, constants, strict=True)
-    return [Score.of(v, float(c), design, names, wording.max_terms) for v, c in pairs]
+    return [Score.of(v, float(c), design, names, wording) for v, c in pairs]
 
 
 def node_splits(gate: Any, wording: Wording) -> list[str]:

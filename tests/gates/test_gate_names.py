@@ -45,7 +45,7 @@ def test_names_that_would_be_misread_are_quoted(name):
 def gate():
     rng = np.random.default_rng(0)
     X = rng.uniform(-1, 1, (120, 2))
-    gate = HierarchicalGate((2,))
+    gate = HierarchicalGate((2,), alpha=0.3)
     return MixtureOfExpertsRegressor(n_experts=2, gate=gate, n_init=1).fit(X, abs(X[:, 0])).gate_
 
 

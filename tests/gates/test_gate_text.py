@@ -271,4 +271,14 @@ def test_gates_that_are_not_fitted(gate):
 @pytest.mark.parametrize(("constant", "said"), [(5e-10, 0.0), (5e-9, 5e-9)])
 def test_a_constant_beside_large_terms_is_rounding(constant, said):
     design = SimpleNamespace(scale=np.array([10.0]), center=np.zeros(1))
-    assert Score.of(np.ones(1), constant, design, ["x"], 3).constant == said
+    wording = Wording(["x"], decimals=2, max_terms=3)
+    assert Score.of(np.ones(1), constant, design, ["x"], wording).constant == said
+
+
+@pytest.mark.parametrize(("decimals", "n_terms"), [(0, 1), (2, 1), (3, 2), (12, 2)])
+def test_terms_that_no_decimal_shows_are_left_at_their_mean(decimals, n_terms):
+    design = SimpleNamespace(scale=np.array([1.0, 1.0]), center=np.array([0.0, 2000.0]))
+    wording = Wording(["x", "year"], decimals=decimals, max_terms=4)
+    score = Score.of(np.array([-5.0, 4e-4]), 1.0, design, wording.names, wording)
+    assert len(score.slopes) == n_terms and score.n_left_out == 0
+    assert_allclose(score.constant, 1.0 if n_terms == 2 else 1.0 + 4e-4 * 2000)
