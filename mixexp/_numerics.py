@@ -35,7 +35,7 @@ PACKED_COLUMNS = 48
 MANY_WEIGHTS, PACKED_COLUMNS_OF_MANY = 64, 256
 
 #: Doubles of column products formed at once: about the size of a second-level cache.
-TILE_ITEMS = 1 << 16
+TILE_ITEMS = 1 << 18
 
 #: Sums of exponentials of numbers below this cannot overflow.
 SAFE_EXPONENT = 600.0

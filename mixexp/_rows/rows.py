@@ -26,7 +26,7 @@ __all__ = ["Rows", "rows_per_block"]
 S = TypeVar("S")
 
 #: Rows per block: enough to amortise numpy calls, few enough for the cache.
-BLOCK_ROWS = 4096
+BLOCK_ROWS = 8192
 
 #: Maximum number of doubles in a block's design; wide data get fewer rows per block.
 BLOCK_ITEMS = 1 << 20

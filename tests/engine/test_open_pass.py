@@ -79,9 +79,9 @@ def size(arrays):
 
 @pytest.mark.parametrize("kind", ["plain", "grouped", "sparse", "frame"])
 def test_a_block_is_sent_as_its_arrays(rng, kind):
-    X, y, weight = rng.standard_normal((5000, 10)), rng.standard_normal((1, 5000)), rng.random(5000)
+    X, y, weight = rng.standard_normal((9000, 10)), rng.standard_normal((1, 9000)), rng.random(9000)
     X = sp.csr_matrix(X) if kind == "sparse" else X
-    groups = np.repeat(np.arange(1000), 5) if kind == "grouped" else None
+    groups = np.repeat(np.arange(1800), 5) if kind == "grouped" else None
     frame = pd.DataFrame(X) if kind == "frame" else None
     rows = Rows(X, y, weight, training=kind != "frame", groups=groups, frame=frame)
     design = rows.design(None)
