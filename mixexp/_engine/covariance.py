@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from scipy.linalg.blas import dsyrk
 
 from mixexp._numerics import unpack_symmetric, weighted_gram
 from mixexp.protocols import Block, Scores, Sums, can
@@ -109,18 +110,37 @@ def from_pairs(sums: Sums) -> np.ndarray:
 def by_vectors(
     state: Any, block: Block, scores: tuple, posterior: np.ndarray, mass: np.ndarray
 ) -> Sums:
-    """Return the sums from the score vectors themselves: for groups, and for any designs."""
+    """Return the sums from the score vectors themselves: for groups, and for any designs.
+
+    Of `across`, which is symmetric, the upper triangle: half of the products. The product of an
+    array with its own transpose by NumPy fills in the other half, which takes longer than both.
+    """
     k = len(posterior)
     within: Any = 0.0
-    across: Any = 0.0
+    across: Any = None
     gradient: Any = 0.0
+    root = np.sqrt(mass)
     for rows, vectors in score_vectors(state, block, *scores):
-        shares = vectors * posterior[:, None, rows]
-        weighted = shares * mass[rows]
-        within = within + np.matmul(weighted, vectors.transpose(0, 2, 1))
-        gradient = gradient + weighted.sum(axis=2)
-        across = across + weighted.reshape(-1, vectors.shape[2]) @ _flat(shares).T
+        shares = _flat(vectors * (posterior[:, rows] * root[rows])[:, None])
+        if across is None:
+            across = np.zeros((len(shares), len(shares)), order="F")
+        across = dsyrk(1.0, shares.T, trans=1, beta=1.0, c=across, overwrite_c=1)
+        gradient = gradient + shares @ root[rows]
+        vectors *= np.sqrt(posterior[:, rows] * mass[rows])[:, None]
+        within = within + np.matmul(vectors, vectors.transpose(0, 2, 1))
     return Sums(within=within, across=across, gradient=gradient.reshape(k, -1))
+
+
+def _filled(upper: np.ndarray) -> np.ndarray:
+    """Return a symmetric matrix, in C order, from its upper triangle; the rest is ignored."""
+    matrix = np.empty(upper.shape)
+    for start in range(0, len(upper), FEWEST_ROWS):
+        stop = start + FEWEST_ROWS
+        corner = np.triu(upper[start:stop, start:stop])
+        matrix[start:stop, start:stop] = corner + np.triu(corner, 1).T
+        matrix[start:stop, stop:] = upper[start:stop, stop:]
+        matrix[stop:, start:stop] = upper[start:stop, stop:].T
+    return matrix
 
 
 def _flat(vectors: np.ndarray) -> np.ndarray:
@@ -130,7 +150,7 @@ def _flat(vectors: np.ndarray) -> np.ndarray:
 def from_vectors(sums: Sums) -> np.ndarray:
     """Return the covariance (K C, K C) from the sums of `by_vectors`."""
     k, c, _ = sums["within"].shape
-    covariance = -sums["across"].reshape(k, c, k, c)
+    covariance = -_filled(sums["across"]).reshape(k, c, k, c)
     for expert, within in enumerate(sums["within"]):
         covariance[expert, :, expert] += within
     return covariance.reshape(k * c, k * c)

@@ -125,6 +125,7 @@ class Run:
     turned_back: bool = False  # iterations after this state ended lower or in a spurious maximum
     stopped: bool = False  # by the observer
     accelerate: Accelerator | None = None  # with its memory of this run
+    refused: float = np.nan  # bound of the last state that it proposed in vain
 
     @property
     def state(self) -> State:
@@ -243,8 +244,10 @@ def _leapt(problem: Problem, run: Run, leap: State, step: int, informed: bool) -
     """Return the evaluation of a state further ahead, None if the bound fell or an expert did."""
     trial = evaluate(problem, leap, step, informed)
     run.n_passes += 1
-    good = trial.bound >= run.current.bound and not len(_collapsed(problem, trial))
-    return trial if good else None
+    if trial.bound >= run.current.bound and not len(_collapsed(problem, trial)):
+        return trial
+    run.refused = trial.bound
+    return None
 
 
 def _collapsed(problem: Problem, trial: Evaluation) -> np.ndarray:

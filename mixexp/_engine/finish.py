@@ -35,9 +35,14 @@ MOST_PARAMETERS = 1500
 #: The first radius, in lengths of the step of EM.
 FIRST_RADIUS = 10.0
 
-#: Quotients of true and promised gain below and above which the radius changes, and the factors by
-#: which it shrinks and grows.
-POOR, GOOD, SHRINK, GROW = 0.25, 0.75, 0.25, 3.0
+#: A step as long as the radius aims at this quotient of true and promised gain. The promise lacks
+#: terms of the third order: the quotient falls by about the square of the length, the gain grows
+#: with the length, and their product is largest where the quotient is two thirds.
+AIM = 2 / 3
+
+#: Limits of the factor by which the radius changes; below a quotient of POOR it does after a step
+#: that is shorter than the radius, too.
+SHRINK, GROW, POOR = 0.1, 2.0, 0.25
 
 #: A step counts as being as long as the radius within these factors.
 NEAR = (0.8, 1.2)
@@ -45,8 +50,9 @@ NEAR = (0.8, 1.2)
 #: Most factorisations for a step.
 MOST_TRIALS = 12
 
-#: Damping to try first where the information is not definite, its growth, and what is still none.
-FIRST_DAMPING, DAMPING_GROWTH, NO_DAMPING = 1e-9, 30.0, 1e-7
+#: Added to the metric; damping that is none; where the information is not definite and no earlier
+#: step tells, damping to try first, and its growth.
+FIRST_DAMPING, NO_DAMPING, USUAL_DAMPING, DAMPING_GROWTH = 1e-9, 1e-7, 1e-2, 10.0
 
 #: Keeps a quotient finite.
 TINY = np.finfo(float).tiny
@@ -90,6 +96,7 @@ class NewtonFinish:
     _leap: State | None = None
     _promise: float = np.inf
     _length: float = 0.0
+    _damping: float = 0.0
     _limited: bool = True
     _failures: int = 0
     _paused_until: int = 0
@@ -119,8 +126,8 @@ class NewtonFinish:
         if self._radius == np.inf:
             self._radius = FIRST_RADIUS * em_length
         self._radius = max(self._radius, SHRINK * em_length)
-        step, promise, self._length = trust_region_step(
-            problem.observed, problem.complete, problem.gradient, self._radius
+        step, promise, self._length, self._damping = trust_region_step(
+            problem.observed, problem.complete, problem.gradient, self._radius, self._damping
         )
         self._promise = promise / weight
         self._limited = self._length >= NEAR[0] * self._radius
@@ -159,22 +166,25 @@ class NewtonFinish:
         if self._leap is None:
             return
         leapt = zip(run.current.state.parts, self._leap.parts, strict=True)
-        if not all(part is other for part, other in leapt):
-            self._radius = SHRINK * min(self._radius, self._length)
-            self._failures += 1
-            if self._failures == MOST_FAILURES:
-                self.informed, self._promise = False, np.inf
-                self._failures, self._radius = 0, np.inf
-                self._paused_until = len(run.bounds) + PAUSE
-            self._leap = None
+        taken = all(part is other for part, other in leapt)
+        self._leap = None
+        self._failures = 0 if taken else self._failures + 1
+        if self._failures == MOST_FAILURES:
+            self.informed, self._promise = False, np.inf
+            self._failures, self._radius, self._damping = 0, np.inf, 0.0
+            self._paused_until = len(run.bounds) + PAUSE
             return
-        self._failures = 0
-        gain = run.bounds[-1] - (run.bounds[-2] if len(run.bounds) > 1 else -np.inf)
+        before = run.bounds[-2] if len(run.bounds) > 1 else -np.inf
+        gain = (run.bounds[-1] if taken else min(run.refused, before)) - before
         kept = gain / self._promise if self._promise > 0 else 1.0
-        if kept < POOR:
-            self._radius = SHRINK * self._length
-        elif kept > GOOD and self._length >= NEAR[0] * self._radius:
-            self._radius *= GROW
+        if self._limited or kept < POOR:
+            self._radius = _next_factor(kept) * self._length
+
+
+def _next_factor(kept: float) -> float:
+    """Return the factor from the length of a step that kept this share of its promise."""
+    lost = max(1.0 - kept, TINY)
+    return float(np.clip(np.sqrt((1.0 - AIM) / lost), SHRINK, GROW))
 
 
 @dataclass(frozen=True)
@@ -240,9 +250,13 @@ def _directions(redundant: np.ndarray, ids: np.ndarray, scale: np.ndarray) -> np
 
 
 def trust_region_step(
-    observed: np.ndarray, metric: np.ndarray, gradient: np.ndarray, radius: float
-) -> tuple[np.ndarray, float, float]:
-    """Return the step s that maximises gᵀs − ½ sᵀHs with sᵀDs ≤ radius², its gain and length.
+    observed: np.ndarray,
+    metric: np.ndarray,
+    gradient: np.ndarray,
+    radius: float,
+    damping: float = 0.0,
+) -> tuple[np.ndarray, float, float, float]:
+    """Return the step s that maximises gᵀs − ½ sᵀHs with sᵀDs ≤ radius², and what tells of it.
 
     It is (H + λD)⁻¹ g, with the least λ ≥ 0 at which the matrix is definite and the step is short
     enough, found by Newton's method on 1/|s| (Moré & Sorensen 1983) to within 20 %.
@@ -253,6 +267,8 @@ def trust_region_step(
         H, symmetric, and D, positive definite.
     gradient : ndarray of shape (P,)
     radius : float
+    damping : float
+        The λ to try first, such as that of the last step.
 
     Returns
     -------
@@ -261,15 +277,17 @@ def trust_region_step(
         NaN if no factorisation succeeded.
     length : float
         √(sᵀDs).
+    damping : float
+        The last λ.
     """
-    damping, low, high = 0.0, 0.0, np.inf
+    low, high = -np.inf, np.inf  # too small and large enough, as far as is known
     step, length = np.zeros_like(gradient), np.nan
     for _ in range(MOST_TRIALS):
         factor = _factor(observed + damping * metric if damping else observed)
         if factor is None:
             low = damping
-            damping = max(FIRST_DAMPING, DAMPING_GROWTH * damping)
-            damping = damping if damping < high else 0.5 * (low + high)
+            grown = max(USUAL_DAMPING, DAMPING_GROWTH * damping)
+            damping = grown if grown < high else np.sqrt(max(low, FIRST_DAMPING) * high)
             continue
         step = _solved(factor, gradient)
         bent = metric @ step
@@ -282,10 +300,11 @@ def trust_region_step(
         damping += (length / radius - 1) * length**2 / fall
         if not low < damping < high:
             damping = 0.5 * (low + high) if np.isfinite(high) else 10 * max(low, FIRST_DAMPING)
+        damping = max(damping, 0.0)
     if length > NEAR[1] * radius:
         step, length = step * (radius / length), radius
     gain = float(gradient @ step - 0.5 * step @ observed @ step) if np.isfinite(length) else np.nan
-    return step, gain, length
+    return step, gain, length, damping
 
 
 def _factor(matrix: np.ndarray) -> np.ndarray | None:

@@ -35,9 +35,12 @@ def quadratic(rng, lowest, p=6):
 
 @pytest.mark.parametrize("lowest", [0.5, 1e-3, 0.0, -0.3])
 @pytest.mark.parametrize("radius", [1e-3, 0.3, 1e3])
-def test_the_step_is_the_best_within_the_radius(rng, lowest, radius):
+@pytest.mark.parametrize("guess", [0.0, 1e-6, 0.3, 1e4])
+def test_the_step_is_the_best_within_the_radius(rng, lowest, radius, guess):
     observed, metric, gradient = quadratic(rng, lowest)
-    step, gain, length = trust_region_step(observed, metric, gradient, radius)
+    step, gain, length, damping = trust_region_step(observed, metric, gradient, radius, guess)
+    if length < finish.NEAR[0] * radius:
+        assert damping <= finish.NO_DAMPING
     assert length <= finish.NEAR[1] * radius
     assert_allclose(length, np.sqrt(step @ metric @ step))
     assert_allclose(gain, gradient @ step - 0.5 * step @ observed @ step)
@@ -47,7 +50,7 @@ def test_the_step_is_the_best_within_the_radius(rng, lowest, radius):
         other *= length / np.linalg.norm(other)
         other = np.linalg.solve(root.T, other)
         assert gradient @ other - 0.5 * other @ observed @ other <= gain * (1 + 1e-9)
-    if lowest > 0 and radius > 100:
+    if lowest > 0 and radius > 100 and (guess == 0 or length < finish.NEAR[0] * radius):
         assert_allclose(step, np.linalg.solve(observed, gradient), rtol=1e-6)
 
 
@@ -56,6 +59,27 @@ def test_where_nothing_bounds_it_the_step_is_as_long_as_the_radius(rng):
     found = [trust_region_step(*quadratic(rng, -0.1), 3.0)[2] / 3.0 for _ in range(40)]
     assert max(found) <= finish.NEAR[1]
     assert np.mean(np.array(found) >= finish.NEAR[0]) > 0.9
+
+
+def test_the_damping_of_the_last_step_saves_factorisations(rng, monkeypatch):
+    factor, tried = finish._factor, []
+    monkeypatch.setattr(finish, "_factor", lambda matrix: tried.append(1) or factor(matrix))
+    counts = []
+    for _ in range(20):
+        problem, guess = quadratic(rng, -0.1), 0.0
+        for radius in (3.0, 2.5):
+            tried.clear()
+            *_, guess = trust_region_step(*problem, radius, guess)
+            counts.append(len(tried))
+    assert np.mean(counts[1::2]) < np.mean(counts[::2]) / 2
+
+
+@pytest.mark.parametrize(
+    ("kept", "factor"), [(2 / 3, 1.0), (0.9, 1.826), (1.0, 2.0), (1.2, 2.0), (-1.0, 0.408)]
+)
+def test_the_next_radius_aims_at_two_thirds_of_the_promise(kept, factor):
+    assert_allclose(finish._next_factor(kept), factor, atol=1e-3)
+    assert finish._next_factor(-np.inf) == finish.SHRINK
 
 
 def overlapping(rng, n=400, k=3):
@@ -206,10 +230,12 @@ def test_leaps_that_fail_leave_the_run_to_em(monkeypatch):
     """A step the wrong way lowers the bound: it is refused, and after three EM goes on alone."""
     original, tried = finish.trust_region_step, []
 
-    def backwards(observed, metric, gradient, radius):
-        step, gain, length = original(observed, metric, gradient, radius)
-        tried.append((radius, length, np.sqrt(gradient @ np.linalg.solve(metric, gradient))))
-        return -3 * step, gain, length
+    def backwards(observed, metric, gradient, radius, damping):
+        step, gain, length, damping = original(observed, metric, gradient, radius, damping)
+        em_length = np.sqrt(gradient @ np.linalg.solve(metric, gradient))
+        fall = -gradient @ step - 0.5 * step @ observed @ step  # of the quadratic
+        tried.append((radius, length, em_length, fall / gain))
+        return -step, gain, length, damping
 
     X, y, z = overlapping(np.random.default_rng(5))
     monkeypatch.setattr(finish, "trust_region_step", backwards)
@@ -219,11 +245,14 @@ def test_leaps_that_fail_leave_the_run_to_em(monkeypatch):
     assert_allclose(fast.bounds[:same], plain.bounds[:same], rtol=1e-9)
     assert fast.n_passes > len(fast.bounds) + 1
     # a radius comes from the step of EM, then it shrinks, but not far below the step of EM
-    for i, (radius, _, em_length) in enumerate(tried):
-        shrunk = finish.SHRINK * min(tried[i - 1][:2])
-        first = i % finish.MOST_FAILURES == 0
-        expected = finish.FIRST_RADIUS * em_length if first else shrunk
-        assert_allclose(radius, max(expected, finish.SHRINK * em_length), rtol=1e-6)
+    for i, (radius, _, em_length, _) in enumerate(tried):
+        if i % finish.MOST_FAILURES == 0:
+            assert_allclose(radius, finish.FIRST_RADIUS * em_length, rtol=1e-6)
+            continue
+        _, length, _, kept = tried[i - 1]
+        shrunk = finish._next_factor(kept) * length  # by how far the bound fell
+        assert shrunk < length
+        assert_allclose(radius, max(shrunk, finish.SHRINK * em_length), rtol=0.3)
     assert len(tried) > finish.MOST_FAILURES
 
 
