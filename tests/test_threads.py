@@ -4,12 +4,20 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
+import numpy as np
 import pytest
 from _guests import kink, regressor
+from numpy.testing import assert_allclose
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestRegressor
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPRegressor
+from sklearn.tree import DecisionTreeRegressor
+
+from mixexp import MixtureOfExpertsRegressor
+from mixexp._threads import single_thread
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:MixtureOfExperts.* did not converge in max_iter"),
@@ -138,3 +146,31 @@ def test_fits_in_several_threads_of_the_user(untouched):
     ] * 2
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda model: clone(model).fit(X, y), models))
+
+
+@pytest.mark.parametrize(
+    ("params", "n_rows", "limited"),
+    [
+        ({}, 1, False),
+        ({}, 600, True),
+        ({"expert": DecisionTreeRegressor(max_depth=2)}, 1, True),
+        ({"gate": GaussianNB()}, 1, True),
+    ],
+)
+def test_predictions_of_a_few_rows_need_no_limit(monkeypatch, params, n_rows, limited):
+    """BLAS begins no threads for so few products; an estimator may begin some for one row."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((600, 2))
+    y = np.abs(X[:, 0])
+    fit = MixtureOfExpertsRegressor(n_experts=2, random_state=0, **params).fit(X, y)
+    expected, entered = fit.predict(X), []
+
+    @contextmanager
+    def counted():
+        entered.append(1)
+        with single_thread():
+            yield
+
+    monkeypatch.setattr("mixexp._estimators.model.single_thread", counted)
+    assert_allclose(fit.predict(X[:n_rows]), expected[:n_rows], rtol=1e-10)
+    assert bool(entered) == limited

@@ -36,6 +36,9 @@ POSSIBLE = 1.0
 #: Most doubles of experts' outputs that are kept to call each expert once, not once a block.
 MOST_OUTPUTS = 1 << 26
 
+#: Multiplications for which BLAS does not begin threads: to forbid it would take longer.
+FEW_PRODUCTS = 2048
+
 #: Pools routing weights (n, K) and outputs (n, K[, q]) to (n[, q]).
 Pool = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -411,10 +414,17 @@ class Model:
         joint[:, ~possible] = -np.inf
         return joint
 
-    @staticmethod
-    def _map(rows: Rows, function: Callable[[Block], np.ndarray]) -> np.ndarray:
+    def _map(self, rows: Rows, function: Callable[[Block], np.ndarray]) -> np.ndarray:
+        """Return a function of all blocks, joined, with BLAS and OpenMP held to one thread."""
+        if rows.n_rows * rows.n_features * self.n_experts <= FEW_PRODUCTS and not self._is_guest:
+            return rows.map(function)
         with single_thread():
             return rows.map(function)
+
+    @property
+    def _is_guest(self) -> bool:
+        """Whether gate or experts are estimators, which may use threads for a single row."""
+        return not (can(self.gate, "get_parameters") and can(self.bank, "get_parameters"))
 
 
 def _without_component(bank: Any) -> Any:
