@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mixexp._numerics import pairs_of, solve_psd
+from mixexp._numerics import pairs_of, solve_psd, solve_psd_stack
 
 __all__ = [
     "NewtonStep",
@@ -21,6 +21,7 @@ __all__ = [
     "multinomial_hessian",
     "multinomial_newton_step",
     "multinomial_step",
+    "multinomial_steps",
     "n_block_rows",
     "relaxed",
     "trusted_step",
@@ -131,35 +132,39 @@ def multinomial_newton_step(
     """
     k, p = gradient.shape
     if k == 2 and seen is None:
-        return _two_class_step(pair_gram[0], gradient, theta, penalty, damping * mass)
+        residual = (gradient - penalty * theta)[None]
+        return _two_class_steps(pair_gram, residual, penalty, np.array([damping * mass]))[0]
     flat = multinomial_hessian(pair_gram)
-    flat[np.diag_indices_from(flat)] += np.tile(penalty + damping * mass, k)
-    blocks = flat.reshape(k, p, k, p)
-    gauge = np.einsum("kpkp->p", blocks) / k**2
-    columns = np.arange(p)
-    blocks[:, columns, :, columns] += np.where(gauge > 0, gauge, 1.0)[:, None, None]
+    diagonal = flat.reshape(-1)[:: k * p + 1].reshape(k, p)  # a view
+    diagonal += penalty + damping * mass
+    gauge = np.add.reduce(diagonal, axis=0) / k**2
+    of_columns = np.einsum("kplp->klp", flat.reshape(k, p, k, p))  # a view
+    of_columns += np.where(gauge > 0, gauge, 1.0)
     residual = (gradient - penalty * theta).ravel()
     if seen is None:
         step = solve_psd(flat, residual).reshape(k, p)
-        return step - step.mean(axis=0)
+        step -= np.add.reduce(step, axis=0) / k
+        return step
     step = np.zeros((k, p))
     free = np.flatnonzero(seen)
     step.ravel()[free] = solve_psd(flat[np.ix_(free, free)], residual[free])
     return centred_where_shared(step, seen)
 
 
-def _two_class_step(
-    gram: np.ndarray, gradient: np.ndarray, theta: np.ndarray, penalty: np.ndarray, damping: float
+def _two_class_steps(
+    gram: np.ndarray, residual: np.ndarray, penalty: np.ndarray, damping: np.ndarray
 ) -> np.ndarray:
-    """Return the Newton step (2, p) of two classes, from a system of half the size.
+    """Return the Newton steps (B, 2, p) of B models of two classes, by systems of half the size.
 
-    The step is centred, (s, −s): H (s, −s) = ((2 G + D) s, −(2 G + D) s).
+    A step is centred, (s, −s): H (s, −s) = ((2 G + D) s, −(2 G + D) s). `gram` holds G (B, p, p),
+    `residual` the gradients (B, 2, p) of the penalised log-likelihoods, `damping` (B,) numbers.
     """
-    residual = gradient - penalty * theta
-    matrix = 2.0 * gram
-    matrix.reshape(-1)[:: len(matrix) + 1] += penalty + damping
-    step = solve_psd(matrix, 0.5 * (residual[0] - residual[1]))
-    return np.stack([step, -step])
+    b, _, p = residual.shape
+    matrices = 2.0 * gram
+    diagonals = matrices.reshape(b, p * p)[:, :: p + 1]  # a view
+    diagonals += penalty + damping[:, None]
+    half = solve_psd_stack(matrices, 0.5 * (residual[:, :1] - residual[:, 1:]).transpose(0, 2, 1))
+    return half.transpose(0, 2, 1) * np.array([[1.0], [-1.0]])
 
 
 def centred_where_shared(step: np.ndarray, seen: np.ndarray) -> np.ndarray:
@@ -375,6 +380,34 @@ def multinomial_step(
         damping,
         last,
     )
+
+
+def multinomial_steps(
+    curvature: str,
+    gram: np.ndarray,
+    gradient: np.ndarray,
+    theta: np.ndarray,
+    penalty: np.ndarray,
+    mass: np.ndarray,
+    damping: np.ndarray,
+    last: list[NewtonStep] | None = None,
+) -> list[NewtonStep]:
+    """Return the steps of B models, `multinomial_step` of each; those of two classes at once.
+
+    `gram`, `gradient`, `theta`, `mass` and `damping` have one entry a model.
+    """
+    step = multinomial_block_step if curvature == "blocks" else multinomial_newton_step
+    residual = gradient - penalty * theta
+
+    def solve(trials: np.ndarray, ids: np.ndarray) -> Any:
+        if curvature == "newton" and gradient.shape[1] == 2:
+            return _two_class_steps(gram[ids, 0], residual[ids], penalty, trials * mass[ids])
+        return [
+            step(gram[i], gradient[i], theta[i], penalty, float(mass[i]), None, trial)
+            for i, trial in zip(ids.tolist(), trials.tolist(), strict=True)
+        ]
+
+    return trusted_steps(solve, residual, mass.tolist(), damping.tolist(), last)
 
 
 def multinomial_bound_step(

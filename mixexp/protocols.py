@@ -12,7 +12,6 @@ handle every capability: define it, forward it (`Forward`, `if_inner_can`), or h
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -581,9 +580,12 @@ def has_scale(family: Family) -> bool:
 
 
 def evolve(part: P, **attributes: Any) -> P:
-    """Return a shallow copy of a part with some attributes replaced."""
-    new = copy.copy(part)
-    vars(new).update(attributes)
+    """Return a shallow copy of a part with some attributes replaced.
+
+    It has the same attributes, whatever the part leaves out where it is pickled.
+    """
+    new = object.__new__(type(part))
+    vars(new).update(vars(part), **attributes)
     return new
 
 

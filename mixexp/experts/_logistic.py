@@ -26,6 +26,7 @@ from mixexp._newton import (
     multinomial_bound_step,
     multinomial_change,
     multinomial_step,
+    multinomial_steps,
     n_block_rows,
     relaxed,
     usual_curvature,
@@ -274,6 +275,33 @@ class LogisticBank:
         if self._usual_curvature == "products":
             return self._updated_by_products(statistics, rows)
         gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
+        if self.mask is None and self.l1 is None and self.curvature != "bound":
+            steps = multinomial_steps(
+                self.curvature,
+                gram,
+                statistics["gradient"],
+                self.theta,
+                self.penalty,
+                statistics["mass"],
+                self.damping,
+                self._last or None,
+            )
+            theta = self.theta + np.stack([step.step for step in steps])
+        else:
+            theta, steps = self._stepped_one_by_one(gram, statistics)
+        damping = np.array([step.damping for step in steps]) if steps else self.damping
+        return evolve(
+            self,
+            theta=theta,
+            curvature=self._usual_curvature,
+            damping=relaxed(damping),
+            _last=steps,
+        )
+
+    def _stepped_one_by_one(
+        self, gram: np.ndarray, statistics: Sums
+    ) -> tuple[np.ndarray, list[NewtonStep]]:
+        """Return the coefficients after a step of each expert, and the steps if of Newton type."""
         theta, steps = self.theta.copy(), []
         for expert, matrices in enumerate(gram):
             gradient, penalty = statistics["gradient"][expert], self.penalty
@@ -302,14 +330,7 @@ class LogisticBank:
             )
             theta[expert][:, seen] += step.step
             steps.append(step)
-        damping = np.array([step.damping for step in steps]) if steps else self.damping
-        return evolve(
-            self,
-            theta=theta,
-            curvature=self._usual_curvature,
-            damping=relaxed(damping),
-            _last=steps,
-        )
+        return theta, steps
 
     def _updated_by_products(self, statistics: Sums, rows: Rows) -> LogisticBank:
         """Return the bank after one step per expert by conjugate gradients, all at once."""

@@ -246,16 +246,17 @@ class SoftmaxGate(TextMixin, BaseEstimator):
             _gram=None,
             _age=-REFRESH,
         )
-        return balanced(gate, self.usage_prior)
+        return balanced(gate._with_penalty(), self.usage_prior)
+
+    def _with_penalty(self) -> SoftmaxGate:
+        """Return the gate with the penalty (size,) of its design and strengths, kept for steps."""
+        strength = self._slope_strength * (1 - self.l1_ratio)
+        return evolve(self, _penalty=self.design.penalty(strength))
 
     @property
     def takes_missing(self) -> bool:
         """Whether NaN is accepted."""
         return self.missing != "error"
-
-    @property
-    def _penalty(self) -> np.ndarray:
-        return self.design.penalty(self._slope_strength * (1 - self.l1_ratio))
 
     @property
     def _slope_strength(self) -> np.ndarray:
@@ -380,12 +381,13 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         # Bounds are for slopes of the scores, which are those of the coefficients over T.
         strength = self._strength * self.temperature**2
         ratio = strength_ratio(gamma, squares, strength, lowest, STRONGEST * n_rows)
-        return evolve(
+        gate = evolve(
             self,
             _strength=np.where(n_free > 0, self._strength * ratio, self._strength),
             _n_rows=n_rows,
             n_strengths=float(np.sum(gamma / np.maximum(n_free, 1))),
         )
+        return gate._with_penalty()
 
     def _by_column(self, values: np.ndarray) -> np.ndarray:
         """Return the sums of values of slopes over those of each column."""
@@ -585,8 +587,8 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         design, strength = self.design.plain, self._strength
         if design is not self.design:  # one strength for all coordinates
             strength = _strengths(design, strength[0])
-        theta = self.design.to_plain(self.theta)
-        return evolve(self, design=design, theta=theta, _strength=strength, _gram=None, _last=None)
+        gate = evolve(self, design=design, _strength=strength, _gram=None, _last=None)
+        return evolve(gate._with_penalty(), theta=self.design.to_plain(self.theta))
 
 
 def _strengths(design: Design, strength: float) -> np.ndarray:

@@ -63,7 +63,7 @@ def test_a_strength_counts_in_the_constant_of_the_prior(rng, k):
     gate = SoftmaxGate("auto").start(make_rows(rng.standard_normal((30, 4))), k, None)
     gate = gate.set_parameters(rng.standard_normal(gate.theta.size))
     alphas = np.array([0.5, 0.5, 3.0, 1.0]), np.array([2.0, 0.5, 1.0, 4.0])
-    first, second = (evolve(gate, _strength=alpha).log_prior() for alpha in alphas)
+    first, second = (evolve(gate, _strength=alpha)._with_penalty().log_prior() for alpha in alphas)
     constants = [0.5 * (k - 1) * np.sum(np.log(alpha / (alpha + 30))) for alpha in alphas]
     squares = 0.5 * (alphas[1] - alphas[0]) @ np.sum(gate.theta[:, 1:] ** 2, axis=0)
     assert_allclose(second - first, constants[1] - constants[0] - squares)
