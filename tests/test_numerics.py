@@ -7,6 +7,7 @@ from scipy.special import log_softmax, logsumexp, softmax
 
 from mixexp._newton import CURVATURE_FLOOR, multinomial_bound_step, multinomial_newton_step
 from mixexp._numerics import (
+    MOST_PACKED_COLUMNS,
     PACKED_COLUMNS,
     column_products,
     n_pairs,
@@ -82,19 +83,52 @@ def test_column_products(rng, p):
 
 
 @pytest.mark.parametrize("m", [1, 63, 64, 1000, 5000])
-@pytest.mark.parametrize("p", [1, 4, 30, PACKED_COLUMNS, PACKED_COLUMNS + 1])
-def test_weighted_gram_equals_einsum(rng, p, m):
+@pytest.mark.parametrize("p", [1, 4, 30, PACKED_COLUMNS + 1])
+@pytest.mark.parametrize("q", [1, 3, 25])
+@pytest.mark.parametrize("signed", [True, False])
+def test_weighted_gram_equals_einsum(rng, p, m, q, signed):
     design = rng.standard_normal((p, m))
-    weights = rng.standard_normal((3, m))
+    weights = rng.standard_normal((q, m))
+    weights = weights if signed else weights**2
     full = np.einsum("qm,im,jm->qij", weights, design, design, optimize=True)
     gram = weighted_gram(weights, design)
-    assert len(gram) == 3
+    assert gram.shape == (q, p * (p + 1) // 2)
     assert_allclose(unpack_symmetric(gram, p), full, atol=1e-9)
     kept = weighted_gram(weights, design, column_products(design))
     assert_allclose(unpack_symmetric(kept, p), full, atol=1e-9)
 
 
-@pytest.mark.parametrize("p", [3, PACKED_COLUMNS, PACKED_COLUMNS + 1])
+@pytest.mark.parametrize("q", [2, 200])
+def test_weighted_gram_of_many_columns(rng, q):
+    p = MOST_PACKED_COLUMNS + 1
+    design, weights = rng.standard_normal((p, 70)), rng.random((q, 70))
+    weights[1, 3] = 0.0
+    gram = weighted_gram(weights, design)
+    assert gram.shape == (q, p * p)
+    full = np.einsum("qm,im,jm->qij", weights, design, design, optimize=True)
+    assert_allclose(unpack_symmetric(gram, p), full, atol=1e-9)
+
+
+@pytest.mark.parametrize("m", [100, 3000])
+def test_kept_products_give_the_same_gram_matrices(rng, m):
+    """Where they are many, beside few weights, they are not read."""
+    design = rng.standard_normal((30, m))
+    weights, products = rng.random((4, m)), column_products(design)
+    found = weighted_gram(weights, design, products)
+    assert_allclose(found, weights @ products.T, rtol=1e-10)
+    unread = weighted_gram(weights, design, np.full_like(products, np.nan))
+    assert np.isnan(unread).any() == (m == 100)
+
+
+@pytest.mark.parametrize("q", [3, 30])
+def test_a_gram_matrix_of_weights_that_are_nan_is_nan(rng, q):
+    weights = rng.random((q, 20))
+    weights[1, 2] = np.nan
+    gram = weighted_gram(weights, rng.standard_normal((12, 20)))
+    assert np.isnan(gram).any(axis=1).tolist() == [i == 1 for i in range(q)]
+
+
+@pytest.mark.parametrize("p", [3, PACKED_COLUMNS, MOST_PACKED_COLUMNS + 1])
 def test_weighted_gram_of_no_weight_rows(rng, p):
     # a gate that reuses its Hessian asks for none
     design = rng.standard_normal((p, 10))

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from scipy.linalg.blas import dsyrk
 
 from mixexp._numerics import unpack_symmetric, weighted_gram
 from mixexp.protocols import Block, Scores, Sums, can
@@ -23,6 +22,9 @@ TILE_ITEMS = 1 << 18
 
 #: Fewest rows of a tile.
 FEWEST_ROWS = 64
+
+#: Edge of the blocks of a symmetric matrix, of which those below the diagonal are not formed.
+EDGE = 128
 
 
 def by_pairs(
@@ -112,8 +114,8 @@ def by_vectors(
 ) -> Sums:
     """Return the sums from the score vectors themselves: for groups, and for any designs.
 
-    Of `across`, which is symmetric, the upper triangle: half of the products. The product of an
-    array with its own transpose by NumPy fills in the other half, which takes longer than both.
+    Of `across`, which is symmetric, the blocks from the diagonal on: little more than half of the
+    products. By NumPy, in contrast to BLAS from SciPy, they leave the interpreter to other threads.
     """
     k = len(posterior)
     within: Any = 0.0
@@ -123,8 +125,10 @@ def by_vectors(
     for rows, vectors in score_vectors(state, block, *scores):
         shares = _flat(vectors * (posterior[:, rows] * root[rows])[:, None])
         if across is None:
-            across = np.zeros((len(shares), len(shares)), order="F")
-        across = dsyrk(1.0, shares.T, trans=1, beta=1.0, c=across, overwrite_c=1)
+            across = np.zeros((len(shares), len(shares)))
+        for start in range(0, len(shares), EDGE):
+            strip = shares[start : start + EDGE]
+            across[start : start + EDGE, start:] += strip @ shares[start:].T
         gradient = gradient + shares @ root[rows]
         vectors *= np.sqrt(posterior[:, rows] * mass[rows])[:, None]
         within = within + np.matmul(vectors, vectors.transpose(0, 2, 1))
@@ -134,8 +138,8 @@ def by_vectors(
 def _filled(upper: np.ndarray) -> np.ndarray:
     """Return a symmetric matrix, in C order, from its upper triangle; the rest is ignored."""
     matrix = np.empty(upper.shape)
-    for start in range(0, len(upper), FEWEST_ROWS):
-        stop = start + FEWEST_ROWS
+    for start in range(0, len(upper), EDGE):
+        stop = start + EDGE
         corner = np.triu(upper[start:stop, start:stop])
         matrix[start:stop, start:stop] = corner + np.triu(corner, 1).T
         matrix[start:stop, stop:] = upper[start:stop, stop:]

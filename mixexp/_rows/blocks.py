@@ -11,12 +11,15 @@ import scipy.sparse as sp
 
 from mixexp._compat import safe_indexing
 from mixexp._guests import owned
-from mixexp._numerics import PACKED_COLUMNS, column_products, weighted_gram
+from mixexp._numerics import column_products, weighted_gram
 
 if TYPE_CHECKING:
     from mixexp._rows.designs import Design
 
 __all__ = ["Block", "Budget", "PreparedDesigns", "with_extra"]
+
+#: Most design columns whose products are kept between passes: more are formed as fast as read.
+KEPT_COLUMNS = 32
 
 
 def with_extra(X: Any, extra: np.ndarray | None) -> Any:
@@ -84,7 +87,7 @@ class PreparedDesigns:
         matrix = design.matrix(block.numbers, missing=block.missing)
         products = None
         sizes = [design.size]
-        if design.size <= PACKED_COLUMNS:
+        if design.size <= KEPT_COLUMNS:
             sizes = [design.size * (design.size + 1) // 2, design.size]
         *of_products, end = self.budget.ends(design, *sizes)
         if of_products and block.stop <= of_products[0]:

@@ -12,8 +12,9 @@ from sklearn import config_context
 from sklearn.linear_model import LinearRegression
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
-from mixexp._numerics import PACKED_COLUMNS, column_products
+from mixexp._numerics import column_products
 from mixexp._rows import rows as rows_module
+from mixexp._rows.blocks import KEPT_COLUMNS
 from mixexp.gates import SoftmaxGate
 
 
@@ -189,7 +190,7 @@ def bytes_kept(rows):
 
 
 @pytest.mark.parametrize("memory", [0, 1000])
-@pytest.mark.parametrize("d", [3, PACKED_COLUMNS + 2])
+@pytest.mark.parametrize("d", [3, KEPT_COLUMNS + 2])
 @pytest.mark.parametrize("intercept", [True, False])
 def test_kept_products(rng, memory, d, intercept):
     with config_context(working_memory=memory):
@@ -199,7 +200,7 @@ def test_kept_products(rng, memory, d, intercept):
         for block in rows.blocks():
             matrix, products = block.matrix(design), block.products(design)
             assert_allclose(matrix, design.matrix(block.X), rtol=1e-15)
-            if memory and d < PACKED_COLUMNS:
+            if memory and d < KEPT_COLUMNS:
                 assert_array_equal(products, column_products(design.matrix(block.X)))
             else:
                 assert products is None
@@ -208,7 +209,7 @@ def test_kept_products(rng, memory, d, intercept):
     assert bool(kept) == bool(memory)
 
 
-@pytest.mark.parametrize("d", [5, PACKED_COLUMNS + 2])
+@pytest.mark.parametrize("d", [5, KEPT_COLUMNS + 2])
 def test_what_is_kept_stays_within_working_memory(rng, d):
     with config_context(working_memory=1):
         rows = make_rows(rng.standard_normal((100_000 // d, d)), block_rows=256)
