@@ -261,6 +261,7 @@ class BaseMixtureOfExperts(Versioned, BaseEstimator, metaclass=ABCMeta):
             return self
         return super().set_params(**params)
 
+    @np.errstate(under="ignore")  # whatever the caller has set: a small probability may be 0
     def _fit(self, X: Any, y: np.ndarray, arguments: FitArguments, target: Any) -> Rows:
         """Fit gate and experts on checked data and store the fitted attributes.
 

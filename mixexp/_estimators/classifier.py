@@ -223,7 +223,8 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         (1 − smoothing) p^exponent / Σ p^exponent + smoothing · overall class frequencies. All
         methods except those of `experts_` themselves use the calibrated probabilities.
     lower_bound_ : float
-        Log-likelihood plus log-priors at the fitted parameters, per unit of sample weight; the
+        Log-likelihood plus log-priors at the fitted parameters, per unit of sample weight, or per
+        group where rows are grouped; the
         classification likelihood with hard assignment, the joint likelihood of x and y with a
         generative gate (`GaussianGate`).
     lower_bounds_ : ndarray of shape (n_iter_,)

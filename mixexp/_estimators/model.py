@@ -414,6 +414,7 @@ class Model:
         joint[:, ~possible] = -np.inf
         return joint
 
+    @np.errstate(under="ignore")
     def _map(self, rows: Rows, function: Callable[[Block], np.ndarray]) -> np.ndarray:
         """Return a function of all blocks, joined, with BLAS and OpenMP held to one thread."""
         if rows.n_rows * rows.n_features * self.n_experts <= FEW_PRODUCTS and not self._is_guest:

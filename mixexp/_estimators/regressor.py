@@ -216,7 +216,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     dispersions_ : ndarray of shape (n_experts,) or (n_experts, n_outputs)
         Scale of the family: standard deviation (gaussian) or scale (student_t, laplace), in units
         of y, coefficient of variation (gamma), or α of the variance μ + α μ² (negative_binomial).
-        Poisson has none.
+        Poisson has none. A ridge penalty on the experts makes them larger (`Gaussian`).
     degrees_of_freedom_ : ndarray of shape (n_experts,) or (n_experts, n_outputs)
         Degrees of freedom, for student_t only.
     routing_ : router or None
@@ -238,7 +238,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     cross_fitted_ : bool
         Whether `lower_bound_` is an out-of-fold score.
     lower_bound_ : float
-        Log-likelihood plus log-priors at the fitted parameters, per unit of sample weight; the
+        Log-likelihood plus log-priors at the fitted parameters, per unit of sample weight, or per
+        group where rows are grouped; the
         classification likelihood with hard assignment, the joint likelihood of x and y with a
         generative gate (`GaussianGate`).
     lower_bounds_ : ndarray of shape (n_iter_,)

@@ -146,6 +146,7 @@ def valid_batch(
     return X[kept], y[kept], weight[kept]
 
 
+@np.errstate(under="ignore")
 def go_on(mixture: Any, batch: Run) -> None:
     """Learn from a batch, and store the fitted attributes.
 
@@ -158,6 +159,7 @@ def go_on(mixture: Any, batch: Run) -> None:
     memory = mixture._memory = mixture._memory.copy()
     with single_thread():
         if memory.online is None:
+            _refuse_rows(mixture, memory, batch)
             memory.batches.append(batch)
             _collected(mixture, memory)
             if memory.batches:  # the caller may fill the same arrays with the next rows
@@ -165,6 +167,17 @@ def go_on(mixture: Any, batch: Run) -> None:
         else:
             _stepped(mixture, memory, batch)
     mixture._mixexp_version = __version__
+
+
+def _refuse_rows(mixture: Any, memory: Memory, batch: Run) -> None:
+    """Raise if a fit would refuse these rows: collected, they would spoil all later batches."""
+    owner = parts.owner_of(mixture)
+    memory.target.encode(batch.y, owner)
+    columns = mixture.expert_features, mixture.gate_features
+    if "_rules" in vars(mixture):
+        refuse_missing(batch.X, mixture._rules.refusing, owner)
+    elif columns == (None, None):
+        refuse_missing(batch.X, part_inputs.refusing_missing(mixture, False, columns), owner)
 
 
 def _collected(mixture: Any, memory: Memory) -> None:

@@ -19,9 +19,11 @@ from mixexp.protocols import Family
 
 __all__ = ["Classes", "Numbers", "Trials"]
 
-
 #: Doubles are whole numbers up to here.
 MOST_TRIALS = 2.0**53
+
+#: Least range of targets, beside 0: below, dispersions cannot follow residuals.
+SMALLEST_RANGE = 1e-151
 
 
 def refuse_trials(trials: Any, what_has: str, owner: str) -> None:
@@ -75,6 +77,8 @@ class Numbers:
         """Return checked training targets (n_outputs, n); the family may refuse them."""
         rows = self._as_rows(y)
         self.family.check(rows, owner)
+        if self.family.link == "identity":
+            _refuse_tiny(rows, owner)
         return rows
 
     def encode_new(self, y: Any, X: Any, owner: str) -> np.ndarray:
@@ -165,6 +169,20 @@ class Numbers:
         if rows is not None and self.family.link == "log":
             check_log_offset(rows, owner)
         return rows
+
+
+def _refuse_tiny(y: np.ndarray, owner: str) -> None:
+    """Raise if targets (n_outputs, n) differ by so little that squared residuals underflow."""
+    if not y.size:
+        return
+    with np.errstate(over="ignore"):
+        ranges = y.max(axis=1) - y.min(axis=1)
+    tiny = (ranges > 0) & (ranges < SMALLEST_RANGE)
+    if np.any(tiny):
+        raise ValueError(
+            f"{owner}: y goes over a range of {ranges[tiny][0]:.3g}, and squares of such numbers "
+            "are 0 in float64. Multiply y by a constant, to have a range of about 1."
+        )
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def _logistic_terms(estimator: LogisticRegression) -> LinearTerms | None:
         and estimator.class_weight is None
         and getattr(estimator, "multi_class", "deprecated") in ("auto", "deprecated", "multinomial")
     )
-    if not plain:
+    if not (plain and isinstance(estimator.C, Real) and estimator.C > 0):
         return None
     alpha = 0.0 if penalty is None else 1.0 / estimator.C
     return LinearTerms(alpha, bool(estimator.fit_intercept), l1_ratio=float(l1_ratio))
@@ -137,7 +137,8 @@ def linear_terms(template: Any, family: Any) -> LinearTerms | None:
             return LinearTerms(float(template.alpha), bool(template.fit_intercept))
         return _elastic_net_terms(template) if kind in (Lasso, ElasticNet) else None
     own = _glm_family(template)
-    if own is not None and family.name in (own, SAME_EXPERT.get(own)):
+    known = family.name in (own, SAME_EXPERT.get(own)) and isinstance(template.alpha, Real)
+    if own is not None and known:
         return LinearTerms(
             float(template.alpha), bool(template.fit_intercept), per_weight=template.alpha > 0
         )

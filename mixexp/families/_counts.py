@@ -8,8 +8,9 @@ from mixexp.families._common import FamilyDerivatives, LogLink
 
 __all__ = ["TOO_LARGE", "Counts", "WithoutParameters"]
 
-#: Counts from here on are not supported: log y! is infinite in doubles.
-TOO_LARGE = 1e300
+#: Counts from here on are not supported in a fit: scores are bounded (`LARGEST_SLOPE`); and from
+#: here on they have no probability: log y! is infinite in doubles.
+TOO_LARGE_TO_FIT, TOO_LARGE = 1e90, 1e300
 
 
 class Counts(LogLink):
@@ -26,6 +27,12 @@ class Counts(LogLink):
     def check(self, y: np.ndarray, owner: str) -> None:
         """Raise a ValueError if any y (n_outputs, n) is not a count."""
         bad = ~self.supports(y)
+        large = y >= TOO_LARGE_TO_FIT
+        if large.any() and not (bad & ~large).any():
+            raise ValueError(
+                f"{owner}: family '{self.name}' takes counts below {TOO_LARGE_TO_FIT:g} as y, got "
+                f"{float(y[large][0])!r}. Divide such numbers by a constant, and use family='gamma'."
+            )
         if bad.any():
             raise ValueError(
                 f"{owner}: family '{self.name}' needs counts 0, 1, 2, ... as y, got "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.special import betainc, betaincc, gammaln, nbdtrik
+from scipy.special import betainc, betaincc, digamma, gammaln, nbdtrik
 from sklearn.base import BaseEstimator
 
 from mixexp.families._common import (
@@ -36,6 +36,10 @@ LONGEST_STEP = 2.0
 
 #: From this count on, the sums of logarithms of `evaluate` cancel: at 1e6 they err by 1e-8.
 HUGE_COUNT = 1e6
+
+#: From this count on, and where α y exceeds 1, the derivative by log α is formed from what the sums
+#: over j < y lack to y: the sums themselves, of the order of y, leave no digits of it.
+MANY_COUNTS = 1e8
 
 #: Steps of bisection: of the exponent, then of the 53 bits of a double.
 N_HALVINGS = 128
@@ -258,7 +262,13 @@ def _by_log_alpha(
     x = alpha * mean
     share = x / (1 + x)
     slope = excess(mean, alpha).slope
-    return rising + slope - y * share, bend - slope + share * (mean - y) / (1 + x)
+    rest = rising - y * share
+    many = (alpha * y > 1) & (y > MANY_COUNTS)
+    if np.any(many):
+        size = 1 / alpha
+        other = y / (1 + x) - size * (digamma(y + size) - digamma(size))
+        rest = np.where(many, other, rest)
+    return rest + slope, bend - slope + share * (mean - y) / (1 + x)
 
 
 def _tail(y: np.ndarray, mean: np.ndarray, parameters: np.ndarray, *, below: bool) -> np.ndarray:

@@ -246,8 +246,9 @@ class StudentT(IdentityLink, BaseEstimator):
     def quantile(self, q: float, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return the q-quantile of each output."""
         standard = stdtrit(parameters[1], q)
-        # stdtrit(df, 0) is +inf, and stdtrit(df, 1) NaN in old versions of scipy
-        standard = np.where(np.equal(q, 0), -np.inf, np.where(np.equal(q, 1), np.inf, standard))
+        # stdtrit(df, q) is +inf for q = 0 and a little more, and stdtrit(df, 1) NaN in old scipy
+        far = np.isinf(standard) & (np.asarray(q) < 0.5)
+        standard = np.where(far, -np.inf, np.where(np.equal(q, 1), np.inf, standard))
         return mean + parameters[0] * standard
 
     def sample(

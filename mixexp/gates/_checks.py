@@ -7,7 +7,17 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["USAGE_REMEDY", "check_missing", "check_number", "check_share", "check_strength"]
+__all__ = [
+    "USAGE_REMEDY",
+    "check_missing",
+    "check_number",
+    "check_share",
+    "check_strength",
+    "check_temperature",
+]
+
+#: Lowest temperature: borders are sharp, and the inverse square is still finite.
+COLDEST = 1e-6
 
 #: Remedy for an invalid `usage_prior`.
 USAGE_REMEDY = "Use 0 for no prior, or the number of rows that each expert is credited with."
@@ -32,6 +42,11 @@ def check_strength(gate: Any) -> None:
     if not (isinstance(gate.alpha, str) and gate.alpha == "auto"):
         remedy = "Use 0 for no penalty, or 'auto' to have it set by its evidence."
         check_number(gate, "alpha", lowest=0.0, remedy=remedy)
+
+
+def check_temperature(gate: Any) -> None:
+    """Raise unless `temperature` is a number above 0."""
+    check_number(gate, "temperature", lowest=COLDEST, remedy="Use 1 for a plain softmax.")
 
 
 def check_missing(gate: Any) -> None:

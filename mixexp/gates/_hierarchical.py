@@ -11,8 +11,8 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from mixexp.gates._balanced import balanced
-from mixexp.gates._checks import check_missing, check_number, check_strength
-from mixexp.gates._softmax import COLDEST, SoftmaxGate
+from mixexp.gates._checks import check_missing, check_strength, check_temperature
+from mixexp.gates._softmax import SoftmaxGate
 from mixexp.gates._text import Wording, check_gate, tree_text
 from mixexp.gates._tree import TreeGate
 from mixexp.protocols import Rows, evolve
@@ -102,6 +102,7 @@ class HierarchicalGate(TreeGate, BaseEstimator):
         """
         super().set_params(**params)
         if "temperature" in params and "nodes_" in vars(self):
+            check_temperature(self)
             new = self._map_nodes(lambda node: evolve(node, temperature=self.temperature))
             self.__dict__ = vars(new)
         return self
@@ -110,7 +111,7 @@ class HierarchicalGate(TreeGate, BaseEstimator):
         """Return a gate for these rows in which all experts are equally likely."""
         branching = self._checked_branching(n_experts)
         check_strength(self)
-        check_number(self, "temperature", lowest=COLDEST, remedy="Use 1 for a plain softmax.")
+        check_temperature(self)
         check_missing(self)
         if isinstance(columns, list):
             raise ValueError(

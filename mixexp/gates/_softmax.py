@@ -47,7 +47,7 @@ from mixexp._proximal import (
     proximal_step,
 )
 from mixexp.gates._balanced import balanced
-from mixexp.gates._checks import check_missing, check_number, check_share, check_strength
+from mixexp.gates._checks import check_missing, check_share, check_strength, check_temperature
 from mixexp.gates._softmax_scores import softmax_scores_of, softmax_space
 from mixexp.gates._text import TextMixin
 from mixexp.protocols import (
@@ -78,9 +78,6 @@ DEFAULT_STRENGTH, WEAKEST = 0.3, 0.1
 #: Largest penalty of a column that the evidence sets, as a multiple of the number of rows: it
 #: shrinks slopes to a hundredth.
 STRONGEST = 10.0
-
-#: Lowest temperature: borders are sharp, and the inverse square is still finite.
-COLDEST = 1e-6
 
 
 class SoftmaxGate(TextMixin, BaseEstimator):
@@ -213,7 +210,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
                 f"SoftmaxGate: alpha='auto' sets a ridge penalty, and l1_ratio={self.l1_ratio!r}. "
                 "Give alpha as a number, or use l1_ratio=0."
             )
-        check_number(self, "temperature", lowest=COLDEST, remedy="Use 1 for a plain softmax.")
+        check_temperature(self)
         check_missing(self)
         per_expert = isinstance(columns, list)
         design = rows.design(np.unique(np.concatenate(columns)) if per_expert else columns)
@@ -326,6 +323,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
 
     def log_prob(self, block: Block) -> np.ndarray:
         """Return log g_k(x), (K, m)."""
+        check_temperature(self)  # it may be set after the fit
         scores = linear_scores(self.theta / self.temperature, block.linear(self.design))
         proba = scores.copy()
         scores -= softmax_in_place(proba, centred=self._seen is None and self._l1 is None)

@@ -109,6 +109,7 @@ def _evaluate(mixture: Any, rows: Any, output: int | None) -> dict[str, np.ndarr
     if output is None:
         return found
     experts = mixture.predict_experts(rows)
+    experts = experts[:, : len(mixture.experts_)]  # a fallback has no curve
     pooled = mixture.predict_proba(rows) if is_classifier(mixture) else mixture.predict(rows)
     return {
         **found,

@@ -73,7 +73,9 @@ class Level:
 
         Parameters
         ----------
-        values, weights : ndarrays of shape (n, n_experts)
+        values : ndarray of shape (n, n_experts)
+        weights : ndarray of shape (n, n_experts) or (n, n_experts + 1)
+            With a column for the noise or a fallback, which has no region.
 
         Returns
         -------
@@ -81,6 +83,7 @@ class Level:
         """
         if self.names is None:
             return values
+        weights = weights[:, : len(self.members)]
         nothing = (self.weights(weights) == 0) @ self.members.T
         shares = np.where(nothing > 0, 1.0, weights)
         mean: np.ndarray = self.weights(shares * values) / self.weights(shares)

@@ -180,12 +180,24 @@ def _misfit(table: Table, grams: np.ndarray) -> np.ndarray:
     """
     p = grams.shape[-1] - table.targets.shape[1]
     inner, cross = grams[..., :p, :p], grams[..., :p, p:]
-    coef = np.linalg.solve(inner + _ridge(p), cross)
+    coef = _solved(inner + _ridge(p), cross)
     squares = np.einsum("...qq->...q", grams[..., p:, p:])
     squares = squares - np.einsum("...pq,...pq->...q", coef, 2 * cross - inner @ coef)
     mass = grams[..., 0, 0]
     variance = np.maximum(squares, 0.0) / np.maximum(mass, np.finfo(float).tiny)[..., None]
     return 0.5 * mass * np.log(variance + table.no_variance).sum(axis=-1)
+
+
+def _solved(inner: np.ndarray, cross: np.ndarray) -> np.ndarray:
+    """Return the coefficients of lines from Gram matrices.
+
+    Where weights span many decades, rounding in their differences may leave a matrix singular.
+    """
+    try:
+        coef: np.ndarray = np.linalg.solve(inner, cross)
+    except np.linalg.LinAlgError:
+        coef = np.linalg.pinv(inner, hermitian=True) @ cross
+    return coef
 
 
 def _ridge(p: int) -> np.ndarray:
@@ -196,7 +208,7 @@ def _lines(table: Table, weights: np.ndarray) -> np.ndarray:
     """Return coefficients (m, 1 + p, q) of lines fitted with weight rows (m, n)."""
     p = 1 + table.features.shape[1]
     grams = _grams(table, weights, np.arange(p - 1))
-    return np.linalg.solve(grams[:, :p, :p] + _ridge(p), grams[:, :p, p:])
+    return _solved(grams[:, :p, :p] + _ridge(p), grams[:, :p, p:])
 
 
 def _residual(table: Table) -> np.ndarray:

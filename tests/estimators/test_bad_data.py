@@ -185,3 +185,18 @@ def test_columns_as_small_as_can_be(expert):
     if isinstance(expert, LinearRegression):
         usual = LinearRegression().fit(X, y).predict(X)
         np.testing.assert_allclose(model.predict(X * 1e-170), usual, atol=1e-8)
+
+
+@pytest.mark.parametrize("family", ["gaussian", "student_t", "laplace"])
+def test_targets_whose_squares_are_zero_are_refused(family):
+    """Dispersions would stop above the residuals, and all experts would look alike."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 2))
+    y = np.where(X[:, 0] > 0, 1 + 2 * X[:, 1], -1 - 3 * X[:, 1]) + 0.1 * rng.standard_normal(60)
+    model = MixtureOfExpertsRegressor(n_experts=2, family=family, random_state=0, tol=1e-4)
+    for scale in (1e-154, 1e-200, 1e-310):
+        with pytest.raises(ValueError, match=r"y goes over a range of .* Multiply y by"):
+            model.fit(X, y * scale)
+    found = model.fit(X, y * 1e-150)
+    assert found.score(X, y * 1e-150) > 0.8
+    assert np.all(model.fit(X, np.full(60, 1e-200)).predict(X) == 1e-200)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import Ridge
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
@@ -208,3 +208,15 @@ def test_parts(parameters, error, match, data):
 def test_levels(level, data, fitted):
     with named("level="):
         fitted.gate_proba(data[0], level=level)
+
+
+@pytest.mark.parametrize("growing", [False, True])
+def test_underflow_is_no_error_whatever_the_caller_has_set(growing):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((80, 2))
+    y = np.where(X[:, 0] > 0, 1 + X[:, 1], -1 - X[:, 1]) + 0.01 * rng.standard_normal(80)
+    model = MixtureOfExpertsRegressor(n_experts="auto" if growing else 2, random_state=0)
+    expected = model.fit(X, y).predict(X)
+    with np.errstate(all="raise"):
+        assert_array_equal(model.fit(X, y).predict(X), expected)
+        assert np.geterr()["under"] == "raise"

@@ -297,3 +297,24 @@ def test_parameters_are_checked(data, value):
         MixtureOfExpertsRegressor(online_step=value).partial_fit(data["X"], data["numbers"])
     with pytest.raises(ValueError, match="online_forget"):
         MixtureOfExpertsRegressor(online_forget=-1).partial_fit(data["X"], data["numbers"])
+
+
+def test_a_bad_batch_is_refused_when_it_comes():
+    """Collected, it would spoil every later batch until the next fit of them all."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((900, 2))
+    y = np.round(np.exp(np.where(X[:, 0] > 0, 1 + X[:, 1], -X[:, 1])))
+    for n_first in (5, 150):  # before and after the first fit
+        model = MixtureOfExpertsRegressor(n_experts=2, family="poisson", n_init=1, random_state=0)
+        model.partial_fit(X[:n_first], y[:n_first])
+        bad = X[150:300].copy()
+        bad[3, 1] = np.nan
+        with pytest.raises(ValueError, match="Input X contains NaN"):
+            model.partial_fit(bad, y[150:300])
+        with pytest.raises(ValueError, match="needs counts"):
+            model.partial_fit(X[150:300], -1.0 - y[150:300])
+        good = clone(model).partial_fit(X[:n_first], y[:n_first])
+        for start in range(300, 900, 150):
+            model.partial_fit(X[start : start + 150], y[start : start + 150])
+            good.partial_fit(X[start : start + 150], y[start : start + 150])
+        assert_array_equal(model.predict(X), good.predict(X))

@@ -8,9 +8,9 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import Ridge
 from sklearn.naive_bayes import GaussianNB
 
-from mixexp import MixtureOfExpertsClassifier
+from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp.families import StudentT
-from mixexp.gates import ConstantGate
+from mixexp.gates import ConstantGate, HierarchicalGate, SoftmaxGate
 
 pytestmark = pytest.mark.filterwarnings("ignore:MixtureOfExperts.* did not converge in max_iter")
 
@@ -67,3 +67,19 @@ def test_pooling_of_a_classifier_and_sparse_input_after_a_change(untouched):
     model.set_params(expert=None).fit(X, y)
     gate, proba = model.gate_proba(X), model.predict_experts(X)
     assert_array_equal(model.predict_proba(X), proba[np.arange(150), gate.argmax(axis=1)])
+
+
+@pytest.mark.parametrize("gate", [SoftmaxGate(), HierarchicalGate((2,))])
+@pytest.mark.parametrize("temperature", [-1.0, 0.0, np.nan, "a", None])
+def test_a_temperature_set_after_the_fit_is_checked(gate, temperature):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((100, 2))
+    y = np.where(X[:, 0] > 0, 2 + X[:, 1], -X[:, 1])
+    model = MixtureOfExpertsRegressor(n_experts=2, gate=gate, n_init=1, random_state=0).fit(X, y)
+
+    def changed():
+        model.gate_.set_params(temperature=temperature)
+        return model.predict(X)
+
+    with pytest.raises(ValueError, match="temperature must be a number"):
+        changed()

@@ -1,5 +1,7 @@
 """Weights are frequencies; the order of rows does not matter."""
 
+import warnings
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -133,3 +135,17 @@ def test_class_weight_multiplies_sample_weight():
         )
         weighted = clone(model).fit(X, y, sample_weight=weight)
         assert_same_fit(weighted, clone(model).fit(X[ids], y[ids]), X)
+
+
+@pytest.mark.parametrize("decades", [20, 100])
+def test_weights_of_many_decades(decades):
+    """Differences of weights of such sizes leave lines of starts without a regular matrix."""
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        X = rng.standard_normal((150, 3))
+        weight = 10.0 ** rng.uniform(-decades, decades, 150)
+        model = MixtureOfExpertsRegressor(n_experts=2, n_init=2, random_state=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.fit(X, X[:, 0], sample_weight=weight)
+        assert np.all(np.isfinite(model.predict(X)))

@@ -5,7 +5,15 @@ import pytest
 from _problems import logistic
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
-from sklearn.linear_model import ElasticNet, Lasso, LinearRegression, LogisticRegression, Ridge
+from sklearn.linear_model import (
+    ElasticNet,
+    GammaRegressor,
+    Lasso,
+    LinearRegression,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+)
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
@@ -13,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp._fitting import takes_sparse, takes_weights
 from mixexp.experts import check_expert, has_bank
 from mixexp.experts._templates import linear_terms, log_penalty
@@ -113,3 +122,25 @@ def test_right_experts():
     assert takes_weights(make_pipeline(StandardScaler(), Ridge()))
     assert takes_sparse(Ridge())
     assert not takes_sparse(GaussianNB())
+
+
+@pytest.mark.parametrize(
+    ("template", "family", "name"),
+    [
+        (LogisticRegression(C=0), None, "C"),
+        (LogisticRegression(C=None), None, "C"),
+        (LogisticRegression(C="1"), None, "C"),
+        (PoissonRegressor(alpha=None), "poisson", "alpha"),
+        (PoissonRegressor(alpha="1"), "poisson", "alpha"),
+        (GammaRegressor(alpha=[1.0]), "gamma", "alpha"),
+    ],
+)
+def test_bad_penalties_are_named_by_the_estimator(rng, template, family, name):
+    X = rng.standard_normal((60, 2))
+    if family is None:
+        model, y = MixtureOfExpertsClassifier(template, n_experts=2), X[:, 0] > 0
+    else:
+        model, y = MixtureOfExpertsRegressor(template, 2, family=family), 1.0 + (X[:, 0] > 0)
+    kind = type(template).__name__
+    with pytest.raises(ValueError, match=f"The '{name}' parameter of {kind} must be"):
+        model.fit(X, y)

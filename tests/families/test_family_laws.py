@@ -139,3 +139,13 @@ def test_pdf_and_evaluate_are_one_density(family, rng):
     assert np.sum(seen) >= 5
     assert_allclose(np.log(pdf[seen]), log_prob[seen], rtol=1e-12, atol=1e-12)
     assert_array_equal(pdf[log_prob < -800], 0.0)
+
+
+@pytest.mark.parametrize(("df", "q"), [(2.1, 1e-230), (3.0, 1e-250), (5.0, 1e-290)])
+def test_quantiles_beyond_all_doubles_of_student_t_are_on_their_side(df, q):
+    """The inverse of scipy is +inf there, on the wrong side."""
+    parameters = np.array([[[1.0]], [[df]]])
+    low = StudentT().quantile(q, np.zeros((1, 1)), parameters)
+    assert np.all(low < -1e70)
+    high = StudentT().quantile(1 - 1e-16, np.zeros((1, 1)), parameters)
+    assert np.all((high > 10) & np.isfinite(high))

@@ -271,3 +271,26 @@ def test_logcdf_where_the_probability_is_no_double():
     expected = [logsumexp(law.logpmf(np.arange(np.floor(end) + 1))) for end in y]
     assert np.all(np.array(expected) < -700)
     assert_allclose(NegativeBinomial().logcdf(y, mean, parameters), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("expert", [PoissonRegressor(alpha=0), None])
+def test_alpha_of_large_counts_does_not_depend_on_their_scale(rng, expert):
+    """With α y large, the derivative by log α is a small rest of sums of the order of y."""
+    X = rng.standard_normal((300, 1))
+    rate = np.exp(X[:, 0]) * rng.gamma(2, 0.5, 300)
+    found = [
+        MixtureOfExpertsRegressor(expert, n_experts=1, family="negative_binomial")
+        .fit(X, np.round(rate * scale))
+        .dispersions_
+        for scale in (1e9, 1e16, 1e25)
+    ]
+    assert_allclose(found[1:], np.stack([found[0]] * 2), rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["poisson", "negative_binomial"])
+def test_counts_whose_scores_overflow_are_refused(family):
+    model = MixtureOfExpertsRegressor(n_experts=1, family=family)
+    with pytest.raises(ValueError, match=r"takes counts below 1e\+90 as y, got 1e\+90"):
+        model.fit([[0.0], [1.0], [2.0]], [1.0, 1e90, 2.0])
+    with pytest.raises(ValueError, match=r"needs counts 0, 1, 2, ... as y, got -1.0"):
+        model.fit([[0.0], [1.0], [2.0]], [-1.0, 1e90, 2.0])

@@ -8,11 +8,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp.datasets import load_tone
+from mixexp.gates import HierarchicalGate
 from mixexp.inspection import ExpertRegionsDisplay
 from mixexp.inspection._compute import expert_regions
 from mixexp.inspection._regions import (
     curve_strength,
 )
+from mixexp.routing import TopK
 
 # ---------------------------------------------------------------- two features
 
@@ -236,3 +238,22 @@ def test_a_curve_far_away_where_it_does_not_count_leaves_the_picture_as_it_is():
     low, high = display.ax_.get_ylim()
     assert -1 < low < 0 and 3 < high < 4
     assert display.scatter_ == []
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("level", [None, 1])
+def test_one_feature_of_a_mixture_with_a_fallback(level):
+    """The fallback has weights but no region and no curve."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 2))
+    y = np.where(X[:, 0] > 0, 2 + X[:, 1], -X[:, 1]) + 0.3 * rng.standard_normal(300)
+    routing = TopK(1, renormalise=False, fallback="mean")
+    gate = HierarchicalGate((2, 2)) if level else None
+    model = MixtureOfExpertsRegressor(
+        n_experts=4, gate=gate, n_init=1, routing=routing, random_state=0, on_collapse="keep"
+    ).fit(X, y)
+    display = ExpertRegionsDisplay.from_estimator(model, X, features=[0], level=level)
+    n_regions = 4 if level is None else 2
+    assert display.expert_values.shape == (100, n_regions)
+    assert display.weights.shape == (100, n_regions)
+    assert np.all(np.isfinite(display.expert_values))
