@@ -93,9 +93,10 @@ def _logistic_terms(estimator: LogisticRegression) -> LinearTerms | None:
         and estimator.class_weight is None
         and getattr(estimator, "multi_class", "deprecated") in ("auto", "deprecated", "multinomial")
     )
-    if not (plain and isinstance(estimator.C, Real) and estimator.C > 0):
+    inverse: Any = estimator.C
+    if not (plain and isinstance(inverse, Real) and inverse > 0):
         return None
-    alpha = 0.0 if penalty is None else 1.0 / estimator.C
+    alpha = 0.0 if penalty is None else 1.0 / inverse
     return LinearTerms(alpha, bool(estimator.fit_intercept), l1_ratio=float(l1_ratio))
 
 
@@ -137,8 +138,9 @@ def linear_terms(template: Any, family: Any) -> LinearTerms | None:
             return LinearTerms(float(template.alpha), bool(template.fit_intercept))
         return _elastic_net_terms(template) if kind in (Lasso, ElasticNet) else None
     own = _glm_family(template)
-    known = family.name in (own, SAME_EXPERT.get(own)) and isinstance(template.alpha, Real)
-    if own is not None and known:
+    if own is None or not isinstance(template.alpha, Real):
+        return None
+    if family.name in (own, SAME_EXPERT.get(own)):
         return LinearTerms(
             float(template.alpha), bool(template.fit_intercept), per_weight=template.alpha > 0
         )
