@@ -93,10 +93,9 @@ def _logistic_terms(estimator: LogisticRegression) -> LinearTerms | None:
         and estimator.class_weight is None
         and getattr(estimator, "multi_class", "deprecated") in ("auto", "deprecated", "multinomial")
     )
-    inverse: Any = estimator.C
-    if not (plain and isinstance(inverse, Real) and inverse > 0):
+    if not (plain and isinstance(estimator.C, Real) and float(estimator.C) > 0):
         return None
-    alpha = 0.0 if penalty is None else 1.0 / inverse
+    alpha = 0.0 if penalty is None else 1.0 / float(estimator.C)
     return LinearTerms(alpha, bool(estimator.fit_intercept), l1_ratio=float(l1_ratio))
 
 
@@ -140,10 +139,9 @@ def linear_terms(template: Any, family: Any) -> LinearTerms | None:
     own = _glm_family(template)
     if own is None or not isinstance(template.alpha, Real):
         return None
+    strength = float(template.alpha)
     if family.name in (own, SAME_EXPERT.get(own)):
-        return LinearTerms(
-            float(template.alpha), bool(template.fit_intercept), per_weight=template.alpha > 0
-        )
+        return LinearTerms(strength, bool(template.fit_intercept), per_weight=strength > 0)
     return None
 
 
