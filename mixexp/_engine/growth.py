@@ -173,6 +173,7 @@ def grown(
     numbers, since = growth.numbers, 0
     largest = problem_at(numbers[-1])
     best: Grown | None = None
+    last: Grown | None = None
     stages = _stages(largest, partition, numbers)
     while True:
         begin = time.perf_counter()
@@ -183,8 +184,11 @@ def grown(
         with silenced(silence(ConvergenceWarning)):  # only of the chosen one there is to be told
             problem = problem_at(k)
             problem = replace(problem, start=FromStage(resp), n_exact=N_EXACT)
+            if last is not None and k > last.n_experts + 1:
+                problem = _as_strong(problem, last)
             mixture = once(problem.journal, f"{k} experts", partial(_fitted, problem, growth))
         mixture.seconds = time.perf_counter() - begin
+        last = mixture
         yield mixture
         if best is None or (growth.supports(mixture) and _better(mixture, best, growth.criterion)):
             best, since = mixture, 0
@@ -192,6 +196,22 @@ def grown(
             since += 1
         if growth.patience is not None and since >= growth.patience and k >= growth.least:
             return
+
+
+def _as_strong(problem: SearchProblem, last: Grown) -> SearchProblem:
+    """Return the problem with the penalties that the gate of the last mixture has set, if it has.
+
+    At those with which every gate begins, borders are so soft that experts that are added several
+    at a time mix before any evidence is looked at. One more at a time is better off with them: on
+    four of six tables the path ends earlier otherwise, at errors larger by about 1 %.
+    """
+    gate, known = problem.gate, last.run.state.gate
+    if not (can(gate, "with_strengths") and can(known, "with_strengths")):
+        return problem
+    strengths = known.strengths  # type: ignore[union-attr]
+    if len(strengths) != len(gate.strengths):
+        return problem
+    return replace(problem, gate=gate.with_strengths(strengths))
 
 
 def searched(grown_: Grown, problem: SearchProblem) -> Grown:

@@ -100,8 +100,9 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         if it is clearly better out of fold. Networks, pools, and experts beside a shared one, are
         fitted in every iteration. With a number, experts are fitted in so many iterations and
         never replaced.
-    max_experts : int, default=16
-        Largest number of experts that ``n_experts="auto"`` tries.
+    max_experts : int, default=32
+        Largest number of experts that ``n_experts="auto"`` tries: all numbers up to 16, then every
+        fourth.
     pooling : {"weighted", "argmax"} or callable, default="weighted"
         How the experts' class probabilities are combined: their mean weighted by gate probability,
         those of the most probable expert, or a function of routing weights (n, n_experts) and
@@ -298,7 +299,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         noise_expert: bool = False,
         routing: Any = None,
         n_refits: Any = "auto",
-        max_experts: int = 16,
+        max_experts: int = 32,
         pooling: Any = "weighted",
         init: Any = "mixed",
         n_init: int = 10,

@@ -44,6 +44,10 @@ CRITERION, OTHERWISE = "aic3", "cv"
 #: worse.
 LEAST, PATIENCE = 3, 1
 
+#: All numbers are tried up to this one, and then each so many: a single expert more changes little,
+#: and the path would end at the first that happens to be worse.
+ALL_UP_TO, STEP = 16, 4
+
 #: Columns up to which the gate sees splines, and quantiles, beside "auto". With more outputs of its
 #: basis, the gates of several experts would have more coefficients than penalties are set for.
 MOST_SPLINES, MOST_QUANTILES = 20, 50
@@ -129,9 +133,15 @@ def settled(mixture: BaseMixtureOfExperts) -> dict[str, Any]:
     return {"n_experts": mixture.n_experts_} | {name: getattr(mixture, name) for name in names}
 
 
+def _numbers(most: int) -> tuple[int, ...]:
+    """Return the numbers of experts that are tried: all up to `ALL_UP_TO`, then every `STEP`-th."""
+    coarse = [*range(ALL_UP_TO + STEP, most, STEP), most]
+    return (*range(1, min(most, ALL_UP_TO) + 1), *(k for k in coarse if k > ALL_UP_TO))
+
+
 def _of_auto(mixture: BaseMixtureOfExperts, problem: SearchProblem) -> Growth:
     """Return the path of "auto"."""
-    numbers = tuple(range(1, mixture.max_experts + 1))
+    numbers = _numbers(mixture.max_experts)
     criterion = CRITERION if can_count(problem) else OTHERWISE
     return Growth(
         numbers, criterion, PATIENCE, LEAST, one_se=True, rows_per_parameter=ROWS_PER_PARAMETER

@@ -114,8 +114,9 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         rows takes the place of all experts if it is clearly better out of fold. Networks, pools,
         and experts beside a shared one, are fitted in every iteration. With a number, experts are
         fitted in so many iterations and never replaced.
-    max_experts : int, default=16
-        Largest number of experts that ``n_experts="auto"`` tries.
+    max_experts : int, default=32
+        Largest number of experts that ``n_experts="auto"`` tries: all numbers up to 16, then every
+        fourth.
     pooling : {"weighted", "argmax"} or callable, default="weighted"
         How the experts' outputs are combined: their mean weighted by gate probability, the output
         of the most probable expert, or a function of routing weights (n, n_experts) and outputs
@@ -311,7 +312,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         zero_expert: bool = False,
         routing: Any = None,
         n_refits: Any = "auto",
-        max_experts: int = 16,
+        max_experts: int = 32,
         pooling: Any = "weighted",
         bound_predictions: bool = True,
         init: Any = "mixed",

@@ -355,6 +355,11 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         return self._strength
 
     @available_if(lambda self: self.alpha == "auto")
+    def with_strengths(self, strengths: np.ndarray) -> SoftmaxGate:
+        """Return the gate with these strengths of the penalties of all columns."""
+        return evolve(self, _strength=strengths)._with_penalty()
+
+    @available_if(lambda self: self.alpha == "auto")
     def tuned(self, statistics: Sums, rows: Rows) -> SoftmaxGate:
         """Return the gate with the penalties that the evidence asks for; itself without a Hessian.
 

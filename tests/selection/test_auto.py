@@ -13,8 +13,10 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.tree import DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp._engine import growth
+from mixexp._estimators.growing import _numbers
 from mixexp.bases import QuantileBasis, SplineBasis
-from mixexp.datasets import make_softmax_mixture
+from mixexp.datasets import make_piecewise_linear, make_softmax_mixture
 from mixexp.gates import HierarchicalGate, SoftmaxGate
 from mixexp.inference import bootstrap
 from mixexp.routing import TopK
@@ -49,6 +51,37 @@ def test_one_line_is_one_expert(rng):
     model = auto().fit(X, y)
     assert model.n_experts_ == 1
     assert_allclose(model.gate_proba(X), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("most", "last"), [(1, [1]), (15, [14, 15]), (16, [15, 16]), (17, [16, 17]), (30, [28, 30])]
+)
+def test_above_sixteen_every_fourth_number_is_tried(most, last):
+    numbers = _numbers(most)
+    assert numbers[:16] == tuple(range(1, min(most, 16) + 1))
+    assert list(numbers[-2:]) == last
+    assert np.all(np.diff(numbers[15:-1]) == 4)
+
+
+def test_experts_that_are_added_several_at_a_time_begin_at_the_penalties_before(monkeypatch):
+    """At those with which a gate begins, many experts mix before the evidence is looked at."""
+    begun, ended = [], []
+    fitted = growth._fitted
+
+    def watched(problem, growth_):
+        mixture = fitted(problem, growth_)
+        begun.append(problem.gate.strengths)
+        ended.append(mixture.run.state.gate.strengths)
+        return mixture
+
+    monkeypatch.setattr(growth, "_fitted", watched)
+    X, y = make_piecewise_linear(300, 2, 6, random_state=0)[:2]
+    estimator = MixtureOfExpertsRegressor(gate=SoftmaxGate(alpha="auto"), random_state=0)
+    select_n_experts(estimator, X, y, n_experts=[2, 3, 6], criterion="bic")
+    assert_array_equal(begun[0], np.full(2, 0.3))
+    assert_array_equal(begun[1], np.full(2, 0.3))  # one more
+    assert_array_equal(begun[2], ended[1])
+    assert np.all(ended[1] != 0.3)
 
 
 def test_max_experts():
