@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 import joblib
+import numpy as np
 import sklearn
 
 __all__ = ["filters_kept", "silence", "silenced", "warn"]
@@ -22,13 +23,14 @@ __all__ = ["filters_kept", "silence", "silenced", "warn"]
 
 @cache
 def _libraries() -> tuple[str, ...]:
-    """Return the folders of libraries that call `fit` on a user's behalf."""
+    """Return the folders of libraries that call `fit` for a user, or decorate it (NumPy)."""
     this = sys.modules[__name__.partition(".")[0]]
-    return tuple(str(Path(m.__file__ or "").parent) + os.sep for m in (this, sklearn, joblib))
+    folders = [Path(module.__file__ or "").parent for module in (this, sklearn, joblib, np)]
+    return tuple(str(folder) + os.sep for folder in folders)
 
 
 def _users_frame() -> FrameType:
-    """Return the innermost frame outside of mixexp, scikit-learn and joblib, else the outermost."""
+    """Return the innermost frame outside of these libraries, else the outermost."""
     frame = sys._getframe(1)
     while frame.f_code.co_filename.startswith(_libraries()) and frame.f_back is not None:
         frame = frame.f_back

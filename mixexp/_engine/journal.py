@@ -26,11 +26,17 @@ class Journal:
         The ends of the stages of an earlier search, by name.
     run : Run or None
         The run that was in progress then, as it was after an iteration.
+
+    Attributes
+    ----------
+    live : bool
+        Whether a stage has been run, not recalled.
     """
 
     def __init__(self, done: list[tuple[str, Any]] | None = None, run: Run | None = None):
         self.done = [] if done is None else list(done)
         self._next = 0
+        self.live = False
         self._broken_off = run
         self._run = run
 
@@ -44,6 +50,7 @@ class Journal:
         else:
             first = self._next
             value = stage()
+            self.live = True
             self.done[first:] = [(name, value)]
             self._next = first
         self._next += 1
@@ -58,6 +65,16 @@ class Journal:
     def keep(self, run: Run) -> None:
         """Remember a run in progress as it is after an iteration; it changes in the next one."""
         self._run = replace(run, rows=None, bounds=list(run.bounds), accelerate=_copied_memory(run))
+
+    def stop(self) -> None:
+        """Remember that the run in progress is to stop after this iteration."""
+        if self._run is not None:
+            self._run.stopped = True
+
+    @property
+    def position(self) -> int:
+        """Number of the stages so far, the same where they are recalled."""
+        return self._next
 
     @property
     def content(self) -> tuple[list[tuple[str, Any]], Run | None]:
@@ -88,15 +105,21 @@ def once(journal: Journal | None, name: str, stage: Callable[[], Any]) -> Any:
 
 
 def run_or_recall(journal: Journal | None, problem: Problem, state: State) -> Run:
-    """Return the run of EM from a state, or the rest of one that was broken off, or its end."""
+    """Return the run of EM from a state, or the rest of one that was broken off, or its end.
+
+    The observer is given the iteration after which it was broken off, too: it may not have heard of
+    it, or may have said stop.
+    """
     if journal is None:
         return run_em(problem, state)
 
     def stage() -> Run:
         begun = journal.begun()
-        if begun is not None:
-            begun = replace(begun, rows=problem.rows)
-        return _ended(run_em(problem, state, resumed=begun))
+        if begun is None:
+            return _ended(run_em(problem, state))
+        begun = replace(begun, rows=problem.rows)
+        begun.stopped = problem.observe is not None and problem.observe(begun)
+        return _ended(begun if begun.stopped else run_em(problem, state, resumed=begun))
 
     run: Run = journal.once("run", stage)
     # callers change their copy: the numbers of a run, not its states

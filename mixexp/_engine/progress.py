@@ -35,6 +35,9 @@ class Watcher(Protocol):
     def begin(self, record: Restart) -> None:
         """Learn that a long run from a start begins."""
 
+    def goes_on(self, run: Run) -> None:
+        """Learn that a long run begins where another one has ended."""
+
     def iteration(self, run: Run) -> bool:
         """Look at a run after an iteration, and return whether it is to stop."""
 
@@ -72,6 +75,11 @@ class Watchers:
         """Pass on that a long run begins."""
         for watcher in self.watchers:
             watcher.begin(record)
+
+    def goes_on(self, run: Run) -> None:
+        """Pass on that a long run begins where another one has ended."""
+        for watcher in self.watchers:
+            watcher.goes_on(run)
 
     def iteration(self, run: Run) -> bool:
         """Return whether one of them stops the run."""
@@ -113,6 +121,9 @@ class Progress:
         """Print nothing."""
 
     def begin(self, record: Restart) -> None:
+        """Print nothing."""
+
+    def goes_on(self, run: Run) -> None:
         """Print nothing."""
 
     def starts(self, records: list[Restart]) -> None:

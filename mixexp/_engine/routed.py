@@ -21,7 +21,7 @@ from mixexp.protocols import Block, Rows, can
 if TYPE_CHECKING:
     from mixexp._engine.search import SearchProblem
 
-__all__ = ["Routing", "WarmUp", "frozen", "warmed"]
+__all__ = ["Routing", "WarmUp", "ended_here", "frozen", "routed_from", "warmed"]
 
 
 #: Rows that find the partition of a warm-up: at least so many, and so many per coefficient.
@@ -95,12 +95,41 @@ def frozen(problem: SearchProblem, run: Run) -> Run:
     gate, assigner, _ = fixed
     additive = can(run.state.bank, "gram_weights")
     limit = problem.max_iter if additive else 1
-    em = Problem(rows, assigner, limit, problem.tol)
+    progress = problem.progress
+    observe = None if progress is None else progress.iteration
+    em = Problem(rows, assigner, limit, problem.tol, observe=observe)
+    if progress is not None:
+        progress.goes_on(run)
     last = run_or_recall(problem.journal, em, State(gate, run.state.bank))
+    if progress is not None:
+        progress.end(last)
     last.n_passes += run.n_passes
-    last.stopped = run.stopped
+    last.stopped |= run.stopped
     last.converged = run.converged and (last.converged or not additive)
     return last
+
+
+def ended_here(problem: SearchProblem, run: Run) -> Run:
+    """Return the run that a search would end with if a run in progress were stopped now.
+
+    Under routing, the dense stage is followed by a look at the routed mixture, and both stages of a
+    hard router by that of frozen routes. `problem` has no watcher and no journal.
+    """
+    if problem.routing is None:
+        return run
+    gate: Any = run.state.gate if problem.noise is None else run.state.gate.inner  # type: ignore[union-attr]
+    if getattr(gate, "router", None) is None:
+        run = routed_from(problem, replace(run))
+    return run if getattr(gate, "frozen", False) else frozen(problem, run)
+
+
+def routed_from(problem: SearchProblem, dense: Run) -> Run:
+    """Return a run of the dense stage with the routed state at its end, which has no iterations."""
+    assert problem.routing is not None
+    state = problem.routing.routed(dense.state, problem.rows)
+    em = Problem(problem.rows, problem.routing.assigner or problem.assigner, 1, problem.tol)
+    dense.best = dense.current = evaluate(em, state, 0)
+    return dense
 
 
 def warmed(problem: SearchProblem, search: Callable[..., Any]) -> tuple[Run, list[Restart]]:

@@ -18,14 +18,14 @@ from mixexp._engine.arrange import REARRANGED, rearranged
 from mixexp._engine.assign import Assigner
 from mixexp._engine.collapse import LongRun, long_run
 from mixexp._engine.context import START_STEPS
-from mixexp._engine.em import Problem, Run, evaluate, m_step
+from mixexp._engine.em import Problem, Run, m_step
 from mixexp._engine.fixed import fit_at
 from mixexp._engine.journal import Journal, once
 from mixexp._engine.progress import Watcher
 from mixexp._engine.race import raced, ranked
 from mixexp._engine.regimes import Judge, raised, resolved, told_of, warn_of_few_rows
 from mixexp._engine.rivals import CLEARLY, COMMON, better_of, gain_in_errors
-from mixexp._engine.routed import Routing, WarmUp, frozen, warmed
+from mixexp._engine.routed import Routing, WarmUp, frozen, routed_from, warmed
 from mixexp._engine.starts import (
     NOISE_SHARE,
     Candidate,
@@ -225,12 +225,9 @@ def _trained(problem: SearchProblem, state: State, record: Restart) -> Run:
         return _or_common(problem, run, state, record)
     dense_problem = replace(problem, routing=None, assigner=problem.routing.first_assigner)
     dense = _tuned_to_its_end(dense_problem, state, record)
-    state = problem.routing.routed(dense.state, problem.rows)
     if problem.routing.is_dense or dense.stopped:
-        assigner = problem.routing.assigner or problem.assigner
-        em = Problem(problem.rows, assigner, 1, problem.tol)
-        dense.best = dense.current = evaluate(em, state, 0)
-        return dense
+        return routed_from(problem, dense)
+    state = problem.routing.routed(dense.state, problem.rows)
     run = _to_its_end(problem, state, record)
     run.n_passes += dense.n_passes
     return run

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 from mixexp._engine.em import Run
 from mixexp._engine.journal import Journal
 from mixexp._engine.progress import Watchers
+from mixexp._engine.routed import ended_here
 from mixexp._engine.search import SearchProblem
 from mixexp._engine.starts import FromState, Restart
 from mixexp._engine.sweep import State
 from mixexp._estimators.assembly import Assembly, has_estimators
+from mixexp._estimators.callback_states import Memory, saves, taken_down
 from mixexp._estimators.outcome import store_midway
 from mixexp._estimators.parts import owner_of
 from mixexp._estimators.resuming import Resumed, head_of, read_checkpoint
+from mixexp._estimators.start_tasks import StartTasks
 from mixexp._estimators.tasks import FitTask, told
 from mixexp._rows.designs import Design
 from mixexp._store.codec import NotPlainError, foreign_in, instances_in
@@ -58,26 +61,15 @@ def following(
             callback.setup(mixture, watch.root)
         watch.told("on_fit_task_begin", watch.root)
         yield watch
-        watch.finished = True
+        watch.finish()
         watch.root.making = partial(_bare, mixture)
         watch.told("on_fit_task_end", watch.root)
     except BaseException as error:
-        for problem in _taken_down(mixture, watch.root, set_up):
+        for problem in taken_down(mixture, watch.root, set_up):
             error.add_note(f"The callback's teardown failed too: {problem!r}")
         raise
-    for problem in _taken_down(mixture, watch.root, set_up):
+    for problem in taken_down(mixture, watch.root, set_up):
         raise problem
-
-
-def _taken_down(mixture: Any, root: FitTask, callbacks: list[Any]) -> list[Exception]:
-    """Call `teardown` of all callbacks, and return the errors."""
-    errors = []
-    for callback in callbacks:
-        try:
-            callback.teardown(mixture, root)
-        except Exception as error:
-            errors.append(error)
-    return errors
 
 
 class Following:
@@ -103,12 +95,14 @@ class Following:
         resumed: Resumed | None,
     ):
         self.mixture = mixture
-        self.callbacks = callbacks
+        self._savers = [callback for callback in callbacks if saves(callback)]
+        self._others = [callback for callback in callbacks if not saves(callback)]
+        self.callbacks = [*self._others, *self._savers]
         self.root = FitTask.root(mixture)
         self.root.saved = self.checkpoint
         # one that a search has handed down is set up by the search
         handed_down = self.root.source_task_name is not None
-        self.own = [c for c in callbacks if not (handed_down and _is_handed_down(c))]
+        self.own = [c for c in self.callbacks if not (handed_down and _is_handed_down(c))]
         self.finished = False
         self.journal: Journal | None = None
         metadata = None if weight is None else {"sample_weight": weight}
@@ -119,17 +113,17 @@ class Following:
         self._identity = ""
         self._seed = 0
         self._records: list[Restart] = []
-        self._starts: FitTask | None = None
-        self._tasks: list[FitTask] = []
-        self._ended: set[int] = set()
+        self._starts = StartTasks(self.told, self.root)
         self._run_task: FitTask | None = None
-        self._n_told = 0
-        self._pending: list[Any] | None = None  # states of callbacks, for the run that goes on
-        self._last: list[Any] | None = None  # ... where all runs had ended
+        self._start_of: dict[int, int | None] = {}  # of the long runs, by their id
+        self._memory = Memory(self.callbacks, self.root)
 
     def told(self, hook: str, task: FitTask) -> bool:
         """Tell callbacks of a task; return whether one asks to stop."""
-        return told(self.callbacks, hook, self.mixture, task, **self._data)
+        return self._told_to(self.callbacks, hook, task)
+
+    def _told_to(self, callbacks: list[Any], hook: str, task: FitTask) -> bool:
+        return told(callbacks, hook, self.mixture, task, **self._data)
 
     def seed(self, drawn: int) -> int:
         """Return the seed of the fit: that of the checkpoint if there is one."""
@@ -144,10 +138,9 @@ class Following:
         Raises `ValueError` if a checkpoint is of other data, or cannot hold this fit.
         """
         self._fitting = mixture, assembly, target
-        savers = [callback for callback in self.callbacks if getattr(callback, "saves", False)]
-        for saver in savers:
+        for saver in self._savers:
             _refuse_pickles(saver, mixture, assembly.batch)
-        if savers or self._resumed is not None:
+        if self._savers or self._resumed is not None:
             self._identity = identity()
             self._know_designs(assembly.problem)
             self._know(assembly.problem)
@@ -155,8 +148,8 @@ class Following:
         if self._resumed is not None:
             done, run = self._resumed.content(self._known, self._identity)
             self.journal = Journal(done, run)
-            states = self._resumed.states
-            self._pending, self._last = (None, states) if run is None else (states, None)
+            where = f"{self._resumed.owner}: resume_from={self._resumed.path!r}"
+            self._memory.resume(self._resumed.head, where)
         return replace(
             assembly,
             problem=self._joined(assembly.problem),
@@ -201,10 +194,7 @@ class Following:
             )
         stages, run = self.journal.content
         head = head_of(self.mixture, self._seed, self._identity, self.finished)
-        head["callbacks"] = [
-            [type(c).__name__, c.state(self.root) if hasattr(c, "restore") else None]
-            for c in self.callbacks
-        ]
+        head |= self._memory.standing.as_json
         try:
             return written(head, [stages, run], self._known, trusted)
         except NotPlainError as error:
@@ -213,8 +203,14 @@ class Following:
     def _midway(self, run: Run) -> Any:
         """Return a mixture that answers as if the fit had ended here."""
         fitting, assembly, target = self._fitting
+        problem = replace(assembly.problem, progress=None, journal=None)
+        if problem.warm_up is not None:  # the run is one of its cheap experts, on a sketch
+            parts: dict[str, Any] = dict.fromkeys(("batch_bank", "batch_gate", "share", "warm_up"))
+            problem = replace(problem, rows=run.rows, **parts)
+            assembly = replace(assembly, batch=False)
         fitted = _bare(fitting)
-        store_midway(fitted, run, assembly, target)
+        assembly = replace(assembly, problem=problem)
+        store_midway(fitted, ended_here(problem, run), assembly, target)
         return fitted
 
     def line(self, text: str) -> None:
@@ -222,75 +218,95 @@ class Following:
 
     def begin_starts(self, most: int) -> None:
         """Tell that the starts begin."""
-        self._starts = self.root.subtask("starts", most)
-        self._tasks, self._ended = [], set()
-        self.told("on_fit_task_begin", self._starts)
+        self._starts.begin(most)
 
     def round(self, records: list[Restart], settled: list[Restart]) -> None:
         """Tell of new starts, and of those that have converged."""
-        assert self._starts is not None
-        for i in range(len(self._tasks), len(records)):
-            self._tasks.append(self._starts.subtask("start", start=i))
-            self.told("on_fit_task_begin", self._tasks[i])
-        over = {id(record) for record in settled}
-        for i, (record, task) in enumerate(zip(records, self._tasks, strict=True)):
-            if id(record) in over and i not in self._ended:
-                self._ended.add(i)
-                task.iteration, task.lower_bound = record.n_iter, record.bound
-                self.told("on_fit_task_end", task)
+        self._starts.round(records, settled)
 
     def starts(self, records: list[Restart]) -> None:
         """Tell of the starts that have not ended yet, and that all have."""
-        if self._starts is None:  # recalled
-            self.begin_starts(len(records))
         self._records = records
-        self.round(records, records)
-        assert self._starts is not None
-        self.told("on_fit_task_end", self._starts)
-        self._starts = None
+        self._starts.end(records)
 
     def begin(self, record: Restart) -> None:
         """Tell that a long run begins."""
-        start = next((i for i, each in enumerate(self._records) if each.seed == record.seed), None)
+        numbers = (i for i, each in enumerate(self._records) if each.seed == record.seed)
+        self._begin(next(numbers, None))
+
+    def goes_on(self, run: Run) -> None:
+        """Tell that a long run begins where another one has ended."""
+        self._begin(self._start_of.get(id(run)))
+
+    def _begin(self, start: int | None) -> None:
         self._run_task = self.root.subtask("long run", self._fitting[0].max_iter, start=start)
-        self._n_told = 0
+        self._memory.begin(-1 if self.journal is None else self.journal.position)
         self.told("on_fit_task_begin", self._run_task)
 
     def iteration(self, run: Run) -> bool:
-        """Tell of an iteration; return whether a callback stops the run."""
+        """Tell of an iteration; return whether a callback stops the run.
+
+        A run that goes on comes with its last iteration, which callbacks mostly know.
+        """
+        self._memory.catch_up()
+        number = run.n_earlier + len(run.bounds)
+        if number == self._memory.n_told:
+            return run.stopped
         if self.journal is not None:
             self.journal.keep(run)
-        self._restore(self._pending)
-        self._pending = self._last = None
-        return self._tell(run)
+        return self._tell(run, number)
 
-    def _restore(self, states: list[Any] | None) -> None:
-        """Give callbacks the states that they had when the checkpoint was written."""
-        for callback, (name, state) in zip(self.callbacks, states or [], strict=False):
-            if state is not None and type(callback).__name__ == name:
-                callback.restore(self.root, state)
-
-    def _tell(self, run: Run) -> bool:
+    def _tell(self, run: Run, number: int) -> bool:
+        """Tell of an iteration; return whether a callback stops the run."""
         assert self._run_task is not None
-        self._n_told = run.n_earlier + len(run.bounds)
+        if self.journal is not None:
+            self._memory.hearing()
         task = self._run_task.subtask(
             "iteration",
             start=self._run_task.start,
-            iteration=self._n_told,
+            iteration=number,
             lower_bound=run.bounds[-1],
         )
         self.told("on_fit_task_begin", task)
         task.making = partial(self._midway, run)
-        return self.told("on_fit_task_end", task)
+        stop = self._asked(task, number)
+        return self._told_to(self._savers, "on_fit_task_end", task) or stop
+
+    def _asked(self, task: FitTask, number: int) -> bool:
+        """Tell those that do not save of an iteration; return whether one stops the run.
+
+        In the hook of the last one, without states, nobody is left who would have to hear it again.
+        """
+        stop = False
+        for callback in self._others:
+            if callback is self._others[-1] and not self._memory.has_states:
+                self._memory.heard(number)
+            stop |= self._told_to([callback], "on_fit_task_end", task)
+            if stop and self.journal is not None:
+                self.journal.stop()
+        self._memory.heard(number)  # files that are written from here on say so
+        return stop
 
     def end(self, run: Run) -> None:
         """Tell of the last iteration, after which the run ended by itself, and of the end."""
         assert self._run_task is not None
-        if run.n_earlier + len(run.bounds) == self._n_told + 1:
-            self._tell(run)
-        self._run_task.iteration, self._run_task.lower_bound = self._n_told, run.bound
-        self.told("on_fit_task_end", self._run_task)
-        self._restore(self._last)
+        number, task = run.n_earlier + len(run.bounds), self._run_task
+        if self.journal is None or self.journal.live:
+            self._memory.catch_up()
+        else:
+            self._memory.recall(number)
+        if number == self._memory.n_told + 1:
+            self._tell(run, number)
+        self._start_of[id(run)] = task.start
+        task.iteration, task.lower_bound = self._memory.n_told, run.bound
+        self._told_to(self._others, "on_fit_task_end", task)
+        self._memory.end()
+        self._told_to(self._savers, "on_fit_task_end", task)
+
+    def finish(self) -> None:
+        """Take note that the search has ended."""
+        self.finished = True
+        self._memory.finish()
 
 
 def _bare(mixture: Any) -> Any:

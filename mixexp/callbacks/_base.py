@@ -13,7 +13,8 @@ class Context(Protocol):
     A fit is a tree of tasks. Its root is ``"fit"``. Below it is ``"starts"``, with a ``"start"``
     for each start, and ``"long run"``, with an ``"iteration"`` for each EM iteration on all rows.
     There may be several of both: a long run from another start where the first one ended in a
-    spurious maximum, the stages of a routed fit, the numbers of ``n_experts="auto"``.
+    spurious maximum, the stages of a routed fit, that of frozen routes included, the numbers of
+    ``n_experts="auto"``.
 
     Attributes
     ----------
@@ -45,7 +46,12 @@ class Context(Protocol):
     elapsed: float
 
     def fitted_estimator(self) -> Any:
-        """Return what the keyword `fitted_estimator` of a hook is: made when it is asked for."""
+        """Return what the keyword `fitted_estimator` of a hook is: made when it is asked for.
+
+        Under routing it comes from the stages that would follow if the fit were stopped here: in
+        every iteration before the last stage of a hard router, the experts are fitted to frozen
+        routes for it. While a warm-up finds its partition, its cheap experts answer.
+        """
 
     def checkpoint(self, trusted: bool = False) -> bytes:
         """Return the bytes of a file from which `fit` goes on, as `Checkpoint` writes them.
@@ -66,6 +72,12 @@ class Callback:
 
     An error in a hook ends the fit and reaches the user; the mixture stays as it was before the
     fit.
+
+    A callback whose answers hang on earlier iterations needs two more methods, so that a fit goes
+    on from a checkpoint as if nothing had happened: ``state(context)`` returns what JSON can hold,
+    and ``restore(context, state)`` takes it over. A class with ``saves = True`` asks for
+    checkpoints itself; its callbacks are told last, when the others know the iteration, and taken
+    down first.
 
     Examples
     --------

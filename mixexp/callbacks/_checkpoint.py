@@ -18,10 +18,11 @@ __all__ = ["Checkpoint"]
 class Checkpoint(Callback):
     """Saves the state of a fit to a file, from which ``fit(..., resume_from=path)`` goes on.
 
-    The fit that goes on ends with the same bits as one that was not interrupted. The file is
-    written after the starts, then every few iterations of long runs, at the end, and when a fit
-    ends with an error or an interrupt (Ctrl-C). The file there is whole at all times: a new one
-    is written beside it and takes its place once it is on the disk.
+    The fit that goes on ends with the same bits as one that was not interrupted, if it has the same
+    other callbacks, in any order. The file is written after the starts, then every few iterations
+    of long runs, at the end, and when a fit ends with an error or an interrupt (Ctrl-C). The file
+    there is whole at all times: a new one is written beside it and takes its place once it is on
+    the disk.
 
     If it cannot be written, as on a full disk, the fit warns and goes on, the old file stays as it
     was, and the next time it is tried again.
@@ -65,20 +66,20 @@ class Checkpoint(Callback):
 
     def setup(self, estimator: Any, context: Any) -> None:
         """Refuse a path that no file can have, before the fit."""
+        self._since, self._unsaved = 0, False
         folder = self.path.resolve().parent
         if self.path.is_dir() or not folder.is_dir():
             why = "is a folder" if self.path.is_dir() else f"is in {folder}, which does not exist"
             raise OSError(f"Checkpoint: path={os.fspath(self.path)!r} {why}. Give that of a file.")
-        self._since, self._unsaved = 0, False
 
     def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
-        """Take note that there will be something to save."""
-        self._unsaved |= context.task_name == "start"
+        """Take note that there will be something to save, until the fit has ended."""
+        self._unsaved |= context.task_name in ("start", "iteration")
 
     def on_fit_task_end(self, estimator: Any, context: Any) -> None:
         """Save where the fit is, if it is time to."""
         if context.task_name == "iteration":
-            self._since, self._unsaved = self._since + 1, True
+            self._since += 1
         if context.task_name in ("starts", "fit") or self._since >= self.every:
             self._save(context)
 
@@ -99,4 +100,4 @@ class Checkpoint(Callback):
                 "fit and choose another path."
             )
         else:
-            self._unsaved = False
+            self._unsaved = context.task_name != "fit"

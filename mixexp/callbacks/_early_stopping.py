@@ -136,7 +136,7 @@ class EarlyStopping(Callback):
     def state(self, context: Any) -> dict[str, Any]:
         """Return what a checkpoint has to hold of this callback."""
         best = [self.best_iteration_, self.best_score_]
-        return {"scores": self.scores_, "best": best, "n_worse": self._n_worse}
+        return {"scores": list(self.scores_), "best": best, "n_worse": self._n_worse}
 
     def restore(self, context: Any, state: dict[str, Any]) -> None:
         """Take over the state from a checkpoint."""

@@ -31,7 +31,8 @@ class Counts(LogLink):
         if large.any() and not (bad & ~large).any():
             raise ValueError(
                 f"{owner}: family '{self.name}' takes counts below {TOO_LARGE_TO_FIT:g} as y, got "
-                f"{float(y[large][0])!r}. Divide such numbers by a constant, and use family='gamma'."
+                f"{float(y[large][0])!r}. Divide such numbers by a constant, and use "
+                "family='gamma'."
             )
         if bad.any():
             raise ValueError(
