@@ -417,17 +417,21 @@ class LogisticBank:
         return logistic_prior(self.theta, self.penalty, self.parameter_space)
 
     def slope(self, statistics: Sums) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return the gradient, and about the diagonal of the information, where there are products.
+        """Return the gradient, and about the diagonal of the information, both (P,).
 
-        Both are by the coefficients, (P,).
+        Without the curvature of every row it is that of even probabilities. None where the prior
+        has edges.
         """
-        if self._usual_curvature != "products" or self.curvature == "bound":
+        if self.l1 is not None or self.curvature == "bound":
             return None
         gradient = statistics["gradient"] - self.penalty * self.theta
         if self.mask is not None:
             gradient *= self.mask[:, None]
-        level = curvature_level(statistics["rows"].values)[:, None, None]
-        scale = np.broadcast_to(self.penalty + level, self.theta.shape)
+        c = self.theta.shape[1]
+        level = statistics["mass"] * (c - 1) / c**2
+        if self._usual_curvature == "products":
+            level = curvature_level(statistics["rows"].values)
+        scale = np.broadcast_to(self.penalty + level[:, None, None], self.theta.shape)
         return gradient.ravel(), scale.ravel()
 
     def trimmed(self) -> LogisticBank:

@@ -566,15 +566,19 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         return PriorDerivatives(-pull * self.theta.ravel(), np.diag(pull))
 
     def slope(self, statistics: Sums) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return the gradient, and about the diagonal of the information, where there are products.
+        """Return the gradient, and about the diagonal of the information, both (P,).
 
-        Both are by the coefficients, (P,).
+        Without the curvature of every row it is that of even probabilities. None where the prior
+        has edges.
         """
-        if self._usual_curvature != "products" or self.curvature == "bound":
+        if self._l1 is not None or self.curvature == "bound":
             return None
         gradient = statistics["gradient"] / self.temperature - self._penalty * self.theta
-        level = curvature_level(statistics["rows"].values)[0] / self.temperature**2
-        scale = np.broadcast_to(self._penalty + level, self.theta.shape)
+        k = len(self.theta)
+        level = self._n_rows * (k - 1) / k**2
+        if self._usual_curvature == "products":
+            level = curvature_level(statistics["rows"].values)[0]
+        scale = np.broadcast_to(self._penalty + level / self.temperature**2, self.theta.shape)
         if self._seen is not None:
             gradient = gradient * self._seen
         return gradient.ravel(), scale.ravel()
