@@ -219,6 +219,9 @@ class Target(Protocol):
     def encode(self, y: np.ndarray, owner: str) -> np.ndarray:
         """Return checked training targets as `Rows` holds them."""
 
+    def refuse_tiny(self, extremes: np.ndarray, owner: str) -> None:
+        """Raise if targets of this range (n_outputs, 2) differ by too little to be squared."""
+
     def encode_new(self, y: Any, X: Any, owner: str) -> np.ndarray:
         """Return targets to score, as `Rows` holds them."""
 
@@ -369,8 +372,8 @@ CAPABILITIES: dict[str, Capability] = {
     "slope": Capability(
         "part",
         "(statistics): the gradient (P,) by the parameters of what the M-step raises, penalty "
-        "included, and about the diagonal of minus its Hessian, (P,); None where statistics are "
-        "Gram matrices. Quasi-Newton steps use it where coefficients are many.",
+        "included, and about the diagonal of minus its Hessian, (P,); None where the prior has "
+        "edges, and for steps under a bound. Quasi-Newton steps use it where coefficients are many.",
     ),
     "tuned": Capability(
         "part",

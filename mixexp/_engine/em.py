@@ -246,7 +246,7 @@ def _leapt(problem: Problem, run: Run, leap: State, step: int, informed: bool) -
     run.n_passes += 1
     if trial.bound >= run.current.bound and not len(_collapsed(problem, trial)):
         return trial
-    run.refused = trial.bound
+    run.refused = trial.bound if trial.bound > -np.inf else -np.inf  # NaN is lower than any
     return None
 
 

@@ -71,6 +71,11 @@ class Journal:
         if self._run is not None:
             self._run.stopped = True
 
+    def stop_after(self) -> None:
+        """Remember that nothing follows the run that has just ended."""
+        name, run = self.done[self._next - 1]
+        self.done[self._next - 1] = name, replace(run, stopped=True)
+
     @property
     def position(self) -> int:
         """Number of the stages so far, the same where they are recalled."""

@@ -59,6 +59,7 @@ class Source(Protocol):
         """Return a text that is the same for the same rows."""
 
 
+@np.errstate(under="ignore")
 def fit_streamed(mixture: BaseMixtureOfExperts, source: Source, watch: Any = None) -> None:
     """Fit a mixture of additive parts to the rows of a source, and store its attributes.
 
@@ -91,6 +92,7 @@ def fit_streamed(mixture: BaseMixtureOfExperts, source: Source, watch: Any = Non
 def _training(mixture: BaseMixtureOfExperts, source: Source, survey: Survey, seed: int) -> Training:
     """Return the rows of the long run and of the starts."""
     owner, n_threads = parts.owner_of(mixture), allowed_threads(mixture.n_jobs)
+    source.target.refuse_tiny(survey.extremes, owner)
     sketch = source.sketch(seed)
     small = sketch.rows(survey.missing, n_threads)
     probe_family(source.target, small.y, owner)

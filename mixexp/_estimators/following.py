@@ -295,8 +295,10 @@ class Following:
             self._memory.catch_up()
         else:
             self._memory.recall(number)
-        if number == self._memory.n_told + 1:
-            self._tell(run, number)
+        if number == self._memory.n_told + 1 and self._tell(run, number):
+            run.stopped = True  # of the stages that would follow
+            if self.journal is not None:
+                self.journal.stop_after()
         self._start_of[id(run)] = task.start
         task.iteration, task.lower_bound = self._memory.n_told, run.bound
         self._told_to(self._others, "on_fit_task_end", task)

@@ -416,16 +416,21 @@ class Model:
 
     @np.errstate(under="ignore")
     def _map(self, rows: Rows, function: Callable[[Block], np.ndarray]) -> np.ndarray:
-        """Return a function of all blocks, joined, with BLAS and OpenMP held to one thread."""
-        if rows.n_rows * rows.n_features * self.n_experts <= FEW_PRODUCTS and not self._is_guest:
+        """Return a function of all blocks, joined, with BLAS and OpenMP held to one thread.
+
+        They begin none for so few products as `_is_small` allows.
+        """
+        if self._is_small(rows):
             return rows.map(function)
         with single_thread():
             return rows.map(function)
 
-    @property
-    def _is_guest(self) -> bool:
-        """Whether gate or experts are estimators, which may use threads for a single row."""
-        return not (can(self.gate, "get_parameters") and can(self.bank, "get_parameters"))
+    def _is_small(self, rows: Rows) -> bool:
+        """Return whether all products with the rows are small, and no estimator predicts."""
+        if not (can(self.gate, "design") and can(self.bank, "design", "get_parameters")):
+            return False
+        size = max(self.gate.design.size, self.bank.design.size)  # type: ignore[attr-defined]
+        return bool(rows.n_rows * size * self.n_experts * self.target.width <= FEW_PRODUCTS)
 
 
 def _without_component(bank: Any) -> Any:

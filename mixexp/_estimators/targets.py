@@ -77,9 +77,20 @@ class Numbers:
         """Return checked training targets (n_outputs, n); the family may refuse them."""
         rows = self._as_rows(y)
         self.family.check(rows, owner)
-        if self.family.link == "identity":
-            _refuse_tiny(rows, owner)
         return rows
+
+    def refuse_tiny(self, extremes: np.ndarray, owner: str) -> None:
+        """Raise if targets of this range (n_outputs, 2) differ by too little to be squared."""
+        if self.family.link != "identity":
+            return
+        with np.errstate(over="ignore"):
+            ranges = extremes[:, 1] - extremes[:, 0]
+        tiny = (ranges > 0) & (ranges < SMALLEST_RANGE)
+        if np.any(tiny):
+            raise ValueError(
+                f"{owner}: y goes over a range of {ranges[tiny][0]:.3g}, and squares of such "
+                "numbers are 0 in float64. Multiply y by a constant, to have a range of about 1."
+            )
 
     def encode_new(self, y: Any, X: Any, owner: str) -> np.ndarray:
         """Return targets to score, (n_outputs, n)."""
@@ -169,20 +180,6 @@ class Numbers:
         if rows is not None and self.family.link == "log":
             check_log_offset(rows, owner)
         return rows
-
-
-def _refuse_tiny(y: np.ndarray, owner: str) -> None:
-    """Raise if targets (n_outputs, n) differ by so little that squared residuals underflow."""
-    if not y.size:
-        return
-    with np.errstate(over="ignore"):
-        ranges = y.max(axis=1) - y.min(axis=1)
-    tiny = (ranges > 0) & (ranges < SMALLEST_RANGE)
-    if np.any(tiny):
-        raise ValueError(
-            f"{owner}: y goes over a range of {ranges[tiny][0]:.3g}, and squares of such numbers "
-            "are 0 in float64. Multiply y by a constant, to have a range of about 1."
-        )
 
 
 @dataclass(frozen=True)
@@ -290,6 +287,9 @@ class Classes:
 
     #: Classes need no family.
     family = None
+
+    def refuse_tiny(self, extremes: np.ndarray, owner: str) -> None:
+        """Do nothing: labels have no size."""
 
     @property
     def width(self) -> int:

@@ -83,6 +83,15 @@ def test_a_mixture_midway_is_what_the_fit_ends_with_if_it_stops(routing, run, da
     assert len(stop.runs) == run + frozen
 
 
+@pytest.mark.parametrize(("routing", "n_runs"), [(TopK(1), 2), (TopK(2), 1)], ids=repr)
+def test_a_stop_after_the_last_iteration_of_a_stage_ends_the_fit(routing, n_runs, data):
+    stop = StopAt(run=1, iteration=6)  # max_iter
+    model = regressor(routing).set_callbacks(stop).fit(*data)
+    assert len(stop.runs) == n_runs  # frozen routes follow a stop, too
+    assert len(stop.runs[0]) == 6
+    assert np.array_equal(stop.mixture.predict(data[0]), model.predict(data[0]))
+
+
 def test_early_stopping_judges_the_mixture_that_is_returned(data):
     X, y = data
     stop = EarlyStopping(X[::2], y[::2], patience=2)

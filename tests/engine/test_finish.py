@@ -1,6 +1,7 @@
 """The Newton finish: where it ends, when it begins, and what it leaves to EM."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
-from mixexp._engine import finish
+from mixexp._engine import em, finish
 from mixexp._engine.assign import Soft
 from mixexp._engine.em import Problem, run_em
 from mixexp._engine.finish import FIRST_DAMPING, NewtonFinish, _Reduced, trust_region_step
@@ -254,6 +255,30 @@ def test_leaps_that_fail_leave_the_run_to_em(monkeypatch):
         assert shrunk < length
         assert_allclose(radius, max(shrunk, finish.SHRINK * em_length), rtol=0.3)
     assert len(tried) > finish.MOST_FAILURES
+
+
+@pytest.mark.parametrize("bound", [np.nan, -np.inf])
+def test_a_leap_without_a_bound_is_refused_like_any_other(monkeypatch, bound):
+    """A radius that became NaN would stay so, and the run would count as settled."""
+    X, y, z = overlapping(np.random.default_rng(5))
+    evaluate, leapt, spoilt = em.evaluate, em._leapt, []
+
+    def spoil(*args):
+        if spoilt:
+            return leapt(*args)
+        spoilt.append(1)
+        with monkeypatch.context() as patch:
+            patch.setattr(em, "evaluate", lambda *each: replace(evaluate(*each), bound=bound))
+            return leapt(*args)
+
+    expected, _ = runs(X, y, z, SoftmaxGate(), Ridge(0.3))
+    monkeypatch.setattr(em, "_leapt", spoil)
+    rows = make_rows(X, y)
+    bank = one_expert(Ridge(0.3), rows).replicate(3)
+    state = fit_at(State(SoftmaxGate().start(rows, 3, None), bank), rows, np.eye(3)[z].T.copy(), 2)
+    run = run_em(Problem(rows, Soft(), 500, 1e-12, accelerate=NewtonFinish(1e-12)), state)
+    assert spoilt and run.converged and not np.isnan(run.refused)
+    assert_allclose(run.bound, expected.bound, atol=1e-8)
 
 
 def test_directions_in_which_nothing_changes(rng):

@@ -331,3 +331,32 @@ def test_labels_of_two_kinds_are_refused(data, names):
     runs = [(X, np.array(names)[numbers]), (X, numbers)]
     with pytest.raises(ValueError, match=r"labels of dtype .*Give labels of one kind"):
         MixtureOfExpertsClassifier(n_experts=2).fit_blocks(lambda: iter(runs))
+
+
+def test_tiny_targets_are_judged_over_all_runs():
+    """A run may vary by little, or not at all: what counts is the range of all."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((600, 3))
+    y = np.abs(X[:, 0])
+    y[:50] = np.where(np.arange(50) % 2, 0, 1e-170)
+    model = MixtureOfExpertsRegressor(n_experts=2, random_state=0, n_init=2)
+    expected = model.fit(X, y).lower_bound_
+    runs = [(X[:50], y[:50]), (X[50:], y[50:])]
+    assert_allclose(model.fit_blocks(lambda: iter(runs)).lower_bound_, expected, rtol=1e-9)
+    online = MixtureOfExpertsRegressor(n_experts=2, random_state=0, n_init=2)
+    for start in range(550, -1, -50):
+        online.partial_fit(X[start : start + 50], y[start : start + 50])
+    assert np.all(np.isfinite(online.predict(X)))
+    runs = [(X[:300], np.zeros(300)), (X[300:], np.full(300, 1e-160))]
+    with pytest.raises(ValueError, match="y goes over a range of 1e-160"):
+        model.fit_blocks(lambda: iter(runs))
+
+
+def test_underflow_in_runs_is_no_error():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-3, 3, (400, 2))
+    y = np.sin(2 * X[:, 0]) * 3 + 0.1 * rng.standard_normal(400)
+    y[:60] = 0
+    model = MixtureOfExpertsRegressor(n_experts=3, random_state=0, n_init=2, tol=1e-3)
+    with np.errstate(under="raise"):
+        model.fit_blocks(lambda: iter([(X, y)]))
