@@ -373,7 +373,7 @@ CAPABILITIES: dict[str, Capability] = {
         "part",
         "(statistics): the gradient (P,) by the parameters of what the M-step raises, penalty "
         "included, and about the diagonal of minus its Hessian, (P,); None where the prior has "
-        "edges, and for steps under a bound. Quasi-Newton steps use it where coefficients are many.",
+        "edges, and for steps under a bound. Quasi-Newton steps use it for many coefficients.",
     ),
     "tuned": Capability(
         "part",
