@@ -32,7 +32,7 @@ PACKED_COLUMNS = 48
 #: Column products pay from this many weight rows per design column, and never above this many
 #: columns: elsewhere each weight row takes a product of the weighted design with itself. Measured
 #: for 6 to 200 columns; with 8 weight rows and 100 columns it is 2.8 times as fast.
-WEIGHTS_PER_COLUMN, MOST_PACKED_COLUMNS = 0.4, 256
+WEIGHTS_PER_COLUMN, MOST_PACKED_COLUMNS = 0.35, 256
 
 #: The same where the products are kept, unless they are in the cache: from memory they take longer
 #: to read than a few products of the design.
