@@ -35,6 +35,10 @@ FAR = 1e100
 #: Upper limit of squared residuals: beyond, weights would underflow to 0, and 0/0 is NaN.
 LARGEST_SQUARE = 1e300
 
+#: Below this level quantiles follow the tail's power law where they are farther than this many
+#: degrees of freedom: its relative error is about the inverse square of that.
+SMALL_QUANTILE, FAR_FOR_POWERS = 1e-100, 3e4
+
 
 class StudentT(IdentityLink, BaseEstimator):
     """Student-t errors around the expert's prediction, robust to a few outliers.
@@ -246,9 +250,12 @@ class StudentT(IdentityLink, BaseEstimator):
     def quantile(self, q: float, mean: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return the q-quantile of each output."""
         standard = stdtrit(parameters[1], q)
-        # stdtrit(df, q) is +inf for q = 0 and a little more, and stdtrit(df, 1) NaN in old scipy
-        far = np.isinf(standard) & (np.asarray(q) < 0.5)
-        standard = np.where(far, -np.inf, np.where(np.equal(q, 1), np.inf, standard))
+        if np.any(np.asarray(q) < SMALL_QUANTILE):  # stdtrit has no digits there, or is +inf
+            far = _far_quantile(q, parameters[1])
+            holds = np.abs(far) > FAR_FOR_POWERS * parameters[1]
+            standard = np.where((q < SMALL_QUANTILE) & holds, far, standard)
+        # of old versions of scipy, stdtrit(df, 1) is NaN
+        standard = np.where(np.equal(q, 1), np.inf, standard)
         return mean + parameters[0] * standard
 
     def sample(
@@ -256,6 +263,14 @@ class StudentT(IdentityLink, BaseEstimator):
     ) -> np.ndarray:
         """Draw targets around means; `parameters[i]` is of their shape."""
         return mean + parameters[0] * rng.standard_t(parameters[1], mean.shape)
+
+
+def _far_quantile(q: float, df: np.ndarray) -> np.ndarray:
+    """Return the quantile at a small q, where F(t) = ν^(ν/2 − 1) |t|^(−ν) / B(½, ν/2)."""
+    with np.errstate(divide="ignore", over="ignore"):
+        log_size = (0.5 * df - 1) * np.log(df) - betaln(0.5, 0.5 * df) - np.log(q)
+        quantile: np.ndarray = -np.exp(log_size / df)
+    return quantile
 
 
 def _log_growth(y: np.ndarray, mean: np.ndarray, scale: np.ndarray, df: np.ndarray) -> np.ndarray:

@@ -101,7 +101,9 @@ def test_everything_is_escaped(problem, untouched):
     frame["kind"] = np.where(y > 0, "u", "<i>v</i>")
     columns = make_column_transformer((OneHotEncoder(), ["kind"]), remainder=StandardScaler())
     mixture = MixtureOfExpertsClassifier(n_experts=2, n_init=1, random_state=0)
-    labels = pd.Series(np.where(X[:, 1] + 0.1 * y > 0, ATTACK, "b&c"), name="<b>y</b>")
+    crossed = (X[:, 0] > 0) == (X[:, 1] > 0)  # two experts, and some rows that fit neither
+    crossed[::10] = ~crossed[::10]
+    labels = pd.Series(np.where(crossed, ATTACK, "b&c"), name="<b>y</b>")
     made = make_pipeline(columns, mixture).fit(frame, labels)
     page = mixexp.report(made, frame, labels, cv=None, title=ATTACK)
     Page(page.html)
