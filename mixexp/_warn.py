@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -23,10 +24,11 @@ __all__ = ["filters_kept", "silence", "silenced", "warn"]
 
 @cache
 def _libraries() -> tuple[str, ...]:
-    """Return the folders of libraries that call `fit` for a user, or decorate it (NumPy)."""
+    """Return the folders of libraries that call `fit` for a user, and files that decorate it."""
     this = sys.modules[__name__.partition(".")[0]]
     folders = [Path(module.__file__ or "").parent for module in (this, sklearn, joblib, np)]
-    return tuple(str(folder) + os.sep for folder in folders)
+    # contextlib calls what `np.errstate` decorates with old versions of NumPy
+    return (contextlib.__file__, *(str(folder) + os.sep for folder in folders))
 
 
 def _users_frame() -> FrameType:
