@@ -12,6 +12,7 @@ from _guests import kink, regressor
 from numpy.testing import assert_allclose
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestRegressor
+from sklearn.linear_model import LinearRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPRegressor
 from sklearn.tree import DecisionTreeRegressor
@@ -174,3 +175,14 @@ def test_predictions_of_a_few_rows_need_no_limit(monkeypatch, params, n_rows, li
     monkeypatch.setattr("mixexp._estimators.model.single_thread", counted)
     assert_allclose(fit.predict(X[:n_rows]), expected[:n_rows], rtol=1e-10)
     assert bool(entered) == limited
+
+
+def test_products_with_all_outputs_count_as_work():
+    """BLAS may begin threads for a thousand outputs of two rows."""
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((40, 5)), rng.standard_normal((40, 200))
+    few, many = (
+        MixtureOfExpertsRegressor(LinearRegression(), n_experts=1).fit(X, y) for y in (Y[:, :2], Y)
+    )
+    assert few._model._is_small(few._new_rows(X[:2]))
+    assert not many._model._is_small(many._new_rows(X[:2]))

@@ -6,6 +6,8 @@ from _interrupts import same_bits, two_lines
 from sklearn.tree import DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsRegressor
+from mixexp._engine.em import Run
+from mixexp._engine.journal import Journal
 from mixexp.callbacks import Callback, EarlyStopping
 from mixexp.routing import ExpertChoice, Switch, Threshold, TopK
 
@@ -85,11 +87,25 @@ def test_a_mixture_midway_is_what_the_fit_ends_with_if_it_stops(routing, run, da
 
 @pytest.mark.parametrize(("routing", "n_runs"), [(TopK(1), 2), (TopK(2), 1)], ids=repr)
 def test_a_stop_after_the_last_iteration_of_a_stage_ends_the_fit(routing, n_runs, data):
-    stop = StopAt(run=1, iteration=6)  # max_iter
-    model = regressor(routing).set_callbacks(stop).fit(*data)
+    told = StopAt()
+    settles = regressor(routing, max_iter=60, tol=1e-3)  # a run that ends by itself is told of it
+    settles.set_callbacks(told).fit(*data)
+    n_iter = len(told.runs[0])
+    assert n_iter < 60 and len(told.runs) == n_runs + 1
+    stop = StopAt(run=1, iteration=n_iter)
+    model = settles.set_callbacks(stop).fit(*data)
     assert len(stop.runs) == n_runs  # frozen routes follow a stop, too
-    assert len(stop.runs[0]) == 6
+    assert len(stop.runs[0]) == n_iter
     assert np.array_equal(stop.mixture.predict(data[0]), model.predict(data[0]))
+
+
+def test_a_stop_that_ended_a_stage_is_remembered_by_the_journal():
+    run = Run(None, None, None, bounds=[0.0])
+    journal = Journal()
+    journal.once("run", lambda: run)
+    journal.stop_after()
+    again = Journal(*journal.content)
+    assert again.once("run", lambda: pytest.fail("it is recalled")).stopped and not run.stopped
 
 
 def test_early_stopping_judges_the_mixture_that_is_returned(data):

@@ -358,5 +358,8 @@ def test_underflow_in_runs_is_no_error():
     y = np.sin(2 * X[:, 0]) * 3 + 0.1 * rng.standard_normal(400)
     y[:60] = 0
     model = MixtureOfExpertsRegressor(n_experts=3, random_state=0, n_init=2, tol=1e-3)
+    expected = model.fit_blocks(lambda: iter([(X, y)])).lower_bounds_
     with np.errstate(under="raise"):
         model.fit_blocks(lambda: iter([(X, y)]))
+        assert np.geterr()["under"] == "raise"
+    assert_array_equal(model.lower_bounds_, expected)
