@@ -176,7 +176,7 @@ class NewtonFinish:
             return
         before = run.bounds[-2] if len(run.bounds) > 1 else -np.inf
         gain = (run.bounds[-1] if taken else min(run.refused, before)) - before
-        kept = gain / self._promise if self._promise > 0 else 1.0
+        kept = gain / self._promise if self._promise > 0 else float(taken)
         if self._limited or kept < POOR:
             self._radius = _next_factor(kept) * self._length
 

@@ -202,8 +202,8 @@ def _as_strong(problem: SearchProblem, last: Grown) -> SearchProblem:
     """Return the problem with the penalties that the gate of the last mixture has set, if it has.
 
     At those with which every gate begins, borders are so soft that experts that are added several
-    at a time mix before any evidence is looked at. One more at a time is better off with them: on
-    four of six tables the path ends earlier otherwise, at errors larger by about 1 %.
+    at a time mix before any evidence is looked at. One more at a time is better off with the usual
+    ones: with those found before, errors are larger by .5 to 1.7 % on five of seven tables.
     """
     gate, known = problem.gate, last.run.state.gate
     if not (can(gate, "with_strengths") and can(known, "with_strengths")):
