@@ -13,10 +13,14 @@ from typing import Any
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-__all__ = ["determined", "strength_ratio"]
+__all__ = ["determined", "strength_ratio", "strongest"]
 
 #: Largest change of a strength at once, as a factor.
 LARGEST_CHANGE = 10.0
+
+#: Largest penalty of experts that the evidence sets, of several and of a single one: one of several
+#: without slopes could not find its rows again.
+STRONGEST, STRONGEST_ALONE = 300.0, 1e4
 
 #: Ridge that keeps directions without curvature and penalty finite, relative to the largest entry.
 SINGULAR = 1e-10
@@ -57,3 +61,8 @@ def strength_ratio(
     np.divide(gamma, squares, out=ratio, where=squares > 0)
     ratio = np.clip(ratio, 1 / LARGEST_CHANGE, LARGEST_CHANGE)
     return np.clip(strength * ratio, lowest, largest) / strength
+
+
+def strongest(n_experts: int) -> float:
+    """Return the largest penalty that the evidence sets for so many experts."""
+    return STRONGEST if n_experts > 1 else STRONGEST_ALONE

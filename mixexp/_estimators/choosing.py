@@ -113,7 +113,7 @@ def chosen_gate(mixture: BaseMixtureOfExperts) -> dict[str, Any]:
 
 def _candidates(mixture: BaseMixtureOfExperts) -> dict[str, dict[str, Any]]:
     """Return parameters by the name of the kind, simplest first."""
-    softmax = SoftmaxGate(alpha="auto") if mixture.n_experts == "auto" else SoftmaxGate()
+    softmax = SoftmaxGate()
     tree = DecisionTreeClassifier(min_weight_fraction_leaf=LEAF, random_state=0)
     found: dict[str, dict[str, Any]] = {}
     if mixture.gate_basis == "auto":

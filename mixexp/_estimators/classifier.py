@@ -53,10 +53,11 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
     ----------
     expert : estimator, list of (name, estimator), `ExpertPool` or None, default=None
         Template of the experts: any classifier with `predict_proba`, including a Pipeline or
-        search; a list of `n_experts` different ones; or an `mixexp.experts.ExpertPool`, from
-        which each region gets its best candidate. None is ridge-penalised logistic regression on
-        scaled columns. `LogisticRegression` takes one Newton step per iteration. A classifier
-        without `sample_weight` is fitted on rows drawn by responsibility, with a warning.
+        search; a list of `n_experts` different ones; or an `mixexp.experts.ExpertPool`, from which
+        each region gets its best candidate. None is ridge-penalised logistic regression on scaled
+        columns, whose penalty is as `SoftmaxGate` says of its `alpha`. `LogisticRegression` takes
+        one Newton step per iteration. A classifier without `sample_weight` is fitted on rows drawn
+        by responsibility, with a warning.
     n_experts : int or "auto", default=4
         Number of experts, K. "auto" grows mixtures of 1, 2, ... experts, one from the other, until
         AIC with a factor of 3 (`aic3` of `mixexp.selection`) rises, and keeps the best; where
@@ -64,11 +65,10 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         held-out log-density. It takes one to four times as long as a fit of that many experts, and
         at least 4. Not with a list of experts, a given start, `expert_labels`, routing or a tree.
     gate : gate of `mixexp.gates`, classifier, "auto" or None, default=None
-        None means `SoftmaxGate()`, or ``SoftmaxGate(alpha="auto")`` beside ``n_experts="auto"``; a
-        classifier is wrapped in `EstimatorGate`. "auto" compares a softmax gate, linear and on
-        quantiles, a gaussian gate and a tree by the log-density of held-out rows, of up to 8192
-        distinct ones, and takes the first of these within one standard error of the best
-        (`gate_results_`). It takes four more fits.
+        None means `SoftmaxGate()`; a classifier is wrapped in `EstimatorGate`. "auto" compares a
+        softmax gate, linear and on quantiles, a gaussian gate and a tree by the log-density of
+        held-out rows, of up to 8192 distinct ones, and takes the first of these within one standard
+        error of the best (`gate_results_`). It takes four more fits.
     expert_features, gate_features : indices, names, slice, mask or callable, default=None
         Columns used by the experts and the gate, selected as in `ColumnTransformer`; None means
         all. Or a list of such selections, one per expert (for the gate: per expert's score).

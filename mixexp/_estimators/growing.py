@@ -23,7 +23,6 @@ from mixexp._fitting import name_of
 from mixexp._rows.inputs import one_each
 from mixexp._rows.rows import Rows
 from mixexp._threads import single_thread
-from mixexp.gates import SoftmaxGate
 from mixexp.partitions import Split
 from mixexp.protocols import Target, can
 from mixexp.selection import ExpertSelection
@@ -64,7 +63,7 @@ def fit_growing(
 
     Return the rows of the fit.
 
-    1. Assemble rows and parts; what `with_automatic_gate` says of the gate holds for "auto".
+    1. Assemble rows and parts; what `with_automatic_basis` says of the gate holds for "auto".
     2. Go along the path until the criterion has not risen for a while.
     3. Search with the starts of `init` too, for the chosen number, and keep the better end.
     4. Store the model.
@@ -77,7 +76,7 @@ def fit_growing(
     watch = arguments.watch
     seed = seed if watch is None else watch.seed(seed)
     with single_thread():
-        opened = mixture if growth else with_automatic_gate(mixture, _usual_basis(mixture, X))
+        opened = mixture if growth else with_automatic_basis(mixture, _usual_basis(mixture, X))
         assembly = assemble(with_n_experts(opened, 1), X, y, arguments, target, seed)
         if watch is not None:
             identity = partial(data_identity, X, y, arguments, target)
@@ -94,17 +93,13 @@ def fit_growing(
     return assembly.problem.rows
 
 
-def with_automatic_gate(mixture: BaseMixtureOfExperts, basis: str) -> BaseMixtureOfExperts:
-    """Return the mixture with what its gate's defaults stand for beside ``n_experts="auto"``.
+def with_automatic_basis(mixture: BaseMixtureOfExperts, basis: str) -> BaseMixtureOfExperts:
+    """Return the mixture with what the gate's default basis stands for beside ``n_experts="auto"``.
 
-    The penalties set themselves, and borders may bend: a gate that is linear in skewed columns
-    needs more experts than there are regions, and a fixed penalty is too weak where rows are few.
-
-    `basis` is the name of what "auto" is for the columns of these rows.
+    Borders may bend: a gate that is linear in skewed columns needs more experts than there are
+    regions. `basis` is the name of what "auto" is for the columns of these rows.
     """
     opened = copy(mixture)
-    if mixture.gate is None:
-        opened.gate = SoftmaxGate(alpha="auto")
     if mixture.gate_basis == "auto":
         opened.gate_basis = basis
     return opened
@@ -128,9 +123,8 @@ def settled(mixture: BaseMixtureOfExperts) -> dict[str, Any]:
     """Return parameters for a refit of the mixture that a fit with "auto" has come to."""
     if mixture.n_experts == "auto":
         basis = "linear" if mixture.gate_basis_ is None else _bent(mixture.n_features_in_)
-        mixture = with_automatic_gate(mixture, basis)
-    names = ("gate", "gate_basis")
-    return {"n_experts": mixture.n_experts_} | {name: getattr(mixture, name) for name in names}
+        mixture = with_automatic_basis(mixture, basis)
+    return {"n_experts": mixture.n_experts_, "gate_basis": mixture.gate_basis}
 
 
 def _numbers(most: int) -> tuple[int, ...]:

@@ -51,13 +51,14 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     Parameters
     ----------
     expert : estimator, list of (name, estimator), `ExpertPool` or None, default=None
-        Template of the experts: any regressor, Pipeline, `TransformedTargetRegressor` or search;
-        a list of `n_experts` different ones; or an `mixexp.experts.ExpertPool`, from which each
-        region gets its best candidate. None is a ridge-penalised linear model on scaled columns.
-        `LinearRegression`, `Ridge`, and, with the matching family, `PoissonRegressor`,
-        `GammaRegressor` and `TweedieRegressor` are fitted all at once; for negative_binomial
-        `PoissonRegressor` is, and for binomial `LogisticRegression`. A regressor without
-        `sample_weight` is fitted on rows drawn by responsibility, with a warning.
+        Template of the experts: any regressor, Pipeline, `TransformedTargetRegressor` or search; a
+        list of `n_experts` different ones; or an `mixexp.experts.ExpertPool`, from which each
+        region gets its best candidate. None is a ridge-penalised linear model on scaled columns,
+        whose penalty is as `SoftmaxGate` says of its `alpha`. `LinearRegression`, `Ridge`, and,
+        with the matching family, `PoissonRegressor`, `GammaRegressor` and `TweedieRegressor` are
+        fitted all at once; for negative_binomial `PoissonRegressor` is, and for binomial
+        `LogisticRegression`. A regressor without `sample_weight` is fitted on rows drawn by
+        responsibility, with a warning.
     n_experts : int or "auto", default=4
         Number of experts, K. "auto" grows mixtures of 1, 2, ... experts, one from the other, until
         AIC with a factor of 3 (`aic3` of `mixexp.selection`) rises, and keeps the best; where
@@ -65,11 +66,10 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         held-out log-density. It takes one to four times as long as a fit of that many experts, and
         at least 4. Not with a list of experts, a given start, `expert_labels`, routing or a tree.
     gate : gate of `mixexp.gates`, classifier, "auto" or None, default=None
-        None means `SoftmaxGate()`, or ``SoftmaxGate(alpha="auto")`` beside ``n_experts="auto"``; a
-        classifier is wrapped in `EstimatorGate`. "auto" compares a softmax gate, linear and on
-        quantiles, a gaussian gate and a tree by the log-density of held-out rows, of up to 8192
-        distinct ones, and takes the first of these within one standard error of the best
-        (`gate_results_`). It takes four more fits.
+        None means `SoftmaxGate()`; a classifier is wrapped in `EstimatorGate`. "auto" compares a
+        softmax gate, linear and on quantiles, a gaussian gate and a tree by the log-density of
+        held-out rows, of up to 8192 distinct ones, and takes the first of these within one standard
+        error of the best (`gate_results_`). It takes four more fits.
     family : {"gaussian", "student_t", "laplace", "poisson", "negative_binomial", "gamma", \
             "binomial"} or family of `mixexp.families`, default="gaussian"
         Distribution of y given an expert's prediction. Counts and gamma have a log link, binomial

@@ -64,9 +64,7 @@ def linear_bank(
     terms = None if expert is None else linear_terms(expert, family)
     template: BaseEstimator
     if terms is None:
-        terms = LinearTerms(
-            DEFAULT_ALPHA, fit_intercept=True, input_units=False, tuned=tuned and classes is None
-        )
+        terms = LinearTerms(DEFAULT_ALPHA, fit_intercept=True, input_units=False, tuned=tuned)
         if classes is not None:
             template = LogisticRegression()
         elif family.link == "logit":

@@ -16,7 +16,7 @@ from mixexp._conjugate import (
     least_squares_steps,
 )
 from mixexp._costs import fits, require_grams
-from mixexp._evidence import determined, strength_ratio
+from mixexp._evidence import determined, strength_ratio, strongest
 from mixexp._newton import damped, relaxed
 from mixexp._numerics import FARTHEST_SCORE, linear_scores, solve_psd_stack, unpack_symmetric
 from mixexp._proximal import l1_weights, proximal_solutions
@@ -44,9 +44,6 @@ FLOOR_SHARE = 1e-3
 
 #: An expert with less than this share of the total weight keeps its parameters.
 EMPTY_SHARE = 1e-14
-
-#: Largest penalty that the evidence sets: an expert without slopes could not find its rows again.
-STRONGEST = 30.0
 
 #: Largest root mean square change of an expert's linear predictor in a Newton step: a factor of e
 #: on a log scale. Beyond it the local curvature is no guide.
@@ -438,7 +435,7 @@ class LinearBank:
         if self._dispersed:
             squares = squares / self.parameters[0] ** 2
         ratio = float(
-            strength_ratio(gamma, squares.sum(), self.strength, self.terms.alpha, STRONGEST)
+            strength_ratio(gamma, squares.sum(), self.strength, self.terms.alpha, strongest(k))
         )
         penalty = np.where(varies, self.penalty * ratio, self.penalty)
         return evolve(self, penalty=penalty, strength=self.strength * ratio)

@@ -18,6 +18,7 @@ from mixexp._conjugate import (
     multinomial_steps_by_products,
 )
 from mixexp._costs import fits, require_grams
+from mixexp._evidence import determined, strength_ratio, strongest
 from mixexp._newton import (
     CURVATURE_FLOOR,
     NewtonStep,
@@ -25,6 +26,7 @@ from mixexp._newton import (
     damped,
     multinomial_bound_step,
     multinomial_change,
+    multinomial_hessian,
     multinomial_step,
     multinomial_steps,
     n_block_rows,
@@ -107,6 +109,8 @@ class LogisticBank:
         self.template = template
         self.design = design
         self.classes = classes
+        self.terms = terms
+        self.strength = terms.alpha
         n_classes = len(classes)
         double = 2.0 if n_classes == 2 else 1.0
         self.penalty = design.penalty(double * terms.ridge, input_units=terms.input_units)
@@ -226,8 +230,12 @@ class LogisticBank:
 
     def log_prior(self) -> float:
         """Return the log-prior: minus the penalty."""
-        ridge = -0.5 * float(np.sum(self.penalty * self.theta**2))
-        return ridge if self.l1 is None else ridge - float(np.sum(self.l1 * np.abs(self.theta)))
+        prior = -0.5 * float(np.sum(self.penalty * self.theta**2))
+        if self.l1 is not None:
+            return prior - float(np.sum(self.l1 * np.abs(self.theta)))
+        if not self.terms.tuned:
+            return prior
+        return prior + 0.5 * self._n_slopes * float(np.log(self.strength))
 
     @property
     def n_gram_weights(self) -> int:
@@ -360,6 +368,42 @@ class LogisticBank:
             _last=steps,
         )
 
+    @property
+    def _n_slopes(self) -> int:
+        """Number of free coefficients with a penalty."""
+        k, c, _ = self.theta.shape
+        return self.n_parameters - k * (c - 1) * int(self.design.intercept)
+
+    @property
+    def strengths(self) -> np.ndarray:
+        """The penalty's strength, (1,)."""
+        return np.array([self.strength])
+
+    @available_if(lambda self: self.terms.tuned)
+    def tuned(self, statistics: Sums, rows: Rows) -> LogisticBank:
+        """Return the bank with the penalty that the evidence asks for; itself without Hessians.
+
+        It is no weaker than at first: a weaker one gained nothing on held-out rows.
+        """
+        if self._usual_curvature == "products" or self.curvature == "bound":
+            return self
+        k, c, p = self.theta.shape
+        varies = self.design.varies
+        varies[: int(self.design.intercept)] = False
+        if not varies.any():
+            return self
+        penalty = np.where(varies, self.penalty, 0.0)
+        gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
+        seen = np.ones((k, p), dtype=bool) if self.mask is None else self.mask
+        gamma = sum(
+            _n_determined(self.curvature, matrices[:, ids[:, None], ids], penalty[ids], c)
+            for ids, matrices in zip(map(np.flatnonzero, seen), gram, strict=True)
+        )
+        squares = float(np.sum(penalty * self.theta**2))
+        ratio = float(strength_ratio(gamma, squares, self.strength, self.terms.alpha, strongest(k)))
+        penalty = np.where(varies, self.penalty * ratio, self.penalty)
+        return evolve(self, penalty=penalty, strength=self.strength * ratio)
+
     @available_if(lambda self: self._usual_curvature != "products")
     def recentred(self, statistics: Sums, before: LogisticBank) -> tuple[LogisticBank, Sums]:
         """Return the bank, and statistics at its coefficients."""
@@ -466,6 +510,27 @@ class LogisticBank:
                 expert.feature_names_in_ = feature_names[columns]
             experts.append(expert)
         return behind_basis(experts, self.design, feature_names)
+
+
+def _n_determined(curvature: str, gram: np.ndarray, penalty: np.ndarray, n_classes: int) -> float:
+    """Return how many coefficients of an expert the rows determine, by its Gram matrices.
+
+    Of two classes there is one block of `block_products`, which is the Hessian itself along centred
+    coefficients; of more, blocks are up to twice those of the Hessian.
+
+    Rows determine no more coefficients than there are rows whose class is open, Σ r (1 − Σ_c p_c²):
+    where classes are nearly separate, the posterior is far from a gaussian one, and the evidence
+    would ask for penalties that cost more than they save.
+    """
+    if curvature == "blocks":
+        share = 0.5 if n_classes > 2 else 1.0
+        found = sum(float(determined(share * block, penalty).sum()) for block in gram)
+        found *= (n_classes - 1) / len(gram)
+        n_open = share * float(gram[:, 0, 0].sum())
+    else:
+        found = float(determined(multinomial_hessian(gram), np.tile(penalty, n_classes)).sum())
+        n_open = 2 * float(gram[:, 0, 0].sum())
+    return min(found, n_open)
 
 
 def _bound_rows(k: int) -> int:

@@ -89,16 +89,17 @@ class SoftmaxGate(TextMixin, BaseEstimator):
 
     Parameters
     ----------
-    alpha : float or "auto", default=0.3
+    alpha : float or "auto", default="auto"
         Strength of the ridge penalty ``½ α Σ_k |v_k|²``, for coefficients of columns scaled by
-        their weighted standard deviation. The intercepts are not penalised. 0 is allowed; the
-        likelihood of a separable gate then has no maximum. "auto" sets one strength for each column
-        by its evidence in the fit, starting at 0.3: borders are then as sharp as the rows say, and
-        columns that no border needs hardly count. So is the penalty of a regressor's default
-        experts, one for all columns and at least 0.3. Both stay at 0.3 where an expert is not
-        fitted by likelihood, with a noise or zero expert, a usage prior, a shared expert that is an
-        estimator of others, an assignment other than "soft", and with more than 512
-        coefficients. With routing they are those of the dense run before it.
+        their weighted standard deviation. The intercepts are not penalised. "auto" sets one
+        strength for each column by its evidence in the fit, starting at 0.3: borders are then as
+        sharp as the rows say, and columns that no border needs hardly count. So is the penalty of
+        default experts, one for all columns and at least 0.3. Both stay at 0.3 where an expert is
+        not fitted by likelihood, with a noise or zero expert, a usage prior, a shared expert that
+        is an estimator of others, an assignment other than "soft", an L1 penalty, and with more
+        than 512 coefficients. With routing they are those of the dense run before it. A number is
+        the strength for all columns, and that of default experts is 0.3. 0 is allowed; the
+        likelihood of a separable gate then has no maximum.
     missing : {"indicator", "error"}, default="indicator"
         How NaN is handled: "indicator" replaces it by the column's mean, and gives each column
         with missing values in the training rows an indicator with its own coefficient; "error"
@@ -114,10 +115,11 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         sending every row to one expert.
     l1_ratio : float, default=0.0
         Share of the L1 penalty, as in scikit-learn's elastic net: the penalty is
-        ``α Σ_k (l1_ratio |v_k|₁ + ½ (1 − l1_ratio) |v_k|²)``. Above 0, coefficients may be exactly
-        0, and columns that no expert needs drop out (`unused_features_`). Slopes are then not
-        centred: of those with the same probabilities they are the ones with the least penalty. For
-        l1_ratio=1 the median of a column is 0; of two experts, each has half of the difference.
+        ``α Σ_k (l1_ratio |v_k|₁ + ½ (1 − l1_ratio) |v_k|²)``, with α = 0.3 for "auto". Above 0,
+        coefficients may be exactly 0, and columns that no expert needs drop out
+        (`unused_features_`). Slopes are then not centred: of those with the same probabilities they
+        are the ones with the least penalty. For l1_ratio=1 the median of a column is 0; of two
+        experts, each has half of the difference.
         Needs Gram matrices; there are no standard errors.
 
     Attributes
@@ -185,7 +187,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
 
     def __init__(
         self,
-        alpha: float | str = 0.3,
+        alpha: float | str = "auto",
         *,
         missing: str = "indicator",
         temperature: float = 1.0,
@@ -205,11 +207,6 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         """
         check_strength(self)
         check_share(self, "l1_ratio", "Use 0 for a ridge penalty, 1 for an L1 penalty.")
-        if self.alpha == "auto" and self.l1_ratio > 0:
-            raise ValueError(
-                f"SoftmaxGate: alpha='auto' sets a ridge penalty, and l1_ratio={self.l1_ratio!r}. "
-                "Give alpha as a number, or use l1_ratio=0."
-            )
         check_temperature(self)
         check_missing(self)
         per_expert = isinstance(columns, list)
@@ -354,12 +351,17 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         """The strengths of the penalties of all columns."""
         return self._strength
 
-    @available_if(lambda self: self.alpha == "auto")
+    @property
+    def _sets_itself(self) -> bool:
+        """Whether the evidence sets the penalties."""
+        return self.alpha == "auto" and self.l1_ratio == 0
+
+    @available_if(lambda self: self._sets_itself)
     def with_strengths(self, strengths: np.ndarray) -> SoftmaxGate:
         """Return the gate with these strengths of the penalties of all columns."""
         return evolve(self, _strength=strengths)._with_penalty()
 
-    @available_if(lambda self: self.alpha == "auto")
+    @available_if(lambda self: self._sets_itself)
     def tuned(self, statistics: Sums, rows: Rows) -> SoftmaxGate:
         """Return the gate with the penalties that the evidence asks for; itself without a Hessian.
 
