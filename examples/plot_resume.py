@@ -27,6 +27,7 @@ from scipy.special import softmax
 from mixexp import MixtureOfExpertsRegressor
 from mixexp.callbacks import Callback, Checkpoint
 from mixexp.datasets import make_inverse_sine
+from mixexp.gates import SoftmaxGate
 
 X, y = make_inverse_sine(1500, noise=0.04, random_state=0)
 start = softmax(-((y[:, None] - np.array([0.0, 0.5, 1.0])) ** 2), axis=1)
@@ -34,7 +35,10 @@ start = softmax(-((y[:, None] - np.array([0.0, 0.5, 1.0])) ** 2), axis=1)
 
 def new_mixture():
     """Return the mixture of all fits below, unfitted."""
-    return MixtureOfExpertsRegressor(n_experts=3, init=start, acceleration=None, random_state=0)
+    gate = SoftmaxGate(alpha=0.3)  # a given penalty: all there is to learn is in the iterations
+    return MixtureOfExpertsRegressor(
+        n_experts=3, gate=gate, init=start, acceleration=None, random_state=0
+    )
 
 
 # %%

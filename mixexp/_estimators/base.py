@@ -1078,7 +1078,7 @@ class BaseMixtureOfExperts(Versioned, BaseEstimator, metaclass=ABCMeta):
         >>> model = MixtureOfExpertsRegressor(n_experts=3, random_state=0).fit(X, y)
         >>> inputs = model.expert_inputs(X, model.route(X) > 0.5)
         >>> [len(rows) for rows in inputs]
-        [110, 103, 87]
+        [105, 108, 87]
         """
         model, owner = self._fitted_model(), type(self).__name__
         rows = self._new_rows(X)

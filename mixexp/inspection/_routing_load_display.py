@@ -74,7 +74,7 @@ class RoutingLoadDisplay:
     >>> model = MixtureOfExpertsRegressor(n_experts=3, routing=Switch(), random_state=0).fit(X, y)
     >>> display = RoutingLoadDisplay.from_estimator(model, X)
     >>> display.loads.round(2)
-    array([0.39, 0.32, 0.29])
+    array([0.35, 0.36, 0.29])
     """
 
     def __init__(self, *, loads: Any, importance: Any, fallback: Any = None, overflow: Any = None):

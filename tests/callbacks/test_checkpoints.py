@@ -17,7 +17,7 @@ from mixexp._engine import race
 from mixexp._store import files
 from mixexp.callbacks import Callback, Checkpoint, EarlyStopping
 from mixexp.datasets import load_tone
-from mixexp.gates import GaussianGate, HierarchicalGate
+from mixexp.gates import GaussianGate, HierarchicalGate, SoftmaxGate
 from mixexp.routing import BaseRouter, Switch, TopK
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -38,7 +38,8 @@ def regressor(**params):
 
 
 PLAIN = {
-    "finish": {"n_experts": 3},
+    "finish": {"n_experts": 3, "gate": SoftmaxGate(alpha=0.3)},
+    "penalties": {"n_experts": 3, "tol": 0},
     "plain em": {"n_experts": 3, "acceleration": None, "tol": 0},
     "tree of gates": {"n_experts": 4, "gate": HierarchicalGate((2, 2), alpha="auto"), "tol": 0},
     "dropped experts": {"n_experts": 5, "on_collapse": "drop"},

@@ -9,6 +9,7 @@ from _interrupts import Raise, same_bits
 
 from mixexp import MixtureOfExpertsRegressor
 from mixexp.callbacks import Callback, Checkpoint, EarlyStopping
+from mixexp.gates import SoftmaxGate
 from mixexp.routing import Switch, TopK
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -30,6 +31,7 @@ def stop(every=1, patience=2):
 
 def regressor(**params):
     usual = {"n_experts": 6, "n_init": 2, "max_iter": 40, "tol": 0, "random_state": 0}
+    usual["gate"] = SoftmaxGate(alpha=0.3)  # as many iterations as it may take
     return MixtureOfExpertsRegressor(**{**usual, **params})
 
 

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 #: A start that no fit of several starts would choose, so that one sees whether a fit went on.
 QUICK = {"n_experts": 2, "n_init": 1, "acceleration": None, "tol": 0, "max_iter": 3}
+QUICK["gate"] = SoftmaxGate(alpha=0.3)
 
 
 @pytest.fixture(scope="module")

@@ -286,9 +286,9 @@ def test_a_draft_that_gives_deviations_accepts_as_many_rows_as_it_says():
     rng = np.random.default_rng(0)
     X, new = rng.normal(size=(400, 2)), rng.normal(size=(1000, 2))
     y = np.where(X[:, 0] > 0, 2 * X[:, 1], 1 - X[:, 1]) + 0.1 * rng.normal(size=400)
-    full = MixtureOfExpertsRegressor(n_experts=2, n_init=1, random_state=0)
+    full = MixtureOfExpertsRegressor(n_experts=2, n_init=5, random_state=0)
     cascade = CascadeRegressor(
-        BayesianRidge(), full, tolerance=1.0, max_disagreement=0.3, cv=3, random_state=0
+        BayesianRidge(), full, tolerance=1.0, max_disagreement=0.6, cv=3, random_state=0
     ).fit(X, y)
     assert cascade.acceptance_rate_ > 0.4
     for rows in (X, new):

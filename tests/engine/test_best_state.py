@@ -80,7 +80,8 @@ def test_a_run_that_is_stopped_ends_there_though_it_was_higher_before_a_collapse
 def test_what_was_before_a_collapse_is_returned_where_what_follows_is_lower(max_iter, kept_at):
     """The iterations end just after an expert has begun anew, which lowers the bound at first."""
     X, y, labels = with_a_collapse()
-    model = MixtureOfExpertsRegressor(Ridge(), 3, init=labels, max_iter=max_iter)
+    gate = SoftmaxGate(alpha=0.3)
+    model = MixtureOfExpertsRegressor(Ridge(), 3, gate=gate, init=labels, max_iter=max_iter)
     with monkeypatched_segments() as segments:
         _, messages = told_fit(model, X, y)
     assert model.lower_bound_ == max(max(bounds) for bounds in segments)
@@ -118,7 +119,7 @@ def test_em_goes_on_from_before_a_collapse_with_bounded_dispersions(seed):
     assert max(again) > max(bounded) and max(kept) > max(bounded)  # in spurious maxima
     assert model.lower_bounds_.tolist() == bounded
     assert model.n_iter_ == len(bounded)
-    unit = MixtureOfExpertsRegressor(n_experts=1).fit(X, y).dispersions_[0]
+    unit = MixtureOfExpertsRegressor(n_experts=1, gate=SoftmaxGate(0.3)).fit(X, y).dispersions_[0]
     assert_allclose(model.dispersions_[model.usage_.argmin()], 0.25 * unit)
     (record,) = [record for record in model.restarts_ if "long run" in record.events]
     assert record.flags == [] and record.bound == model.lower_bound_
@@ -195,7 +196,8 @@ def test_dropped_experts_do_not_come_back(two_regimes):
 
 def test_what_does_not_converge_says_what_it_gained(two_regimes):
     model, messages = told_fit(
-        MixtureOfExpertsRegressor(LinearRegression(), 3, max_iter=3, random_state=0), *two_regimes
+        MixtureOfExpertsRegressor(LinearRegression(), 3, max_iter=3, tol=0, random_state=0),
+        *two_regimes,
     )
     (message,) = [text for text in messages if "did not converge" in text]
     gain = model.lower_bounds_[-1] - model.lower_bounds_[-2]

@@ -9,7 +9,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.tree import DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsRegressor
-from mixexp.gates import ConstantGate
+from mixexp.gates import ConstantGate, SoftmaxGate
 
 
 @pytest.fixture
@@ -25,7 +25,10 @@ def problem(rng):
 def fitted(X, y, labels, expert=None, **options):
     """Return a mixture that starts from labels, and the messages of its warnings."""
     model = MixtureOfExpertsRegressor(
-        Ridge(1.0) if expert is None else expert, n_experts=2, init=labels, **options
+        Ridge(1.0) if expert is None else expert,
+        n_experts=2,
+        init=labels,
+        **{"gate": SoftmaxGate(alpha=0.3)} | options,
     )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -138,6 +138,7 @@ def test_experts_and_gates_with_columns_of_their_own():
         gate_features=[[0], [0, 1]],
         expert_features=[[0, 1], [1]],
         max_iter=5,
+        tol=0,
         n_init=1,
         random_state=0,
     )

@@ -503,7 +503,7 @@ def test_gates_of_many_experts_learn_given_regions(k):
     leaf = tree.fit(X, X[:, 0] * X[:, 1] + X[:, 2]).apply(X)
     resp = np.eye(k)[np.unique(leaf, return_inverse=True)[1]].T.copy()
     rows = make_rows(standardised(np.log(X)))
-    gate, values = SoftmaxGate().start(rows, k, None), [-2000 * np.log(k)]
+    gate, values = SoftmaxGate(alpha=0.3).start(rows, k, None), [-2000 * np.log(k)]
     for _ in range(12):
         gate = fit_part(gate, rows, resp)
         values.append(expected_log_prob(gate, rows, resp))

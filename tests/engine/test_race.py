@@ -76,7 +76,7 @@ def test_no_further_start_where_starts_agree():
 
 def test_a_wave_without_a_better_start_is_the_last(rng):
     X, y = rng.standard_normal((200, 3)), rng.standard_normal(200)
-    model = MixtureOfExpertsRegressor(n_experts=4, random_state=0, max_iter=1000).fit(X, y)
+    model = MixtureOfExpertsRegressor(n_experts=3, random_state=0, max_iter=1000).fit(X, y)
     n_starts = len(model.restarts_)
     assert n_starts in (6, 9, 10)
     last = model.restarts_[-3 if n_starts < 10 else -1 :]
@@ -86,8 +86,8 @@ def test_a_wave_without_a_better_start_is_the_last(rng):
 
 def test_threads_do_not_change_the_race():
     X, y = make_piecewise_linear(200, random_state=1)
-    one = MixtureOfExpertsRegressor(n_experts=4, random_state=0).fit(X, y)
-    two = MixtureOfExpertsRegressor(n_experts=4, random_state=0, n_jobs=2).fit(X, y)
+    one = MixtureOfExpertsRegressor(n_experts=3, random_state=0).fit(X, y)
+    two = MixtureOfExpertsRegressor(n_experts=3, random_state=0, n_jobs=2).fit(X, y)
     assert one.restarts_ == two.restarts_
     assert one.lower_bound_ == two.lower_bound_
 

@@ -25,7 +25,7 @@ from mixexp._engine.starts import Restart
 from mixexp._engine.sweep import State
 from mixexp.datasets import load_auto_mpg
 from mixexp.families import Gaussian
-from mixexp.gates import ConstantGate
+from mixexp.gates import ConstantGate, SoftmaxGate
 from mixexp.protocols import Rows
 
 
@@ -199,7 +199,7 @@ def test_where_all_starts_are_spurious_dispersions_are_held_up():
     X, y = rng.standard_normal((14, 3)), rng.standard_normal(14)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        model = linear(3, random_state=0).fit(X, y)
+        model = linear(3, gate=SoftmaxGate(alpha=0.3), random_state=0).fit(X, y)
     told = [str(w.message) for w in caught if "spurious maximum" in str(w.message)]
     assert len(told) == 1 and "Lower n_experts" in told[0]
     assert any("spurious maximum" in event for event in chosen(model).events)

@@ -7,15 +7,18 @@ import pytest
 from _problems import make_rows
 from numpy.testing import assert_allclose
 from sklearn.datasets import load_diabetes
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp._engine import em, search, tuning
-from mixexp._evidence import LARGEST_CHANGE, determined, strength_ratio
+from mixexp._evidence import LARGEST_CHANGE, STRONGEST, determined, strength_ratio
+from mixexp._newton import block_products, n_block_rows
+from mixexp._numerics import n_pairs, pair_products
 from mixexp.datasets import make_piecewise_linear
-from mixexp.experts._linear import STRONGEST
+from mixexp.experts._logistic import _n_determined
 from mixexp.gates import HierarchicalGate, SoftmaxGate
 from mixexp.protocols import evolve
 
@@ -83,6 +86,117 @@ def test_one_expert_is_at_the_fixed_point():
     squares = np.sum(expected.coef_**2)
     # it stops where its logarithm changes by less than 0.1
     assert abs(np.log(gamma * model.dispersions_[0] ** 2 / squares / strength)) < 0.1
+
+
+def of_classes(rng, n_classes, n=400):
+    """Return rows of a softmax model of the classes."""
+    X = rng.standard_normal((n, 4))
+    scores = X @ rng.standard_normal((4, n_classes)) + rng.gumbel(size=(n, n_classes))
+    return X, scores.argmax(axis=1)
+
+
+def full_hessian(Z, proba):
+    """Return Σ (diag(p) − p pᵀ) ⊗ z zᵀ."""
+    weights = np.einsum("nc,cd->ncd", proba, np.eye(proba.shape[1]))
+    weights -= proba[:, :, None] * proba[:, None]
+    size = proba.shape[1] * Z.shape[1]
+    return np.einsum("ncd,ni,nj->cidj", weights, Z, Z).reshape(size, size)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 5])
+def test_one_expert_of_classes_is_at_the_fixed_point(rng, n_classes):
+    """α = γ / |b|², with γ by the Hessian of the multinomial model itself."""
+    X, y = of_classes(rng, n_classes)
+    Z = StandardScaler().fit_transform(X)
+    model = MixtureOfExpertsClassifier(n_experts=1, tol=1e-9).fit(Z, y)
+    bank = model._model.bank
+    assert 0.3 < bank.strength < STRONGEST
+    expected = LogisticRegression(C=1 / bank.strength, tol=1e-10, max_iter=10_000).fit(Z, y)
+    assert_allclose(model.predict_proba(Z), expected.predict_proba(Z), atol=1e-4)
+    hessian = full_hessian(np.column_stack([np.ones(len(Z)), Z]), expected.predict_proba(Z))
+    double = 2.0 if n_classes == 2 else 1.0  # one vector has half of the square of two
+    penalty = np.tile([0.0] + 4 * [double * bank.strength], n_classes)
+    held = penalty * np.diag(np.linalg.pinv(hessian + np.diag(penalty)))
+    gamma = np.sum(1 - held[penalty > 0])
+    squares = penalty[1] * np.sum(bank.theta[0, :, 1:] ** 2)
+    assert abs(np.log(gamma / squares)) < 0.1
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_blocks_determine_about_as_much_as_the_hessian(rng, n_classes):
+    """Of two classes they are the Hessian along centred coefficients, of more a part of it."""
+    X, y = of_classes(rng, n_classes)
+    proba = LogisticRegression().fit(X, y).predict_proba(X)
+    Z, penalty = np.column_stack([np.ones(len(X)), X]), np.array([0.0, 2.0, 2.0, 2.0, 2.0])
+    found = {}
+    for curvature, products in {"newton": pair_products, "blocks": block_products}.items():
+        n_weights = {"newton": n_pairs(n_classes), "blocks": n_block_rows(n_classes)}[curvature]
+        weights = np.empty((n_weights, len(X)))
+        products(proba.T, weights)
+        gram = np.einsum("wn,ni,nj->wij", weights, Z, Z)
+        found[curvature] = _n_determined(curvature, gram, penalty, n_classes)
+    assert_allclose(found["blocks"], found["newton"], rtol=1e-8 if n_classes == 2 else 0.03)
+    assert 3 < found["newton"] < 4 * (n_classes - 1)
+
+
+def test_nearly_separate_classes_do_not_ask_for_a_strong_penalty(rng):
+    """Few rows are open, so that few coefficients are determined, whatever the Hessian says."""
+    centres = 3.0 * rng.standard_normal((6, 30))
+    y = rng.integers(6, size=300)
+    X = centres[y] + rng.standard_normal((300, 30))
+    model = MixtureOfExpertsClassifier(n_experts=1).fit(X[:200], y[:200])
+    assert model._model.bank.strength == 0.3
+    assert model.log_density(X[200:], y[200:]).mean() > -0.05
+    gram = np.zeros((15, 3, 3))
+    gram[:] = 1e-4 * np.eye(3)  # Σ p_c p_d of each pair
+    assert _n_determined("newton", gram, np.full(3, 1e-9), 6) == pytest.approx(2 * 15e-4)
+
+
+def test_experts_of_noise_are_no_worse_than_one_model(rng):
+    """A fixed penalty of .3 lets four experts learn 20 columns of noise by heart."""
+    X = rng.standard_normal((900, 20))
+    y = rng.random(900) < 1 / (1 + np.exp(-X[:, 0]))
+    densities = {}
+    for alpha in (0.3, "auto"):
+        model = MixtureOfExpertsClassifier(gate=SoftmaxGate(alpha), random_state=0)
+        densities[alpha] = model.fit(X[:500], y[:500]).log_density(X[500:], y[500:]).mean()
+    one = LogisticRegression().fit(X[:500], y[:500])
+    alone = -log_loss(y[500:], one.predict_proba(X[500:]))
+    assert densities["auto"] > alone - 0.02 > densities[0.3] + 0.1
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_the_bound_of_classes_has_the_priors_normalisers(rng, n_classes):
+    X, y = of_classes(rng, n_classes)
+    model = MixtureOfExpertsClassifier(n_experts=2, random_state=0).fit(X, y)
+    gate, bank = model.gate_, model._model.bank
+    scale = X.std(axis=0)
+    prior = -0.5 * np.sum(gate.alpha_ * (gate.coef_ * scale) ** 2)
+    prior += 0.5 * np.sum(np.log(gate.alpha_ / (gate.alpha_ + len(X))))
+    double = 2.0 if n_classes == 2 else 1.0
+    prior -= 0.5 * bank.strength * double * np.sum(bank.theta[:, :, 1:] ** 2)
+    prior += 0.5 * 2 * 4 * (n_classes - 1) * np.log(bank.strength)
+    expected = (model.log_density(X, y).sum() + prior) / len(X)
+    assert_allclose(model.lower_bound_, expected, rtol=1e-9)
+
+
+def test_columns_that_an_expert_of_classes_does_not_see_are_not_determined(rng):
+    X = rng.standard_normal((600, 3))
+    side = (X[:, 0] > 0).astype(int)
+    y = rng.random(600) < 1 / (1 + np.exp(-1.5 * np.where(side, X[:, 1], -X[:, 2])))
+    columns = {"expert_features": [[2], [1]], "gate_features": [0]}
+    model = MixtureOfExpertsClassifier(n_experts=2, init=side, **columns).fit(X, y)
+    strength, resp = model._model.bank.strength, model.responsibilities(X, y)
+    assert 0.3 < strength < STRONGEST
+    gamma, squares = 0.0, 0.0
+    for k, expert in enumerate(model.experts_):
+        column = X[:, columns["expert_features"][k]]
+        Z = np.column_stack([np.ones(600), column / column.std()])
+        p = expert.predict_proba(column)[:, 1]
+        hessian = (Z * (resp[:, k] * p * (1 - p))[:, None]).T @ Z + np.diag([0.0, strength])
+        gamma += 1 - strength * np.linalg.inv(hessian)[1, 1]
+        squares += (expert.coef_[0, 0] * column.std()) ** 2
+    assert abs(np.log(gamma / squares / strength)) < 0.1
 
 
 def of_two_lines(rng):
@@ -180,6 +294,7 @@ def test_sharp_borders_become_sharp(rng):
     assert np.argmin(nodes[0]) == 0 and np.argmin(nodes[1]) == np.argmin(nodes[2]) == 1
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # no second expert
 @pytest.mark.parametrize("classes", [False, True])
 def test_a_border_that_does_not_exist_is_penalised(rng, classes):
     X = rng.standard_normal((300, 6))
@@ -286,10 +401,15 @@ def test_weights_count_like_repeated_rows(rng):
 
 
 def test_it_sets_ridge_penalties_only():
-    X, y = make_piecewise_linear(n_samples=50, random_state=0)
-    gate = SoftmaxGate(alpha="auto", l1_ratio=0.5)
-    with pytest.raises(ValueError, match=r"SoftmaxGate: alpha='auto' sets a ridge.*l1_ratio=0.5"):
-        MixtureOfExpertsRegressor(n_experts=2, gate=gate).fit(X, y)
+    X, y = make_piecewise_linear(n_samples=100, random_state=0)
+    auto, number = (
+        MixtureOfExpertsRegressor(
+            n_experts=2, gate=SoftmaxGate(alpha, l1_ratio=0.5), random_state=0
+        ).fit(X, y)
+        for alpha in ("auto", 0.3)
+    )
+    assert np.all(auto.gate_.alpha_ == 0.3)
+    assert_allclose(auto.predict(X), number.predict(X), rtol=1e-12)
 
 
 def test_passes_of_the_tuning_are_counted(monkeypatch):

@@ -64,7 +64,8 @@ def test_gate_sees_what_columns_made_by_hand_would_hold(data, labels, basis, cla
     X, y = data
     kind, y = (Classifier, y > 1) if classes else (Regressor, y)
     by_hand = np.hstack([X, outputs(basis, X)])
-    fit = {"n_experts": 2, "init": labels, "max_iter": 500, "tol": 1e-10}
+    gate = SoftmaxGate(0.3)  # evidence would set one strength for all outputs of a column
+    fit = {"n_experts": 2, "init": labels, "max_iter": 500, "tol": 1e-10, "gate": gate}
     one = kind(gate_basis=basis, **fit).fit(X, y)
     first, rest = slice(0, 3), slice(3, None)
     two = kind(expert_features=first, gate_features=rest, **fit).fit(by_hand, y)
@@ -239,7 +240,8 @@ def frame_of(X):
 
 def test_coefficients_and_text_speak_of_named_outputs(data):
     X, y = data
-    model = Regressor(n_experts=2, gate_basis="quantile", expert_basis="quantile", **RUN)
+    model = Regressor(gate_basis="quantile", expert_basis="quantile", n_experts=2, **RUN)
+    model.set_params(gate=SoftmaxGate(alpha=0.3))  # every output counts
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.fit(frame_of(X), y)

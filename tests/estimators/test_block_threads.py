@@ -58,9 +58,8 @@ def numbers(family):
 
 
 def regressor(**options):
-    return MixtureOfExpertsRegressor(
-        **{"n_experts": 3, "n_init": 1, "max_iter": 3, "tol": 0.0, "random_state": 0} | options
-    )
+    usual = {"n_experts": 3, "n_init": 1, "max_iter": 3, "tol": 0.0, "random_state": 0}
+    return MixtureOfExpertsRegressor(**usual | {"gate": SoftmaxGate(alpha=0.3)} | options)
 
 
 def look(model, X, y, begun, **of_fit):
@@ -81,6 +80,7 @@ def look(model, X, y, begun, **of_fit):
 MODELS = {
     "gaussian": regressor(),
     "several starts": regressor(n_init=2),
+    "penalties": regressor(gate=SoftmaxGate(), n_experts=2),
     "student_t": regressor(family="student_t"),
     "laplace": regressor(family="laplace"),
     "poisson": regressor(family="poisson"),

@@ -7,6 +7,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp.gates import SoftmaxGate
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*did not converge")
 
@@ -31,6 +32,7 @@ def one_dropped(kind, rng, **parameters):
         expert_features=COLUMNS,
         gate_features=COLUMNS,
         on_collapse="drop",
+        gate=SoftmaxGate(alpha=0.3),
         max_iter=50,
         tol=1e-3,
     ).set_params(**parameters)

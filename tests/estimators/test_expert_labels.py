@@ -208,8 +208,9 @@ def test_with_a_start_that_is_given(monkeypatch, expert):
     for own, resp in starts:
         known = np.flatnonzero(own >= 0)
         assert_array_equal(resp[:, known], np.eye(4)[:, own[known]])
-    model = MixtureOfExpertsRegressor(n_experts=4, init=region).fit(X, y, expert_labels=region)
-    every = MixtureOfExpertsRegressor(n_experts=4).fit(X, y, expert_labels=region)
+    options = {"n_experts": 4, "gate": SoftmaxGate(alpha=0.3)}
+    model = MixtureOfExpertsRegressor(init=region, **options).fit(X, y, expert_labels=region)
+    every = MixtureOfExpertsRegressor(**options).fit(X, y, expert_labels=region)
     assert_allclose(model.lower_bound_, every.lower_bound_, atol=1e-5)
 
 
@@ -291,7 +292,9 @@ def test_an_expert_that_starts_again_takes_no_row_that_is_known(monkeypatch, all
     monkeypatch.setattr(
         "mixexp._engine.collapse.fit_at", lambda *args: starts.append(args[1:3]) or plain(*args)
     )
-    model = MixtureOfExpertsRegressor(n_experts=3, init=init, on_collapse="reinit")
+    model = MixtureOfExpertsRegressor(
+        n_experts=3, gate=SoftmaxGate(alpha=0.3), init=init, on_collapse="reinit"
+    )
     if all_known:
         model.set_params(init=np.eye(3)[labels] * 0.98 + [0.0, 0.02, 0.0])
     with pytest.warns(ConvergenceWarning, match="expert 1 collapsed"):

@@ -7,6 +7,8 @@ from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.ensemble import IsolationForest
 
+from mixexp.gates import SoftmaxGate
+
 # Whether a fit converges is the matter of a few tests, which look for it; most compare two fits.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -56,7 +58,9 @@ def test_starts_from_scikit_learn_objects(default):
 def test_outlier_detectors_split_off_the_odd_rows(default):
     X, y = data_for(default)
     X[:12] += 20
-    model = default.set_params(init=IsolationForest(random_state=0), max_iter=1).fit(X, y)
+    model = default.set_params(
+        init=IsolationForest(random_state=0), gate=SoftmaxGate(alpha=0.3), max_iter=1
+    ).fit(X, y)
     assert len(model.restarts_) == 1
     odd = model.gate_proba(X[:12]).argmax(axis=1)
     rest = model.gate_proba(X[12:]).argmax(axis=1)

@@ -70,6 +70,7 @@ def test_the_gate_is_that_of_imputed_columns_with_indicators(holes):
     fill = FunctionTransformer(lambda X: np.where(np.isnan(X), means, X))
     expert = make_pipeline(fill, LinearRegression())
     options = {"n_experts": 2, "init": (y > 2).astype(int), "max_iter": 30, "tol": 0}
+    options["gate"] = SoftmaxGate(alpha=0.3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         one = MixtureOfExpertsRegressor(expert, **options).fit(X, y)

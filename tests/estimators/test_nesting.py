@@ -17,7 +17,7 @@ from mixexp.gates import ConstantGate, HierarchicalGate, SoftmaxGate
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 #: Of the gates of mixtures without one, which a tree's nodes need for the same fit.
-ALPHA = 0.3
+ALPHA = "auto"
 
 
 @pytest.fixture

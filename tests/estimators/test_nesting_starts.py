@@ -10,6 +10,10 @@ from sklearn.linear_model import Ridge
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp._estimators import assembly
+from mixexp.gates import SoftmaxGate
+
+#: A gate whose penalty does not set itself, so that superfluous experts are left where they began.
+FIXED = SoftmaxGate(alpha=0.3)
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -140,7 +144,8 @@ def test_experts_that_are_dropped(data, kept, sizes):
     X, _, quadrant = data
     y, resp = superfluous(X, quadrant, 4, kept)
     model = nested(
-        MixtureOfExpertsRegressor(Ridge(), n_experts=2),
+        MixtureOfExpertsRegressor(Ridge(), n_experts=2, gate=FIXED),
+        gate=FIXED,
         init=resp,
         on_collapse="drop",
         max_iter=20,
@@ -163,8 +168,9 @@ def test_experts_that_are_dropped(data, kept, sizes):
 def test_experts_that_are_dropped_from_three_levels(data, kept):
     X, _, quadrant = data
     y, resp = superfluous(X, quadrant, 8, kept)
-    inner = MixtureOfExpertsRegressor(PAIR, n_experts=2)
-    model = nested(inner, init=resp, on_collapse="drop", max_iter=20)
+    pair = MixtureOfExpertsRegressor(n_experts=2, gate=FIXED)
+    inner = MixtureOfExpertsRegressor(pair, n_experts=2, gate=FIXED)
+    model = nested(inner, gate=FIXED, init=resp, on_collapse="drop", max_iter=20)
     model.fit(X, y)
     assert len(leaves_of(model)) == len(set(kept))
     for k, expert in enumerate(model.experts_):

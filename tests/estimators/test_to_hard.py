@@ -18,7 +18,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsClassifier as Classifier
 from mixexp import MixtureOfExpertsRegressor as Regressor
-from mixexp.gates import GaussianGate, HierarchicalGate
+from mixexp.gates import GaussianGate, HierarchicalGate, SoftmaxGate
 from mixexp.routing import ExpertChoice, Switch, Threshold, TopK, TopP
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -203,7 +203,8 @@ def test_frames_with_text(data):
     table = pd.DataFrame({"x": X[:, 0], "z": X[:, 1], "c": np.where(X[:, 0] > 0.5, "s", "t")})
     encoder = make_column_transformer((OneHotEncoder(), ["c"]), remainder="passthrough")
     expert = make_pipeline(encoder, Ridge())
-    model = Regressor(expert, n_experts=2, gate_features=["x", "z"], **FREE).fit(table, y)
+    gate = SoftmaxGate(alpha=0.3)
+    model = Regressor(expert, 2, gate=gate, gate_features=["x", "z"], **FREE).fit(table, y)
     hard = check(model, table)
     assert_array_equal(hard.feature_names_in_, ["x", "z", "c"])
     assert hard.n_features_in_ == 3

@@ -285,7 +285,12 @@ def test_classes_by_columns_of_ones_own(rng, n_classes):
     X, y = two_lines(rng, d=4)
     y = np.digitize(y, np.quantile(y, np.arange(1, n_classes) / n_classes))
     model = MixtureOfExpertsClassifier(
-        logistic(5.0, 1.0), 2, expert_features=[[0, 1], [1, 2, 3]], n_init=1, random_state=0
+        logistic(5.0, 1.0),
+        2,
+        gate=SoftmaxGate(alpha=0.3),
+        expert_features=[[0, 1], [1, 2, 3]],
+        n_init=1,
+        random_state=0,
     ).fit(X, y)
     assert [expert.coef_.shape[1] for expert in model.experts_] == [2, 3]
     assert all(np.any(expert.coef_ == 0) for expert in model.experts_)

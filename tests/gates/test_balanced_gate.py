@@ -208,7 +208,7 @@ def test_the_m_step_against_rows_added_by_hand(rng):
 
 def test_an_expert_that_no_row_has_left(rng):
     rows = make_rows(rng.standard_normal((50, 1)))
-    gate = SoftmaxGate(usage_prior=2.0).start(rows, 3, None)
+    gate = SoftmaxGate(alpha=0.3, usage_prior=2.0).start(rows, 3, None)
     gate = gate.set_parameters(np.array([500.0, 0, 500, 0, -1000, 0])).measured(rows)
     assert_allclose(gate.usage / gate.total, [0.5, 0.5, 1e-12])
     assert_allclose(gate.log_prior(), 2.0 * np.log([0.5, 0.5, 1e-12]).sum())

@@ -19,7 +19,7 @@ def test_default_features_are_those_that_the_gate_uses_most(rng):
     X = rng.uniform(-1, 1, (150, 4))
     y = np.where(X[:, 1] + X[:, 3] > 0, 3.0, -3.0) + 0.1 * rng.normal(size=150)
     frame = pd.DataFrame(X, columns=["a", "b", "c", "d"])
-    model = MixtureOfExpertsRegressor(n_experts=2, n_init=1, max_iter=20, tol=1e-3, random_state=0)
+    model = MixtureOfExpertsRegressor(n_experts=2, n_init=5, max_iter=20, tol=1e-3, random_state=0)
     display = show(model.fit(frame, y), frame, grid_resolution=5)
     assert display.feature_names == ["b", "d"]
     assert set(display.held) == {"a", "c"}

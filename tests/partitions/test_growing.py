@@ -8,7 +8,7 @@ from sklearn.linear_model import LinearRegression
 from test_partitions import context, context_of
 
 from mixexp import MixtureOfExpertsRegressor
-from mixexp.gates import ConstantGate
+from mixexp.gates import ConstantGate, SoftmaxGate
 from mixexp.partitions import (
     KMeansStart,
     Split,
@@ -145,7 +145,8 @@ def test_short_run(rng):
     where = context_of(make_rows(X, y), 3)
     resp = KMeansStart().responsibilities(where, rng)
     run = where.short_run(resp, 500)
-    model = MixtureOfExpertsRegressor(n_experts=3, init=resp.T, max_iter=1000, tol=1e-8).fit(X, y)
+    options = {"gate": SoftmaxGate(alpha=0.3), "max_iter": 1000, "tol": 1e-8}
+    model = MixtureOfExpertsRegressor(n_experts=3, init=resp.T, **options).fit(X, y)
     assert_allclose(run.bound, model.lower_bound_, rtol=1e-4)
     assert_allclose(run.resp.T, model.responsibilities(X, y), atol=0.05)
     assert_allclose(run.log_density.mean(), model.log_density(X, y).mean(), rtol=1e-3)

@@ -26,7 +26,8 @@ def context_of(rows, k, template=None, classes=None):
     """Return what a start may ask for, of these rows."""
     bank = one_expert(template, rows, classes)
     one = fit_at(State(None, bank), rows, np.ones((1, rows.n_rows)), 3).bank
-    return Context(rows, k, one.replicate(k), SoftmaxGate().start(rows.units, k, None))
+    gate = SoftmaxGate(alpha=0.3)
+    return Context(rows, k, one.replicate(k), gate.start(rows.units, k, None))
 
 
 def context(rng, kind="regression", n=120, k=3, weight=None, X=None):

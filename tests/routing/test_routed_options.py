@@ -331,7 +331,8 @@ class Picky(HistGradientBoostingRegressor):
 def test_a_region_whose_column_is_missing_is_told_of():
     holes = X.copy()
     holes[::7, 1] = np.nan  # the gate tells them from others
-    model = regressor(Picky(max_iter=3), routing=TopK(1), max_iter=2)
+    gate = SoftmaxGate(alpha=0.3)
+    model = regressor(Picky(max_iter=3), routing=TopK(1), gate=gate, max_iter=2)
     with pytest.raises(ValueError, match=r"Columns \[1\] are missing in all rows of this expert"):
         model.fit(holes, Y)
 

@@ -18,7 +18,7 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from mixexp._engine.routed import _with_fallback
-from mixexp.gates import EstimatorGate, GaussianGate
+from mixexp.gates import EstimatorGate, GaussianGate, SoftmaxGate
 from mixexp.routing import ExpertChoice, Switch, TopK
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -309,7 +309,8 @@ def test_dispersions_from_a_sample(monkeypatch):
 @pytest.mark.filterwarnings("ignore:MixtureOfExpertsRegressor. expert KNeighbors")
 def test_experts_that_memorise_keep_the_floor_of_cheap_ones():
     X, y, _ = pieces(300)
-    one = regressor(n_experts=1).fit(X, y).dispersions_[0]
+    gate = SoftmaxGate(alpha=0.3)  # with which the penalty of a single expert is given, too
+    one = regressor(n_experts=1, gate=gate).fit(X, y).dispersions_[0]
     model = regressor(KNeighborsRegressor(1), routing=TopK(1)).fit(X, y)
     assert_allclose(model.dispersions_, 1e-3 * one, rtol=1e-6)
 

@@ -216,6 +216,7 @@ def test_sparse_rows_choose_as_dense_ones(found):
     )
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # 8 rows
 def test_few_rows_are_split_and_too_few_are_refused():
     X, y = halves(8)
     model = MixtureOfExpertsClassifier(n_experts=2, gate="auto", n_init=1, random_state=0)
@@ -224,6 +225,7 @@ def test_few_rows_are_split_and_too_few_are_refused():
         auto().fit(np.ones((20, 2)), np.ones(20))
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # one expert does
 def test_a_rare_class_is_not_held_out():
     X, y = halves(40)
     model = MixtureOfExpertsClassifier(n_experts=2, gate="auto", n_init=1, random_state=0)
