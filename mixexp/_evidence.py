@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-__all__ = ["determined", "strength_ratio", "strongest"]
+from mixexp._newton import multinomial_hessian
+
+__all__ = ["determined", "multinomial_determined", "strength_ratio", "strongest"]
 
 #: Largest change of a strength at once, as a factor.
 LARGEST_CHANGE = 10.0
@@ -43,6 +45,36 @@ def determined(hessian: np.ndarray, penalty: np.ndarray) -> np.ndarray:
     # The ridge counts as penalty: rows do not determine what it alone holds.
     held = (penalty + ridge) * inverse.diagonal()
     return np.where(penalty > 0, np.maximum(1 - held, 0.0), 0.0)
+
+
+def multinomial_determined(
+    curvature: str, gram: np.ndarray, penalty: np.ndarray, k: int, seen: np.ndarray | None = None
+) -> np.ndarray:
+    """Return how far the rows determine each coefficient of a multinomial model, (K, p).
+
+    Parameters
+    ----------
+    curvature : {"newton", "blocks"}
+        What the Gram matrices (q, p, p) are of: all pairs of K classes, or `block_products`. Of two
+        classes there is one block, which is the Hessian itself along centred coefficients; of more,
+        blocks are up to twice those of the Hessian.
+    penalty : ndarray of shape (p,)
+        The same for all classes.
+    seen : ndarray of bool of shape (K, p), optional
+        The coefficients that each class has.
+    """
+    found = np.zeros((k, len(penalty)))
+    seen = np.ones(found.shape, dtype=bool) if seen is None else seen
+    if curvature == "blocks":
+        share = 0.5 if k > 2 else 1.0
+        for c in range(k):
+            ids = np.flatnonzero(seen[c])
+            block = gram[c if len(gram) > 1 else 0][np.ix_(ids, ids)]
+            found[c, ids] = determined(share * block, penalty[ids])
+        return found * (k - 1) / k
+    hessian = multinomial_hessian(gram)[np.ix_(seen.ravel(), seen.ravel())]
+    found[seen] = determined(hessian, np.tile(penalty, k)[seen.ravel()])
+    return found
 
 
 def strength_ratio(

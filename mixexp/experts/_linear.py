@@ -268,7 +268,7 @@ class LinearBank:
         if not self.terms.tuned:
             return prior
         n_slopes = self.theta.shape[1] * (self.n_coefficients - self.design.intercept).sum()
-        return prior + 0.5 * float(n_slopes) * np.log(self.strength)
+        return prior + 0.5 * float(n_slopes) * np.log(self.strength / self.terms.alpha)
 
     @property
     def n_gram_weights(self) -> int:

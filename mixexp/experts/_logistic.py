@@ -18,7 +18,7 @@ from mixexp._conjugate import (
     multinomial_steps_by_products,
 )
 from mixexp._costs import fits, require_grams
-from mixexp._evidence import determined, strength_ratio, strongest
+from mixexp._evidence import multinomial_determined, strength_ratio, strongest
 from mixexp._newton import (
     CURVATURE_FLOOR,
     NewtonStep,
@@ -26,7 +26,6 @@ from mixexp._newton import (
     damped,
     multinomial_bound_step,
     multinomial_change,
-    multinomial_hessian,
     multinomial_step,
     multinomial_steps,
     n_block_rows,
@@ -235,7 +234,7 @@ class LogisticBank:
             return prior - float(np.sum(self.l1 * np.abs(self.theta)))
         if not self.terms.tuned:
             return prior
-        return prior + 0.5 * self._n_slopes * float(np.log(self.strength))
+        return prior + 0.5 * self._n_slopes * float(np.log(self.strength / self.terms.alpha))
 
     @property
     def n_gram_weights(self) -> int:
@@ -515,22 +514,13 @@ class LogisticBank:
 def _n_determined(curvature: str, gram: np.ndarray, penalty: np.ndarray, n_classes: int) -> float:
     """Return how many coefficients of an expert the rows determine, by its Gram matrices.
 
-    Of two classes there is one block of `block_products`, which is the Hessian itself along centred
-    coefficients; of more, blocks are up to twice those of the Hessian.
-
-    Rows determine no more coefficients than there are rows whose class is open, Σ r (1 − Σ_c p_c²):
-    where classes are nearly separate, the posterior is far from a gaussian one, and the evidence
-    would ask for penalties that cost more than they save.
+    They are no more than the rows whose class is open, Σ r (1 − Σ_c p_c²): where classes are nearly
+    separate, the posterior is far from a gaussian one, and the evidence would ask for penalties
+    that cost more than they save.
     """
-    if curvature == "blocks":
-        share = 0.5 if n_classes > 2 else 1.0
-        found = sum(float(determined(share * block, penalty).sum()) for block in gram)
-        found *= (n_classes - 1) / len(gram)
-        n_open = share * float(gram[:, 0, 0].sum())
-    else:
-        found = float(determined(multinomial_hessian(gram), np.tile(penalty, n_classes)).sum())
-        n_open = 2 * float(gram[:, 0, 0].sum())
-    return min(found, n_open)
+    found = multinomial_determined(curvature, gram, penalty, n_classes).sum()
+    share = (0.5 if n_classes > 2 else 1.0) if curvature == "blocks" else 2.0
+    return float(min(found, share * gram[:, 0, 0].sum()))
 
 
 def _bound_rows(k: int) -> int:

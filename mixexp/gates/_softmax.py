@@ -18,7 +18,7 @@ from mixexp._conjugate import (
     multinomial_steps_by_products,
 )
 from mixexp._costs import by_products, fits, require_grams
-from mixexp._evidence import determined, strength_ratio
+from mixexp._evidence import multinomial_determined, strength_ratio
 from mixexp._newton import (
     CURVATURE_FLOOR,
     block_products,
@@ -26,7 +26,6 @@ from mixexp._newton import (
     damped,
     multinomial_bound_step,
     multinomial_change,
-    multinomial_hessian,
     multinomial_step,
     n_block_rows,
     relaxed,
@@ -96,10 +95,11 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         sharp as the rows say, and columns that no border needs hardly count. So is the penalty of
         default experts, one for all columns and at least 0.3. Both stay at 0.3 where an expert is
         not fitted by likelihood, with a noise or zero expert, a usage prior, a shared expert that
-        is an estimator of others, an assignment other than "soft", an L1 penalty, and with more
-        than 512 coefficients. With routing they are those of the dense run before it. A number is
-        the strength for all columns, and that of default experts is 0.3. 0 is allowed; the
-        likelihood of a separable gate then has no maximum.
+        is an estimator of others, an assignment other than "soft", an L1 penalty, and where steps
+        are by conjugate gradients, as with sparse or more than 1000 columns. With routing they are
+        those of the dense run before it. A number is the strength for all columns, and that of
+        default experts is 0.3. 0 is allowed; the likelihood of a separable gate then has no
+        maximum.
     missing : {"indicator", "error"}, default="indicator"
         How NaN is handled: "indicator" replaces it by the column's mean, and gives each column
         with missing values in the training rows an indicator with its own coefficient; "error"
@@ -156,8 +156,8 @@ class SoftmaxGate(TextMixin, BaseEstimator):
     long run, they change between a few iterations and the next, at fixed responsibilities. They are
     at least 0.1 or, if that is less, the cube of the number of slopes per row, and at most ten
     times the number of rows n; with a temperature, that holds for α_j T². The lower bound, by which
-    restarts are compared, then includes ½ log α_j T² / (α_j T² + n) for every slope: the normaliser
-    of the prior over that of a posterior with an information of 1 per row.
+    restarts are compared, then includes ½ log α_j T² / (α_j T² + n) for every slope, over that for
+    0.3: the normaliser of the prior over that of a posterior with an information of 1 per row.
 
     References
     ----------
@@ -343,8 +343,9 @@ class SoftmaxGate(TextMixin, BaseEstimator):
             return prior - float(np.sum(self._l1 * np.abs(self.theta)))
         if self.alpha != "auto":
             return prior
-        strength = self._slope_strength * self.temperature**2
-        return prior + 0.5 * float(self._n_free @ np.log(strength / (strength + self._n_rows)))
+        strength, n = self._slope_strength * self.temperature**2, self._n_rows
+        change = np.log(strength / (strength + n) / (DEFAULT_STRENGTH / (DEFAULT_STRENGTH + n)))
+        return prior + 0.5 * float(self._n_free @ change)
 
     @property
     def strengths(self) -> np.ndarray:
@@ -369,18 +370,14 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         lowers a large α does not depend on how large it is.
         """
         varies = self.design.scale > 0
-        if self.curvature != "newton" or len(self.theta) == 1 or not varies.any():
+        k = len(self.theta)
+        if self.curvature not in ("newton", "blocks") or k == 1 or not varies.any():
             return self
-        penalty = np.tile(np.where(np.append(False, varies), self._penalty, 0.0), len(self.theta))
-        squares = penalty * self.theta.ravel() ** 2
-        gamma = np.zeros_like(squares)
-        ids = slice(None) if self._seen is None else np.flatnonzero(self._seen)
-        hessian = multinomial_hessian(self._hessian(statistics))
-        gamma[ids] = determined(hessian[ids][:, ids], penalty[ids])
-        gamma, squares = (
-            self._by_column(each.reshape(self.theta.shape)[:, 1:].sum(axis=0))
-            for each in (gamma, squares)
-        )
+        penalty = np.where(np.append(False, varies), self._penalty, 0.0)
+        gram = self._hessian(statistics)
+        gamma = multinomial_determined(self.curvature, gram, penalty, k, self._seen)
+        squares = penalty * self.theta**2
+        gamma, squares = (self._by_column(each[:, 1:].sum(axis=0)) for each in (gamma, squares))
         n_free, n_rows = self._by_column(self._n_free), rows.total_weight
         lowest = min(WEAKEST, (n_free.sum() / n_rows) ** 3)
         # Bounds are for slopes of the scores, which are those of the coefficients over T.
