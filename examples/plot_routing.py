@@ -20,6 +20,7 @@ import numpy as np
 from sklearn.svm import SVR
 
 from mixexp import MixtureOfExpertsRegressor, routing_report
+from mixexp.gates import SoftmaxGate
 from mixexp.inspection import ExpertRegionsDisplay, RoutingLoadDisplay
 from mixexp.routing import Switch, TopK
 
@@ -44,9 +45,11 @@ X_new, y_new = make_rows(3000, seed=1)
 # One gate, three routings
 # ------------------------
 # A mixture of linear experts, which is cheap to fit, finds the sectors. The three mixtures take its
-# gate over, so that they differ in nothing but the routing.
+# gate over, so that they differ in nothing but the routing. Its penalty is given: one that sets
+# itself would make borders so sharp here that all routings agree.
 
-cheap = MixtureOfExpertsRegressor(n_experts=N_SECTORS, random_state=0).fit(X, y)
+gate = SoftmaxGate(alpha=0.3)
+cheap = MixtureOfExpertsRegressor(n_experts=N_SECTORS, gate=gate, random_state=0).fit(X, y)
 routers = {"dense": None, "TopK(2)": TopK(2), "Switch": Switch(1.0)}
 models, reports = {}, {}
 print(f"linear experts: R² {cheap.score(X_new, y_new):.3f}")
@@ -61,9 +64,9 @@ for name, router in routers.items():
     print(f"{name:8s}  {score:.3f}   {report.experts_per_row:.0f}   {report.seconds_active:.3f}")
 
 # %%
-# The gate learnt with experts to which the wave is noise, so its borders are soft, and near them
-# the dense mixture and TopK(2) blend the levels of two sectors. Switch decides for one. So does
-# `to_hard`, which makes a slim predictor with one expert a row of any mixture.
+# The gate learnt with experts to which the wave is noise, and its penalty keeps borders soft. Near
+# them the dense mixture and TopK(2) blend the levels of two sectors. Switch decides for one. So
+# does `to_hard`, which makes a slim predictor with one expert a row of any mixture.
 
 print(f"dense, to_hard(): R² {models['dense'].to_hard().score(X_new, y_new):.3f}")
 

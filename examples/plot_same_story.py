@@ -53,9 +53,9 @@ for n_experts, (_, behind, moved) in found.items():
 # The picture
 # -----------
 # Left, each mark is a fit; darker ones are several on top of each other. Two experts are the same
-# two whatever the seed. Of three, some seeds end at other regions, a few nats below the best: the
+# two whatever the seed. Of three, most seeds end at other regions, a few nats below the best: the
 # maps show the best fit and the one that differs most. Both explain 392 cars about equally well,
-# but that "expert 2 answers old, heavy cars" is true of one of them only. With four, nearly all
+# but that "expert 2 answers old, heavy cars" is true of one of them only. With four, six of ten
 # seeds end below the best, in other regions.
 #
 # What to do: tell the story of fewer experts, or only what all good fits have in common. Where the

@@ -62,7 +62,7 @@ for name, model in models.items():
 # Above, the slope of the upper expert. With forgetting it trails the truth by a few thousand rows,
 # and has forgotten the wear 8000 rows after the repair. Without, each new row counts less than
 # those before it: the wear is seen too late, and remembered too long. Where nothing changes,
-# forgetting costs a little: its estimates rest on fewer rows.
+# forgetting costs next to nothing here, though its estimates rest on fewer rows.
 
 figure, (above, below) = plt.subplots(2, 1, figsize=(9, 6), sharex=True, layout="constrained")
 above.plot(row, SLOPE + MORE * worn, "k--", linewidth=1, label="truth")

@@ -36,7 +36,8 @@ GATES = {"constant": ConstantGate(), "softmax": SoftmaxGate()}
 # %%
 # Both gates
 # ----------
-# A smaller BIC is better. The softmax gate has one more parameter, the slope of its logit.
+# A smaller BIC is better. The softmax gate has one more parameter, the slope of its logit. The
+# strength of its penalty, which the data set, counts as up to one more.
 
 models, bic = {}, pd.DataFrame(index=questions, columns=GATES, dtype=float)
 for question, (X, y) in questions.items():
@@ -59,8 +60,8 @@ for question, gate in [("tone: tuned", "constant"), ("ethanol: NOx", "softmax")]
 # The strip above each panel is the gate: the probability of each line at x. In the first two
 # columns x has little to say about the line: BIC does not pay for the slope of the softmax gate,
 # and the dashed mean runs where nothing was measured. In the last column a constant gate has both
-# lines everywhere, and is wrong. The softmax gate changes over near 0.9, and the mean follows the
-# rows: there, the experts are the parts of one curve.
+# lines everywhere, and is wrong. The softmax gate changes over near 1, at once, and the mean
+# follows the rows: there, the experts are the parts of one curve.
 
 LABELS = {
     "stretch_ratio": "stretching ratio",

@@ -20,9 +20,9 @@ __all__ = ["determined", "multinomial_determined", "strength_ratio", "strongest"
 #: Largest change of a strength at once, as a factor.
 LARGEST_CHANGE = 10.0
 
-#: Largest penalty of experts that the evidence sets, of several and of a single one: one of several
-#: without slopes could not find its rows again.
-STRONGEST, STRONGEST_ALONE = 300.0, 1e4
+#: Largest penalty of experts that the evidence sets, as a multiple of the number of rows, of
+#: several experts and of one alone. One of several without slopes could not find its rows again.
+STRONGEST, STRONGEST_ALONE = 0.15, 10.0
 
 #: Ridge that keeps directions without curvature and penalty finite, relative to the largest entry.
 SINGULAR = 1e-10
@@ -95,6 +95,6 @@ def strength_ratio(
     return np.clip(strength * ratio, lowest, largest) / strength
 
 
-def strongest(n_experts: int) -> float:
-    """Return the largest penalty that the evidence sets for so many experts."""
-    return STRONGEST if n_experts > 1 else STRONGEST_ALONE
+def strongest(n_experts: int, n_rows: float) -> float:
+    """Return the largest penalty that the evidence sets for so many experts and rows."""
+    return n_rows * (STRONGEST if n_experts > 1 else STRONGEST_ALONE)

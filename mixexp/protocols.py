@@ -381,6 +381,11 @@ CAPABILITIES: dict[str, Capability] = {
         "M-steps; `strengths` is an array of those it sets. Where they are many, `n_strengths` is "
         "how many parameters they count as.",
     ),
+    "loosened": Capability(
+        "part",
+        "(): the part with penalties no stronger than those it began with, which its evidence has "
+        "set; rows to come may need what those of the start did not (`partial_fit`).",
+    ),
     "toward": Capability(
         "part",
         "(new, t): the part a share t of the way to `new` where its step was a Newton step; `new` "

@@ -36,7 +36,7 @@ ALLOWED = {
     "_weights": {"_warn", "protocols"},
     "_newton": {"_numerics"},
     "_conjugate": {"_newton", "_numerics", "protocols"},
-    "_evidence": set(),
+    "_evidence": {"_newton"},
     "_proximal": {"_newton", "_numerics", "protocols"},
     "_costs": {"protocols"},
     "families": {"_numerics", "protocols"},

@@ -15,29 +15,34 @@ __all__ = ["tuned"]
 #: EM iterations between two changes of the penalties, and most changes.
 ROUND_ITER, MOST_ROUNDS = 4, 15
 
-#: Change of the logarithm of a penalty at which it has settled.
-SMALL_CHANGE = 0.1
+#: Change of the logarithm of a penalty at which it has settled, and change of the bound, in nats a
+#: row, at which they all have.
+SMALL_CHANGE, SMALL_GAIN = 0.1, 1e-5
 
 
 def tuned(problem: Problem, state: State) -> tuple[State, int]:
     """Return a state with penalties set by their evidence, and the passes that it took.
 
-    1. A few EM iterations. If an expert collapses, penalties stay as they were.
+    1. A few EM iterations. If an expert collapses, they were in vain.
     2. Each part that can sets its penalty by the statistics (MacKay 1992).
-    3. Again, until penalties hardly change.
+    3. Again, until penalties hardly change, or that hardly changes the bound, with no more
+       iterations than the run may take.
 
     In the long run that follows, penalties are fixed, so that every iteration raises the bound.
     """
     if not any(can(part, "tuned") for part in state.parts) or not problem.climbs(state):
         return state, 0
-    n_passes = 0
+    n_passes, bound = 0, -np.inf
     short = replace(problem, max_iter=min(ROUND_ITER, problem.max_iter), accelerate=None)
-    for _ in range(MOST_ROUNDS):
+    for _ in range(min(MOST_ROUNDS, -(-problem.max_iter // ROUND_ITER))):
         run = run_em(replace(short, observe=None), state)
         n_passes += run.n_passes
         if len(run.collapsed):
             break
         state = _with_penalties(problem, run.best)
+        if abs(run.bound - bound) < SMALL_GAIN:
+            break
+        bound = run.bound
         if _largest_change(run.best.state, state) < SMALL_CHANGE:
             break
     return state, n_passes

@@ -12,6 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.exceptions import ConvergenceWarning
 
 from mixexp._engine.arrange import REARRANGED
+from mixexp._engine.criteria import is_penalised
 from mixexp._engine.em import Run
 from mixexp._engine.rivals import COMMON
 from mixexp._engine.starts import Restart
@@ -325,7 +326,7 @@ def _look_at_gate(run: Run, units: Rows, owner: str) -> tuple[np.ndarray, bool]:
     usage = found.usage / found.usage.sum()
     bare = gate_part.trimmed() if can(gate_part, "trimmed") else gate_part
     # a prior on usage, which `trimmed` removes, does not penalise coefficients
-    penalised = can(bare, "log_prior") and bare.log_prior() < 0
+    penalised = is_penalised(bare)
     slopes = gate_part.coef_ if can(gate_part, "coef_") else []
     linear = any(np.any(each) for each in (slopes.values() if isinstance(slopes, dict) else slopes))
     judged = n_experts > 1 and linear and not penalised
@@ -398,7 +399,7 @@ def _warn_of_run(mixture: BaseMixtureOfExperts, run: Run, separated: bool) -> No
             f"{owner}: the gate separates the experts' regions perfectly, or nearly so: its "
             "coefficients grow while the likelihood no longer does, and have no finite limit. "
             "Predictions are sound; to get coefficients, penalise the gate: "
-            "gate=SoftmaxGate().",
+            "gate=SoftmaxGate(alpha=0.3).",
             ConvergenceWarning,
         )
 

@@ -26,6 +26,7 @@ from mixexp._rows.inputs import SKETCH_ROWS, refuse_missing
 from mixexp._rows.rows import Rows
 from mixexp._rows.source import Run
 from mixexp._threads import single_thread
+from mixexp.protocols import can
 
 __all__ = [
     "START_ROWS",
@@ -193,6 +194,7 @@ def _collected(mixture: Any, memory: Memory) -> None:
     if n_rows >= START_ROWS:
         state = State(mixture._model.gate, mixture._model.bank)
         _refuse_forgetful(mixture, state)
+        state = state.apply(lambda part: part.loosened() if can(part, "loosened") else part)
         memory.online = begun(state, rows, _assigner(mixture, memory), _schedule(mixture))
         memory.extremes = None if codes else rows.extremes
         memory.batches = []

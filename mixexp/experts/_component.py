@@ -74,6 +74,7 @@ class ComponentBank:
     scores = Hidden()
     slope = Hidden()
     tuned = Hidden()
+    loosened = Hidden()
     damped = Hidden()
     bounded = Hidden()
     deviance = Hidden()

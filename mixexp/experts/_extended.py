@@ -48,6 +48,7 @@ class ExtendedBank:
     scores = Hidden()
     slope = Hidden()
     tuned = Hidden()
+    loosened = Hidden()
     replicate = Hidden()
     merged = Hidden()
 

@@ -268,7 +268,7 @@ class LinearBank:
         if not self.terms.tuned:
             return prior
         n_slopes = self.theta.shape[1] * (self.n_coefficients - self.design.intercept).sum()
-        return prior + 0.5 * float(n_slopes) * np.log(self.strength / self.terms.alpha)
+        return prior + 0.5 * float(n_slopes * np.log(self.strength / self.terms.alpha))
 
     @property
     def n_gram_weights(self) -> int:
@@ -420,8 +420,7 @@ class LinearBank:
             return self
         k, q, p = self.theta.shape
         gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
-        varies = self.design.varies
-        varies[: int(self.design.intercept)] = False
+        varies = self._slopes
         if not varies.any():
             return self
         penalty = np.where(varies, self.penalty, 0.0)
@@ -435,10 +434,33 @@ class LinearBank:
         if self._dispersed:
             squares = squares / self.parameters[0] ** 2
         ratio = float(
-            strength_ratio(gamma, squares.sum(), self.strength, self.terms.alpha, strongest(k))
+            strength_ratio(
+                gamma,
+                squares.sum(),
+                self.strength,
+                self.terms.alpha,
+                strongest(k, rows.total_weight),
+            )
         )
-        penalty = np.where(varies, self.penalty * ratio, self.penalty)
-        return evolve(self, penalty=penalty, strength=self.strength * ratio)
+        return self._with_strength(self.strength * ratio)
+
+    @property
+    def _slopes(self) -> np.ndarray:
+        """The columns of the design, (p,), that vary."""
+        varies: np.ndarray = self.design.varies.copy()
+        varies[: int(self.design.intercept)] = False
+        return varies
+
+    def _with_strength(self, strength: float) -> LinearBank:
+        """Return the bank with another penalty."""
+        ratio = strength / self.strength
+        penalty = np.where(self._slopes, self.penalty * ratio, self.penalty)
+        return evolve(self, penalty=penalty, strength=strength)
+
+    @available_if(lambda self: self.terms.tuned)
+    def loosened(self) -> LinearBank:
+        """Return the bank with the penalty that it began with."""
+        return self._with_strength(self.terms.alpha)
 
     def _squares(self) -> np.ndarray:
         """Return the penalties (K, n_outputs) in units of the squared dispersions."""

@@ -65,6 +65,10 @@ __all__ = ["LogisticBank"]
 #: Above this many coefficients per expert the Hessians cost more than the rest of a pass.
 NEWTON_COEFFICIENTS = 256
 
+#: With fewer rows for each coefficient than this, a weak penalty separates any classes, and little
+#: is left that could ask for a stronger one: the evidence then comes from above.
+FEW_ROWS, FROM_ABOVE = 5.0, 30.0
+
 
 class LogisticBank:
     """K logistic models of a class, each with its own coefficients.
@@ -110,6 +114,7 @@ class LogisticBank:
         self.classes = classes
         self.terms = terms
         self.strength = terms.alpha
+        self._tuned = False
         n_classes = len(classes)
         double = 2.0 if n_classes == 2 else 1.0
         self.penalty = design.penalty(double * terms.ridge, input_units=terms.input_units)
@@ -374,6 +379,13 @@ class LogisticBank:
         return self.n_parameters - k * (c - 1) * int(self.design.intercept)
 
     @property
+    def _slopes(self) -> np.ndarray:
+        """The columns of the design, (p,), that vary."""
+        varies: np.ndarray = self.design.varies.copy()
+        varies[: int(self.design.intercept)] = False
+        return varies
+
+    @property
     def strengths(self) -> np.ndarray:
         """The penalty's strength, (1,)."""
         return np.array([self.strength])
@@ -387,21 +399,36 @@ class LogisticBank:
         if self._usual_curvature == "products" or self.curvature == "bound":
             return self
         k, c, p = self.theta.shape
-        varies = self.design.varies
-        varies[: int(self.design.intercept)] = False
+        varies = self._slopes
         if not varies.any():
             return self
+        if not self._tuned and self._n_slopes * FEW_ROWS > rows.total_weight:
+            return self._with_strength(min(FROM_ABOVE, strongest(k, rows.total_weight)))
         penalty = np.where(varies, self.penalty, 0.0)
-        gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
         seen = np.ones((k, p), dtype=bool) if self.mask is None else self.mask
+        gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
         gamma = sum(
             _n_determined(self.curvature, matrices[:, ids[:, None], ids], penalty[ids], c)
             for ids, matrices in zip(map(np.flatnonzero, seen), gram, strict=True)
         )
         squares = float(np.sum(penalty * self.theta**2))
-        ratio = float(strength_ratio(gamma, squares, self.strength, self.terms.alpha, strongest(k)))
-        penalty = np.where(varies, self.penalty * ratio, self.penalty)
-        return evolve(self, penalty=penalty, strength=self.strength * ratio)
+        ratio = float(
+            strength_ratio(
+                gamma, squares, self.strength, self.terms.alpha, strongest(k, rows.total_weight)
+            )
+        )
+        return self._with_strength(self.strength * ratio)
+
+    @available_if(lambda self: self.terms.tuned)
+    def loosened(self) -> LogisticBank:
+        """Return the bank with the penalty that it began with."""
+        return self._with_strength(self.terms.alpha)
+
+    def _with_strength(self, strength: float) -> LogisticBank:
+        """Return the bank with a penalty that is no longer the first."""
+        ratio = strength / self.strength
+        penalty = np.where(self._slopes, self.penalty * ratio, self.penalty)
+        return evolve(self, penalty=penalty, strength=strength, _tuned=True)
 
     @available_if(lambda self: self._usual_curvature != "products")
     def recentred(self, statistics: Sums, before: LogisticBank) -> tuple[LogisticBank, Sums]:

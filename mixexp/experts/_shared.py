@@ -44,6 +44,8 @@ class SharedLinearBank(LinearBank):
     scores = Hidden()
     slope = Hidden()
     tuned = Hidden()
+    with_strengths = Hidden()
+    loosened = Hidden()
 
     shared_template: Any
     shared_theta: np.ndarray
@@ -215,6 +217,8 @@ class SharedBank:
     scores = Hidden()
     slope = Hidden()
     tuned = Hidden()
+    with_strengths = Hidden()
+    loosened = Hidden()
     toward = Hidden()
     damped = Hidden()
     bounded = Hidden()

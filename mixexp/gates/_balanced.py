@@ -79,6 +79,8 @@ class BalancedGate:
     recentred = Hidden()
     slope = Hidden()
     tuned = Hidden()
+    with_strengths = Hidden()
+    loosened = Hidden()
 
     @property
     def monotone(self) -> bool:

@@ -87,6 +87,8 @@ class NoiseGate:
     scores = Hidden()
     slope = Hidden()
     tuned = Hidden()
+    with_strengths = Hidden()
+    loosened = Hidden()
 
     # a router, which is inside, is the one to descend a tree
     descended = Hidden()

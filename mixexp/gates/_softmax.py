@@ -66,6 +66,9 @@ __all__ = ["SoftmaxGate"]
 #: takes steps under a block-diagonal bound, or by conjugate gradients, whichever is cheaper.
 NEWTON_COEFFICIENTS = 512
 
+#: Twice as many where the Hessian takes fewer multiplications than this: a tenth of a second.
+CHEAP_HESSIAN = 3e8
+
 #: If the Hessian needs more weight rows than there are experts, it is recomputed in the first
 #: iterations and then only once in this many; steps in between reuse the last one.
 REFRESH = 3
@@ -95,11 +98,11 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         sharp as the rows say, and columns that no border needs hardly count. So is the penalty of
         default experts, one for all columns and at least 0.3. Both stay at 0.3 where an expert is
         not fitted by likelihood, with a noise or zero expert, a usage prior, a shared expert that
-        is an estimator of others, an assignment other than "soft", an L1 penalty, and where steps
-        are by conjugate gradients, as with sparse or more than 1000 columns. With routing they are
-        those of the dense run before it. A number is the strength for all columns, and that of
-        default experts is 0.3. 0 is allowed; the likelihood of a separable gate then has no
-        maximum.
+        is an estimator of others, a stochastic assignment, in `partial_fit`, with an L1 penalty,
+        and where parts have too many coefficients: a gate more than 512, or 1024 where rows are
+        few, experts what makes steps by conjugate gradients cheaper. With routing they are those of
+        the dense run before it. A number is the strength for all columns, and that of default
+        experts is 0.3. 0 is allowed; the likelihood of a separable gate then has no maximum.
     missing : {"indicator", "error"}, default="indicator"
         How NaN is handled: "indicator" replaces it by the column's mean, and gives each column
         with missing values in the training rows an indicator with its own coefficient; "error"
@@ -363,6 +366,11 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         return evolve(self, _strength=strengths)._with_penalty()
 
     @available_if(lambda self: self._sets_itself)
+    def loosened(self) -> SoftmaxGate:
+        """Return the gate with penalties no stronger than those it began with."""
+        return self.with_strengths(np.minimum(self._strength, DEFAULT_STRENGTH))
+
+    @available_if(lambda self: self._sets_itself)
     def tuned(self, statistics: Sums, rows: Rows) -> SoftmaxGate:
         """Return the gate with the penalties that the evidence asks for; itself without a Hessian.
 
@@ -371,7 +379,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         """
         varies = self.design.scale > 0
         k = len(self.theta)
-        if self.curvature not in ("newton", "blocks") or k == 1 or not varies.any():
+        if self.curvature != "newton" or k == 1 or not varies.any():
             return self
         penalty = np.where(np.append(False, varies), self._penalty, 0.0)
         gram = self._hessian(statistics)
@@ -617,7 +625,8 @@ def _gram_curvature(design: Design, k: int) -> str:
 
 def _usual_curvature(rows: Rows, design: Design, k: int, per_expert: bool) -> str:
     """Return the kind of curvature for K experts: that of the cheaper step."""
-    usual = usual_curvature(k, design.size, NEWTON_COEFFICIENTS)
+    cheap = rows.n_rows * n_pairs(k) * design.size**2 / 2 < CHEAP_HESSIAN
+    usual = usual_curvature(k, design.size, NEWTON_COEFFICIENTS * (1 + cheap))
     if usual == "products" or (usual == "newton" and not design.whitened):
         return usual
     newton = usual == "newton"

@@ -269,6 +269,12 @@ class TreeGate:
             lambda p, sums: p.tuned(sums, rows) if can(p, "tuned") else p, statistics.sums
         )
 
+    @available_if(lambda self: self._some_can("loosened"))
+    def loosened(self) -> Any:
+        """Return the tree with penalties no stronger than those it began with."""
+        nodes = self.nodes_.values()
+        return self._map_nodes(lambda p, _: p.loosened() if can(p, "loosened") else p, nodes)
+
     @property
     def strengths(self) -> np.ndarray:
         """The strengths of the penalties of all nodes that set theirs."""

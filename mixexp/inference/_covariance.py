@@ -12,7 +12,7 @@ from mixexp._engine.assign import Soft
 from mixexp._engine.criteria import free_basis
 from mixexp._engine.information import Information, unit_scores
 from mixexp._engine.sweep import EStep, State
-from mixexp.protocols import Rows
+from mixexp.protocols import Rows, can
 
 __all__ = ["parameter_covariance"]
 
@@ -100,11 +100,14 @@ def parameter_covariance(
 def _refuse_separated(model: Any, basis: np.ndarray, inverse: np.ndarray, owner: str) -> None:
     """Raise if log-odds are so uncertain that the likelihood has no maximum."""
     gate, bank = model.gate, model.bank
-    odds = gate.parameter_space.predictors.ravel()
-    if getattr(bank, "classes", None) is not None:
-        size = gate.parameter_space.size
-        odds = np.concatenate([odds, size + bank.parameter_space.predictors.ravel()])
-    rows = basis[odds]
+    size, judged = gate.parameter_space.size, []
+    if not can(gate, "tuned"):  # with a penalty by its evidence there is a maximum
+        judged.append(gate.parameter_space.predictors.ravel())
+    if getattr(bank, "classes", None) is not None and not can(bank, "tuned"):
+        judged.append(size + bank.parameter_space.predictors.ravel())
+    if not judged:
+        return
+    rows = basis[np.concatenate(judged)]
     variance = np.einsum("pf,fg,pg->p", rows, inverse, rows, optimize=True)
     if np.any(variance > LARGEST_LOGIT**2):
         raise ValueError(

@@ -84,6 +84,8 @@ class RoutedGate:
     recentred = Hidden()
     slope = Hidden()
     tuned = Hidden()
+    with_strengths = Hidden()
+    loosened = Hidden()
 
     @property
     def fallback(self) -> bool:

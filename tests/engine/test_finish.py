@@ -153,6 +153,7 @@ def test_classic_tables_converge_at_the_defaults(load, options):
 def test_without_acceleration_em_takes_its_own_steps():
     X, y = load_wine(return_X_y=True)
     options = {"n_experts": 2, "n_init": 1, "random_state": 0, "acceleration": None}
+    options["gate"] = SoftmaxGate(alpha=0.3)
     with pytest.warns(ConvergenceWarning, match="acceleration='auto'"):
         model = MixtureOfExpertsClassifier(**options).fit(StandardScaler().fit_transform(X), y)
     assert model.n_iter_ == 200

@@ -167,7 +167,7 @@ def test_a_fit_may_set_out_from_a_state(rng, monkeypatch):
         return found[-1][1]
 
     monkeypatch.setattr(base, "search", spy)
-    options = {"init": "random", "n_init": 1, "random_state": 0}
+    options = {"init": "random", "n_init": 1, "random_state": 0, "gate": SoftmaxGate(alpha=0.3)}
     model = MixtureOfExpertsRegressor(n_experts=3, max_iter=12, tol=0, **options)
     with pytest.warns(match="did not converge"):
         model.fit(X, y)

@@ -14,7 +14,7 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp._engine import em, search, tuning
-from mixexp._evidence import LARGEST_CHANGE, STRONGEST, determined, strength_ratio
+from mixexp._evidence import LARGEST_CHANGE, determined, strength_ratio, strongest
 from mixexp._newton import block_products, n_block_rows
 from mixexp._numerics import n_pairs, pair_products
 from mixexp.datasets import make_piecewise_linear
@@ -78,7 +78,7 @@ def test_one_expert_is_at_the_fixed_point():
     Z = StandardScaler().fit_transform(X)
     model = MixtureOfExpertsRegressor(n_experts=1, gate=SoftmaxGate(alpha="auto")).fit(Z, y)
     strength = float(model._model.bank.strength)
-    assert 0.3 < strength < STRONGEST
+    assert 0.3 < strength < strongest(1, len(y))
     expected = Ridge(strength).fit(Z, y)
     assert_allclose(model.experts_[0].coef_, expected.coef_, rtol=1e-8)
     values = np.linalg.eigvalsh(Z.T @ Z)
@@ -110,7 +110,7 @@ def test_one_expert_of_classes_is_at_the_fixed_point(rng, n_classes):
     Z = StandardScaler().fit_transform(X)
     model = MixtureOfExpertsClassifier(n_experts=1, tol=1e-9).fit(Z, y)
     bank = model._model.bank
-    assert 0.3 < bank.strength < STRONGEST
+    assert 0.3 < bank.strength < strongest(1, len(y))
     expected = LogisticRegression(C=1 / bank.strength, tol=1e-10, max_iter=10_000).fit(Z, y)
     assert_allclose(model.predict_proba(Z), expected.predict_proba(Z), atol=1e-4)
     hessian = full_hessian(np.column_stack([np.ones(len(Z)), Z]), expected.predict_proba(Z))
@@ -187,7 +187,7 @@ def test_columns_that_an_expert_of_classes_does_not_see_are_not_determined(rng):
     columns = {"expert_features": [[2], [1]], "gate_features": [0]}
     model = MixtureOfExpertsClassifier(n_experts=2, init=side, **columns).fit(X, y)
     strength, resp = model._model.bank.strength, model.responsibilities(X, y)
-    assert 0.3 < strength < STRONGEST
+    assert 0.3 < strength < strongest(2, len(y))
     gamma, squares = 0.0, 0.0
     for k, expert in enumerate(model.experts_):
         column = X[:, columns["expert_features"][k]]

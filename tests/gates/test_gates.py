@@ -360,7 +360,8 @@ def test_toward(rng):
         )
 
 
-def test_more_coefficients_than_newton_steps_are_for(rng):
+def test_more_coefficients_than_newton_steps_are_for(rng, monkeypatch):
+    monkeypatch.setattr(_softmax, "CHEAP_HESSIAN", 0)
     X = rng.standard_normal((300, 60))
     rows = make_rows(X)
     resp = random_resp(rng, 9, 300, 3.0)
@@ -384,6 +385,7 @@ def test_cheaper_steps_reach_the_newton_maximum(rng, monkeypatch, curvature, k):
     rows, resp, part = started(SoftmaxGate(0.5), rng, d=2, k=k)
     newton = fit_part(part, rows, resp, 15)
     monkeypatch.setattr(_softmax, "NEWTON_COEFFICIENTS", 5)
+    monkeypatch.setattr(_softmax, "CHEAP_HESSIAN", 0)
     if curvature == "products":
         monkeypatch.setattr("mixexp._newton.LARGEST_BLOCKS", 5)
     part = SoftmaxGate(0.5).start(rows, k, None)
@@ -397,6 +399,7 @@ def test_products_with_separate_columns_reach_the_newton_maximum(rng, monkeypatc
     rows, resp, _ = started(SoftmaxGate(0.5), rng, d=3, k=k)
     newton = fit_part(SoftmaxGate(0.5).start(rows, k, columns), rows, resp, 100)
     monkeypatch.setattr(_softmax, "NEWTON_COEFFICIENTS", 5)
+    monkeypatch.setattr(_softmax, "CHEAP_HESSIAN", 0)
     monkeypatch.setattr("mixexp._newton.LARGEST_BLOCKS", 5)
     part = fit_part(SoftmaxGate(0.5).start(rows, k, columns), rows, resp, 200)
     assert part.curvature == "products"

@@ -11,14 +11,14 @@ from numpy.testing import assert_allclose
 from scipy.sparse import csr_array
 from sklearn.compose import make_column_transformer
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import mixexp
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
-from mixexp.gates import ConstantGate, HierarchicalGate
+from mixexp.gates import ConstantGate, HierarchicalGate, SoftmaxGate
 from mixexp.inspection._report._calibrated import reliability
 from mixexp.routing import TopK
 
@@ -242,6 +242,7 @@ def test_warnings_in_words(case, said, problem, undrawn):
         X, y = X[:40], y[:40]
     elif case == "separated":
         kind, y = MixtureOfExpertsClassifier, X[:, 0] > 0
+        params = {"expert": LogisticRegression(C=1e9), "gate": SoftmaxGate(alpha=0)}
     else:
         y, cv = X[:, 0] + np.random.default_rng(1).normal(size=len(X)), 2
     page = mixexp.report(fit(X, y, kind, **params), X, y, cv=cv)

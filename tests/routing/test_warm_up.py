@@ -153,7 +153,7 @@ def test_a_classifier_as_its_gate(router):
 @pytest.mark.parametrize("n_refits", [1, 2])
 def test_a_fallback_that_the_warm_up_has_not(noise, n_refits):
     router = TopK(2, False, fallback="mean")
-    warm_up = regressor().fit(X, Y)
+    warm_up = regressor(max_iter=40).fit(X, Y)
     params = {"routing": router, "noise_expert": noise, "n_refits": n_refits, "cross_fit": 3}
     model = regressor(CountingRidge(), warm_up=warm_up, **params).fit(X, Y)
     assert_allclose(model.route(X)[:, 4], 1 - np.sort(warm_up.gate_proba(X))[:, 2:].sum(axis=1))
