@@ -283,7 +283,8 @@ def test_groups_noise_and_usage_prior(rng, force):
 
 def test_the_bound_does_not_fall(rng):
     S, y, half = two_halves(rng, 500, 400, 0.02)
-    model = fitted(S, y, half, LogisticRegression(), gate=None, max_iter=60, tol=0)
+    gate = SoftmaxGate(alpha=0.3)
+    model = fitted(S, y, half, LogisticRegression(), gate=gate, max_iter=60, tol=0)
     assert np.diff(model.lower_bounds_).min() > -1e-9
 
 
