@@ -42,9 +42,11 @@ REGRESSION_NAMES = [family.__name__ for family in REGRESSIONS]
 
 def estimator(family, problem, **options):
     from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+    from mixexp.gates import SoftmaxGate
 
     kind = MixtureOfExpertsRegressor if family in REGRESSION_NAMES else MixtureOfExpertsClassifier
-    return kind(n_experts=problem.n_experts, tol=TOL, **options)
+    gate = SoftmaxGate(alpha=0.3)  # penalties are fixed: fits that are compared have one objective
+    return kind(n_experts=problem.n_experts, gate=gate, tol=TOL, **options)
 
 
 def unflagged(model):
