@@ -1,5 +1,6 @@
 """Penalties set by their evidence: the fixed point, its bounds, and what it is for."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from _problems import make_rows
 from numpy.testing import assert_allclose
 from sklearn.datasets import load_diabetes
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
@@ -20,7 +22,8 @@ from mixexp._numerics import n_pairs, pair_products
 from mixexp.datasets import make_piecewise_linear
 from mixexp.experts._logistic import _n_determined
 from mixexp.gates import HierarchicalGate, SoftmaxGate
-from mixexp.protocols import evolve
+from mixexp.gates._noise import NoiseGate
+from mixexp.protocols import can, evolve
 
 
 def test_determined_counts_eigenvalues(rng):
@@ -127,7 +130,7 @@ def test_blocks_determine_about_as_much_as_the_hessian(rng, n_classes):
     """Of two classes they are the Hessian along centred coefficients, of more a part of it."""
     X, y = of_classes(rng, n_classes)
     proba = LogisticRegression().fit(X, y).predict_proba(X)
-    Z, penalty = np.column_stack([np.ones(len(X)), X]), np.array([0.0, 2.0, 2.0, 2.0, 2.0])
+    Z, penalty = np.column_stack([np.ones(len(X)), X]), np.array([0.0, 40, 40, 40, 40])
     found = {}
     for curvature, products in {"newton": pair_products, "blocks": block_products}.items():
         n_weights = {"newton": n_pairs(n_classes), "blocks": n_block_rows(n_classes)}[curvature]
@@ -135,8 +138,8 @@ def test_blocks_determine_about_as_much_as_the_hessian(rng, n_classes):
         products(proba.T, weights)
         gram = np.einsum("wn,ni,nj->wij", weights, Z, Z)
         found[curvature] = _n_determined(curvature, gram, penalty, n_classes)
-    assert_allclose(found["blocks"], found["newton"], rtol=1e-8 if n_classes == 2 else 0.03)
-    assert 3 < found["newton"] < 4 * (n_classes - 1)
+    assert_allclose(found["blocks"], found["newton"], rtol=1e-8 if n_classes == 2 else 0.2)
+    assert 1 < found["newton"] < 2.5 * (n_classes - 1)
 
 
 def test_nearly_separate_classes_do_not_ask_for_a_strong_penalty(rng):
@@ -150,6 +153,77 @@ def test_nearly_separate_classes_do_not_ask_for_a_strong_penalty(rng):
     gram = np.zeros((15, 3, 3))
     gram[:] = 1e-4 * np.eye(3)  # Σ p_c p_d of each pair
     assert _n_determined("newton", gram, np.full(3, 1e-9), 6) == pytest.approx(2 * 15e-4)
+
+
+@pytest.mark.parametrize("seed", [2, 5])
+def test_few_rows_for_the_columns_get_a_strong_penalty(seed):
+    """At a weak one they are separated, and none of them would be open."""
+    rng = np.random.default_rng(seed)
+    slopes = 0.1 * rng.standard_normal((2, 100))
+    X = rng.standard_normal((1200, 100))
+    y = np.argmax(X @ slopes.T + rng.gumbel(size=(1200, 2)), axis=1)
+    model = MixtureOfExpertsClassifier(n_experts=1).fit(X[:200], y[:200])
+    assert model._model.bank.strength > 30
+    assert model.log_density(X[200:], y[200:]).mean() > -0.75
+
+
+@pytest.mark.parametrize("max_iter", [1, 5, 9])
+def test_penalties_take_no_more_iterations_than_the_fit_may(rng, max_iter):
+    X, y, _ = of_two_lines(rng)
+    model = MixtureOfExpertsRegressor(n_experts=2, n_init=1, max_iter=max_iter, tol=0)
+    with pytest.warns(ConvergenceWarning, match="did not converge"):
+        model.fit(X, y)
+    assert model.n_iter_ == max_iter
+    assert model.n_passes_ <= 4 * max_iter + 8  # a round is of four iterations and a pass
+
+
+def test_rounds_end_where_the_bound_hardly_changes(rng, monkeypatch):
+    """Columns without use go on to be switched off, which changes nothing."""
+    X = rng.standard_normal((4000, 6))
+    y = np.where(X[:, 0] > 0, X[:, 1], -X[:, 1]) + 0.5 * rng.standard_normal(4000)
+    n_passes = []
+    for small in (1e-2, 0.0):
+        monkeypatch.setattr(tuning, "SMALL_GAIN", small)
+        model = MixtureOfExpertsRegressor(n_experts=3, n_init=1, random_state=0).fit(X, y)
+        n_passes.append(model.n_passes_)
+    assert n_passes[0] < n_passes[1]
+
+
+def test_a_stream_begins_with_weak_penalties(rng):
+    """What the first rows do not need, later ones may."""
+    X, y, _ = boxes(rng, 12_000)
+    X = np.column_stack([X, rng.standard_normal(12_000)])
+    model = MixtureOfExpertsRegressor(n_experts=2, n_init=2, random_state=0)
+    model.partial_fit(X, y)
+    assert model.gate_.alpha_.max() > 100  # the third column
+    online = model._memory.online.state
+    assert online.gate.strengths.max() <= 0.3 and online.bank.strengths == 0.3
+    tree = MixtureOfExpertsRegressor(
+        n_experts=4, gate=HierarchicalGate((2, 2)), n_init=2, random_state=0
+    ).partial_fit(X, y)
+    assert tree._memory.online.state.gate.strengths.max() <= 0.3
+
+
+def test_sharp_borders_have_standard_errors():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((1500, 4))
+    y = np.where(X[:, 0] > 0, 3 + 2 * X[:, 1], X[:, 2] - X[:, 3]) + rng.standard_normal(1500)
+    for model, targets in (
+        (MixtureOfExpertsRegressor(n_experts=2, random_state=0), y),
+        (MixtureOfExpertsClassifier(n_experts=2, random_state=0), np.digitize(y, [0, 2])),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            summary = model.fit(X, targets).summary(X, targets)
+        assert np.all(np.isfinite(summary.estimates.covariance))
+
+
+def test_wrapped_gates_keep_their_wrappers(rng):
+    rows = make_rows(rng.standard_normal((50, 2)))
+    gates = [NoiseGate(SoftmaxGate().start(rows, 3, None), 0.1)]
+    gates.append(SoftmaxGate(usage_prior=2.0).start(rows, 3, None))
+    for gate in gates:
+        assert not any(can(gate, name) for name in ("tuned", "with_strengths", "loosened"))
 
 
 def test_experts_of_noise_are_no_worse_than_one_model(rng):

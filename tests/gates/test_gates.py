@@ -360,6 +360,13 @@ def test_toward(rng):
         )
 
 
+@pytest.mark.parametrize(("n_rows", "curvature"), [(3000, "newton"), (8000, "blocks")])
+def test_few_rows_have_newton_steps_of_more_coefficients(rng, n_rows, curvature):
+    rows = make_rows(rng.standard_normal((n_rows, 16)))
+    gate = SoftmaxGate().start(rows, 32, None)
+    assert gate.theta.size == 544 and gate.curvature == curvature
+
+
 def test_more_coefficients_than_newton_steps_are_for(rng, monkeypatch):
     monkeypatch.setattr(_softmax, "CHEAP_HESSIAN", 0)
     X = rng.standard_normal((300, 60))
