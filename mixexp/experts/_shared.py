@@ -44,7 +44,6 @@ class SharedLinearBank(LinearBank):
     scores = Hidden()
     slope = Hidden()
     tuned = Hidden()
-    with_strengths = Hidden()
     loosened = Hidden()
 
     shared_template: Any
@@ -217,7 +216,6 @@ class SharedBank:
     scores = Hidden()
     slope = Hidden()
     tuned = Hidden()
-    with_strengths = Hidden()
     loosened = Hidden()
     toward = Hidden()
     damped = Hidden()

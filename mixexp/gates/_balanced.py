@@ -79,7 +79,6 @@ class BalancedGate:
     recentred = Hidden()
     slope = Hidden()
     tuned = Hidden()
-    with_strengths = Hidden()
     loosened = Hidden()
 
     @property

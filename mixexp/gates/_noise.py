@@ -87,7 +87,6 @@ class NoiseGate:
     scores = Hidden()
     slope = Hidden()
     tuned = Hidden()
-    with_strengths = Hidden()
     loosened = Hidden()
 
     # a router, which is inside, is the one to descend a tree

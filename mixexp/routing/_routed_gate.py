@@ -84,7 +84,6 @@ class RoutedGate:
     recentred = Hidden()
     slope = Hidden()
     tuned = Hidden()
-    with_strengths = Hidden()
     loosened = Hidden()
 
     @property
