@@ -637,6 +637,7 @@ class BaseMixtureOfExperts(Versioned, BaseEstimator, metaclass=ABCMeta):
             return model.log_density(with_targets(self, X, y, offset))
         return model.log_density(grouped(self, X, y, weight, offset, groups)[0])
 
+    @np.errstate(under="ignore")
     def aic(
         self,
         X: Any,
@@ -686,6 +687,7 @@ class BaseMixtureOfExperts(Versioned, BaseEstimator, metaclass=ABCMeta):
         count = self._n_parameters(*given)
         return -2 * log_likelihood + 2 * count
 
+    @np.errstate(under="ignore")
     def bic(
         self,
         X: Any,
@@ -732,6 +734,7 @@ class BaseMixtureOfExperts(Versioned, BaseEstimator, metaclass=ABCMeta):
         count = self._n_parameters(*given)
         return -2 * log_likelihood + count * float(np.log(n))
 
+    @np.errstate(under="ignore")
     def icl(
         self,
         X: Any,
@@ -781,6 +784,7 @@ class BaseMixtureOfExperts(Versioned, BaseEstimator, metaclass=ABCMeta):
         bic = self.bic(X, y, weight, offset=offset, groups=groups)
         return bic + 2 * float(entropy.sum())
 
+    @np.errstate(under="ignore")
     def summary(
         self,
         X: Any,

@@ -564,6 +564,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
             return pooled
         return pooled, self.predict_distribution(X, offset=offset).std()
 
+    @np.errstate(under="ignore")
     def predict_quantile(
         self, X: Any, q: Any = 0.5, *, offset: Any = None, trials: Any = None
     ) -> np.ndarray:

@@ -220,3 +220,16 @@ def test_underflow_is_no_error_whatever_the_caller_has_set(growing):
     with np.errstate(all="raise"):
         assert_array_equal(model.fit(X, y).predict(X), expected)
         assert np.geterr()["under"] == "raise"
+
+
+def test_underflow_is_no_error_of_criteria_and_quantiles():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((5000, 5))
+    y = np.where(X[:, 0] > 0, X[:, 1], 3 - X[:, 2]) + 0.5 * rng.standard_normal(5000)
+    model = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y)
+    expected = [model.aic(X, y), model.bic(X, y), model.icl(X, y), str(model.summary(X, y))]
+    quantiles = model.predict_quantile(X, 0.1)
+    with np.errstate(all="raise"):
+        found = [model.aic(X, y), model.bic(X, y), model.icl(X, y), str(model.summary(X, y))]
+        assert_array_equal(model.predict_quantile(X, 0.1), quantiles)
+    assert found == expected
