@@ -120,7 +120,7 @@ class ParameterEstimates:
         check_level(level)
         reach = norm.ppf(0.5 + level / 2) * self.std_errors
         plain = np.stack([self.estimates - reach, self.estimates + reach], axis=1)
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        with np.errstate(all="ignore"):
             factor = np.exp(reach / self.estimates)
             ratio = np.stack([self.estimates / factor, self.estimates * factor], axis=1)
         return np.where(self.positive[:, None], ratio, plain)
