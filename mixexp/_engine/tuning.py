@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mixexp._engine.em import Evaluation, Problem, run_em
+from mixexp._engine.em import Evaluation, Problem, Run, run_em
 from mixexp._engine.sweep import State
 from mixexp.protocols import can
 
@@ -23,28 +23,34 @@ SMALL_CHANGE, SMALL_GAIN = 0.1, 1e-5
 def tuned(problem: Problem, state: State) -> tuple[State, int]:
     """Return a state with penalties set by their evidence, and the passes that it took.
 
-    1. A few EM iterations. If an expert collapses, they were in vain.
+    1. A few EM iterations. If an expert collapses, the penalties before have the last word.
     2. Each part that can sets its penalty by the statistics (MacKay 1992).
     3. Again, until penalties hardly change, or that hardly changes the bound, with no more
        iterations than the run may take.
+    4. If the bound is lower than at the first penalties, these stay.
 
     In the long run that follows, penalties are fixed, so that every iteration raises the bound.
     """
     if not any(can(part, "tuned") for part in state.parts) or not problem.climbs(state):
         return state, 0
-    n_passes, bound = 0, -np.inf
+    first: Run | None = None
+    last, n_passes = None, 0
     short = replace(problem, max_iter=min(ROUND_ITER, problem.max_iter), accelerate=None)
     for _ in range(min(MOST_ROUNDS, -(-problem.max_iter // ROUND_ITER))):
         run = run_em(replace(short, observe=None), state)
         n_passes += run.n_passes
         if len(run.collapsed):
+            state = state if last is None else last.state
             break
+        before, last = last, run
+        first = run if first is None else first
         state = _with_penalties(problem, run.best)
-        if abs(run.bound - bound) < SMALL_GAIN:
+        if before is not None and abs(run.bound - before.bound) < SMALL_GAIN:
             break
-        bound = run.bound
         if _largest_change(run.best.state, state) < SMALL_CHANGE:
             break
+    if first is not None and last is not None and last.bound < first.bound:
+        state = first.state
     return state, n_passes
 
 

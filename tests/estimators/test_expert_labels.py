@@ -132,8 +132,9 @@ def test_a_few_labels_rescue_a_start_that_fails(seed):
     X, y, region = problem(seed)
     labels = some(region, 0.05, seed)
     assert np.sum(labels >= 0) == 20
-    model = MixtureOfExpertsRegressor(n_experts=4, init="random", n_init=1, random_state=0)
-    best = MixtureOfExpertsRegressor(n_experts=4, init=region).fit(X, y)
+    options = {"n_experts": 4, "gate": SoftmaxGate(alpha=0.3)}
+    model = MixtureOfExpertsRegressor(init="random", n_init=1, random_state=0, **options)
+    best = MixtureOfExpertsRegressor(init=region, **options).fit(X, y)
     without = quiet(clone(model), X, y)
     assert without.log_density(X, y).mean() < best.log_density(X, y).mean() - 0.03
     quiet(model, X, y, expert_labels=labels)

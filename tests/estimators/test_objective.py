@@ -121,7 +121,9 @@ def test_bank_and_estimator_bank_agree_on_classifications(n_classes):
     X, y = two_boundaries(n_classes=n_classes)
     start = soft_start(len(y))
     fits = [
-        MixtureOfExpertsClassifier(expert, 2, init=start, tol=1e-9, max_iter=2000).fit(X, y)
+        MixtureOfExpertsClassifier(
+            expert, 2, gate=SoftmaxGate(alpha=0.3), init=start, tol=1e-9, max_iter=2000
+        ).fit(X, y)
         for expert in (LogisticRegression(), Logistic(tol=1e-8, max_iter=1000))
     ]
     assert_allclose(fits[0].lower_bound_, fits[1].lower_bound_, atol=1e-6)

@@ -266,7 +266,7 @@ def test_weights_are_repetitions(rng):
 def test_data_larger_than_the_sketch(rng, gate, monkeypatch):
     monkeypatch.setattr(inputs, "SKETCH_ROWS", 150)
     X, y = lines(rng, 400)
-    gate = GATES[gate](usage_prior=30.0)
+    gate = GATES[gate](alpha=0.3, usage_prior=30.0)
     model = MixtureOfExpertsRegressor(
         n_experts=4, gate=gate, n_init=2, max_iter=10, tol=0.0, random_state=0
     )

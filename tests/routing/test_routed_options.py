@@ -233,7 +233,9 @@ def test_every_family(router, family):
     y = np.abs(Y) + 0.1 if family == "gamma" else Y
     y = np.round(np.abs(Y)) if family == "poisson" else y
     for expert in (None, SHALLOW):
-        assert_sound(regressor(expert, routing=router, family=family, max_iter=4).fit(X, y), y=y)
+        gate = SoftmaxGate(alpha=0.3)  # with sharp borders, tails may have no mean after 4 steps
+        model = regressor(expert, routing=router, family=family, gate=gate, max_iter=4)
+        assert_sound(model.fit(X, y), y=y)
 
 
 @pytest.mark.parametrize("router", [*ROUTERS, TopK(2, False, fallback="mean")], ids=str)
