@@ -16,12 +16,13 @@ from mixexp._conjugate import (
     least_squares_steps,
 )
 from mixexp._costs import fits, require_grams
-from mixexp._evidence import determined, strength_ratio, strongest
+from mixexp._evidence import determined
 from mixexp._newton import damped, relaxed
 from mixexp._numerics import FARTHEST_SCORE, linear_scores, solve_psd_stack, unpack_symmetric
 from mixexp._proximal import l1_weights, proximal_solutions
 from mixexp.experts._based import behind_basis
 from mixexp.experts._linear_scores import linear_prior, linear_scores_of, linear_space
+from mixexp.experts._penalty import StrengthMixin
 from mixexp.experts._templates import LinearTerms
 from mixexp.protocols import (
     Block,
@@ -67,7 +68,7 @@ LEAST_LEFT = 1e-12
 CAUTIOUS = 1.0 / 64.0
 
 
-class LinearBank:
+class LinearBank(StrengthMixin):
     """K linear models of one or more outputs, each with its own coefficients.
 
     The M-step of expert k is a weighted ridge regression, written as a step from the present
@@ -405,17 +406,9 @@ class LinearBank:
         change = curvature.reshape(k, q) - 2 * np.add.reduce(gradient * step, axis=2)
         return evolve(self, theta=self.theta + step), change
 
-    @property
-    def strengths(self) -> np.ndarray:
-        """The penalty's strength, (1,)."""
-        return np.array([self.strength])
-
     @available_if(lambda self: self.terms.tuned)
     def tuned(self, statistics: Sums, rows: Rows) -> LinearBank:
-        """Return the bank with the penalty that the evidence asks for; itself by products.
-
-        It is no weaker than at first: a weaker one gained nothing on held-out rows.
-        """
+        """Return the bank with the penalty that the evidence asks for; itself by products."""
         if self.by_products:
             return self
         k, q, p = self.theta.shape
@@ -433,34 +426,7 @@ class LinearBank:
         squares = np.sum(penalty * self.theta**2, axis=2)
         if self._dispersed:
             squares = squares / self.parameters[0] ** 2
-        ratio = float(
-            strength_ratio(
-                gamma,
-                squares.sum(),
-                self.strength,
-                self.terms.alpha,
-                strongest(k, rows.total_weight),
-            )
-        )
-        return self._with_strength(self.strength * ratio)
-
-    @property
-    def _slopes(self) -> np.ndarray:
-        """The columns of the design, (p,), that vary."""
-        varies: np.ndarray = self.design.varies.copy()
-        varies[: int(self.design.intercept)] = False
-        return varies
-
-    def _with_strength(self, strength: float) -> LinearBank:
-        """Return the bank with another penalty."""
-        ratio = strength / self.strength
-        penalty = np.where(self._slopes, self.penalty * ratio, self.penalty)
-        return evolve(self, penalty=penalty, strength=strength)
-
-    @available_if(lambda self: self.terms.tuned)
-    def loosened(self) -> LinearBank:
-        """Return the bank with the penalty that it began with."""
-        return self._with_strength(self.terms.alpha)
+        return self._by_evidence(gamma, squares.sum(), rows)
 
     def _squares(self) -> np.ndarray:
         """Return the penalties (K, n_outputs) in units of the squared dispersions."""

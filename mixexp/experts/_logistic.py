@@ -18,7 +18,7 @@ from mixexp._conjugate import (
     multinomial_steps_by_products,
 )
 from mixexp._costs import fits, require_grams
-from mixexp._evidence import multinomial_determined, strength_ratio, strongest
+from mixexp._evidence import multinomial_determined, strongest
 from mixexp._newton import (
     CURVATURE_FLOOR,
     NewtonStep,
@@ -48,6 +48,7 @@ from mixexp._proximal import (
 )
 from mixexp.experts._based import behind_basis
 from mixexp.experts._linear_scores import logistic_prior, logistic_scores_of, logistic_space
+from mixexp.experts._penalty import StrengthMixin
 from mixexp.experts._templates import LinearTerms
 from mixexp.protocols import (
     Block,
@@ -70,7 +71,7 @@ NEWTON_COEFFICIENTS = 256
 FEW_ROWS, FROM_ABOVE = 5.0, 30.0
 
 
-class LogisticBank:
+class LogisticBank(StrengthMixin):
     """K logistic models of a class, each with its own coefficients.
 
     Coefficients are centred over the classes. For two classes the penalty is doubled, to match
@@ -114,7 +115,6 @@ class LogisticBank:
         self.classes = classes
         self.terms = terms
         self.strength = terms.alpha
-        self._tuned = False
         n_classes = len(classes)
         double = 2.0 if n_classes == 2 else 1.0
         self.penalty = design.penalty(double * terms.ridge, input_units=terms.input_units)
@@ -378,31 +378,16 @@ class LogisticBank:
         k, c, _ = self.theta.shape
         return self.n_parameters - k * (c - 1) * int(self.design.intercept)
 
-    @property
-    def _slopes(self) -> np.ndarray:
-        """The columns of the design, (p,), that vary."""
-        varies: np.ndarray = self.design.varies.copy()
-        varies[: int(self.design.intercept)] = False
-        return varies
-
-    @property
-    def strengths(self) -> np.ndarray:
-        """The penalty's strength, (1,)."""
-        return np.array([self.strength])
-
     @available_if(lambda self: self.terms.tuned)
     def tuned(self, statistics: Sums, rows: Rows) -> LogisticBank:
-        """Return the bank with the penalty that the evidence asks for; itself without Hessians.
-
-        It is no weaker than at first: a weaker one gained nothing on held-out rows.
-        """
+        """Return the bank with the penalty that the evidence asks for; itself without Hessians."""
         if self._usual_curvature == "products" or self.curvature == "bound":
             return self
         k, c, p = self.theta.shape
         varies = self._slopes
         if not varies.any():
             return self
-        if not self._tuned and self._n_slopes * FEW_ROWS > rows.total_weight:
+        if not self._was_set and self._n_slopes * FEW_ROWS > rows.total_weight:
             return self._with_strength(min(FROM_ABOVE, strongest(k, rows.total_weight)))
         penalty = np.where(varies, self.penalty, 0.0)
         seen = np.ones((k, p), dtype=bool) if self.mask is None else self.mask
@@ -412,23 +397,7 @@ class LogisticBank:
             for ids, matrices in zip(map(np.flatnonzero, seen), gram, strict=True)
         )
         squares = float(np.sum(penalty * self.theta**2))
-        ratio = float(
-            strength_ratio(
-                gamma, squares, self.strength, self.terms.alpha, strongest(k, rows.total_weight)
-            )
-        )
-        return self._with_strength(self.strength * ratio)
-
-    @available_if(lambda self: self.terms.tuned)
-    def loosened(self) -> LogisticBank:
-        """Return the bank with the penalty that it began with."""
-        return self._with_strength(self.terms.alpha)
-
-    def _with_strength(self, strength: float) -> LogisticBank:
-        """Return the bank with a penalty that is no longer the first."""
-        ratio = strength / self.strength
-        penalty = np.where(self._slopes, self.penalty * ratio, self.penalty)
-        return evolve(self, penalty=penalty, strength=strength, _tuned=True)
+        return self._by_evidence(gamma, squares, rows)
 
     @available_if(lambda self: self._usual_curvature != "products")
     def recentred(self, statistics: Sums, before: LogisticBank) -> tuple[LogisticBank, Sums]:
