@@ -28,7 +28,8 @@ class Scores(NamedTuple):
     Attributes
     ----------
     slopes : ndarray of shape (K, L, m) or one that broadcasts to it
-        ∂ log p_k / ∂ the predictors of expert k, without the shared part.
+        ∂ log p_k / ∂ the predictors of expert k, without the shared part. Where they add up to 0,
+        the last may be left out: L is then one less than the `ParameterSpace` has.
     scalars : ndarray of shape (K, S, m)
         ∂ log p_k / ∂ the scalars of expert k, without the shared part.
     shared : ndarray of shape (K, L + S, m) or None

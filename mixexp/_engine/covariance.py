@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from mixexp._numerics import unpack_symmetric, weighted_gram
-from mixexp.protocols import Block, Scores, Sums, can
+from mixexp.protocols import Block, ParameterSpace, Scores, Sums, can
 
-__all__ = ["by_pairs", "by_vectors", "from_pairs", "from_vectors", "score_vectors"]
+__all__ = ["by_pairs", "by_vectors", "completed", "from_pairs", "from_vectors", "score_vectors"]
 
 #: Doubles that are formed at once: few enough for the cache, enough for long products.
 TILE_ITEMS = 1 << 18
@@ -158,6 +158,25 @@ def from_vectors(sums: Sums) -> np.ndarray:
     for expert, within in enumerate(sums["within"]):
         covariance[expert, :, expert] += within
     return covariance.reshape(k * c, k * c)
+
+
+def completed(values: np.ndarray, spaces: list[ParameterSpace]) -> np.ndarray:
+    """Return numbers (K C, ...) by parameters with those of the last predictors, if left out.
+
+    `spaces` are those of gate and bank.
+    """
+    gate, bank = spaces
+    k, n_predictors, p = bank.predictors.shape
+    first = gate.predictors[0].size + gate.scalars.shape[1]
+    width = first + n_predictors * p + bank.scalars.shape[1]
+    if len(values) == k * width:
+        return values
+    by_expert = values.reshape(k, width - p, *values.shape[1:])
+    last = first + (n_predictors - 1) * p
+    before, scalars = by_expert[:, :last], by_expert[:, last:]
+    others = before[:, first:].reshape(k, n_predictors - 1, p, *values.shape[1:])
+    full = np.concatenate([before, -np.add.reduce(others, axis=1), scalars], axis=1)
+    return full.reshape(k * width, *values.shape[1:])
 
 
 def score_vectors(

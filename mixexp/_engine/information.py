@@ -15,6 +15,7 @@ import numpy as np
 from mixexp._engine.covariance import (
     by_pairs,
     by_vectors,
+    completed,
     from_pairs,
     from_vectors,
     score_vectors,
@@ -119,7 +120,7 @@ def unit_scores(block: Block, state: Any, e_step: Any) -> np.ndarray:
         axis=1,
     )
     spaces = [part.parameter_space for part in (state.gate, state.bank)]
-    found = found[_places(spaces)]
+    found = completed(found, spaces)[_places(spaces)]
     size = spaces[0].size
     for part, each, view, here in (
         (state.gate, scores[0], block.unit, slice(0, size)),
@@ -166,8 +167,8 @@ def information_of(state: Any, sums: Sums) -> Information:
     space = joined(spaces)
     place = _places(spaces)
     covariance = (from_pairs if "pairs" in sums else from_vectors)(sums)
-    covariance = covariance[np.ix_(place, place)]
-    gradient = sums["shared"] + sums["gradient"].ravel()[place]
+    covariance = completed(completed(covariance, spaces).T, spaces)[np.ix_(place, place)]
+    gradient = sums["shared"] + completed(sums["gradient"].ravel(), spaces)[place]
     complete, penalty = np.zeros_like(covariance), np.zeros_like(covariance)
     start = 0
     for part, name in ((state.gate, "gate"), (state.bank, "bank")):

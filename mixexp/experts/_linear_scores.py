@@ -133,11 +133,13 @@ def logistic_space(shape: tuple[int, int, int], mask: np.ndarray | None) -> Para
 def logistic_scores_of(
     proba: np.ndarray, space: ParameterSpace, design: Design, block: Block, resp: np.ndarray
 ) -> Scores:
-    """Return the derivatives of a logistic bank with class probabilities (K, n_classes, m)."""
+    """Return the derivatives of a logistic bank with class probabilities (K, n_classes, m).
+
+    Slopes add up to 0 over the classes, and are those of all but the last.
+    """
     k, c, p = space.predictors.shape
     m = block.n_rows
-    slopes = -proba
-    slopes[:, block.y, np.arange(m)] += 1.0
+    slopes = (block.y == np.arange(c - 1)[:, None]) - proba[:, :-1]
     weights = np.empty((k, c * (c - 1) // 2, m))
     pair_products(proba, weights)
     weights *= resp[:, None]
