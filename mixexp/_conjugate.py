@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.linalg import helmert
 
 from mixexp._newton import NewtonStep, centred_where_shared, trusted_steps
 from mixexp.protocols import Design, Rows
@@ -21,8 +22,10 @@ __all__ = [
     "contrast",
     "curvature_level",
     "kept_curvature",
+    "least_squares_determined",
     "least_squares_steps",
     "multinomial_bound_by_products",
+    "multinomial_determined_by_products",
     "multinomial_steps_by_products",
 ]
 
@@ -38,6 +41,9 @@ EXACT_TOL = 1e-3
 #: M-step that it overtakes. On 1 500 x 1 500 sparse rows, 200 iterations of two products ended 7e-5
 #: nats a row below those of five.
 MOST_NEWTON, MOST_EXACT = 2, 200
+
+#: Tolerance and most products of the systems of a trace: its error is the square of theirs.
+PROBE_TOL, MOST_PROBE = 0.3, 10
 
 #: Keeps a quotient of numbers that may both be 0 finite.
 TINY = np.finfo(float).tiny
@@ -212,6 +218,8 @@ def _solved(
     which: np.ndarray,
     seen: np.ndarray | None,
     two: bool,
+    tol: float,
+    most: int,
 ) -> np.ndarray:
     """Return the solutions (b, C, p) of multinomial systems, centred over classes.
 
@@ -232,7 +240,7 @@ def _solved(
 
     flat = rhs.reshape(b, -1) if mask is None else rhs.reshape(b, -1) * mask
     diagonal = products.level[which][:, None] + ridge.reshape(b, -1)
-    step = conjugate_gradients(product, flat, diagonal, NEWTON_TOL, MOST_NEWTON)[0]
+    step = conjugate_gradients(product, flat, diagonal, tol, most)[0]
     step = step.reshape(b, c, p)
     if two:
         return np.concatenate([-0.5 * step, 0.5 * step], axis=1)
@@ -271,8 +279,8 @@ def multinomial_steps_by_products(
 
     def solve(dampings: np.ndarray, which: np.ndarray) -> np.ndarray:
         ridge = penalty + (dampings * mass[which])[:, None]
-        part = None if seen is None else seen[which]
-        return _solved(products, residual[which], ridge, which, part, products.kept.shape[1] == 1)
+        part, two = None if seen is None else seen[which], products.kept.shape[1] == 1
+        return _solved(products, residual[which], ridge, which, part, two, NEWTON_TOL, MOST_NEWTON)
 
     return trusted_steps(solve, residual, mass, damping, last)
 
@@ -298,7 +306,92 @@ def multinomial_bound_by_products(
     products = CurvatureProducts(rows, design, kept, factor)
     b, _, p = theta.shape
     ridge = np.broadcast_to(penalty, (b, p))
-    return _solved(products, gradient - penalty * theta, ridge, np.arange(b), seen, two)
+    residual, which = gradient - penalty * theta, np.arange(b)
+    return _solved(products, residual, ridge, which, seen, two, NEWTON_TOL, MOST_NEWTON)
+
+
+def multinomial_determined_by_products(
+    products: CurvatureProducts,
+    penalty: np.ndarray,
+    n_classes: int,
+    seen: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return about how many coefficients of B multinomial models the rows determine, (B,).
+
+    As the sums of `multinomial_determined`, by `_determined`.
+
+    Parameters
+    ----------
+    products : CurvatureProducts
+        With the rows of `kept_curvature`.
+    penalty : ndarray of shape (p,)
+        0 for coefficients without a penalty, which do not count.
+    n_classes : int
+    seen : ndarray of bool of shape (B, n_classes, p), optional
+        Mask of free coefficients.
+    """
+    b, p = len(products.kept), len(penalty)
+    which, two = np.arange(b), products.kept.shape[1] == 1
+    ridge = np.broadcast_to(penalty, (b, p))
+
+    def centred(vectors: np.ndarray) -> np.ndarray:
+        if seen is None:
+            # The same length for all signs, unlike what is left of them without their mean.
+            return np.einsum("dc,bdp->bcp", helmert(n_classes), vectors[:, 1:])
+        masked = vectors * seen
+        return np.stack([centred_where_shared(*each) for each in zip(masked, seen, strict=True)])
+
+    def solve(rhs: np.ndarray) -> np.ndarray:
+        return _solved(products, rhs, ridge, which, seen, two, PROBE_TOL, MOST_PROBE)
+
+    return _determined(solve, (b, n_classes, p), penalty, centred)
+
+
+def least_squares_determined(
+    products: CurvatureProducts, penalty: np.ndarray, seen: np.ndarray | None
+) -> np.ndarray:
+    """Return about how many coefficients of B weighted least squares the rows determine, (B,).
+
+    `penalty` (p,) is 0 for coefficients that do not count, `seen` (B, p) a mask of free ones.
+    """
+    b, p = len(products.kept), len(penalty)
+    ridge = np.broadcast_to(penalty, (b, p))
+
+    def solve(rhs: np.ndarray) -> np.ndarray:
+        return _least_squares(products, rhs, ridge, seen, PROBE_TOL, MOST_PROBE)[0]
+
+    def masked(vectors: np.ndarray) -> np.ndarray:
+        return vectors if seen is None else vectors * seen
+
+    return _determined(solve, (b, p), penalty, masked)
+
+
+def _determined(
+    solve: Callable[[np.ndarray], np.ndarray],
+    shape: tuple[int, ...],
+    penalty: np.ndarray,
+    free: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """Return about Σ_j λ_j / (λ_j + α) of B systems: the trace of I − Λ^½ (H + Λ)⁻¹ Λ^½.
+
+    A trace is the mean of zᵀ A z over random signs z (Hutchinson 1990). One z is enough here: the
+    variance is at most twice the trace, which is large where steps are by products.
+
+    Parameters
+    ----------
+    solve : callable
+        Function from right-hand sides of this shape to solutions of (H + Λ) x = b.
+    shape : tuple (B, ..., p)
+    penalty : ndarray of shape (p,)
+        The diagonal of Λ.
+    free : callable
+        The map from signs to vectors of the space of the coefficients.
+    """
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], shape)
+    signs = free(signs) * (penalty > 0)
+    rhs = signs * np.sqrt(penalty)
+    found = np.sum(signs**2 - rhs * solve(rhs), axis=tuple(range(1, len(shape))))
+    return np.maximum(found, 0.0)
 
 
 def least_squares_steps(
@@ -325,14 +418,25 @@ def least_squares_steps(
     curvature : (B,)
         dᵀ (Σ w x xᵀ) d.
     """
+    tol, most = (EXACT_TOL, MOST_EXACT) if exact else (NEWTON_TOL, MOST_NEWTON)
+    rhs = rhs if seen is None else rhs * seen
+    step, residual = _least_squares(products, rhs, ridge, seen, tol, most)
+    curvature: Any = np.add.reduce(step * (rhs - residual - ridge * step), axis=1)
+    return step, curvature
+
+
+def _least_squares(
+    products: CurvatureProducts,
+    rhs: np.ndarray,
+    ridge: np.ndarray,
+    seen: np.ndarray | None,
+    tol: float,
+    most: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return solutions and residuals (B, p) of `least_squares_steps`, for masked `rhs`."""
 
     def product(vectors: np.ndarray, which: np.ndarray) -> np.ndarray:
         full = products(vectors[:, None], which)[:, 0] + ridge[which] * vectors
         return full if seen is None else full * seen[which]
 
-    rhs = rhs if seen is None else rhs * seen
-    diagonal = products.level[:, None] + ridge
-    tol, most = (EXACT_TOL, MOST_EXACT) if exact else (NEWTON_TOL, MOST_NEWTON)
-    step, residual = conjugate_gradients(product, rhs, diagonal, tol, most)
-    curvature: Any = np.add.reduce(step * (rhs - residual - ridge * step), axis=1)
-    return step, curvature
+    return conjugate_gradients(product, rhs, products.level[:, None] + ridge, tol, most)

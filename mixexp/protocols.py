@@ -381,6 +381,11 @@ CAPABILITIES: dict[str, Capability] = {
         "M-steps; `strengths` is an array of those it sets. Where they are many, `n_strengths` is "
         "how many parameters they count as.",
     ),
+    "underdetermined": Capability(
+        "bank",
+        "(rows): whether rows are so few for the coefficients that the evidence has to set the "
+        "penalty of one expert (`tuned`) before there are several.",
+    ),
     "loosened": Capability(
         "part",
         "(): the part with penalties no stronger than those it began with, which its evidence has "

@@ -33,6 +33,7 @@ __all__ = [
     "Problem",
     "Run",
     "evaluate",
+    "log_prior",
     "m_step",
     "run_em",
 ]
@@ -147,11 +148,15 @@ def evaluate(problem: Problem, state: State, step: int, informed: bool = False) 
     state = prepared(state, problem.rows)
     e_step = e_step_of(state, problem.rows, problem.assigner, step)
     total = sweep(problem.rows, state, e_step, informed)
-    priors = sum(part.log_prior() for part in state.parts if can(part, "log_prior"))
-    bound = (total.objective + priors) / problem.rows.units.total_weight
+    bound = (total.objective + log_prior(state)) / problem.rows.units.total_weight
     bound = bound if np.isfinite(bound) else -np.inf
     information = information_of(state, total.sums.pop()) if informed else None
     return Evaluation(state, bound, total.sums, total.mass, information)
+
+
+def log_prior(state: State) -> float:
+    """Return the log-prior of the parts that have one."""
+    return float(sum(part.log_prior() for part in state.parts if can(part, "log_prior")))
 
 
 def _check_finite(evaluation: Evaluation, step: int) -> None:

@@ -14,7 +14,7 @@ from mixexp._engine.guard import fallen, overshoots, retreats
 from mixexp._engine.sweep import FixedStep, State, climbed, measured, statistics_of
 from mixexp.protocols import Block, Rows, can
 
-__all__ = ["fit_at"]
+__all__ = ["fit_at", "statistics_at"]
 
 
 @np.errstate(over="ignore", invalid="ignore")  # the values are checked instead
@@ -38,6 +38,12 @@ def fit_at(state: State, rows: Rows, resp: np.ndarray, n_steps: int) -> State:
             for i, each in enumerate(zip(versions, new, views, strict=True))
         ]
     return state.apply(lambda _, version: version.part, versions)
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def statistics_at(state: State, rows: Rows, resp: np.ndarray) -> list:
+    """Return the statistics of each part's M-step at fixed responsibilities (K, n): one pass."""
+    return [version.statistics for version in _look(state, rows, resp)]
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from mixexp._engine.starts import (
     without_noise,
 )
 from mixexp._engine.sweep import EStep, State, measured, sweep
-from mixexp._engine.tuning import tuned
+from mixexp._engine.tuning import tuned, tuned_alone
 from mixexp.protocols import Rows, can, evolve
 
 __all__ = ["SearchProblem", "search", "with_judge"]
@@ -141,7 +141,8 @@ class SearchProblem:
 def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
     """Choose a start and run EM from it to its end; return the run and the record of every start.
 
-    1. Fit one expert: its dispersion sets the floor, and all experts begin at its coefficients.
+    1. Fit one expert: its dispersion sets the floor, and all experts begin at its coefficients,
+       and, where rows are few, at its penalty (`tuned_alone`).
     2. From each start, M-steps at its responsibilities and short runs on the sketch, until the
        starts agree or are used up (`raced`).
     3. Penalties are set by their evidence where parts ask for it (`tuned`). From the best start, a
@@ -188,6 +189,7 @@ def with_judge(problem: SearchProblem) -> tuple[SearchProblem, Any]:
     """Return the problem with a judge of its mixtures, and the fit of one expert it goes by."""
     ones = np.ones((1, problem.sketch.n_rows))
     single = fit_at(State(None, problem.bank), problem.sketch, ones, ONE_EXPERT_STEPS).bank
+    single = tuned_alone(single, problem.sketch, ONE_EXPERT_STEPS)
     return replace(problem, judge=Judge.of(single)), single
 
 

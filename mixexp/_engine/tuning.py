@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from mixexp._engine.em import Evaluation, Problem, Run, run_em
+from mixexp._engine.em import Evaluation, Problem, Run, log_prior, run_em
+from mixexp._engine.fixed import fit_at, statistics_at
 from mixexp._engine.sweep import State
-from mixexp.protocols import can
+from mixexp.protocols import Rows, can
 
-__all__ = ["tuned"]
+__all__ = ["tuned", "tuned_alone"]
 
 #: EM iterations between two changes of the penalties, and most changes.
 ROUND_ITER, MOST_ROUNDS = 4, 15
@@ -27,41 +29,72 @@ def tuned(problem: Problem, state: State) -> tuple[State, int]:
     2. Each part that can sets its penalty by the statistics (MacKay 1992).
     3. Again, until penalties hardly change, or that hardly changes the bound, with no more
        iterations than the run may take.
-    4. If the bound is lower than at the first penalties, these stay.
+    4. If the bound is lower than at the first penalties, these stay; not where rows are few for the
+       coefficients of a part, which raise the bound by learning the rows by heart.
 
     In the long run that follows, penalties are fixed, so that every iteration raises the bound.
     """
     if not any(can(part, "tuned") for part in state.parts) or not problem.climbs(state):
         return state, 0
     first: Run | None = None
-    last, n_passes = None, 0
+    last: Run | None = None
+    begin, n_passes = None, 0
     short = replace(problem, max_iter=min(ROUND_ITER, problem.max_iter), accelerate=None)
     for _ in range(min(MOST_ROUNDS, -(-problem.max_iter // ROUND_ITER))):
-        run = run_em(replace(short, observe=None), state)
-        n_passes += run.n_passes
+        run = run_em(replace(short, observe=None), state, begin)
+        n_passes += run.n_passes - (begin is not None)
         if len(run.collapsed):
             state = state if last is None else last.state
             break
         before, last = last, run
         first = run if first is None else first
-        state = _with_penalties(problem, run.best)
+        begin = _with_penalties(problem, run.best)
+        state = begin.state
         if before is not None and abs(run.bound - before.bound) < SMALL_GAIN:
             break
         if _largest_change(run.best.state, state) < SMALL_CHANGE:
             break
-    if first is not None and last is not None and last.bound < first.bound:
+    by_heart = any(_underdetermined(part, problem.rows) for part in state.parts)
+    if first is not None and last is not None and last.bound < first.bound and not by_heart:
         state = first.state
     return state, n_passes
 
 
-def _with_penalties(problem: Problem, here: Evaluation) -> State:
-    """Return the state of an evaluation with the penalties that its statistics ask for."""
+def tuned_alone(bank: Any, rows: Rows, n_steps: int) -> Any:
+    """Return a fitted bank of one expert with the penalty that its evidence sets.
+
+    Only where rows are few for the coefficients of one expert: a weak penalty would let each of
+    several explain any rows, and starts would be as good as random.
+    """
+    if not _underdetermined(bank, rows):
+        return bank
+    ones = np.ones((1, rows.n_rows))
+    for _ in range(MOST_ROUNDS):
+        before = State(None, bank)
+        state = State(None, bank.tuned(*statistics_at(before, rows, ones), rows))
+        bank = fit_at(state, rows, ones, n_steps).bank
+        if _largest_change(before, state) < SMALL_CHANGE:
+            break
+    return bank
+
+
+def _underdetermined(part: Any, rows: Rows) -> bool:
+    return can(part, "underdetermined") and part.underdetermined(rows)
+
+
+def _with_penalties(problem: Problem, here: Evaluation) -> Evaluation:
+    """Return an evaluation with the penalties that its statistics ask for.
+
+    The statistics are those of the likelihood, and stay what they are.
+    """
     rows = problem.rows
-    return here.state.apply(
+    state = here.state.apply(
         lambda part, sums, view: part.tuned(sums, view) if can(part, "tuned") else part,
         here.statistics,
         here.state.views(rows.units, rows),
     )
+    gain = (log_prior(state) - log_prior(here.state)) / rows.units.total_weight
+    return replace(here, state=state, bound=here.bound + gain)
 
 
 def _largest_change(old: State, new: State) -> float:

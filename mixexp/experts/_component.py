@@ -75,6 +75,7 @@ class ComponentBank:
     slope = Hidden()
     tuned = Hidden()
     loosened = Hidden()
+    underdetermined = Hidden()
     damped = Hidden()
     bounded = Hidden()
     deviance = Hidden()

@@ -49,6 +49,7 @@ class ExtendedBank:
     slope = Hidden()
     tuned = Hidden()
     loosened = Hidden()
+    underdetermined = Hidden()
     replicate = Hidden()
     merged = Hidden()
 

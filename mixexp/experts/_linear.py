@@ -13,6 +13,7 @@ from mixexp._compat import finish_glm
 from mixexp._conjugate import (
     CurvatureProducts,
     PerRow,
+    least_squares_determined,
     least_squares_steps,
 )
 from mixexp._costs import fits, require_grams
@@ -63,6 +64,9 @@ LARGEST_LOG = 300.0
 #: Share of the deviance that a step by conjugate gradients leaves at least: of less, rounding says
 #: as much as the rows.
 LEAST_LEFT = 1e-12
+
+#: Rows for each coefficient of an output below which a weak penalty leaves hardly a residual.
+FEW_ROWS = 1.5
 
 #: Share of a Newton step that is taken once damped steps have failed.
 CAUTIOUS = 1.0 / 64.0
@@ -266,10 +270,14 @@ class LinearBank(StrengthMixin):
         prior = -0.5 * float(
             np.sum(squares / self.parameters[0] ** 2 if self._dispersed else squares)
         )
-        if not self.terms.tuned:
+        if self.strength == self.terms.alpha:
             return prior
-        n_slopes = self.theta.shape[1] * (self.n_coefficients - self.design.intercept).sum()
-        return prior + 0.5 * float(n_slopes * np.log(self.strength / self.terms.alpha))
+        return prior + 0.5 * self._n_slopes * float(np.log(self.strength / self.terms.alpha))
+
+    @property
+    def _n_slopes(self) -> int:
+        """Number of free coefficients with a penalty."""
+        return self.theta.shape[1] * int((self.n_coefficients - self.design.intercept).sum())
 
     @property
     def n_gram_weights(self) -> int:
@@ -406,27 +414,41 @@ class LinearBank(StrengthMixin):
         change = curvature.reshape(k, q) - 2 * np.add.reduce(gradient * step, axis=2)
         return evolve(self, theta=self.theta + step), change
 
+    @property
+    def _fewest_rows(self) -> float:
+        return FEW_ROWS * self._n_slopes / self.theta.shape[1]
+
     @available_if(lambda self: self.terms.tuned)
     def tuned(self, statistics: Sums, rows: Rows) -> LinearBank:
-        """Return the bank with the penalty that the evidence asks for; itself by products."""
-        if self.by_products:
-            return self
-        k, q, p = self.theta.shape
-        gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
+        """Return the bank with the penalty that the evidence asks for."""
         varies = self._slopes
         if not varies.any():
             return self
+        strong = self._from_above(rows)
+        if strong is not None:
+            return strong
         penalty = np.where(varies, self.penalty, 0.0)
-        seen = np.ones((k, p), dtype=bool) if self.mask is None else self.mask
-        gamma = sum(
-            determined(matrix[np.ix_(ids, ids)], penalty[ids]).sum() * q / len(of_outputs)
-            for ids, of_outputs in zip(map(np.flatnonzero, seen), gram, strict=True)
-            for matrix in of_outputs
-        )
+        gamma = self._n_determined(statistics, penalty, rows)
         squares = np.sum(penalty * self.theta**2, axis=2)
         if self._dispersed:
             squares = squares / self.parameters[0] ** 2
         return self._by_evidence(gamma, squares.sum(), rows)
+
+    def _n_determined(self, statistics: Sums, penalty: np.ndarray, rows: Rows) -> float:
+        """Return how many coefficients the rows determine."""
+        k, q, p = self.theta.shape
+        if self.by_products:
+            products = CurvatureProducts(rows, self.design, statistics["rows"].values)
+            share = k * q / len(products.kept)
+            seen = None if self.mask is None else self.mask.repeat(len(products.kept) // k, axis=0)
+            return share * float(least_squares_determined(products, penalty, seen).sum())
+        gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
+        masks = np.ones((k, p), dtype=bool) if self.mask is None else self.mask
+        return sum(
+            float(determined(matrix[np.ix_(ids, ids)], penalty[ids]).sum()) * q / len(of_outputs)
+            for ids, of_outputs in zip(map(np.flatnonzero, masks), gram, strict=True)
+            for matrix in of_outputs
+        )
 
     def _squares(self) -> np.ndarray:
         """Return the penalties (K, n_outputs) in units of the squared dispersions."""

@@ -15,10 +15,11 @@ from mixexp._conjugate import (
     curvature_level,
     kept_curvature,
     multinomial_bound_by_products,
+    multinomial_determined_by_products,
     multinomial_steps_by_products,
 )
 from mixexp._costs import fits, require_grams
-from mixexp._evidence import multinomial_determined, strongest
+from mixexp._evidence import multinomial_determined
 from mixexp._newton import (
     CURVATURE_FLOOR,
     NewtonStep,
@@ -63,12 +64,12 @@ from mixexp.protocols import (
 
 __all__ = ["LogisticBank"]
 
+#: Rows for each coefficient, of several experts and of one alone, below which a weak penalty often
+#: separates the classes.
+FEW_ROWS, FEW_ROWS_ALONE = 5.0, 10.0
+
 #: Above this many coefficients per expert the Hessians cost more than the rest of a pass.
 NEWTON_COEFFICIENTS = 256
-
-#: With fewer rows for each coefficient than this, a weak penalty separates any classes, and little
-#: is left that could ask for a stronger one: the evidence then comes from above.
-FEW_ROWS, FROM_ABOVE = 5.0, 30.0
 
 
 class LogisticBank(StrengthMixin):
@@ -237,7 +238,7 @@ class LogisticBank(StrengthMixin):
         prior = -0.5 * float(np.sum(self.penalty * self.theta**2))
         if self.l1 is not None:
             return prior - float(np.sum(self.l1 * np.abs(self.theta)))
-        if not self.terms.tuned:
+        if self.strength == self.terms.alpha:
             return prior
         return prior + 0.5 * self._n_slopes * float(np.log(self.strength / self.terms.alpha))
 
@@ -378,26 +379,42 @@ class LogisticBank(StrengthMixin):
         k, c, _ = self.theta.shape
         return self.n_parameters - k * (c - 1) * int(self.design.intercept)
 
+    @property
+    def _fewest_rows(self) -> float:
+        return (FEW_ROWS if len(self.theta) > 1 else FEW_ROWS_ALONE) * self._n_slopes
+
     @available_if(lambda self: self.terms.tuned)
     def tuned(self, statistics: Sums, rows: Rows) -> LogisticBank:
-        """Return the bank with the penalty that the evidence asks for; itself without Hessians."""
-        if self._usual_curvature == "products" or self.curvature == "bound":
+        """Return the bank with the penalty that the evidence asks for; itself under a bound."""
+        if self.curvature == "bound":
             return self
-        k, c, p = self.theta.shape
         varies = self._slopes
         if not varies.any():
             return self
-        if not self._was_set and self._n_slopes * FEW_ROWS > rows.total_weight:
-            return self._with_strength(min(FROM_ABOVE, strongest(k, rows.total_weight)))
+        strong = self._from_above(rows)
+        if strong is not None:
+            return strong
         penalty = np.where(varies, self.penalty, 0.0)
-        seen = np.ones((k, p), dtype=bool) if self.mask is None else self.mask
-        gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
-        gamma = sum(
-            _n_determined(self.curvature, matrices[:, ids[:, None], ids], penalty[ids], c)
-            for ids, matrices in zip(map(np.flatnonzero, seen), gram, strict=True)
-        )
         squares = float(np.sum(penalty * self.theta**2))
-        return self._by_evidence(gamma, squares, rows)
+        return self._by_evidence(self._n_determined(statistics, penalty, rows), squares, rows)
+
+    def _n_determined(self, statistics: Sums, penalty: np.ndarray, rows: Rows) -> float:
+        """Return how many coefficients of all experts the rows determine."""
+        k, c, p = self.theta.shape
+        if self._usual_curvature == "products":
+            kept = statistics["rows"].values
+            seen = None
+            if self.mask is not None:
+                seen = np.broadcast_to(self.mask[:, None], self.theta.shape)
+            products = CurvatureProducts(rows, self.design, kept)
+            found = multinomial_determined_by_products(products, penalty, c, seen)
+            return float(np.minimum(found, c * curvature_level(kept)).sum())
+        gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
+        masks = np.ones((k, p), dtype=bool) if self.mask is None else self.mask
+        return sum(
+            _n_determined(self.curvature, matrices[:, ids[:, None], ids], penalty[ids], c)
+            for ids, matrices in zip(map(np.flatnonzero, masks), gram, strict=True)
+        )
 
     @available_if(lambda self: self._usual_curvature != "products")
     def recentred(self, statistics: Sums, before: LogisticBank) -> tuple[LogisticBank, Sums]:

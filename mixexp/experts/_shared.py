@@ -45,6 +45,7 @@ class SharedLinearBank(LinearBank):
     slope = Hidden()
     tuned = Hidden()
     loosened = Hidden()
+    underdetermined = Hidden()
 
     shared_template: Any
     shared_theta: np.ndarray
@@ -217,6 +218,7 @@ class SharedBank:
     slope = Hidden()
     tuned = Hidden()
     loosened = Hidden()
+    underdetermined = Hidden()
     toward = Hidden()
     damped = Hidden()
     bounded = Hidden()

@@ -12,7 +12,10 @@ from sklearn.linear_model import (
     LogisticRegression,
     PoissonRegressor,
     Ridge,
+    RidgeCV,
 )
+from sklearn.metrics import log_loss
+from sklearn.preprocessing import StandardScaler
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp.gates import SoftmaxGate
@@ -309,3 +312,42 @@ def test_shared_experts_still_say_what_does_not_fit(rng):
     model = MixtureOfExpertsRegressor(n_experts=2, shared_expert=Ridge(), random_state=0)
     with pytest.raises(ValueError, match=r"20000 features.*Gram matrices"):
         model.fit(S, np.arange(100.0))
+
+
+@pytest.mark.parametrize("filled", [0.03, 1.0])
+def test_one_expert_of_wide_rows_is_no_worse_than_a_linear_model(rng, filled):
+    """A penalty of 0.3 would learn them by heart, and take its predictions for certain."""
+    n, p = 200, 500
+    X = sp.random(2 * n, p, filled, random_state=rng.integers(1 << 30), format="csr")
+    X = StandardScaler(with_mean=False).fit_transform(X)
+    signal = np.asarray(X[:, :5].sum(axis=1)).ravel()
+    train, test = slice(0, n), slice(n, 2 * n)
+
+    y = signal > np.median(signal)
+    model = MixtureOfExpertsClassifier(n_experts=1).fit(X[train], y[train])
+    rival = LogisticRegression(max_iter=1000).fit(X[train], y[train])
+    losses = [log_loss(y[test], each.predict_proba(X[test])) for each in (model, rival)]
+    assert losses[0] < min(losses[1], 0.69)
+
+    y = signal + signal.std() * rng.standard_normal(2 * n)
+    model = MixtureOfExpertsRegressor(n_experts=1).fit(X[train], y[train])
+    rival = RidgeCV(np.logspace(-1, 4, 11)).fit(X[train].toarray(), y[train])
+    errors = [np.std(each.predict(X[test]) - y[test]) for each in (model, rival)]
+    assert errors[0] < 1.1 * errors[1]
+    normal = -0.5 * np.log(2 * np.pi * np.e * y[train].var())
+    assert model.log_density(X[test], y[test]).mean() > normal - 0.5
+
+
+@pytest.mark.parametrize("classes", [False, True])
+def test_experts_begin_at_the_penalty_of_one(rng, classes):
+    """At a weak one each would explain any rows, and starts would be as good as random."""
+    X = sp.random(150, 400, 0.05, random_state=rng.integers(1 << 30), format="csr")
+    y = np.asarray(X[:, :20].sum(axis=1)).ravel()
+    y = y > np.median(y) if classes else y + y.std() * rng.standard_normal(150)
+    kind = MixtureOfExpertsClassifier if classes else MixtureOfExpertsRegressor
+    one, two = (kind(n_experts=k, random_state=0).fit(X, y) for k in (1, 2))
+    assert one._model.bank.strength > 30
+    assert two._model.bank.strength > 30
+    assert np.all(two.gate_.alpha_ > 0.3)
+    given = kind(n_experts=1, gate=SoftmaxGate(0.3)).fit(X, y)
+    assert given._model.bank.strength == 0.3

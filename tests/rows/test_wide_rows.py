@@ -5,8 +5,16 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose
 
-from mixexp._conjugate import conjugate_gradients
+from mixexp._conjugate import (
+    CurvatureProducts,
+    conjugate_gradients,
+    kept_curvature,
+    least_squares_determined,
+    multinomial_determined_by_products,
+)
 from mixexp._costs import by_products
+from mixexp._evidence import determined, multinomial_determined
+from mixexp._numerics import n_pairs, pair_products
 from mixexp._rows.principal import principal_scores
 from mixexp._rows.row_space import RowSpace
 from mixexp._rows.rows import Rows
@@ -115,3 +123,63 @@ def test_the_cheaper_way_is_chosen(shape, filled, products):
     order = design.size
     way = {"n_weights": 1, "systems": 1, "order": order, "vectors": 1, "exact": True}
     assert by_products(rows, design, **way) == products
+
+
+@pytest.fixture
+def of_rows(rng):
+    """Sparse rows, their design, and a penalty of some of its columns."""
+    X = sp.random(600, 300, 0.05, format="csr", random_state=rng.integers(1 << 30))
+    rows = Rows(X)
+    design = rows.design(np.arange(300), True)
+    penalty = design.penalty(20.0) * (np.arange(design.size) != 7)
+    return rows, design, penalty
+
+
+def assert_counted(found, exact, share):
+    """The standard error of the trace is at most √(2 γ)."""
+    assert exact - 2 * np.sqrt(exact) < found < (1 + share) * exact + 2 * np.sqrt(exact)
+
+
+@pytest.fixture(params=["solved", "truncated"])
+def share(request, monkeypatch):
+    """The share that the trace may be too large: its systems are truncated, unless solved."""
+    if request.param == "truncated":
+        return 0.12
+    monkeypatch.setattr("mixexp._conjugate.PROBE_TOL", 1e-8)
+    monkeypatch.setattr("mixexp._conjugate.MOST_PROBE", 1000)
+    return 0.0
+
+
+def test_a_trace_counts_the_coefficients_that_rows_determine(rng, of_rows, share):
+    rows, design, penalty = of_rows
+    weights = rng.random((3, 1, 600)) ** 3
+    seen = rng.random((3, design.size)) < 0.8
+    found = least_squares_determined(CurvatureProducts(rows, design, weights), penalty, seen)
+    Z = design.matrix(rows.X.toarray())
+    for each, weight, mask in zip(found, weights, seen, strict=True):
+        gram = (Z * weight) @ Z.T
+        exact = determined(gram[np.ix_(mask, mask)], penalty[mask]).sum()
+        assert 30 < exact < 200
+        assert_counted(each, exact, share)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_a_trace_counts_the_coefficients_of_classes(rng, of_rows, share, n_classes, apart):
+    """Centred ones, or, where classes see other columns, those that each sees."""
+    rows, design, penalty = of_rows
+    proba = rng.dirichlet(np.ones(n_classes), (2, 600)).transpose(0, 2, 1)
+    weight, seen = rng.random((2, 600)), None
+    if apart:
+        seen = np.ones((2, n_classes, design.size), dtype=bool)
+        seen[:, 0, 100:200] = False
+    products = CurvatureProducts(rows, design, kept_curvature(proba, weight, apart=apart), 0.5)
+    found = multinomial_determined_by_products(products, penalty, n_classes, seen)
+    Z = design.matrix(rows.X.toarray())
+    for i in range(2):
+        pairs = pair_products(proba[i], np.empty((n_pairs(n_classes), 600)))
+        gram = 0.5 * np.stack([(Z * pair * weight[i]) @ Z.T for pair in pairs])
+        mask = None if seen is None else seen[i]
+        exact = multinomial_determined("newton", gram, penalty, n_classes, mask).sum()
+        assert exact > 30
+        assert_counted(found[i], exact, share)
