@@ -43,7 +43,7 @@ EXACT_TOL = 1e-3
 MOST_NEWTON, MOST_EXACT = 2, 200
 
 #: Tolerance and most products of the systems of a trace: its error is the square of theirs.
-PROBE_TOL, MOST_PROBE = 0.3, 10
+PROBE_TOL, MOST_PROBE = 0.1, 10
 
 #: Keeps a quotient of numbers that may both be 0 finite.
 TINY = np.finfo(float).tiny
