@@ -18,9 +18,9 @@ from mixexp._engine.covariance import (
     completed,
     from_pairs,
     from_vectors,
+    pairs_are_cheaper,
     score_vectors,
 )
-from mixexp._numerics import PACKED_COLUMNS
 from mixexp.protocols import Block, ParameterSpace, Scores, Sums, can
 
 __all__ = ["Information", "has_information", "information_of", "information_sums", "unit_scores"]
@@ -73,7 +73,7 @@ def information_sums(state: Any, block: Block, unit_resp: np.ndarray, resp: np.n
     posterior = np.divide(unit_resp, mass, out=np.zeros_like(unit_resp), where=mass > 0)
     posterior[posterior < NO_SHARE] = 0.0
     scores = (state.gate.scores(block.unit, unit_resp), state.bank.scores(block, resp))
-    covariance = by_pairs if _is_plain(state, block) else by_vectors
+    covariance = by_pairs if _takes_pairs(state, block, *scores) else by_vectors
     return Sums(
         covariance(state, block, scores, posterior, mass),
         shared=np.concatenate(
@@ -153,12 +153,21 @@ def _places(spaces: list[ParameterSpace]) -> np.ndarray:
     return np.argsort(np.concatenate([places[0], places[1] + spaces[0].size], axis=1).ravel())
 
 
-def _is_plain(state: Any, block: Block) -> bool:
-    """Return whether rows are units and all predictors are of the same few columns."""
+def _takes_pairs(state: Any, block: Block, of_gate: Scores, of_bank: Scores) -> bool:
+    """Return whether the covariance is cheaper by pairs of predictors, and can be.
+
+    Rows have to be units, and parts to have designs, the gate nothing else.
+    """
     gate, bank = state.gate, state.bank
-    if block.unit is not block or not can(gate, "design"):
+    if block.unit is not block or not (can(gate, "design") and can(bank, "design")):
         return False
-    return gate.design is bank.design and gate.design.size <= PACKED_COLUMNS
+    if of_gate.scalars.shape[1]:
+        return False
+    n_gate, n_bank = of_gate.slopes.shape[1], of_bank.slopes.shape[1]
+    sizes = [(n_gate, gate.design.size), (n_bank, bank.design.size)]
+    if gate.design is bank.design:
+        sizes = [(n_gate + n_bank, gate.design.size)]
+    return pairs_are_cheaper(len(of_bank.slopes), sizes, of_bank.scalars.shape[1])
 
 
 def information_of(state: Any, sums: Sums) -> Information:
@@ -166,7 +175,7 @@ def information_of(state: Any, sums: Sums) -> Information:
     spaces = [part.parameter_space for part in (state.gate, state.bank)]
     space = joined(spaces)
     place = _places(spaces)
-    covariance = (from_pairs if "pairs" in sums else from_vectors)(sums)
+    covariance = (from_pairs if "alone" in sums else from_vectors)(sums)
     covariance = completed(completed(covariance, spaces).T, spaces)[np.ix_(place, place)]
     gradient = sums["shared"] + completed(sums["gradient"].ravel(), spaces)[place]
     complete, penalty = np.zeros_like(covariance), np.zeros_like(covariance)
