@@ -20,7 +20,7 @@ import numpy as np
 
 from mixexp._newton import LARGEST_DAMPING, NewtonStep, damped, first_trial, multinomial_hessian
 from mixexp._numerics import solve_psd
-from mixexp.protocols import Design
+from mixexp.protocols import Design, Units
 
 __all__ = [
     "identified",
@@ -45,15 +45,15 @@ MOST_CROSSINGS = 8
 GAP_TOL, ROUNDING = 1e-11, 1e-13
 
 
-def l1_weights(design: Design, strength: float, *, input_units: bool = False) -> np.ndarray | None:
+def l1_weights(design: Design, strength: float, *, units: Units = "spread") -> np.ndarray | None:
     """Return the L1 penalty (size,) of scaled coefficients, none on the intercept; None if 0.
 
-    With `input_units` the penalty is `strength` times the coefficients of the unscaled columns.
+    In units of the input it is `strength` times the coefficients of the unscaled columns.
     """
     if strength == 0:
         return None
-    units = design.inverse_scale if input_units else np.ones(len(design.scale))
-    return np.concatenate([np.zeros(int(design.intercept)), strength * units])
+    weights = design.inverse_scale if units == "input" else np.ones(len(design.scale))
+    return np.concatenate([np.zeros(int(design.intercept)), strength * weights])
 
 
 def soft_thresholded(values: np.ndarray, threshold: Any) -> np.ndarray:

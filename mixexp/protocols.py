@@ -20,7 +20,7 @@ from sklearn.utils.metaestimators import available_if
 
 from mixexp._derivatives import ParameterSpace, PriorDerivatives, Scores
 from mixexp._rows.blocks import Block
-from mixexp._rows.designs import Design
+from mixexp._rows.designs import Design, Units
 from mixexp._rows.rows import Rows
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "StartContext",
     "Sums",
     "Target",
+    "Units",
     "can",
     "check_part",
     "evolve",

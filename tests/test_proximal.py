@@ -105,7 +105,7 @@ def test_weights_are_those_of_the_units(rng):
     assert l1_weights(design, 0.0) is None
     assert_array_equal(l1_weights(design, 2.0), [0.0, 2.0, 2.0, 2.0])
     inverse = np.append(1 / rows.X[:, :2].std(axis=0), 0.0)
-    assert_allclose(l1_weights(design, 2.0, input_units=True), np.append(0.0, 2 * inverse))
+    assert_allclose(l1_weights(design, 2.0, units="input"), np.append(0.0, 2 * inverse))
     assert len(l1_weights(rows.design(None, False), 1.0)) == 3
 
 

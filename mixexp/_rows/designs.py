@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,7 +16,11 @@ from mixexp._rows.sparse import SparseMatrix, SparseRuns, sparse_moments, stays_
 if TYPE_CHECKING:
     from mixexp._rows.blocks import Block
 
-__all__ = ["Design", "measured_design"]
+__all__ = ["Design", "Units", "measured_design"]
+
+#: Units in which a penalty is the same for all slopes: those of the spreads of columns, of the
+#: input, or of the largest values of sparse columns (`Design.penalty`).
+Units = Literal["spread", "input", "size"]
 
 #: A column with a smaller spread relative to its size is constant up to rounding.
 CONSTANT_TOL = 1e-13
@@ -51,6 +55,8 @@ class Design:
         Whether products with sparse rows are taken as they are stored (`linear`).
     basis : Basis or None
         The map from the columns to the values that are centred and scaled; None is the identity.
+    sizes : ndarray of shape (n_values,) or None
+        The largest absolute values of sparse columns.
     """
 
     columns: np.ndarray
@@ -61,6 +67,7 @@ class Design:
     missing: bool = False
     sparse: bool = False
     basis: Basis | None = None
+    sizes: np.ndarray | None = None
 
     #: Whether columns are uncorrelated but for the weights of experts.
     whitened: ClassVar[bool] = False
@@ -113,20 +120,46 @@ class Design:
         first = int(self.intercept)
         return [self.columns[seen[first : first + len(self.columns)]] for seen in mask]
 
-    def penalty(self, alpha: float | np.ndarray, *, input_units: bool = False) -> np.ndarray:
+    def penalty(self, alpha: float | np.ndarray, *, units: Units = "spread") -> np.ndarray:
         """Return the ridge penalty (size,) of scaled coefficients; none on the intercept.
 
-        `alpha` is a number, or one for each slope.
-        With `input_units` the penalty is alpha times the squared coefficients of the unscaled
-        columns. Constant columns get 1, which holds their coefficient at zero.
+        `alpha` is a number, or one for each slope. Constant columns get 1, which holds their
+        coefficient at zero.
+
+        In units of the spreads the penalty is alpha times the squared coefficients of the scaled
+        columns, in those of the input, of the unscaled ones. Where columns are sparse, a spread is
+        the smaller the fewer entries a column has, and the same penalty for all would let rare
+        entries weigh as much as common ones. In units of the sizes it is that of columns over their
+        largest values, times a factor with which the prior variance of predictors is as in units of
+        the spreads; dense columns have no sizes, and keep their spreads.
         """
-        weights = (
-            np.minimum(self.inverse_scale, LARGEST) ** 2
-            if input_units
-            else np.ones(len(self.scale))
-        )
-        slopes = np.where(self.scale > 0, alpha * weights, 1.0)
+        slopes = np.where(self.scale > 0, alpha * self._penalty_weights(units), 1.0)
         return np.concatenate([np.zeros(int(self.intercept)), slopes])
+
+    def _penalty_weights(self, units: Units) -> np.ndarray:
+        """Return the weights of the squared coefficients of scaled columns in a penalty."""
+        if units == "input":
+            return np.minimum(self.inverse_scale, LARGEST) ** 2
+        if units == "spread" or self.sizes is None:
+            return np.ones(len(self.scale))
+        shares = np.divide(self.scale, self.sizes, out=np.ones_like(self.scale)) ** 2
+        varies = self.scale > 0
+        mean = shares[varies].mean() if varies.any() else 1.0
+        return mean / np.where(varies, shares, 1.0)
+
+    def units_of(self, units: Units) -> Units:
+        """Return the units, those of the spreads where sizes are not known."""
+        return "spread" if units == "size" and self.sizes is None else units
+
+    def in_units(self, units: Units) -> Design:
+        """Return the design with columns scaled so that a penalty in these units is the same."""
+        if self.units_of(units) == "spread":
+            return self
+        weights = self._penalty_weights(units)
+        scale = np.where(self.scale > 0, self.scale * np.sqrt(weights), 0.0)
+        if units == "input":
+            scale = np.where(self.scale > 0, 1.0, 0.0)
+        return Design(self.columns, self.center, scale, self.intercept, sparse=self.sparse)
 
     @property
     def plain(self) -> Design:
@@ -211,7 +244,8 @@ def measured_design(
         unit, center, spread, filled = sparse_moments(sparse, len(columns), total_weight, centred)
         scale = _scale(spread, unit)
         center = center * unit
-        return Design(columns, center, scale, centred, sparse=stays_sparse(filled, center, scale))
+        stays = stays_sparse(filled, center, scale)
+        return Design(columns, center, scale, centred, sparse=stays, sizes=unit if stays else None)
     n_values = len(columns) if basis is None else basis.width
     plain = Design(columns, np.zeros(n_values), np.ones(n_values), False, basis=basis)
     extent: _Extent = reduce(partial(_extent, plain=plain, missing=missing))

@@ -12,7 +12,7 @@ import numpy as np
 
 from mixexp._rows.basis import Based
 from mixexp._rows.blocks import Block
-from mixexp._rows.designs import Design, measured_design
+from mixexp._rows.designs import Design, Units, measured_design
 from mixexp._rows.in_order import in_joblib_worker, in_order
 from mixexp._rows.row_space import row_space, spans_few
 from mixexp._rows.sparse import FEWEST_COLUMNS
@@ -110,14 +110,15 @@ class Passes(ABC):
             )
         return self._designs[key]
 
-    def spanned(self, design: Design, *, input_units: bool = False) -> Design:
+    def spanned(self, design: Design, *, units: Units = "spread") -> Design:
         """Return the design in coordinates of the row space where that is cheaper, else itself.
 
-        With `input_units` its coordinates suit a penalty on coefficients in the input's units.
+        Its coordinates suit a penalty in these units.
         """
         if not spans_few(self, design):
             return design
-        key = (design, input_units)
+        units = design.units_of(units)
+        key = (design, units)
         if key not in self._designs:
-            self._designs[key] = row_space(self, design, input_units=input_units)
+            self._designs[key] = row_space(self, design, units=units)
         return self._designs[key]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import scipy.sparse as sp
 
-from mixexp._rows.designs import Design
+from mixexp._rows.designs import Design, Units
 
 if TYPE_CHECKING:
     from mixexp._rows.passes import Passes
@@ -49,6 +49,8 @@ class RowSpace(Design):
         The usual design of the columns.
     weights : ndarray of shape (r,)
         Squared lengths of the directions.
+    units : str
+        Those in which the penalty is isotropic.
     """
 
     whitened: ClassVar[bool] = True
@@ -57,13 +59,14 @@ class RowSpace(Design):
     of_columns: Design = field(kw_only=True)
     directions: np.ndarray = field(kw_only=True)
     weights: np.ndarray = field(kw_only=True)
+    units: Units = field(kw_only=True)
 
     @property
     def groups(self) -> np.ndarray:
         """All 0: a coordinate mixes the columns."""
         return np.zeros(len(self.weights), dtype=int)
 
-    def penalty(self, alpha: float | np.ndarray, *, input_units: bool = False) -> np.ndarray:
+    def penalty(self, alpha: float | np.ndarray, *, units: Units = "spread") -> np.ndarray:
         """Return the ridge penalty (size,) of the coordinates.
 
         Its units are those that the row space was made for.
@@ -103,7 +106,7 @@ class RowSpace(Design):
     def plain_penalty(self, penalty: np.ndarray) -> np.ndarray:
         """Return a penalty (size,) of the coordinates as that of the plain coefficients."""
         alpha = float(penalty[-1] / self.weights[-1])
-        return self.plain.penalty(alpha, input_units=self.base is not self.plain)
+        return self.plain.penalty(alpha, units=self.units)
 
 
 def spans_few(rows: Passes, design: Design) -> bool:
@@ -119,16 +122,13 @@ def spans_few(rows: Passes, design: Design) -> bool:
     )
 
 
-def row_space(rows: Passes, plain: Design, *, input_units: bool) -> Design:
+def row_space(rows: Passes, plain: Design, *, units: Units) -> Design:
     """Return a design in coordinates of the row space, or `plain` if all columns are constant.
 
-    With `input_units` directions are orthogonal in the input's units, else in scaled ones. They are
-    z U √n / s² for scaled columns z and the eigenvectors U and eigenvalues s² of zᵀz.
+    Directions are orthogonal in these units. They are z U √n / s² for scaled columns z and the
+    eigenvectors U and eigenvalues s² of zᵀz.
     """
-    base = plain
-    if input_units:
-        scale = np.where(plain.scale > 0, 1.0, 0.0)
-        base = Design(plain.columns, plain.center, scale, plain.intercept, sparse=plain.sparse)
+    base = plain.in_units(units)
     n, first = rows.n_rows, int(plain.intercept)
     kernel = np.empty((n, n))
     for start in range(0, n, CHUNK):
@@ -151,6 +151,7 @@ def row_space(rows: Passes, plain: Design, *, input_units: bool) -> Design:
         of_columns=plain,
         directions=directions,
         weights=np.sum(directions**2, axis=1),
+        units=units,
     )
 
 

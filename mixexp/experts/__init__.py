@@ -29,7 +29,7 @@ from mixexp.experts._noise import NoiseBank
 from mixexp.experts._shared import SharedBank, SharedLinearBank
 from mixexp.experts._templates import LinearTerms, linear_terms, memorises
 from mixexp.experts._training import Trainer
-from mixexp.protocols import Design, Rows, Target
+from mixexp.protocols import Design, Rows, Target, Units
 
 __all__ = [
     "ExpertPool",
@@ -64,7 +64,8 @@ def linear_bank(
     terms = None if expert is None else linear_terms(expert, family)
     template: BaseEstimator
     if terms is None:
-        terms = LinearTerms(DEFAULT_ALPHA, fit_intercept=True, input_units=False, tuned=tuned)
+        units: Units = "size" if tuned else "spread"
+        terms = LinearTerms(DEFAULT_ALPHA, fit_intercept=True, units=units, tuned=tuned)
         if classes is not None:
             template = LogisticRegression()
         elif family.link == "logit":
@@ -80,7 +81,7 @@ def linear_bank(
     design = rows.design(union, terms.fit_intercept)
     mask = _mask(design, columns) if isinstance(columns, list) else None
     if mask is None and not terms.lasso:
-        design = rows.spanned(design, input_units=terms.input_units and terms.alpha > 0)
+        design = rows.spanned(design, units=terms.units if terms.alpha > 0 else "spread")
     if classes is not None:
         return LogisticBank(
             template,

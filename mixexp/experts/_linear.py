@@ -122,8 +122,8 @@ class LinearBank(StrengthMixin):
         self.design = design
         self.terms = terms
         self.strength = terms.alpha
-        self.penalty = design.penalty(terms.ridge, input_units=terms.input_units)
-        self.l1 = l1_weights(design, terms.lasso, input_units=terms.input_units)
+        self.penalty = design.penalty(terms.ridge, units=terms.units)
+        self.l1 = l1_weights(design, terms.lasso, units=terms.units)
         self.family = family
         self.mask: np.ndarray | None = None
         self._masks = mask

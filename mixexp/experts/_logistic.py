@@ -118,8 +118,8 @@ class LogisticBank(StrengthMixin):
         self.strength = terms.alpha
         n_classes = len(classes)
         double = 2.0 if n_classes == 2 else 1.0
-        self.penalty = design.penalty(double * terms.ridge, input_units=terms.input_units)
-        self.l1 = l1_weights(design, terms.lasso, input_units=terms.input_units)
+        self.penalty = design.penalty(double * terms.ridge, units=terms.units)
+        self.l1 = l1_weights(design, terms.lasso, units=terms.units)
         self.mask: np.ndarray | None = None
         self._masks = mask
         self.theta = np.zeros((1, n_classes, design.size))

@@ -60,7 +60,7 @@ class SharedLinearBank(LinearBank):
         new.by_products = False  # the elimination needs the matrices
         new.shared_template = template
         new.shared_theta = np.zeros(bank.theta.shape[1:])
-        penalty = bank.design.penalty(terms.alpha, input_units=terms.input_units)
+        penalty = bank.design.penalty(terms.alpha, units=terms.units)
         if bank.design.intercept and not terms.fit_intercept:
             penalty[0] = np.inf
         new.shared_penalty = penalty

@@ -24,6 +24,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.svm import LinearSVR
 
 from mixexp._fitting import innermost
+from mixexp.protocols import Units
 
 __all__ = ["LinearTerms", "linear_terms", "log_penalty", "memorises"]
 
@@ -44,13 +45,13 @@ class LinearTerms:
 
     With `per_weight` the penalty is alpha times the weight of an expert's rows, as in
     `PoissonRegressor`; banks use W / K for that weight, which keeps the objective fixed. A `tuned`
-    penalty begins at alpha and is set by its evidence. `l1_ratio` is the share of the L1 penalty in
-    alpha.
+    penalty begins at alpha and is set by its evidence. `units` are those in which it is the same
+    for all columns. `l1_ratio` is the share of the L1 penalty in alpha.
     """
 
     alpha: float
     fit_intercept: bool
-    input_units: bool = True
+    units: Units = "input"
     per_weight: bool = False
     tuned: bool = False
     l1_ratio: float = 0.0

@@ -58,6 +58,7 @@ from mixexp.protocols import (
     Rows,
     Scores,
     Sums,
+    Units,
     evolve,
 )
 
@@ -99,7 +100,8 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         strength for each column by its evidence in the fit, starting at 0.3: borders are then as
         sharp as the rows say, and columns that no border needs hardly count. A gate with so many
         coefficients that it takes steps by conjugate gradients has one for all columns. So do
-        default experts: one for all columns, at least 0.3. Both stay at 0.3 where an expert is not
+        default experts: one for all columns, at least 0.3. Columns of sparse rows then count in
+        units of their largest values, not of their spreads, where there are many. Both stay at 0.3 where an expert is not
         fitted by likelihood, with a noise or zero expert, a usage prior, a shared expert that is an
         estimator of others, a stochastic assignment, in `partial_fit`, with an L1 penalty; and that
         of a gate with more than 512 coefficients, 1024 where rows are few, up to those whose steps
@@ -227,7 +229,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         if strength * self.l1_ratio > 0:
             usual = _gram_curvature(design, n_experts)
         else:
-            design = design if per_expert else rows.spanned(design)
+            design = design if per_expert else rows.spanned(design, units=self._units)
             usual = _usual_curvature(rows, design, n_experts, per_expert)
         gate = evolve(
             self,
@@ -251,7 +253,12 @@ class SoftmaxGate(TextMixin, BaseEstimator):
     def _with_penalty(self) -> SoftmaxGate:
         """Return the gate with the penalty (size,) of its design and strengths, kept for steps."""
         strength = self._slope_strength * (1 - self.l1_ratio)
-        return evolve(self, _penalty=self.design.penalty(strength))
+        return evolve(self, _penalty=self.design.penalty(strength, units=self._units))
+
+    @property
+    def _units(self) -> Units:
+        """The units in which a strength of all columns is the same for each."""
+        return "size" if self._sets_itself else "spread"
 
     @property
     def takes_missing(self) -> bool:

@@ -15,7 +15,7 @@ from sklearn.linear_model import (
     RidgeCV,
 )
 from sklearn.metrics import log_loss
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp.gates import SoftmaxGate
@@ -336,6 +336,29 @@ def test_one_expert_of_wide_rows_is_no_worse_than_a_linear_model(rng, filled):
     assert errors[0] < 1.1 * errors[1]
     normal = -0.5 * np.log(2 * np.pi * np.e * y[train].var())
     assert model.log_density(X[test], y[test]).mean() > normal - 0.5
+
+
+def of_words(rng, n, probabilities):
+    """Return shares of words in texts, and the subject of each."""
+    subject = rng.integers(len(probabilities), size=n)
+    counts = [rng.multinomial(50, probabilities[each]) for each in subject]
+    return sp.csr_matrix(np.array(counts) / 50), subject
+
+
+@pytest.mark.filterwarnings("ignore:.*collapsed")  # one expert is enough
+@pytest.mark.parametrize("n_experts", [1, 2])
+def test_rare_words_do_not_weigh_as_much_as_common_ones(rng, n_experts):
+    """Scaled by their spreads they would: most of them occur in a text or two."""
+    base = 1 / np.arange(1, 2001)
+    probabilities = base * np.exp(0.4 * rng.standard_normal((3, 2000)))
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    (X, y), (X_test, y_test) = (of_words(rng, n, probabilities) for n in (300, 1000))
+    rival = LogisticRegression(C=10).fit(MaxAbsScaler().fit_transform(X), y)
+    model = MixtureOfExpertsClassifier(n_experts=n_experts, random_state=0).fit(X, y)
+    by_spread = MixtureOfExpertsClassifier(n_experts=1, gate=SoftmaxGate(0.3)).fit(X, y)
+    accuracy = model.score(X_test, y_test)
+    assert accuracy > rival.score(MaxAbsScaler().fit(X).transform(X_test), y_test) - 0.02
+    assert accuracy > by_spread.score(X_test, y_test) + 0.05
 
 
 @pytest.mark.parametrize("classes", [False, True])

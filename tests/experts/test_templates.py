@@ -48,7 +48,7 @@ def test_templates_with_a_bank(template, alpha, intercept):
     terms = linear_terms(template, family)
     assert terms.alpha == alpha
     assert terms.fit_intercept == intercept
-    assert terms.input_units
+    assert terms.units == "input"
     assert not terms.per_weight
     assert has_bank(template, family) and has_bank(None, family)
     assert linear_terms(template, other) is None

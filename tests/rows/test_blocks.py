@@ -119,14 +119,14 @@ def test_to_input_units_predicts_the_same(rng, intercept):
 
 
 @pytest.mark.parametrize("intercept", [True, False])
-@pytest.mark.parametrize("input_units", [True, False])
-def test_penalty_of_scaled_and_input_coefficients(rng, intercept, input_units):
+@pytest.mark.parametrize("units", ["input", "spread"])
+def test_penalty_of_scaled_and_input_coefficients(rng, intercept, units):
     design = make_rows(rng.standard_normal((40, 2)) * [1.0, 1e3]).design(None, intercept)
     theta = rng.standard_normal(design.size)
     slopes, _ = design.to_input_units(theta)
     scaled = theta[int(intercept) :]
-    expected = 0.7 * np.sum((slopes if input_units else scaled) ** 2)
-    penalty = design.penalty(0.7, input_units=input_units)
+    expected = 0.7 * np.sum((slopes if units == "input" else scaled) ** 2)
+    penalty = design.penalty(0.7, units=units)
     assert_allclose(np.sum(penalty * theta**2), expected, rtol=1e-12)
 
 

@@ -56,12 +56,12 @@ def test_salts_of_columns_are_those_of_each():
     assert _column_salts(5, 30).tolist() == [int(_salt(5, j)) for j in range(30)]
 
 
-@pytest.mark.parametrize("input_units", [True, False])
-def test_coordinates_of_the_row_space(rng, input_units):
+@pytest.mark.parametrize("units", ["input", "spread", "size"])
+def test_coordinates_of_the_row_space(rng, units):
     S = sp.random(40, 300, 0.1, format="csr", random_state=1)
     rows = Rows(S, training=True)
     plain = rows.design(None)
-    design = rows.spanned(plain, input_units=input_units)
+    design = rows.spanned(plain, units=units)
     assert isinstance(design, RowSpace)
     matrix = design.matrix(S)
     assert_allclose(matrix @ matrix.T / 40, np.eye(design.size), atol=1e-9)
@@ -71,9 +71,28 @@ def test_coordinates_of_the_row_space(rng, input_units):
     of_plain = design.to_plain(theta)
     assert_allclose(of_plain @ plain.matrix(S), theta @ matrix, atol=1e-10)
     penalty = design.penalty(0.7)
-    of_columns = plain.penalty(0.7, input_units=input_units)
+    of_columns = plain.penalty(0.7, units=units)
     assert_allclose(design.plain_penalty(penalty), of_columns)
     assert_allclose((penalty * theta**2).sum(), (of_columns * of_plain**2).sum())
+
+
+def test_a_penalty_in_units_of_the_sizes_is_that_of_columns_over_their_largest_values(rng):
+    S = sp.random(200, 60, 0.05, format="csc", random_state=1)
+    S.data[S.indptr[3] : S.indptr[4]] = 0.0  # a constant column
+    design = Rows(S.tocsr()).design(None)
+    theta = rng.standard_normal(design.size)
+    slopes, _ = design.to_input_units(theta)
+    over_size = slopes * abs(S).max(axis=0).toarray()[0]
+    free = np.arange(60) != 3
+    penalty = design.penalty(2.0, units="size")[1:]
+    share = penalty[free] * theta[1:][free] ** 2 / over_size[free] ** 2
+    assert_allclose(share, share[0])
+    # as much prior variance of a predictor as with 2 for all
+    assert np.sum(1 / penalty[free]) == pytest.approx(59 / 2.0)
+    rescaled = Rows((S @ sp.diags(rng.uniform(0.01, 100, 60))).tocsr()).design(None)
+    assert_allclose(rescaled.penalty(2.0, units="size")[1:], penalty)
+    dense = Rows(S.toarray()).design(None)
+    assert_allclose(dense.penalty(2.0, units="size")[1:], 2.0 - ~free)
 
 
 @pytest.mark.parametrize("X", [np.ones((20, 300)), np.zeros((1, 300))], ids=["equal", "one"])
