@@ -42,7 +42,7 @@ EXACT_TOL = 1e-3
 #: nats a row below those of five.
 MOST_NEWTON, MOST_EXACT = 2, 200
 
-#: Tolerance and most products of the systems of a trace: its error is the square of theirs.
+#: Tolerance and most products of the systems of a trace, which truncation makes a little too large.
 PROBE_TOL, MOST_PROBE = 0.1, 10
 
 #: Keeps a quotient of numbers that may both be 0 finite.

@@ -20,8 +20,9 @@ __all__ = ["determined", "multinomial_determined", "strength_ratio", "strongest"
 #: Largest change of a strength at once, as a factor.
 LARGEST_CHANGE = 10.0
 
-#: Largest penalty of experts that the evidence sets, as a multiple of the number of rows, of
-#: several experts and of one alone. One of several without slopes could not find its rows again.
+#: Largest penalty of experts that the evidence sets: of several, as a multiple of the number of
+#: rows; of one alone, of that of rows and columns. One of several without slopes could not find its
+#: rows again.
 STRONGEST, STRONGEST_ALONE = 0.15, 10.0
 
 #: Ridge that keeps directions without curvature and penalty finite, relative to the largest entry.
@@ -95,6 +96,10 @@ def strength_ratio(
     return np.clip(strength * ratio, lowest, largest) / strength
 
 
-def strongest(n_experts: int, n_rows: float) -> float:
-    """Return the largest penalty that the evidence sets for so many experts and rows."""
-    return n_rows * (STRONGEST if n_experts > 1 else STRONGEST_ALONE)
+def strongest(n_experts: int, n_rows: float, n_columns: int = 0) -> float:
+    """Return the largest penalty that the evidence sets for so many experts, rows and columns.
+
+    The curvature along the rows is that of n times the columns over the rows: for one expert of
+    noise, 10 n would be weak where columns are many.
+    """
+    return STRONGEST * n_rows if n_experts > 1 else STRONGEST_ALONE * (n_rows + n_columns)

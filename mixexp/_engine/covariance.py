@@ -84,7 +84,7 @@ def pairs_are_cheaper(k: int, sizes: list[tuple[int, int]], n_scalars: int) -> b
 def by_pairs(
     state: Any, block: Block, scores: tuple, posterior: np.ndarray, mass: np.ndarray
 ) -> Sums:
-    """Return the sums where rows are units and all scores but scalars are of predictors.
+    """Return the sums where rows are units, and gate and bank have designs, the gate no scalars.
 
     The score by a predictor's coefficients is a number times the columns x, so that a pair of
     predictors of one design needs Σ_i w_i x xᵀ with one row of weights w: half as many products as

@@ -30,7 +30,7 @@ def tuned(problem: Problem, state: State) -> tuple[State, int]:
     3. Again, until penalties hardly change, or that hardly changes the bound, with no more
        iterations than the run may take.
     4. If the bound is lower than at the first penalties, these stay; not where rows are few for the
-       coefficients of a part, which raise the bound by learning the rows by heart.
+       coefficients of a part, as a bound that weak penalties raise is that of rows learnt by heart.
 
     In the long run that follows, penalties are fixed, so that every iteration raises the bound.
     """

@@ -418,24 +418,14 @@ class LinearBank(StrengthMixin):
     def _fewest_rows(self) -> float:
         return FEW_ROWS * self._n_slopes / self.theta.shape[1]
 
-    @available_if(lambda self: self.terms.tuned)
-    def tuned(self, statistics: Sums, rows: Rows) -> LinearBank:
-        """Return the bank with the penalty that the evidence asks for."""
-        varies = self._slopes
-        if not varies.any():
-            return self
-        strong = self._from_above(rows)
-        if strong is not None:
-            return strong
-        penalty = np.where(varies, self.penalty, 0.0)
-        gamma = self._n_determined(statistics, penalty, rows)
+    def _first_strength(self, rows: Rows) -> float:
+        return self._strongest(rows)
+
+    def _squared(self, penalty: np.ndarray) -> float:
         squares = np.sum(penalty * self.theta**2, axis=2)
-        if self._dispersed:
-            squares = squares / self.parameters[0] ** 2
-        return self._by_evidence(gamma, squares.sum(), rows)
+        return float((squares / self.parameters[0] ** 2 if self._dispersed else squares).sum())
 
     def _n_determined(self, statistics: Sums, penalty: np.ndarray, rows: Rows) -> float:
-        """Return how many coefficients the rows determine."""
         k, q, p = self.theta.shape
         if self.by_products:
             products = CurvatureProducts(rows, self.design, statistics["rows"].values)

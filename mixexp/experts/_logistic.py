@@ -68,6 +68,10 @@ __all__ = ["LogisticBank"]
 #: separates the classes.
 FEW_ROWS, FEW_ROWS_ALONE = 5.0, 10.0
 
+#: Largest strength from which the evidence comes down. That of classes may have two fixed points:
+#: from 30 it fell back to 0.3 on some simulated rows where 100 to 300 predicted best.
+FIRST_STRENGTH = 300.0
+
 #: Above this many coefficients per expert the Hessians cost more than the rest of a pass.
 NEWTON_COEFFICIENTS = 256
 
@@ -386,20 +390,16 @@ class LogisticBank(StrengthMixin):
     @available_if(lambda self: self.terms.tuned)
     def tuned(self, statistics: Sums, rows: Rows) -> LogisticBank:
         """Return the bank with the penalty that the evidence asks for; itself under a bound."""
-        if self.curvature == "bound":
-            return self
-        varies = self._slopes
-        if not varies.any():
-            return self
-        strong = self._from_above(rows)
-        if strong is not None:
-            return strong
-        penalty = np.where(varies, self.penalty, 0.0)
-        squares = float(np.sum(penalty * self.theta**2))
-        return self._by_evidence(self._n_determined(statistics, penalty, rows), squares, rows)
+        bank: LogisticBank = self if self.curvature == "bound" else super().tuned(statistics, rows)
+        return bank
+
+    def _first_strength(self, rows: Rows) -> float:
+        return min(FIRST_STRENGTH, self._strongest(rows))
+
+    def _squared(self, penalty: np.ndarray) -> float:
+        return float(np.sum(penalty * self.theta**2))
 
     def _n_determined(self, statistics: Sums, penalty: np.ndarray, rows: Rows) -> float:
-        """Return how many coefficients of all experts the rows determine."""
         k, c, p = self.theta.shape
         if self._usual_curvature == "products":
             kept = statistics["rows"].values

@@ -9,13 +9,9 @@ from sklearn.utils.metaestimators import available_if
 
 from mixexp._evidence import strength_ratio, strongest
 from mixexp.experts._templates import LinearTerms
-from mixexp.protocols import Design, Rows, evolve
+from mixexp.protocols import Design, Rows, Sums, evolve
 
 __all__ = ["StrengthMixin"]
-
-#: Penalty from which the evidence comes down where rows are few for the coefficients: a weak one
-#: explains any targets, and little is left that could ask for a stronger one.
-FROM_ABOVE = 300.0
 
 
 class StrengthMixin:
@@ -26,7 +22,6 @@ class StrengthMixin:
     theta: np.ndarray
     penalty: np.ndarray
     strength: float
-    _fewest_rows: Any  # with fewer, a weak penalty explains any targets
 
     #: Whether the strength is no longer the first.
     _was_set = False
@@ -56,20 +51,51 @@ class StrengthMixin:
 
     @available_if(lambda self: self.terms.tuned)
     def underdetermined(self, rows: Rows) -> bool:
-        """Return whether rows are few for the coefficients."""
-        return bool(self._fewest_rows > rows.total_weight)
+        """Return whether rows are few for the coefficients; equal ones count once."""
+        return self._fewest_rows > min(rows.total_weight, rows.n_rows)
 
-    def _from_above(self, rows: Rows) -> Any:
-        """Return the bank with a strong penalty if it has its first and rows are few, else None."""
-        if self._was_set or not self.underdetermined(rows):
-            return None
-        return self._with_strength(min(FROM_ABOVE, strongest(len(self.theta), rows.total_weight)))
+    @available_if(lambda self: self.terms.tuned)
+    def tuned(self, statistics: Sums, rows: Rows) -> Any:
+        """Return the bank with the penalty that the evidence asks for.
+
+        Where rows are few it comes down from a strong one: a weak one explains any targets, and
+        little is left that could ask for a stronger one.
+        """
+        varies = self._slopes
+        if not varies.any():
+            return self
+        if not self._was_set and self.underdetermined(rows):
+            return self._with_strength(self._first_strength(rows))
+        penalty = np.where(varies, self.penalty, 0.0)
+        gamma = self._n_determined(statistics, penalty, rows)
+        return self._by_evidence(gamma, self._squared(penalty), rows)
+
+    def _strongest(self, rows: Rows) -> float:
+        """Return the largest strength."""
+        return strongest(len(self.theta), rows.total_weight, len(self.design.columns))
+
+    @property
+    def _fewest_rows(self) -> float:
+        """With fewer rows, a weak penalty explains any targets."""
+        raise NotImplementedError
+
+    def _first_strength(self, rows: Rows) -> float:
+        """Return the strength from which the evidence comes down."""
+        raise NotImplementedError
+
+    def _n_determined(self, statistics: Sums, penalty: np.ndarray, rows: Rows) -> float:
+        """Return how many coefficients of all experts the rows determine."""
+        raise NotImplementedError
+
+    def _squared(self, penalty: np.ndarray) -> float:
+        """Return θᵀΛθ of all experts, in units of the likelihood."""
+        raise NotImplementedError
 
     def _by_evidence(self, gamma: float, squares: float, rows: Rows) -> Any:
         """Return the bank with the penalty of this evidence.
 
         It is no weaker than at first: a weaker one gained nothing on held-out rows.
         """
-        largest = max(strongest(len(self.theta), rows.total_weight), self.strength)
+        largest = max(self._strongest(rows), self.strength)
         ratio = strength_ratio(gamma, squares, self.strength, self.terms.alpha, largest)
         return self._with_strength(self.strength * float(ratio))

@@ -96,18 +96,22 @@ class SoftmaxGate(TextMixin, BaseEstimator):
     ----------
     alpha : float or "auto", default="auto"
         Strength of the ridge penalty ``½ α Σ_k |v_k|²``, for coefficients of columns scaled by
-        their weighted standard deviation. The intercepts are not penalised. "auto" sets one
-        strength for each column by its evidence in the fit, starting at 0.3: borders are then as
-        sharp as the rows say, and columns that no border needs hardly count. A gate with so many
-        coefficients that it takes steps by conjugate gradients has one for all columns. So do
-        default experts: one for all columns, at least 0.3. Columns of sparse rows then count in
-        units of their largest values, not of their spreads, where there are many. Both stay at 0.3 where an expert is not
-        fitted by likelihood, with a noise or zero expert, a usage prior, a shared expert that is an
-        estimator of others, a stochastic assignment, in `partial_fit`, with an L1 penalty; and that
-        of a gate with more than 512 coefficients, 1024 where rows are few, up to those whose steps
-        are by conjugate gradients. With routing they are those of the dense run before it. A number
-        is the strength for all columns, and that of default experts is 0.3. 0 is allowed; the
-        likelihood of a separable gate then has no maximum.
+        their weighted standard deviation. The intercepts are not penalised. A number is the
+        strength for all columns, and that of default experts is 0.3. 0 is allowed; the likelihood
+        of a separable gate then has no maximum. "auto" sets the penalties by their evidence in the
+        fit, starting at 0.3:
+
+        - the gate's has a strength for each column: borders are then as sharp as the rows say, and
+          columns that no border needs hardly count. Where steps are by conjugate gradients, all
+          columns have one.
+        - default experts' has one for all columns and experts, at least 0.3.
+
+        Where sparse rows have many columns, these count in units of their largest values, not of
+        their spreads. Both penalties stay at 0.3 where an expert is not fitted by likelihood, with
+        a noise or zero expert, a usage prior, a shared expert that is an estimator of others, a
+        stochastic assignment, and with an L1 penalty. The gate's stays at 0.3 if it has more than
+        512 coefficients (1024 if rows are few) and does not take steps by conjugate gradients. With
+        routing they are those of the dense run before it.
     missing : {"indicator", "error"}, default="indicator"
         How NaN is handled: "indicator" replaces it by the column's mean, and gives each column
         with missing values in the training rows an indicator with its own coefficient; "error"
@@ -153,7 +157,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
     alpha_ : float or ndarray of shape (n_gate_features,)
         The penalty's strength: `alpha`, or where that is "auto" the strengths of the columns of
         `coef_`. Outputs of a `SplineBasis` or `QuantileBasis` that come from one column have one
-        strength. So have all columns if they are many more than the rows.
+        strength. So have all columns where steps are by conjugate gradients.
 
     Notes
     -----
@@ -162,8 +166,9 @@ class SoftmaxGate(TextMixin, BaseEstimator):
     number of its coefficients that the rows determine (MacKay 1992; Waterhouse, MacKay & Robinson
     1996; one penalty for each column is automatic relevance determination, MacKay 1994). Before the
     long run, they change between a few iterations and the next, at fixed responsibilities. They are
-    at least 0.1 or, if that is less, the cube of the number of slopes per row, and at most ten
-    times the number of rows n; with a temperature, that holds for α_j T². The lower bound, by which
+    at least 0.1 or, if that is less, the cube of the number of slopes per row, and at most the
+    number of rows n, or 10 n with steps by conjugate gradients; with a temperature, that holds for
+    α_j T². The lower bound, by which
     restarts are compared, then includes ½ log α_j T² / (α_j T² + n) for every slope, over that for
     0.3: the normaliser of the prior over that of a posterior with an information of 1 per row.
 
