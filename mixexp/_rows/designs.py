@@ -155,10 +155,8 @@ class Design:
         """Return the design with columns scaled so that a penalty in these units is the same."""
         if self.units_of(units) == "spread":
             return self
-        weights = self._penalty_weights(units)
-        scale = np.where(self.scale > 0, self.scale * np.sqrt(weights), 0.0)
-        if units == "input":
-            scale = np.where(self.scale > 0, 1.0, 0.0)
+        root = 1.0 if units == "input" else self.scale * np.sqrt(self._penalty_weights(units))
+        scale = np.where(self.scale > 0, root, 0.0)
         return Design(self.columns, self.center, scale, self.intercept, sparse=self.sparse)
 
     @property

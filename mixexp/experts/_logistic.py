@@ -394,7 +394,7 @@ class LogisticBank(StrengthMixin):
         return bank
 
     def _first_strength(self, rows: Rows) -> float:
-        return min(FIRST_STRENGTH, self._strongest(rows))
+        return min(self._repeats(rows) * FIRST_STRENGTH, self._strongest(rows))
 
     def _squared(self, penalty: np.ndarray) -> float:
         return float(np.sum(penalty * self.theta**2))
@@ -408,11 +408,12 @@ class LogisticBank(StrengthMixin):
                 seen = np.broadcast_to(self.mask[:, None], self.theta.shape)
             products = CurvatureProducts(rows, self.design, kept)
             found = multinomial_determined_by_products(products, penalty, c, seen)
-            return float(np.minimum(found, c * curvature_level(kept)).sum())
+            n_open = c * curvature_level(kept) / self._repeats(rows)
+            return float(np.minimum(found, n_open).sum())
         gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
         masks = np.ones((k, p), dtype=bool) if self.mask is None else self.mask
         return sum(
-            _n_determined(self.curvature, matrices[:, ids[:, None], ids], penalty[ids], c)
+            _determined_by_grams(self.curvature, matrices[:, ids[:, None], ids], penalty[ids], c)
             for ids, matrices in zip(map(np.flatnonzero, masks), gram, strict=True)
         )
 
@@ -524,7 +525,9 @@ class LogisticBank(StrengthMixin):
         return behind_basis(experts, self.design, feature_names)
 
 
-def _n_determined(curvature: str, gram: np.ndarray, penalty: np.ndarray, n_classes: int) -> float:
+def _determined_by_grams(
+    curvature: str, gram: np.ndarray, penalty: np.ndarray, n_classes: int
+) -> float:
     """Return how many coefficients of an expert the rows determine, by its Gram matrices.
 
     They are no more than the rows whose class is open, Σ r (1 − Σ_c p_c²): where classes are nearly

@@ -67,8 +67,19 @@ class StrengthMixin:
         if not self._was_set and self.underdetermined(rows):
             return self._with_strength(self._first_strength(rows))
         penalty = np.where(varies, self.penalty, 0.0)
-        gamma = self._n_determined(statistics, penalty, rows)
+        gamma = self._repeats(rows) * self._n_determined(statistics, penalty, rows)
         return self._by_evidence(gamma, self._squared(penalty), rows)
+
+    def _repeats(self, rows: Rows) -> float:
+        """Return how often the evidence counts a coefficient: of wide rows, as often as a row.
+
+        Rows that are no more than the columns can be explained without a residual, and weights
+        above 1, as of a bootstrap, would say that there is no noise. Counted like this, weights
+        that are all equal change hardly anything.
+        """
+        if rows.n_rows > len(self.design.columns):
+            return 1.0
+        return max(1.0, rows.total_weight / rows.n_rows)
 
     def _strongest(self, rows: Rows) -> float:
         """Return the largest strength."""

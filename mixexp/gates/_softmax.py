@@ -168,9 +168,9 @@ class SoftmaxGate(TextMixin, BaseEstimator):
     long run, they change between a few iterations and the next, at fixed responsibilities. They are
     at least 0.1 or, if that is less, the cube of the number of slopes per row, and at most the
     number of rows n, or 10 n with steps by conjugate gradients; with a temperature, that holds for
-    α_j T². The lower bound, by which
-    restarts are compared, then includes ½ log α_j T² / (α_j T² + n) for every slope, over that for
-    0.3: the normaliser of the prior over that of a posterior with an information of 1 per row.
+    α_j T². The lower bound, by which restarts are compared, then includes ½ log α_j T² / (α_j T² +
+    n) for every slope, over that for 0.3: the normaliser of the prior over that of a posterior with
+    an information of 1 per row.
 
     References
     ----------

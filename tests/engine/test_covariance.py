@@ -48,6 +48,7 @@ def test_both_ways_give_the_same_covariance(monkeypatch, basis, n_classes):
         )
     model.fit(X, y, sample_weight=weight)
     rows = Rows(X, y if n_classes else y[None], weight, training=True)
+    monkeypatch.setattr(covariance, "TILE_ITEMS", 1)  # several tiles of 64 rows
     chosen = []
     monkeypatch.setattr(information, "pairs_are_cheaper", lambda *_: chosen[-1])
     found = []

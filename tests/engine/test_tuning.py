@@ -21,7 +21,7 @@ from mixexp._evidence import LARGEST_CHANGE, determined, strength_ratio, stronge
 from mixexp._newton import block_products, n_block_rows
 from mixexp._numerics import n_pairs, pair_products
 from mixexp.datasets import make_piecewise_linear
-from mixexp.experts._logistic import _n_determined
+from mixexp.experts._logistic import _determined_by_grams
 from mixexp.gates import HierarchicalGate, SoftmaxGate
 from mixexp.gates._noise import NoiseGate
 from mixexp.protocols import can, evolve
@@ -138,7 +138,7 @@ def test_blocks_determine_about_as_much_as_the_hessian(rng, n_classes):
         weights = np.empty((n_weights, len(X)))
         products(proba.T, weights)
         gram = np.einsum("wn,ni,nj->wij", weights, Z, Z)
-        found[curvature] = _n_determined(curvature, gram, penalty, n_classes)
+        found[curvature] = _determined_by_grams(curvature, gram, penalty, n_classes)
     assert_allclose(found["blocks"], found["newton"], rtol=1e-8 if n_classes == 2 else 0.2)
     assert 1 < found["newton"] < 2.5 * (n_classes - 1)
 
@@ -153,7 +153,7 @@ def test_nearly_separate_classes_do_not_ask_for_a_strong_penalty(rng):
     assert model.log_density(X[200:], y[200:]).mean() > -0.05
     gram = np.zeros((15, 3, 3))
     gram[:] = 1e-4 * np.eye(3)  # Σ p_c p_d of each pair
-    assert _n_determined("newton", gram, np.full(3, 1e-9), 6) == pytest.approx(2 * 15e-4)
+    assert _determined_by_grams("newton", gram, np.full(3, 1e-9), 6) == pytest.approx(2 * 15e-4)
 
 
 @pytest.mark.parametrize("seed", [2, 5])

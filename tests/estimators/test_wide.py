@@ -18,7 +18,10 @@ from sklearn.metrics import log_loss
 from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp._engine.fixed import statistics_at
+from mixexp._engine.sweep import State
 from mixexp.gates import SoftmaxGate
+from mixexp.protocols import Rows, evolve
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*did not converge")
 
@@ -338,6 +341,32 @@ def test_one_expert_of_wide_rows_is_no_worse_than_a_linear_model(rng, filled):
     assert model.log_density(X[test], y[test]).mean() > normal - 0.5
 
 
+def of_many_columns(rng):
+    X = rng.standard_normal((120, 1500))
+    return X, X[:, :5].sum(axis=1) / np.sqrt(5) + 0.5 * rng.standard_normal(120)
+
+
+def test_one_expert_does_not_take_many_columns_for_certain(rng):
+    """Where columns are nearly orthogonal their evidence is flat, and stays where it begins."""
+    X, y = of_many_columns(rng)
+    model = MixtureOfExpertsRegressor(n_experts=1).fit(X[:60], y[:60])
+    normal = -0.5 * np.log(2 * np.pi * y[:60].var()) - 0.5 * np.mean((y[60:] - y[:60].mean()) ** 2)
+    assert model.log_density(X[60:], y[60:]).mean() > normal - 0.2
+
+
+@pytest.mark.parametrize("classes", [False, True])
+def test_weights_of_wide_rows_do_not_say_that_there_is_no_noise(rng, classes):
+    X, y = of_many_columns(rng)
+    y = y > 0 if classes else y
+    kind = MixtureOfExpertsClassifier if classes else MixtureOfExpertsRegressor
+    densities = []
+    for weight in (None, np.full(60, 3.0), rng.integers(1, 4, 60)):
+        model = kind(n_experts=1).fit(X[:60], y[:60], sample_weight=weight)
+        densities.append(model.log_density(X[60:], y[60:]).mean())
+    assert densities[1] == pytest.approx(densities[0], abs=0.02)
+    assert densities[2] > densities[0] - 2.0  # it would be off by hundreds of nats for numbers
+
+
 def of_words(rng, n, probabilities):
     """Return shares of words in texts, and the subject of each."""
     subject = rng.integers(len(probabilities), size=n)
@@ -374,3 +403,38 @@ def test_experts_begin_at_the_penalty_of_one(rng, classes):
     assert np.all(two.gate_.alpha_ > 0.3)
     given = kind(n_experts=1, gate=SoftmaxGate(0.3)).fit(X, y)
     assert given._model.bank.strength == 0.3
+
+
+def test_a_wide_gate_has_one_strength_in_units_of_the_sizes(rng):
+    X = sp.random(700, 600, 0.05, random_state=rng.integers(1 << 30), format="csr")
+    left = np.asarray(X[:, :80].sum(axis=1)).ravel() > 2.0
+    y = np.where(left, 3.0, -3.0) + 0.3 * rng.standard_normal(700)
+    model = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y)
+    gate, alpha = model._model.gate, model.gate_.alpha_
+    assert gate._usual_curvature == "products"
+    assert alpha[0] != 0.3
+    assert_allclose(alpha, alpha[0])
+    assert_allclose(gate._penalty, gate.design.penalty(alpha[0], units="size"))
+    assert np.ptp(gate._penalty[1:]) > 0
+
+
+def test_a_gate_that_learnt_rows_by_heart_does_not_keep_its_weak_penalty():
+    """It raises the bound, but not the evidence."""
+    X = sp.random(5000, 2000, 0.01, format="csr", random_state=0)
+    total = np.asarray(X[:, :20].sum(axis=1)).ravel()
+    model = MixtureOfExpertsClassifier(n_experts=2, random_state=0).fit(X, total > np.median(total))
+    assert model.gate_.alpha_[0] > 100
+
+
+def test_rows_of_a_settled_class_determine_no_coefficients(rng):
+    """As of Gram matrices: the posterior is far from a gaussian one."""
+    X = sp.random(600, 400, 0.05, format="csr", random_state=rng.integers(1 << 30))
+    y = np.asarray(X[:, :20].sum(axis=1)).ravel() > 0.5
+    bank = MixtureOfExpertsClassifier(n_experts=1).fit(X, y)._model.bank
+    assert bank._usual_curvature == "products"
+    bank, rows = evolve(bank, theta=20 * bank.theta), Rows(X, y.astype(int), training=True)
+    (sums,) = statistics_at(State(None, bank), rows, np.ones((1, 600)))
+    n_open = 2 * sums["rows"].values.sum()
+    penalty = 1e-6 * (np.arange(bank.design.size) > 0)
+    assert bank._n_determined(sums, penalty, rows) == pytest.approx(n_open)
+    assert n_open < 200

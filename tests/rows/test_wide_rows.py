@@ -155,7 +155,7 @@ def of_rows(rng):
 
 
 def assert_counted(found, exact, share):
-    """The standard error of the trace is at most √(2 γ)."""
+    """Within 1.4 standard errors, of which one is at most √(2 γ)."""
     assert exact - 2 * np.sqrt(exact) < found < (1 + share) * exact + 2 * np.sqrt(exact)
 
 
