@@ -392,6 +392,11 @@ CAPABILITIES: dict[str, Capability] = {
         "(): the part with penalties no stronger than those it began with, which its evidence has "
         "set; rows to come may need what those of the start did not (`partial_fit`).",
     ),
+    "penalised_as": Capability(
+        "gate",
+        "(other): the gate with the penalties that the evidence has set for another gate of its "
+        "kind; itself where they do not fit. A gate that begins anew in the same fit takes them.",
+    ),
     "toward": Capability(
         "part",
         "(new, t): the part a share t of the way to `new` where its step was a Newton step; `new` "

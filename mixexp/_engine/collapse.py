@@ -11,9 +11,10 @@ import numpy as np
 
 from mixexp._engine.em import Problem, Run
 from mixexp._engine.fixed import fit_at
-from mixexp._engine.journal import Journal, run_or_recall
+from mixexp._engine.journal import Journal, once, run_or_recall
 from mixexp._engine.regimes import Judge, raised, told_of
 from mixexp._engine.sweep import Assigned, State, e_step_of, log_joint, posterior
+from mixexp._engine.tuning import penalised_as, tuned
 from mixexp.protocols import Block
 
 __all__ = ["ON_COLLAPSE", "LongRun", "long_run"]
@@ -29,6 +30,10 @@ MOST_RESTARTS = 2
 
 #: A restarted expert gets the worst explained rows: this share of an equal share.
 WORST_SHARE = 0.5
+
+#: A restart that ends in another collapse has been in vain if the bound is not higher than before
+#: by more than this, relative to max(1, |bound|).
+LEAST_GAIN = 1e-4
 
 #: An earlier segment is returned if its bound is higher by more than this, relative to
 #: max(1, |bound|).
@@ -54,6 +59,9 @@ class LongRun:
     judge : Judge
         Finds the spurious experts of a state, which is then not chosen.
     journal : Journal or None
+    tunes : bool
+        Whether the gate's penalties are set again after a restart, rather than kept: those of
+        regions that have not been in the race of the starts are no guide.
     """
 
     problem: Problem
@@ -63,6 +71,7 @@ class LongRun:
     owner: str
     judge: Judge
     journal: Journal | None = None
+    tunes: bool = False
 
 
 def long_run(setup: LongRun, state: State, events: list[str]) -> Run:
@@ -79,6 +88,7 @@ def long_run(setup: LongRun, state: State, events: list[str]) -> Run:
     )
     restarted: dict[int, int] = {}
     segments: list[Run] = []
+    resumed: Run | None = None
     n_passes = n_iter = 0
     while True:
         left = setup.problem.max_iter - n_iter
@@ -100,6 +110,9 @@ def long_run(setup: LongRun, state: State, events: list[str]) -> Run:
         action = "keep" if last and setup.on_collapse != "raise" else setup.on_collapse
         if action == "reinit" and all(restarted.get(k, 0) == MOST_RESTARTS for k in run.collapsed):
             action = "keep"
+        if action == "reinit":
+            resumed = _best_in_vain(setup, segments)
+            action = action if resumed is None else "keep"
         sizes = run.current.mass[run.collapsed]
         for k, size in zip(run.collapsed.tolist(), sizes, strict=True):
             _report(setup, events, action, k, float(size), n_iter)
@@ -108,7 +121,7 @@ def long_run(setup: LongRun, state: State, events: list[str]) -> Run:
             break
         if action == "keep":
             problem = replace(problem, smallest_share=0.0)
-            state = run.current.state
+            state = run.current.state if resumed is None else resumed.state
         elif action == "drop":
             n_experts = len(run.current.mass)
             kept = np.setdiff1d(np.arange(n_experts), run.collapsed)
@@ -117,11 +130,34 @@ def long_run(setup: LongRun, state: State, events: list[str]) -> Run:
             segments = []
         else:
             state = _reinitialised(setup, run.current.state, run.collapsed)
+            if setup.tunes:
+                em = replace(setup.problem, max_iter=left)
+                stage = partial(tuned, em, state, settle=True)
+                state, more = once(setup.journal, "penalties", stage)
+                n_passes += more
     if not watch:
         for k in np.flatnonzero(_small(setup, run)).tolist():
             _report(setup, events, "keep", k, float(run.best.mass[k]), n_iter)
     best = _best(setup, problem, segments, events)
+    if resumed is not None and best is segments[-1]:
+        step = resumed.n_earlier + len(resumed.bounds)
+        events.append(
+            f"EM went on from the fit as it was at EM iteration {step}, as starting experts again "
+            "had not raised the bound"
+        )
+        best.bounds = resumed.bounds + best.bounds
+        best.n_earlier = n_iter - len(best.bounds)
     best.rows = problem.rows
+    return best
+
+
+def _best_in_vain(setup: LongRun, segments: list[Run]) -> Run | None:
+    """Return the best unflagged segment if the last one, after a restart, gained nothing."""
+    last, rows = segments[-1], setup.problem.rows
+    unflagged = [run for run in segments[:-1] if not setup.judge.spurious(run.state, rows)]
+    best = max(unflagged, key=lambda run: run.bound, default=None)
+    if best is None or last.bound > best.bound + LEAST_GAIN * max(1.0, abs(best.bound)):
+        return None
     return best
 
 
@@ -240,7 +276,8 @@ def _reinitialised(setup: LongRun, state: State, collapsed: np.ndarray) -> State
         resp[k, ids] = 1.0
     if rows.groups is not None:
         resp = np.repeat(resp, np.bincount(rows.groups), axis=1)
-    return fit_at(State(setup.gate, state.bank), rows, resp, REINIT_STEPS)
+    gate = setup.gate if setup.tunes else penalised_as(setup.gate, state.gate)
+    return fit_at(State(gate, state.bank), rows, resp, REINIT_STEPS)
 
 
 def _explained(block: Block, state: State, e_step: Callable[[Block], Assigned]) -> np.ndarray:

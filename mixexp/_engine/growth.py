@@ -22,6 +22,7 @@ from mixexp._engine.journal import once
 from mixexp._engine.regimes import resolved
 from mixexp._engine.search import SearchProblem, search, with_judge
 from mixexp._engine.starts import Candidate, OneStart, Restart, plain_gate
+from mixexp._engine.tuning import penalised_as
 from mixexp._warn import silence, silenced
 from mixexp.protocols import can
 
@@ -205,13 +206,7 @@ def _as_strong(problem: SearchProblem, last: Grown) -> SearchProblem:
     at a time mix before any evidence is looked at. One more at a time is better off with the usual
     ones: with those found before, errors are larger by .5 to 1.7 % on five of seven tables.
     """
-    gate, known = problem.gate, last.run.state.gate
-    if not (can(gate, "with_strengths") and can(known, "with_strengths")):
-        return problem
-    strengths = known.strengths  # type: ignore[union-attr]
-    if len(strengths) != len(gate.strengths):
-        return problem
-    return replace(problem, gate=gate.with_strengths(strengths))
+    return replace(problem, gate=penalised_as(problem.gate, last.run.state.gate))
 
 
 def searched(grown_: Grown, problem: SearchProblem) -> Grown:

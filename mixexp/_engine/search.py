@@ -261,12 +261,13 @@ def _tuned_to_its_end(problem: SearchProblem, state: State, record: Restart) -> 
     return _arranged_again(problem, _tuned(problem, state, record), record)
 
 
-def _tuned(problem: SearchProblem, state: State, record: Restart) -> Run:
+def _tuned(problem: SearchProblem, state: State, record: Restart, *, settle: bool = False) -> Run:
     """Return a long run at penalties that the evidence sets first; a given state has its own."""
-    em, given = _long_run(problem).problem, isinstance(problem.start, FromState)
-    stage = partial(tuple, [state, 0]) if given else partial(tuned, em, state)
+    given = isinstance(problem.start, FromState) or problem.routing is not None
+    em = _long_run(problem).problem
+    stage = partial(tuple, [state, 0]) if given else partial(tuned, em, state, settle=settle)
     state, n_passes = once(problem.journal, "penalties", stage)
-    run = _to_its_end(problem, state, record)
+    run = _to_its_end(problem, state, record, tunes=not (given or record.bounds))
     run.n_passes += n_passes
     return run
 
@@ -294,11 +295,11 @@ def _in_order(problem: SearchProblem, state: State) -> State | None:
     return None if resp is None else problem.state_at(problem.sketch, bank, resp)
 
 
-def _to_its_end(problem: SearchProblem, state: State, record: Restart) -> Run:
+def _to_its_end(problem: SearchProblem, state: State, record: Restart, tunes: bool = False) -> Run:
     """Return a long run, and enter its outcome in the record."""
     if problem.progress is not None:
         problem.progress.begin(record)
-    run = long_run(_long_run(problem), state, record.events)
+    run = long_run(replace(_long_run(problem), tunes=tunes), state, record.events)
     if problem.progress is not None:
         problem.progress.end(run)
     record.bound, record.n_iter = run.bound, record.n_iter + run.n_earlier + len(run.bounds)
@@ -310,7 +311,8 @@ def _spread(problem: SearchProblem, run: Run, record: Restart, others: str = "")
     """Return a run without experts that go through a few rows; `others` tells of other starts.
 
     The rows do not support so many dispersions: each spurious expert goes on with a floor at a
-    share of a single expert's dispersion, and thereby takes in other rows.
+    share of a single expert's dispersion, and thereby takes in other rows. Penalties are set again,
+    as those of the gate held spurious regions together.
     """
     for _ in range(problem.n_experts):
         spurious = problem.judge.spurious(run.state, problem.rows)
@@ -318,11 +320,17 @@ def _spread(problem: SearchProblem, run: Run, record: Restart, others: str = "")
         if not spurious or state is None or run.stopped:
             break
         record.events.append(told_of(spurious, others))
-        more = _to_its_end(problem, state, record)
+        more = _tuned(problem, _loosened(state), record, settle=True)
         more.n_passes += run.n_passes
         more.n_earlier += run.n_earlier + len(run.bounds)
         run = more
     return run
+
+
+def _loosened(state: State) -> State:
+    """Return the state with the gate's penalties no stronger than those it began with."""
+    gate: Any = state.gate
+    return replace(state, gate=gate.loosened()) if can(gate, "loosened") else state
 
 
 def _long_run(problem: SearchProblem) -> LongRun:

@@ -12,20 +12,24 @@ from mixexp._engine.fixed import fit_at, statistics_at
 from mixexp._engine.sweep import State
 from mixexp.protocols import Rows, can
 
-__all__ = ["tuned", "tuned_alone"]
+__all__ = ["penalised_as", "tuned", "tuned_alone"]
 
 #: EM iterations between two changes of the penalties, and most changes.
 ROUND_ITER, MOST_ROUNDS = 4, 15
+
+#: Most EM iterations in which a state settles: evidence is no guide to regions that are on their
+#: way from a few rows.
+SETTLE_ITER = 64
 
 #: Change of the logarithm of a penalty at which it has settled, and change of the bound, in nats a
 #: row, at which they all have.
 SMALL_CHANGE, SMALL_GAIN = 0.1, 1e-5
 
 
-def tuned(problem: Problem, state: State) -> tuple[State, int]:
+def tuned(problem: Problem, state: State, *, settle: bool = False) -> tuple[State, int]:
     """Return a state with penalties set by their evidence, and the passes that it took.
 
-    1. A few EM iterations. If an expert collapses, the penalties before have the last word.
+    1. A few EM iterations; first more, if it is to settle.
     2. Each part that can sets its penalty by the statistics (MacKay 1992).
     3. Again, until penalties hardly change, or that hardly changes the bound, with no more
        iterations than the run may take.
@@ -40,12 +44,11 @@ def tuned(problem: Problem, state: State) -> tuple[State, int]:
     last: Run | None = None
     begin, n_passes = None, 0
     short = replace(problem, max_iter=min(ROUND_ITER, problem.max_iter), accelerate=None)
+    usual = replace(short, observe=None)
+    settling = replace(short, max_iter=min(SETTLE_ITER, problem.max_iter), observe=_hardly_climbs)
     for _ in range(min(MOST_ROUNDS, -(-problem.max_iter // ROUND_ITER))):
-        run = run_em(replace(short, observe=None), state, begin)
+        run = run_em(settling if settle and last is None else usual, state, begin)
         n_passes += run.n_passes - (begin is not None)
-        if len(run.collapsed):
-            state = state if last is None else last.state
-            break
         before, last = last, run
         first = run if first is None else first
         begin = _with_penalties(problem, run.best)
@@ -58,6 +61,12 @@ def tuned(problem: Problem, state: State) -> tuple[State, int]:
     if first is not None and last is not None and last.bound < first.bound and not by_heart:
         state = first.state
     return state, n_passes
+
+
+def _hardly_climbs(run: Run) -> bool:
+    """Return whether the bound has hardly changed over the last iterations, in any unit of y."""
+    last = run.bounds[-1 - ROUND_ITER :]
+    return len(last) > ROUND_ITER and abs(last[-1] - last[0]) < SMALL_GAIN
 
 
 def tuned_alone(bank: Any, rows: Rows, n_steps: int) -> Any:
@@ -76,6 +85,12 @@ def tuned_alone(bank: Any, rows: Rows, n_steps: int) -> Any:
         if _largest_change(before, state) < SMALL_CHANGE:
             break
     return bank
+
+
+def penalised_as(gate: Any, other: Any) -> Any:
+    """Return a gate that begins anew, with the penalties that its evidence has set for another."""
+    both = can(gate, "penalised_as") and can(other, "penalised_as")
+    return gate.penalised_as(other) if both else gate
 
 
 def _underdetermined(part: Any, rows: Rows) -> bool:

@@ -379,14 +379,18 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         return self.alpha == "auto" and self.l1_ratio == 0
 
     @available_if(lambda self: self._sets_itself)
-    def with_strengths(self, strengths: np.ndarray) -> SoftmaxGate:
-        """Return the gate with these strengths of the penalties of all columns."""
-        return evolve(self, _strength=strengths)._with_penalty()
+    def penalised_as(self, other: SoftmaxGate) -> SoftmaxGate:
+        """Return the gate with the penalties of another; itself if that has other columns."""
+        if len(other.strengths) != len(self._strength):
+            return self
+        kept = {name: getattr(other, name) for name in ("_strength", "_n_rows", "n_strengths")}
+        return evolve(self, **kept)._with_penalty()
 
     @available_if(lambda self: self._sets_itself)
     def loosened(self) -> SoftmaxGate:
         """Return the gate with penalties no stronger than those it began with."""
-        return self.with_strengths(np.minimum(self._strength, DEFAULT_STRENGTH))
+        strength = np.minimum(self._strength, DEFAULT_STRENGTH)
+        return evolve(self, _strength=strength)._with_penalty()
 
     @available_if(lambda self: self._sets_itself)
     def tuned(self, statistics: Sums, rows: Rows) -> SoftmaxGate:

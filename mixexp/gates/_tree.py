@@ -269,6 +269,15 @@ class TreeGate:
             lambda p, sums: p.tuned(sums, rows) if can(p, "tuned") else p, statistics.sums
         )
 
+    @available_if(lambda self: self._some_can("penalised_as"))
+    def penalised_as(self, other: TreeGate) -> Any:
+        """Return the tree with the penalties of another; itself if that has other nodes."""
+        if self.nodes_.keys() != other.nodes_.keys():
+            return self
+        return self._map_nodes(
+            lambda p, o: p.penalised_as(o) if can(p, "penalised_as") else p, other.nodes_.values()
+        )
+
     @available_if(lambda self: self._some_can("loosened"))
     def loosened(self) -> Any:
         """Return the tree with penalties no stronger than those it began with."""

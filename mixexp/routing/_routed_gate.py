@@ -85,6 +85,7 @@ class RoutedGate:
     slope = Hidden()
     tuned = Hidden()
     loosened = Hidden()
+    penalised_as = Hidden()
 
     @property
     def fallback(self) -> bool:

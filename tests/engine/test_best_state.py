@@ -67,7 +67,8 @@ def test_a_run_that_is_stopped_ends_there_though_it_was_higher_before_a_collapse
             return context.task_name == "iteration" and len(segments) == 1
 
     X, y, labels = with_a_collapse()
-    model = MixtureOfExpertsRegressor(Ridge(), 3, init=labels).set_callbacks(StopAfterCollapse())
+    model = MixtureOfExpertsRegressor(Ridge(), 3, gate=SoftmaxGate(alpha=0.3), init=labels)
+    model.set_callbacks(StopAfterCollapse())
     with monkeypatched_segments() as segments:
         told_fit(model, X, y)
     before, after = segments

@@ -8,8 +8,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.tree import DecisionTreeRegressor
 
-from mixexp import MixtureOfExpertsRegressor
-from mixexp.gates import ConstantGate, SoftmaxGate
+from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp._engine import collapse
+from mixexp.gates import ConstantGate, HierarchicalGate, SoftmaxGate
 
 
 @pytest.fixture
@@ -52,6 +53,71 @@ def test_reinit_starts_the_expert_on_the_worst_rows(problem):
     assert len(model.lower_bounds_) == model.n_iter_  # the last segment
     assert record.n_iter > model.n_iter_
     assert np.all(np.diff(model.lower_bounds_) >= -1e-9)
+
+
+@pytest.mark.parametrize("seed", [0, 2, 4])
+def test_penalties_set_at_a_bad_start_are_set_again(seed):
+    """Those of an expert with one row switch the gate off; in seed 2 it ends on three rows."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((300, 2))
+    y = np.where(X[:, 0] > 0, 2 * X[:, 0], -3 * X[:, 1] + 1) + 0.5 * rng.standard_normal(300)
+    labels = np.append(1, np.zeros(299, dtype=int))
+    model, messages = fitted(X, y, labels, gate=SoftmaxGate())
+    good, _ = fitted(X, y, (X[:, 0] > 0).astype(int), gate=SoftmaxGate())
+    assert any("spurious" in m if seed == 2 else "started again" in m for m in messages)
+    assert model.lower_bound_ == pytest.approx(good.lower_bound_, abs=1e-5)
+    np.testing.assert_allclose(model.gate_.strengths, good.gate_.strengths, rtol=1e-2)
+
+
+def noisy_classes(**options):
+    """Return a mixture of far too many logistic experts, and its rows."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((400, 3))
+    y = (X[:, 0] + rng.logistic(size=400) > 0).astype(int)
+    return MixtureOfExpertsClassifier(n_experts=8, random_state=0, **options), X, y
+
+
+def test_penalties_set_at_good_starts_stay_at_a_restart(monkeypatch):
+    seen, restart = [], collapse._reinitialised
+
+    def watched(setup, state, collapsed):
+        new = restart(setup, state, collapsed)
+        seen.append((state.gate, new.gate))
+        return new
+
+    monkeypatch.setattr(collapse, "_reinitialised", watched)
+    model, X, y = noisy_classes()
+    with pytest.warns(ConvergenceWarning, match="started again"):
+        model.fit(X, y)
+    for old, new in seen:
+        np.testing.assert_array_equal(new.strengths, old.strengths)
+        assert new.n_strengths == old.n_strengths > 0
+        assert np.any(old.strengths != 0.3)
+
+
+def test_the_nodes_of_a_tree_take_the_penalties_of_another():
+    model, X, y = noisy_classes(gate=HierarchicalGate((2, 4)), max_iter=20)
+    with pytest.warns(ConvergenceWarning, match="did not converge"):
+        gate = model.fit(X, y).gate_
+    again = gate.loosened().penalised_as(gate)
+    assert np.any(gate.strengths != gate.loosened().strengths)
+    np.testing.assert_array_equal(again.strengths, gate.strengths)
+    with pytest.warns(ConvergenceWarning, match="did not converge"):
+        smaller = model.set_params(gate=HierarchicalGate((4, 2))).fit(X, y).gate_
+    assert smaller.penalised_as(gate) is smaller
+
+
+def test_restarts_in_vain_come_to_an_end():
+    model, X, y = noisy_classes()
+    with pytest.warns(ConvergenceWarning, match="had not raised the bound"):
+        model.fit(X, y)
+    events = [e for record in model.restarts_ for e in record.events if "collapsed" in e]
+    assert ["started again" in e for e in events] == [True] * (len(events) - 1) + [False]
+    assert len(events) <= 4  # each of eight experts may begin anew twice
+    assert len(model.lower_bounds_) == model.n_iter_
+    assert np.all(np.diff(model.lower_bounds_) >= -1e-9)
+    assert model.lower_bound_ == max(model.lower_bounds_)
+    assert model.converged_
 
 
 def test_drop_leaves_one_expert_fewer(problem):

@@ -495,9 +495,9 @@ def test_passes_of_the_tuning_are_counted(monkeypatch):
         made.append(1)
         return evaluate(*args)
 
-    def watched(*args):
+    def watched(*args, **options):
         before = len(made)
-        state, n_passes = tuned(*args)
+        state, n_passes = tuned(*args, **options)
         told.append((n_passes, len(made) - before))
         return state, n_passes
 
