@@ -217,7 +217,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     dispersions_ : ndarray of shape (n_experts,) or (n_experts, n_outputs)
         Scale of the family: standard deviation (gaussian) or scale (student_t, laplace), in units
         of y, coefficient of variation (gamma), or α of the variance μ + α μ² (negative_binomial).
-        Poisson has none. A ridge penalty on the experts makes them larger (`Gaussian`).
+        Poisson has none. A ridge penalty on the experts makes them larger, and for gaussian errors
+        they have the degrees of freedom that default experts leave (`Gaussian`).
     degrees_of_freedom_ : ndarray of shape (n_experts,) or (n_experts, n_outputs)
         Degrees of freedom, for student_t only.
     routing_ : router or None

@@ -65,6 +65,9 @@ LARGEST_LOG = 300.0
 #: as much as the rows.
 LEAST_LEFT = 1e-12
 
+#: Coefficients take at most this share of an expert's weight from its degrees of freedom.
+MOST_TAKEN = 0.5
+
 #: Rows for each coefficient of an output below which a weak penalty leaves hardly a residual.
 FEW_ROWS = 1.5
 
@@ -87,6 +90,11 @@ class LinearBank(StrengthMixin):
     adds −l|θ| / σ², and thus 2 l|θ| to that sum; the step is then the solution of the penalised
     normal equations (`proximal_solutions`).
 
+    Where the evidence sets the penalty, new rows miss by more than σ: coefficients that the rows
+    determine, γ + 1 with the intercept, are themselves off. Divided by Σ r − γ − 1, as the residual
+    variance of a regression is by n − p, the sum of squares says by how much. A prior of as many
+    rows, of twice these squares, makes it the M-step's end, and holds where an expert loses rows.
+
     Parameters
     ----------
     template : estimator
@@ -106,6 +114,10 @@ class LinearBank(StrengthMixin):
     """
 
     monotone = True
+
+    #: The prior of the dispersions: its rows (K,), and their mean squares (K, n_outputs); or None.
+    prior_rows: np.ndarray | None = None
+    prior_squares: Any = None
 
     def __init__(
         self,
@@ -210,6 +222,7 @@ class LinearBank(StrengthMixin):
             l1=None if self.l1 is None else self.l1 / share,
             _unit=parameters,
             damping=0.0,
+            prior_rows=None,
         )
 
     def from_mean(self, rows: Rows) -> LinearBank:
@@ -233,6 +246,8 @@ class LinearBank(StrengthMixin):
             parameters=self.parameters[:, experts],
             mask=None if self.mask is None else self.mask[experts],
             floor=self.floor[experts] if self.floor.ndim == 2 else self.floor,
+            prior_rows=None if self.prior_rows is None else self.prior_rows[experts],
+            prior_squares=None if self.prior_rows is None else self.prior_squares[experts],
             _unit=self._unit[:, experts],
         )
 
@@ -270,6 +285,10 @@ class LinearBank(StrengthMixin):
         prior = -0.5 * float(
             np.sum(squares / self.parameters[0] ** 2 if self._dispersed else squares)
         )
+        if self.prior_rows is not None:
+            ratio = self.prior_squares / self.parameters[0] ** 2
+            off = 0.5 * (np.log(ratio / 2) - ratio) + 1.0  # from where it was set
+            prior += float(self.prior_rows @ off.sum(axis=1))
         if self.strength == self.terms.alpha:
             return prior
         return prior + 0.5 * self._n_slopes * float(np.log(self.strength / self.terms.alpha))
@@ -340,9 +359,11 @@ class LinearBank(StrengthMixin):
                 least = LEAST_LEFT * sums[0] if self.by_products else 0.0
                 sums[0] = np.maximum(sums[0] + change, least)
             sums[0] += stepped._squares()
-        parameters = self.family.update(
-            sums, np.where(alive, mass, 1.0), self.parameters, self.floor
-        )
+        n_rows = np.where(alive, mass, 1.0)
+        if self.prior_rows is not None:
+            sums[0] += self.prior_rows[:, None] * self.prior_squares
+            n_rows = n_rows + self.prior_rows
+        parameters = self.family.update(sums, n_rows, self.parameters, self.floor)
         if not getattr(self.family, "shared", False):
             parameters[:, ~alive] = self.parameters[:, ~alive]
         if can(self.family, "parameter_sums"):
@@ -425,20 +446,44 @@ class LinearBank(StrengthMixin):
         squares = np.sum(penalty * self.theta**2, axis=2)
         return float((squares / self.parameters[0] ** 2 if self._dispersed else squares).sum())
 
-    def _n_determined(self, statistics: Sums, penalty: np.ndarray, rows: Rows) -> float:
+    def _n_determined(self, statistics: Sums, penalty: np.ndarray, rows: Rows) -> np.ndarray:
         k, q, p = self.theta.shape
         if self.by_products:
             products = CurvatureProducts(rows, self.design, statistics["rows"].values)
             share = k * q / len(products.kept)
             seen = None if self.mask is None else self.mask.repeat(len(products.kept) // k, axis=0)
-            return share * float(least_squares_determined(products, penalty, seen).sum())
+            of_each = least_squares_determined(products, penalty, seen).reshape(k, -1)
+            return share * of_each.sum(axis=1)
         gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
         masks = np.ones((k, p), dtype=bool) if self.mask is None else self.mask
-        return sum(
-            float(determined(matrix[np.ix_(ids, ids)], penalty[ids]).sum()) * q / len(of_outputs)
-            for ids, of_outputs in zip(map(np.flatnonzero, masks), gram, strict=True)
-            for matrix in of_outputs
+        return np.array(
+            [
+                sum(
+                    float(determined(matrix[np.ix_(ids, ids)], penalty[ids]).sum()) for matrix in of
+                )
+                * (q / len(of))
+                for ids, of in zip(map(np.flatnonzero, masks), gram, strict=True)
+            ]
         )
+
+    def _with_dispersions(self, gamma: np.ndarray, statistics: Sums) -> LinearBank:
+        if self.family.name != "gaussian":
+            return self
+        mass = self._mass(statistics)
+        taken = gamma / self.theta.shape[1] + int(self.design.intercept)
+        taken = np.minimum(taken, MOST_TAKEN * mass)
+        squares = statistics["family"] + self._squares()
+        free = np.maximum(mass - taken, TINY)
+        dispersion = self.family.update(squares, free, self.parameters, self.floor)[0]
+        return evolve(self, prior_rows=taken, prior_squares=2 * dispersion**2)
+
+    def _mass(self, statistics: Sums) -> np.ndarray:
+        """Return the weight of each expert, (K,)."""
+        if "mass" in statistics:
+            return statistics["mass"]
+        gram = unpack_symmetric(statistics["gram"], self.design.size)
+        mass: np.ndarray = gram.reshape(self.n_experts, -1, *gram.shape[1:])[:, 0, 0, 0]
+        return mass
 
     def _squares(self) -> np.ndarray:
         """Return the penalties (K, n_outputs) in units of the squared dispersions."""
@@ -537,7 +582,13 @@ class LinearBank(StrengthMixin):
     def prior_derivatives(self) -> PriorDerivatives:
         """Return the derivatives of the log-prior."""
         dispersion = self.parameters[0] if self._dispersed else None
-        return linear_prior(self.theta, self.penalty, dispersion, self.parameter_space)
+        prior = linear_prior(self.theta, self.penalty, dispersion, self.parameter_space)
+        if self.prior_rows is not None:
+            logs = self.parameter_space.scalars[:, : self.theta.shape[1]]
+            ratio = self.prior_squares / self.parameters[0] ** 2
+            prior.gradient[logs] += self.prior_rows[:, None] * (ratio - 1)
+            prior.information[logs, logs] += 2 * self.prior_rows[:, None] * ratio
+        return prior
 
     def trimmed(self) -> LinearBank:
         """Return the bank in coefficients of the columns, not of the training rows' space."""

@@ -399,7 +399,7 @@ class LogisticBank(StrengthMixin):
     def _squared(self, penalty: np.ndarray) -> float:
         return float(np.sum(penalty * self.theta**2))
 
-    def _n_determined(self, statistics: Sums, penalty: np.ndarray, rows: Rows) -> float:
+    def _n_determined(self, statistics: Sums, penalty: np.ndarray, rows: Rows) -> np.ndarray:
         k, c, p = self.theta.shape
         if self._usual_curvature == "products":
             kept = statistics["rows"].values
@@ -409,12 +409,14 @@ class LogisticBank(StrengthMixin):
             products = CurvatureProducts(rows, self.design, kept)
             found = multinomial_determined_by_products(products, penalty, c, seen)
             n_open = c * curvature_level(kept) / self._repeats(rows)
-            return float(np.minimum(found, n_open).sum())
+            return np.minimum(found, n_open)
         gram = unpack_symmetric(statistics["gram"], p).reshape(k, -1, p, p)
         masks = np.ones((k, p), dtype=bool) if self.mask is None else self.mask
-        return sum(
-            _determined_by_grams(self.curvature, matrices[:, ids[:, None], ids], penalty[ids], c)
-            for ids, matrices in zip(map(np.flatnonzero, masks), gram, strict=True)
+        return np.array(
+            [
+                _determined_by_grams(self.curvature, each[:, ids[:, None], ids], penalty[ids], c)
+                for ids, each in zip(map(np.flatnonzero, masks), gram, strict=True)
+            ]
         )
 
     @available_if(lambda self: self._usual_curvature != "products")

@@ -68,7 +68,12 @@ class StrengthMixin:
             return self._with_strength(self._first_strength(rows))
         penalty = np.where(varies, self.penalty, 0.0)
         gamma = self._repeats(rows) * self._n_determined(statistics, penalty, rows)
-        return self._by_evidence(gamma, self._squared(penalty), rows)
+        bank = self._by_evidence(float(gamma.sum()), self._squared(penalty), rows)
+        return bank._with_dispersions(gamma, statistics)
+
+    def _with_dispersions(self, gamma: np.ndarray, statistics: Sums) -> Any:
+        """Return the bank with dispersions for coefficients (K,) that rows determine, if it has."""
+        return self
 
     def _repeats(self, rows: Rows) -> float:
         """Return how often the evidence counts a coefficient: of wide rows, as often as a row.
@@ -94,8 +99,8 @@ class StrengthMixin:
         """Return the strength from which the evidence comes down."""
         raise NotImplementedError
 
-    def _n_determined(self, statistics: Sums, penalty: np.ndarray, rows: Rows) -> float:
-        """Return how many coefficients of all experts the rows determine."""
+    def _n_determined(self, statistics: Sums, penalty: np.ndarray, rows: Rows) -> np.ndarray:
+        """Return how many coefficients of each expert the rows determine, (K,)."""
         raise NotImplementedError
 
     def _squared(self, penalty: np.ndarray) -> float:

@@ -24,7 +24,9 @@ class Gaussian(IdentityLink, BaseEstimator):
     Notes
     -----
     The dispersion is the standard deviation; its M-step is the responsibility-weighted mean of
-    the squared residuals. Experts with a ridge penalty add it to the squares.
+    the squared residuals. Experts with a ridge penalty add it to the squares. Where the penalty
+    sets itself, as of default experts, the weight is less the number of coefficients that the rows
+    determine (MacKay 1992, Bayesian interpolation, Neural Computation 4).
 
     References
     ----------

@@ -98,6 +98,17 @@ def test_families(rng, template, family, weighted):
     check(rows, state_of(rows, one_expert(template, rows, family=family), 3, rng), rng)
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_priors_of_dispersions(rng, shared):
+    X, y = numbers(rng)
+    rows = make_rows(X, np.stack([y, y**2]))
+    bank = one_expert(Ridge(0.7), rows, family=Gaussian(shared=shared))
+    state = state_of(rows, bank, 3, rng)
+    squares = 2 * state.bank.parameters[0] ** 2 * rng.uniform(0.3, 3, (3, 2))
+    bank = evolve(state.bank, prior_rows=rng.uniform(1, 4, 3), prior_squares=squares)
+    check(rows, State(state.gate, bank), rng)
+
+
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_classes(rng, n_classes):
     X, _ = numbers(rng)

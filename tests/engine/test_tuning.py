@@ -22,6 +22,7 @@ from mixexp._newton import block_products, n_block_rows
 from mixexp._numerics import n_pairs, pair_products
 from mixexp.datasets import make_piecewise_linear
 from mixexp.experts._logistic import _determined_by_grams
+from mixexp.families import Gaussian
 from mixexp.gates import HierarchicalGate, SoftmaxGate
 from mixexp.gates._noise import NoiseGate
 from mixexp.protocols import can, evolve
@@ -90,6 +91,57 @@ def test_one_expert_is_at_the_fixed_point():
     squares = np.sum(expected.coef_**2)
     # it stops where its logarithm changes by less than 0.1
     assert abs(np.log(gamma * model.dispersions_[0] ** 2 / squares / strength)) < 0.1
+
+
+def test_the_dispersion_of_one_expert_has_its_degrees_of_freedom():
+    """As the residual variance of a regression: over n less the coefficients, here γ + 1."""
+    X, y = load_diabetes(return_X_y=True)
+    Z = StandardScaler().fit_transform(X)
+    model = MixtureOfExpertsRegressor(n_experts=1).fit(Z, y)
+    bank, (expert,) = model._model.bank, model.experts_
+    values = np.linalg.eigvalsh(Z.T @ Z)
+    taken = 1 + np.sum(values / (values + bank.strength))
+    assert_allclose(bank.prior_rows, taken, rtol=0.02)  # a round behind
+    squares = np.sum((y - model.predict(Z)) ** 2) + bank.strength * np.sum(expert.coef_**2)
+    assert_allclose(model.dispersions_, np.sqrt(squares / (len(y) - taken)), rtol=1e-3)
+    given = MixtureOfExpertsRegressor(Ridge(bank.strength), n_experts=1).fit(Z, y)
+    assert_allclose(given.dispersions_, np.sqrt(squares / len(y)), rtol=1e-6)
+
+
+def two_noisy_lines(seed, n=80):
+    """Return two lines in ten columns with errors of variance 1, and the line of each row."""
+    rng = np.random.default_rng([seed, n])
+    coef = 0.4 * np.random.default_rng(seed).standard_normal((2, 10))
+    X = rng.standard_normal((n, 10))
+    line = (X[:, 0] > 0).astype(int)
+    return X, np.sum(X * coef[line], axis=1) + rng.standard_normal(n), line
+
+
+def test_new_rows_miss_by_the_dispersions():
+    """Without degrees of freedom squares of new errors are 1.3 times the dispersions'."""
+    miss = []
+    for seed in range(20):
+        X, y, line = two_noisy_lines(seed)
+        model = MixtureOfExpertsRegressor(n_experts=1).fit(X[line == 0], y[line == 0])
+        new, y_new, line = two_noisy_lines(seed, 4000)
+        errors = (y_new - model.predict(new))[line == 0] / model.dispersions_
+        miss.append(np.mean(errors**2))
+    assert abs(np.mean(miss) - 1.0) < 0.1
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_every_iteration_still_raises_the_bound(shared):
+    X, y, _ = two_noisy_lines(1)
+    model = MixtureOfExpertsRegressor(
+        n_experts=3, family=Gaussian(shared=shared), acceleration=None, random_state=0, tol=1e-9
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, y)
+    assert np.max(model._model.bank.prior_rows) > 1
+    assert np.all(np.diff(model.lower_bounds_) > -1e-12)
+    prior = model.gate_.log_prior() + model._model.bank.log_prior()
+    assert_allclose(model.lower_bound_, model.log_density(X, y).mean() + prior / len(y))
 
 
 def of_classes(rng, n_classes, n=400):
