@@ -129,6 +129,21 @@ def test_new_rows_miss_by_the_dispersions():
     assert abs(np.mean(miss) - 1.0) < 0.1
 
 
+def test_coefficients_of_an_output_are_taken_from_its_dispersion():
+    X, y, _ = two_noisy_lines(0)
+    one = MixtureOfExpertsRegressor(n_experts=1).fit(X, y)
+    two = MixtureOfExpertsRegressor(n_experts=1).fit(X, np.column_stack([y, y]))
+    assert_allclose(two._model.bank.prior_rows, one._model.bank.prior_rows, rtol=1e-6)
+    assert_allclose(two.dispersions_, np.repeat(one.dispersions_[:, None], 2, axis=1), rtol=1e-6)
+
+
+def test_coefficients_take_half_of_the_rows_at_most():
+    X, *_ = two_noisy_lines(0, 18)
+    bank = MixtureOfExpertsRegressor(n_experts=1).fit(X, X @ np.arange(10.0))._model.bank
+    assert_allclose(bank.prior_rows, 9.0)
+    assert_allclose(bank.parameters[0] ** 2, bank.prior_squares / 2, rtol=0.05)
+
+
 @pytest.mark.parametrize("shared", [False, True])
 def test_every_iteration_still_raises_the_bound(shared):
     X, y, _ = two_noisy_lines(1)
