@@ -46,10 +46,15 @@ class Scores(NamedTuple):
 
 
 class PriorDerivatives(NamedTuple):
-    """Gradient (P,) of a part's log-prior, and its information (P, P), minus the second one."""
+    """Gradient (P,) of a part's log-prior, and its information (P, P), minus the second one.
+
+    `uncounted` is the share of the information that does not make fewer parameters of them, as a
+    penalty of coefficients does: that of a prior of dispersions.
+    """
 
     gradient: np.ndarray
     information: np.ndarray
+    uncounted: np.ndarray | float = 0.0
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ __all__ = [
     "takes_missing",
     "takes_sparse",
     "takes_weights",
+    "will_have",
 ]
 
 #: Classifiers of sklearn.naive_bayes, by name: importing them is slow.
@@ -345,3 +346,13 @@ def folds_of(rows: Rows, n_folds: int, seed: int) -> np.ndarray | None:
         fold[ids] = (ranks.ravel() + dealt) % n_folds
         dealt += len(distinct)
     return fold if dealt > 1 else None
+
+
+def will_have(expert: Any, method: str) -> bool:
+    """Return whether an unfitted estimator will have a method.
+
+    Stacking delegates to its final estimator, which does not exist before `fit` if left at None.
+    """
+    if hasattr(expert, "final_estimator") and hasattr(type(expert), method):
+        return expert.final_estimator is None or hasattr(expert.final_estimator, method)
+    return hasattr(expert, method)

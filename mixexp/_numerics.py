@@ -15,11 +15,13 @@ from scipy.linalg.lapack import dpotrf, dpotrs
 
 __all__ = [
     "column_products",
+    "level",
     "linear_scores",
     "n_pairs",
     "pair_products",
     "pairs_of",
     "softmax_in_place",
+    "softmax_of_level",
     "solve_psd",
     "solve_psd_stack",
     "unpack_symmetric",
@@ -51,23 +53,32 @@ FARTHEST_SCORE = 1e300
 RANK_TOL = 1e-13
 
 
-def softmax_in_place(scores: np.ndarray, *, centred: bool = False) -> np.ndarray:
-    """Turn log-scores (..., K, m) into probabilities over axis -2; return log-sum-exp (..., m).
+def level(scores: np.ndarray, *, centred: bool = False) -> None:
+    """Subtract from log-scores (..., K, m) their largest over axis -2, in place.
 
     If scores are `centred`, with zero sums over K, their maximum is at least zero, and only
-    overflow needs a check.
+    overflow needs a check: small ones are left as they are. Of large ones the logarithm of the sum
+    of exponentials is lost beside the maximum, and two equal ones would both have probability 1.
     """
     if centred and scores.size and np.maximum.reduce(scores, axis=None) < SAFE_EXPONENT:
-        np.exp(scores, out=scores)
-        total = np.add.reduce(scores, axis=-2)
-        scores *= np.reciprocal(total)[..., None, :]
-        return np.log(total, out=total)
-    top = np.maximum.reduce(scores, axis=-2)
-    scores -= top[..., None, :]
+        return
+    scores -= np.maximum.reduce(scores, axis=-2)[..., None, :]
+
+
+def softmax_of_level(scores: np.ndarray) -> np.ndarray:
+    """Turn scores after `level` into probabilities, in place; return log-sum-exp (..., m)."""
     np.exp(scores, out=scores)
     total = np.add.reduce(scores, axis=-2)
     scores *= np.reciprocal(total)[..., None, :]
     np.log(total, out=total)
+    return total
+
+
+def softmax_in_place(scores: np.ndarray) -> np.ndarray:
+    """Turn log-scores (..., K, m) into probabilities over axis -2; return log-sum-exp (..., m)."""
+    top = np.maximum.reduce(scores, axis=-2)
+    scores -= top[..., None, :]
+    total = softmax_of_level(scores)
     total += top
     return total
 

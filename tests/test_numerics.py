@@ -10,9 +10,11 @@ from mixexp._numerics import (
     MOST_PACKED_COLUMNS,
     PACKED_COLUMNS,
     column_products,
+    level,
     n_pairs,
     pair_products,
     softmax_in_place,
+    softmax_of_level,
     solve_psd,
     solve_psd_stack,
     unpack_symmetric,
@@ -22,19 +24,43 @@ from mixexp._numerics import (
 # ---------------------------------------------------------------- softmax
 
 
-@pytest.mark.parametrize("centred", [False, True])
 @pytest.mark.parametrize("size", [1.0, 100.0, 599.0, 601.0, 1e4])
 @pytest.mark.parametrize("shape", [(4, 50), (3, 4, 20), (1, 7), (2, 1)])
-def test_softmax_in_place_equals_scipy(rng, shape, size, centred):
+@pytest.mark.parametrize("centred", [None, False, True])
+def test_softmax_equals_scipy(rng, shape, size, centred):
+    """`centred` is None for all in one, otherwise the scores are first made level."""
     scores = rng.uniform(-1, 1, shape)
     if centred:
         scores -= scores.mean(axis=-2, keepdims=True)
     scores *= size / max(np.abs(scores).max(), 1e-300)
     proba, given = scores.copy(), scores.copy()
-    total = softmax_in_place(proba, centred=centred)
-    assert_allclose(total, logsumexp(given, axis=-2), rtol=1e-13, atol=1e-13)
+    if centred is None:
+        total = softmax_in_place(proba)
+    else:
+        level(proba, centred=centred)
+        log_proba = proba.copy()
+        total = softmax_of_level(proba)
+        assert_allclose(log_proba - total[..., None, :], log_softmax(given, axis=-2), atol=1e-11)
+        total = total + (given - log_proba)[..., 0, :]
+    assert_allclose(total, logsumexp(given, axis=-2), rtol=1e-13, atol=1e-12)
     assert_allclose(proba, softmax(given, axis=-2), rtol=1e-12, atol=1e-300)
     assert_allclose(proba.sum(axis=-2), 1.0, rtol=1e-14)
+
+
+def test_small_centred_scores_are_level_as_they_are(rng):
+    scores = rng.standard_normal((3, 4, 20))
+    scores -= scores.mean(axis=1, keepdims=True)
+    same = scores.copy()
+    level(same, centred=True)
+    assert_array_equal(same, scores)
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_equal_large_scores_share_the_probability(centred):
+    scores = np.array([[1e17, 1.0], [1e17, 1.0], [-2e17, -2.0]])
+    level(scores, centred=centred)
+    log_proba = scores - softmax_of_level(scores.copy())
+    assert_allclose(np.exp(log_proba).sum(axis=0), 1.0)
 
 
 @pytest.mark.parametrize("shift", [-1e4, 0.0, 1e4])
@@ -46,14 +72,16 @@ def test_softmax_in_place_does_not_depend_on_a_shift(rng, shift):
     assert_allclose(shifted, scores, rtol=1e-11)
 
 
-def test_softmax_in_place_of_two_unlike_columns():
+@pytest.mark.parametrize("centred", [False, True])
+def test_softmax_of_two_unlike_columns(centred):
     # one column overflows without a shift, the other underflows with the same one
     scores = np.array([[800.0, -3.0], [-800.0, 3.0]])
-    for centred in (False, True):
-        proba = scores.copy()
-        total = softmax_in_place(proba, centred=centred)
-        assert_allclose(total, [800.0, np.logaddexp(-3, 3)], rtol=1e-15)
-        assert_allclose(proba, softmax(scores, axis=0), atol=1e-300)
+    proba, in_place = scores.copy(), scores.copy()
+    level(proba, centred=centred)
+    softmax_of_level(proba)
+    assert_allclose(softmax_in_place(in_place), [800.0, np.logaddexp(-3, 3)], rtol=1e-15)
+    for found in (proba, in_place):
+        assert_allclose(found, softmax(scores, axis=0), atol=1e-300)
 
 
 # ---------------------------------------------------------------- products and Gram matrices

@@ -41,7 +41,7 @@ class Information:
     observed : ndarray of shape (P, P)
         Minus the Hessian.
     penalty : ndarray of shape (P, P)
-        The share of the penalties in both.
+        The share of the penalties of coefficients in both.
     space : ParameterSpace
         Of gate and bank together.
     bound : float
@@ -186,9 +186,9 @@ def information_of(state: Any, sums: Sums) -> Information:
         if can(part, "prior_derivatives"):
             prior = part.prior_derivatives()
             gradient[here] += prior.gradient
-            penalty[here, here] = prior.information
+            complete[here, here] += prior.information
+            penalty[here, here] = prior.information - prior.uncounted
         start = here.stop
-    complete += penalty
     return Information(gradient, complete, complete - covariance, penalty, space)
 
 

@@ -12,6 +12,7 @@ from mixexp._compat import check_weights, safe_indexing
 from mixexp._estimators.part_inputs import takes_all_sparse
 from mixexp._rows.inputs import check_constant_in_groups, checked_groups, sorted_rows
 from mixexp._rows.rows import Rows
+from mixexp._rows.sparse import canonical
 from mixexp._weights import as_counts
 
 __all__ = ["grouped", "rows_of_fit", "validated", "weighted", "with_targets"]
@@ -38,7 +39,7 @@ def validated(
         ensure_all_finite="allow-nan",
         **of_target,
     )
-    return X, y
+    return canonical(X), y
 
 
 def with_targets(

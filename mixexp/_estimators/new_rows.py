@@ -13,6 +13,7 @@ from mixexp._rows.in_order import allowed_threads
 from mixexp._rows.inputs import refuse_missing
 from mixexp._rows.maps import kept_dtypes
 from mixexp._rows.rows import Rows
+from mixexp._rows.sparse import canonical
 
 __all__ = ["PREDICTION_ROWS", "new_rows"]
 
@@ -36,6 +37,7 @@ def new_rows(
         ensure_all_finite="allow-nan",
     )
     check_known_text(table, rules.text, owner)
+    X = canonical(X)
     missing = refuse_missing(X, rules.refusing, owner)
     rows = Rows(
         X,

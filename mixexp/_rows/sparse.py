@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 __all__ = [
     "FEWEST_COLUMNS",
     "SparseMatrix",
     "SparseRuns",
+    "canonical",
     "rows_between",
     "sparse_moments",
     "stays_sparse",
@@ -152,14 +154,14 @@ def sparse_moments(
     """
     size, n_rows, n_stored = np.zeros(n_columns), 0, 0
     for X, _ in runs():
-        X = _canonical(X)
+        X = canonical(X)
         np.maximum.at(size, X.indices, np.abs(np.asarray(X.data, dtype=np.float64)))
         n_rows, n_stored = n_rows + X.shape[0], n_stored + X.nnz
     unit = np.where(size > 0, size, 1.0)
     center = np.zeros(n_columns)
     if centred:
         for X, weight in runs():
-            X = _canonical(X)
+            X = canonical(X)
             weighted, of_entries = _in_units(X, unit), _of_entries(X, weight)
             if of_entries is not None:
                 weighted = weighted * of_entries
@@ -167,7 +169,7 @@ def sparse_moments(
         center /= total_weight
     second, stored = np.zeros(n_columns), np.zeros(n_columns)
     for X, weight in runs():
-        X = _canonical(X)
+        X = canonical(X)
         of_entries = _of_entries(X, weight)
         stored += np.bincount(X.indices, of_entries, minlength=n_columns)
         squares = (_in_units(X, unit) - center[X.indices]) ** 2
@@ -178,9 +180,9 @@ def sparse_moments(
     return unit, center, np.sqrt(second / total_weight), n_stored / max(1, n_rows * n_columns)
 
 
-def _canonical(X: Any) -> Any:
-    """Return a matrix without duplicate entries."""
-    if not X.has_canonical_format:
+def canonical(X: Any) -> Any:
+    """Return a CSR matrix without duplicate entries, or anything else as it is."""
+    if sp.issparse(X) and not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
     return X

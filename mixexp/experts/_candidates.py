@@ -7,7 +7,7 @@ from typing import Any
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils import get_tags
 
-from mixexp._fitting import name_of
+from mixexp._fitting import name_of, will_have
 
 __all__ = [
     "ExpertPool",
@@ -176,8 +176,9 @@ def _check_template(expert: Any, who: str, *, classifier: bool) -> None:
     kind = get_tags(expert).estimator_type
     if kind not in (None, "classifier", "regressor"):
         group = kind.replace("_", " ")
+        article = "an" if group[0] in "aeiou" else "a"
         raise TypeError(
-            f"{who} {name_of(expert)} is a {group}, which does not learn y. To start "
+            f"{who} {name_of(expert)} is {article} {group}, which does not learn y. To start "
             f"from its groups, give init={name_of(expert)}(...); here use a "
             f"{'classifier' if classifier else 'regressor'}."
         )
@@ -186,23 +187,13 @@ def _check_template(expert: Any, who: str, *, classifier: bool) -> None:
             ("classifier", "LogisticRegression()") if classifier else ("regressor", "Ridge()")
         )
         raise TypeError(f"{who} must be a {wanted} such as {example}, got {name}.")
-    if not _has(expert, "predict"):
+    if not will_have(expert, "predict"):
         raise TypeError(f"{who} {name} has no predict; choose an estimator that has it.")
-    if classifier and not _has(expert, "predict_proba"):
+    if classifier and not will_have(expert, "predict_proba"):
         raise TypeError(
             f"{who} {name_of(expert)} has no predict_proba, which the density of a class "
             "needs; wrap it in sklearn.calibration.CalibratedClassifierCV."
         )
-
-
-def _has(expert: Any, method: str) -> bool:
-    """Return whether an unfitted estimator will have a method.
-
-    Stacking delegates to its final estimator, which does not exist before `fit` if left at None.
-    """
-    if hasattr(expert, "final_estimator") and hasattr(type(expert), method):
-        return expert.final_estimator is None or hasattr(expert.final_estimator, method)
-    return hasattr(expert, method)
 
 
 def check_single_output(expert: Any, owner: str) -> None:

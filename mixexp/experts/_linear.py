@@ -470,12 +470,14 @@ class LinearBank(StrengthMixin):
         if self.family.name != "gaussian":
             return self
         mass = self._mass(statistics)
+        alive = mass > EMPTY_SHARE * mass.sum()
         taken = gamma / self.theta.shape[1] + int(self.design.intercept)
-        taken = np.minimum(taken, MOST_TAKEN * mass)
+        taken = np.where(alive, np.minimum(taken, MOST_TAKEN * mass), 0.0)
         squares = statistics["family"] + self._squares()
-        free = np.maximum(mass - taken, TINY)
-        dispersion = self.family.update(squares, free, self.parameters, self.floor)[0]
-        return evolve(self, prior_rows=taken, prior_squares=2 * dispersion**2)
+        free = np.where(alive, mass - taken, 1.0)
+        dispersions = self.family.update(squares, free, self.parameters, self.floor)[0]
+        dispersions = np.where(alive[:, None], dispersions, self.parameters[0])
+        return evolve(self, prior_rows=taken, prior_squares=2 * dispersions**2)
 
     def _mass(self, statistics: Sums) -> np.ndarray:
         """Return the weight of each expert, (K,)."""
@@ -587,7 +589,9 @@ class LinearBank(StrengthMixin):
             logs = self.parameter_space.scalars[:, : self.theta.shape[1]]
             ratio = self.prior_squares / self.parameters[0] ** 2
             prior.gradient[logs] += self.prior_rows[:, None] * (ratio - 1)
-            prior.information[logs, logs] += 2 * self.prior_rows[:, None] * ratio
+            uncounted = np.zeros_like(prior.information)
+            uncounted[logs, logs] = 2 * self.prior_rows[:, None] * ratio
+            prior = prior._replace(information=prior.information + uncounted, uncounted=uncounted)
         return prior
 
     def trimmed(self) -> LinearBank:

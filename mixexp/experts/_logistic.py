@@ -34,10 +34,11 @@ from mixexp._newton import (
     usual_curvature,
 )
 from mixexp._numerics import (
+    level,
     linear_scores,
     n_pairs,
     pair_products,
-    softmax_in_place,
+    softmax_of_level,
     unpack_symmetric,
 )
 from mixexp._proximal import (
@@ -199,7 +200,8 @@ class LogisticBank(StrengthMixin):
     def predict(self, block: Block) -> np.ndarray:
         """Return class probabilities (K, n_classes, m)."""
         proba = self._scores(block)
-        softmax_in_place(proba, centred=self.l1 is None)
+        level(proba, centred=self.l1 is None)
+        softmax_of_level(proba)
         return proba
 
     def log_prob(self, block: Block) -> np.ndarray:
@@ -207,8 +209,9 @@ class LogisticBank(StrengthMixin):
         if len(self.classes) == 2 and block.offset is None:
             return self._log_prob_of_two(block)
         scores = self._scores(block)
+        level(scores, centred=self.l1 is None)
         log_prob = scores[:, block.y, np.arange(block.n_rows)]
-        log_prob -= softmax_in_place(scores, centred=self.l1 is None)
+        log_prob -= softmax_of_level(scores)
         block.keep(self, scores)
         return log_prob
 

@@ -22,6 +22,7 @@ from mixexp._fitting import (
     seeded,
     silent_about_steps,
     takes_weights,
+    will_have,
 )
 from mixexp._guests import failures_named, in_threads
 from mixexp._probabilities import sound_proba
@@ -91,7 +92,9 @@ class EstimatorGate(BaseEstimator):
         """Return a gate for these rows in which all experts are equally likely."""
         is_estimator = hasattr(self.estimator, "fit") and not isinstance(self.estimator, type)
         name = name_of(self.estimator) if is_estimator else short(self.estimator)
-        if not (is_estimator and is_classifier(self.estimator) and hasattr(self.estimator, PROBA)):
+        if not (
+            is_estimator and is_classifier(self.estimator) and will_have(self.estimator, PROBA)
+        ):
             raise TypeError(
                 f"EstimatorGate: estimator must be a classifier with {PROBA}, got {name}."
             )

@@ -33,10 +33,11 @@ from mixexp._newton import (
     usual_curvature,
 )
 from mixexp._numerics import (
+    level,
     linear_scores,
     n_pairs,
     pair_products,
-    softmax_in_place,
+    softmax_of_level,
     unpack_symmetric,
 )
 from mixexp._proximal import (
@@ -340,8 +341,9 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         """Return log g_k(x), (K, m)."""
         check_temperature(self)  # it may be set after the fit
         scores = linear_scores(self.theta / self.temperature, block.linear(self.design))
+        level(scores, centred=self._seen is None and self._l1 is None)
         proba = scores.copy()
-        scores -= softmax_in_place(proba, centred=self._seen is None and self._l1 is None)
+        scores -= softmax_of_level(proba)
         block.keep(self, proba)
         return scores
 

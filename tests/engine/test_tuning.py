@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from _problems import make_rows
+from _problems import make_rows, statistics_of
 from numpy.testing import assert_allclose
 from scipy.special import softmax
 from sklearn.datasets import load_diabetes
@@ -104,6 +104,8 @@ def test_the_dispersion_of_one_expert_has_its_degrees_of_freedom():
     assert_allclose(bank.prior_rows, taken, rtol=0.02)  # a round behind
     squares = np.sum((y - model.predict(Z)) ** 2) + bank.strength * np.sum(expert.coef_**2)
     assert_allclose(model.dispersions_, np.sqrt(squares / (len(y) - taken)), rtol=1e-3)
+    n_parameters = 0.5 * model.aic(Z, y) + model.log_density(Z, y).sum()
+    assert_allclose(n_parameters, taken + 1, rtol=0.01)  # the dispersion counts in full
     given = MixtureOfExpertsRegressor(Ridge(bank.strength), n_experts=1).fit(Z, y)
     assert_allclose(given.dispersions_, np.sqrt(squares / len(y)), rtol=1e-6)
 
@@ -135,6 +137,16 @@ def test_coefficients_of_an_output_are_taken_from_its_dispersion():
     two = MixtureOfExpertsRegressor(n_experts=1).fit(X, np.column_stack([y, y]))
     assert_allclose(two._model.bank.prior_rows, one._model.bank.prior_rows, rtol=1e-6)
     assert_allclose(two.dispersions_, np.repeat(one.dispersions_[:, None], 2, axis=1), rtol=1e-6)
+
+
+def test_an_expert_without_rows_keeps_its_dispersion():
+    X, y, line = two_noisy_lines(0)
+    bank = MixtureOfExpertsRegressor(n_experts=2, init=line).fit(X, y)._model.bank
+    rows, resp = make_rows(X, y), np.stack([np.ones(80), np.zeros(80)])
+    tuned_bank = bank.tuned(statistics_of(bank, rows, resp), rows)
+    assert tuned_bank.prior_rows[0] > 1 and tuned_bank.prior_rows[1] == 0
+    assert_allclose(tuned_bank.prior_squares[1], 2 * bank.parameters[0, 1] ** 2)
+    assert abs(tuned_bank.log_prior()) < 100
 
 
 def test_coefficients_take_half_of_the_rows_at_most():

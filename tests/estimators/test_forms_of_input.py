@@ -214,3 +214,20 @@ def test_experts_whose_region_lacks_classes_still_give_all(kind):
     for k, expert in enumerate(model.experts_):
         columns = np.searchsorted(model.classes_, expert.classes_)
         assert_allclose(expert.predict_proba(X), proba[:, k][:, columns])
+
+
+def test_duplicate_entries_of_sparse_rows_are_their_sums(rng):
+    X = rng.standard_normal((60, 4)) * (rng.uniform(size=(60, 4)) < 0.5)
+    y = X[:, 0] + 0.3 * rng.standard_normal(60)
+    csr = sp.csr_matrix(X)
+    coo = csr.tocoo()
+    row, col = np.tile(coo.row, 2), np.tile(coo.col, 2)
+    order = np.argsort(row, kind="stable")
+    data = np.tile(csr.data / 2, 2)[order]
+    split = sp.csr_matrix((data, col[order], 2 * csr.indptr), shape=csr.shape)
+    assert not split.has_canonical_format and split.nnz == 2 * csr.nnz
+    model = MixtureOfExpertsRegressor(DecisionTreeRegressor(max_depth=2), 2, random_state=0)
+    expected = clone(model).fit(csr, y).predict(csr)
+    found = model.fit(split, y)
+    assert split.nnz == 2 * csr.nnz
+    np.testing.assert_allclose(found.predict(split), expected, rtol=1e-10)

@@ -1,5 +1,7 @@
 """Logistic banks: M-steps climb, and end where scikit-learn's fits do."""
 
+import warnings
+
 import numpy as np
 import pytest
 from _bank_outputs import all_log_prob, all_predict
@@ -16,9 +18,12 @@ from _problems import (
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import log_softmax
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
+from mixexp import MixtureOfExpertsClassifier
 from mixexp.experts._logistic import NEWTON_COEFFICIENTS
+from mixexp.protocols import evolve
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 4])
@@ -154,3 +159,27 @@ def test_logistic_huge_logits(rng, size):
     assert np.all(np.isfinite(all_predict(bank, rows)))
     for start in (bank, bank.bounded()):
         assert np.all(np.isfinite(fit_part(start, rows, resp).theta))
+
+
+def test_classes_that_tie_far_out_share_the_probability(rng):
+    """The logarithm of 2 is lost beside a score of 1e17."""
+    rows = make_rows(rng.standard_normal((30, 2)), rng.integers(3, size=30))
+    bank = one_expert(LogisticRegression(), rows, np.arange(3)).replicate(2)
+    theta = np.zeros_like(bank.theta)
+    theta[:, :, 0] = [[1e17, 1e17, -2e17], [1.0, 2.0, -3.0]]
+    log_prob = all_log_prob(evolve(bank, theta=theta), rows)
+    y = np.concatenate([block.y for block in rows.blocks()])
+    assert_allclose(log_prob[0], np.where(y == 2, -3e17, -np.log(2)))
+    assert_allclose(log_prob[1], log_softmax([1.0, 2.0, -3.0])[y])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_densities_of_classes_add_up_to_one(seed):
+    """Intercepts of classes that an expert does not have grow without a bound."""
+    rng = np.random.default_rng(seed)
+    X, y = rng.standard_normal((30, 1)), rng.integers(3, size=30)
+    model = MixtureOfExpertsClassifier(n_experts=4, n_init=2, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, y)
+    assert_allclose(np.exp(model.log_density(X, y)), model.predict_proba(X)[range(30), y])

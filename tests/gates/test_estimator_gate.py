@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier, StackingClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier, RadiusNeighborsClassifier
@@ -211,3 +211,11 @@ def test_wrong_gates(box):
         ValueError, match=r"the gate's Bad failed at EM iteration 0.*of 500 rows: no"
     ):
         MixtureOfExpertsRegressor(n_experts=2, gate=Bad()).fit(X, y)
+
+
+def test_a_stacking_that_has_no_final_estimator_yet_may_be_the_gate(rng):
+    X = rng.standard_normal((60, 2))
+    y = np.where(X[:, 0] > 0, X[:, 1], 1 - X[:, 1])
+    gate = StackingClassifier([("logistic", LogisticRegression())], cv=2)
+    model = MixtureOfExpertsRegressor(n_experts=2, gate=gate, init=(X[:, 0] > 0).astype(int))
+    assert model.fit(X, y).score(X, y) > 0.5
