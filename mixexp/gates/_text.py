@@ -121,7 +121,7 @@ class Score:
         """
         spread = np.abs(slopes) * design.scale
         largest = spread.max(initial=0.0)
-        least = NEGLIGIBLE * max(largest, abs(constant))
+        least = NEGLIGIBLE * max(largest, abs(constant + float(slopes @ design.center)))
         least = max(least, 0.1 ** (wording.decimals + 2) * largest)
         order = np.argsort(-spread, kind="stable")
         seen = order[: np.count_nonzero(spread > least)]

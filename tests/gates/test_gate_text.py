@@ -282,3 +282,13 @@ def test_terms_that_no_decimal_shows_are_left_at_their_mean(decimals, n_terms):
     score = Score.of(np.array([-5.0, 4e-4]), 1.0, design, wording.names, wording)
     assert len(score.slopes) == n_terms and score.n_left_out == 0
     assert_allclose(score.constant, 1.0 if n_terms == 2 else 1.0 + 4e-4 * 2000)
+
+
+def test_a_column_far_from_zero_stays_in_the_text(rng):
+    """Its constant is that at 0, a hundred billion spreads away."""
+    X = rng.standard_normal((150, 2))
+    y = np.abs(X[:, 0]) + 0.1 * rng.standard_normal(150)
+    model = MixtureOfExpertsRegressor(n_experts=2, n_init=2, random_state=0)
+    gate = model.fit(X + [1e11, 0.0], y).gate_
+    assert " t " in gate.to_text(["t", "b"])
+    assert gate.split_texts(["t", "b"])[0].startswith("t ")
