@@ -344,7 +344,7 @@ class TextMixin:
         >>> X, y = load_ethanol(return_X_y=True, as_frame=True)
         >>> model = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y)
         >>> model.gate_.split_texts()
-        ['nox < 1.99', 'otherwise']
+        ['nox < 2.01', 'otherwise']
         """
         return node_splits(self, self._wording(feature_names, decimals, max_terms))
 

@@ -71,7 +71,7 @@ class GateTreeDisplay:
     >>> display.names
     ['root', 'expert 0', 'expert 1']
     >>> display.splits
-    ['', 'nox < 1.99', 'otherwise']
+    ['', 'nox < 2.01', 'otherwise']
     """
 
     def __init__(self, *, parents: Any, names: Any, splits: Any, shares: Any, experts: Any):
