@@ -48,7 +48,7 @@ class Scores(NamedTuple):
 class PriorDerivatives(NamedTuple):
     """Gradient (P,) of a part's log-prior, and its information (P, P), minus the second one.
 
-    `uncounted` is the share of the information that does not make fewer parameters of them, as a
+    `uncounted` (P,) is the share of its diagonal that does not make fewer parameters of them, as a
     penalty of coefficients does: that of a prior of dispersions.
     """
 

@@ -107,12 +107,7 @@ def long_run(setup: LongRun, state: State, events: list[str]) -> Run:
                 if last:
                     break
                 continue
-        action = "keep" if last and setup.on_collapse != "raise" else setup.on_collapse
-        if action == "reinit" and all(restarted.get(k, 0) == MOST_RESTARTS for k in run.collapsed):
-            action = "keep"
-        if action == "reinit":
-            resumed = _best_in_vain(setup, segments)
-            action = action if resumed is None else "keep"
+        action, resumed = _action(setup, segments, restarted, last)
         sizes = run.current.mass[run.collapsed]
         for k, size in zip(run.collapsed.tolist(), sizes, strict=True):
             _report(setup, events, action, k, float(size), n_iter)
@@ -129,12 +124,8 @@ def long_run(setup: LongRun, state: State, events: list[str]) -> Run:
             problem = replace(problem, rows=problem.rows.with_experts(kept, n_experts))
             segments = []
         else:
-            state = _reinitialised(setup, run.current.state, run.collapsed)
-            if setup.tunes:
-                em = replace(setup.problem, max_iter=left)
-                stage = partial(tuned, em, state, settle=True)
-                state, more = once(setup.journal, "penalties", stage)
-                n_passes += more
+            state, n_more = _started_again(setup, run, setup.problem.max_iter - n_iter)
+            n_passes += n_more
     if not watch:
         for k in np.flatnonzero(_small(setup, run)).tolist():
             _report(setup, events, "keep", k, float(run.best.mass[k]), n_iter)
@@ -149,6 +140,35 @@ def long_run(setup: LongRun, state: State, events: list[str]) -> Run:
         best.n_earlier = n_iter - len(best.bounds)
     best.rows = problem.rows
     return best
+
+
+def _action(
+    setup: LongRun, segments: list[Run], restarted: dict[int, int], last: bool
+) -> tuple[str, Run | None]:
+    """Return how a collapse is handled, and the segment to go on from if restarts were in vain.
+
+    An expert is kept where the iterations are used up, where it has been started again often
+    enough, and where starting experts again has not raised the bound.
+    """
+    action, collapsed = setup.on_collapse, segments[-1].collapsed
+    if last and action != "raise":
+        return "keep", None
+    if action != "reinit":
+        return action, None
+    if all(restarted.get(k, 0) == MOST_RESTARTS for k in collapsed):
+        return "keep", None
+    best = _best_in_vain(setup, segments)
+    return ("reinit" if best is None else "keep"), best
+
+
+def _started_again(setup: LongRun, run: Run, left: int) -> tuple[State, int]:
+    """Return the state after a restart of collapsed experts, and the passes of its penalties."""
+    state = _reinitialised(setup, run.current.state, run.collapsed)
+    if not setup.tunes:
+        return state, 0
+    stage = partial(tuned, replace(setup.problem, max_iter=left), state, settle=True)
+    state, n_passes = once(setup.journal, "penalties", stage)
+    return state, n_passes
 
 
 def _best_in_vain(setup: LongRun, segments: list[Run]) -> Run | None:

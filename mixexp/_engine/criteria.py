@@ -189,11 +189,13 @@ def free_basis(information: Information, parameters: np.ndarray, held: Any = Fal
     members = np.flatnonzero(ids >= 0)
     ties = np.zeros((len(parameters), ids.max(initial=-1) + 1))
     ties[members, ids[members]] = 1.0
-    basis: np.ndarray = ties / np.sqrt(np.add.reduce((information.complete @ ties) * ties, axis=0))
-    if len(space.redundant):
+    basis = ties
+    if len(space.redundant):  # before scaling, which can be by many orders: ranks are of 0 and 1
         unit = np.zeros((len(space.redundant), len(parameters)))
         np.put_along_axis(unit, space.redundant, 1.0, axis=1)
-        sums = unit @ basis
+        sums = unit @ ties
         turned, _, _ = qr(sums.T, pivoting=True)
-        basis = basis @ turned[:, np.linalg.matrix_rank(sums) :]
-    return basis
+        basis = ties @ turned[:, np.linalg.matrix_rank(sums) :]
+    size = np.add.reduce((information.complete @ basis) * basis, axis=0)
+    scaled: np.ndarray = basis / np.sqrt(np.where(size > 0, size, 1.0))
+    return scaled

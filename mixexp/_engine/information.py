@@ -187,7 +187,8 @@ def information_of(state: Any, sums: Sums) -> Information:
             prior = part.prior_derivatives()
             gradient[here] += prior.gradient
             complete[here, here] += prior.information
-            penalty[here, here] = prior.information - prior.uncounted
+            penalty[here, here] = prior.information
+            penalty[here, here][np.diag_indices(len(prior.gradient))] -= prior.uncounted
         start = here.stop
     return Information(gradient, complete, complete - covariance, penalty, space)
 

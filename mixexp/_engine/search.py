@@ -48,8 +48,9 @@ MAX_LONG_RUNS, MAX_BATCH_RUNS = 10, 3
 #: spurious maximum is better by more, it has found something else too.
 TEMPTING = 1.0
 
-#: Steps of the one-expert fit; one is exact for linear experts.
-ONE_EXPERT_STEPS = 5
+#: Steps of the one-expert fit; one is exact for linear experts. Those that weigh rows by their
+#: residuals take so many again, at most so often, until dispersions change by less than this share.
+ONE_EXPERT_STEPS, MOST_REPEATS, SETTLED = 5, 20, 1e-3
 
 
 @dataclass(frozen=True)
@@ -188,9 +189,19 @@ def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
 def with_judge(problem: SearchProblem) -> tuple[SearchProblem, Any]:
     """Return the problem with a judge of its mixtures, and the fit of one expert it goes by."""
     ones = np.ones((1, problem.sketch.n_rows))
-    single = fit_at(State(None, problem.bank), problem.sketch, ones, ONE_EXPERT_STEPS).bank
-    single = tuned_alone(single, problem.sketch, ONE_EXPERT_STEPS)
+    state = fit_at(State(None, problem.bank), problem.sketch, ones, ONE_EXPERT_STEPS)
+    for _ in range(MOST_REPEATS if _reweights(problem.bank) else 0):
+        before, state = state, fit_at(state, problem.sketch, ones, ONE_EXPERT_STEPS)
+        old, new = (each.bank.parameters[0] for each in (before, state))  # type: ignore[union-attr]
+        if np.all(np.abs(new - old) <= SETTLED * old):
+            break
+    single = tuned_alone(state.bank, problem.sketch, ONE_EXPERT_STEPS)
     return replace(problem, judge=Judge.of(single)), single
+
+
+def _reweights(bank: Any) -> bool:
+    """Return whether a bank weighs rows by their residuals."""
+    return bool(getattr(getattr(bank, "family", None), "reweights", False))
 
 
 def _tempted(

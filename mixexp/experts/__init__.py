@@ -105,7 +105,9 @@ def linear_bank(
         and _by_products(rows, design, target.width, exact=not family.curved),
         mask=mask,
     )
-    return bank.from_mean(rows) if family.link != "identity" and terms.fit_intercept else bank
+    if family.link == "identity":
+        return bank.from_range(rows) if family.reweights else bank
+    return bank.from_mean(rows) if terms.fit_intercept else bank
 
 
 def _by_products(rows: Rows, design: Design, width: int, *, exact: bool) -> bool:

@@ -238,6 +238,20 @@ class LinearBank(StrengthMixin):
             theta[0, :, 0] -= exposure
         return evolve(self, theta=theta)
 
+    def from_range(self, rows: Rows) -> LinearBank:
+        """Return a one-expert bank at the middle of y, with dispersions of half of its range.
+
+        It is the start for errors whose steps weigh rows by residuals: from 0 and 1 these depend on
+        the zero and the unit of y.
+        """
+        low, high = rows.extremes.T
+        theta, parameters = self.theta.copy(), self.parameters.copy()
+        if self.design.intercept:
+            theta[0, :, 0] = low / 2 + high / 2
+        half = high / 2 - low / 2
+        parameters[0, 0] = np.where(half > 0, half, parameters[0, 0])
+        return evolve(self, theta=theta, parameters=parameters)
+
     def select(self, experts: np.ndarray) -> LinearBank:
         """Return the bank of some experts, in this order."""
         return evolve(
@@ -588,10 +602,11 @@ class LinearBank(StrengthMixin):
         if self.prior_rows is not None:
             logs = self.parameter_space.scalars[:, : self.theta.shape[1]]
             ratio = self.prior_squares / self.parameters[0] ** 2
+            uncounted = np.zeros_like(prior.gradient)
+            uncounted[logs] = 2 * self.prior_rows[:, None] * ratio
             prior.gradient[logs] += self.prior_rows[:, None] * (ratio - 1)
-            uncounted = np.zeros_like(prior.information)
-            uncounted[logs, logs] = 2 * self.prior_rows[:, None] * ratio
-            prior = prior._replace(information=prior.information + uncounted, uncounted=uncounted)
+            prior.information[np.diag_indices(len(uncounted))] += uncounted
+            prior = prior._replace(uncounted=uncounted)
         return prior
 
     def trimmed(self) -> LinearBank:

@@ -16,6 +16,7 @@ from _family_cases import (
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
+from mixexp import MixtureOfExpertsRegressor
 from mixexp.protocols import has_scale
 
 
@@ -149,3 +150,16 @@ def test_without_offset(family, rng):
     _, without, _ = family.evaluate(rest, eta, parameters)
     atol = 1e-5 if family.name == "negative_binomial" else 1e-12
     assert_allclose(without * (1.0 if factor is None else factor), with_offset, atol=atol)
+
+
+@pytest.mark.parametrize("family", ["student_t", "laplace"])
+@pytest.mark.parametrize(("unit", "zero"), [(2.0**17, 0.0), (2.0**-20, 0.0), (1.0, 1e4)])
+def test_starts_do_not_depend_on_the_unit_and_zero_of_y(family, unit, zero):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((120, 2))
+    y = np.sin(2 * X[:, 0]) + 0.3 * rng.standard_normal(120)
+    model = MixtureOfExpertsRegressor(family=family, random_state=0)
+    floors = [model.fit(X, each)._model.bank.floor for each in (y, unit * y + zero)]
+    np.testing.assert_allclose(floors[1], unit * floors[0], rtol=1e-6)
+    alone = MixtureOfExpertsRegressor(n_experts=1, family=family).fit(X, y)
+    np.testing.assert_allclose(floors[0], 1e-3 * alone.dispersions_, rtol=0.05)

@@ -1,14 +1,17 @@
 """Counts of parameters, criteria, held-out densities and the choice, against formulas."""
 
+import warnings
+
 import numpy as np
 import pytest
 from _grown import candidate, two_lines
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import entr
 from scipy.stats import norm
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
 
-from mixexp import MixtureOfExpertsRegressor
+from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp._engine.criteria import effective_parameters, fitness
 from mixexp._engine.growth import Growth, chosen
 from mixexp._engine.held_out import N_FOLDS, unit_folds
@@ -184,3 +187,22 @@ def test_columns_that_do_not_vary_count_nothing(basis):
         ).fit(wide, y)
         counts.append(model.aic(wide, y) / 2 + model.log_density(wide, y).sum())
     assert_allclose(counts, counts[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("seed", [198, 1])
+def test_classes_that_an_expert_hardly_gives_are_counted(seed):
+    """Their coefficients have next to no information, and are scaled by many orders."""
+    rng = np.random.default_rng(seed)
+    n, p = int(rng.choice([60, 120, 240])), int(rng.integers(1, 6))
+    k, n_classes = int(rng.integers(2, 6)), int(rng.integers(2, 4))
+    X = rng.normal(size=(n, p))
+    score = 2 * np.sin(2 * X[:, 0]) + (X[:, -1] > 0) * X[:, 0] + rng.logistic(size=n)
+    y = np.digitize(score, [-1, 1])
+    assert (k, n_classes) == (5, 3)
+    model = MixtureOfExpertsClassifier(n_experts=5, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # experts collapse on the way
+        model.fit(X, y)
+    n_parameters = model.aic(X, y) / 2 + model.log_density(X, y).sum()
+    n_free = 4 + 5 * 2  # intercepts of gate and experts, which have no penalty
+    assert n_free < n_parameters < n_free * (1 + p) / 2
