@@ -121,7 +121,23 @@ def _coefficients(state: State, rows: Rows, information: Information | None) -> 
     if information is None:
         information = evaluate(Problem(rows, Soft(), 1, 0.0), state, 0, informed=True).information
         assert information is not None
-    return effective_parameters(information, state.parameters, full, _of_constants(state))
+    held, beyond = _of_constants(state), _beyond(state)
+    return effective_parameters(information, state.parameters, full, held, beyond)
+
+
+def _beyond(state: State) -> int:
+    """Return the number of coefficients that coordinates of the row space leave out.
+
+    Parts count those of all columns, and penalties alone determine these.
+    """
+    found = 0
+    for part in state.parts:
+        if can(part, "design") and part.design.whitened:
+            space, design = part.parameter_space, part.design
+            of_one = space.predictors[..., -1]
+            n_sums = int(np.isin(space.redundant, of_one).any(axis=1).sum())
+            found += (of_one.size - n_sums) * (design.n_varying - design.n_slopes)
+    return found
 
 
 def _of_constants(state: State) -> np.ndarray:
@@ -136,20 +152,25 @@ def _of_constants(state: State) -> np.ndarray:
 
 
 def effective_parameters(
-    information: Information, parameters: np.ndarray, full: float, held: Any = False
+    information: Information,
+    parameters: np.ndarray,
+    full: float,
+    held: Any = False,
+    beyond: int = 0,
 ) -> Count:
     """Return the effective number of parameters, tr(H⁻¹ (H − Λ)), of `full` ones.
 
     H is the observed information of the penalised log-likelihood and Λ the share of the penalties:
     what is not penalised counts in full, and a penalised coefficient by the share of what the
     data say about it. Parameters on a bound are held, and count as one; those `held` (P,) count as
-    `full` has them. Where H is not positive definite, as at a point that is no maximum, the
-    information of the complete data takes its place, which is; it counts a little more.
+    `full` has them. `beyond` of the full ones are no parameters here, as penalties alone determine
+    them. Where H is not positive definite, as at a point that is no maximum, the information of the
+    complete data takes its place, which is; it counts a little more.
     """
     basis = free_basis(information, parameters, held)
     penalty = basis.T @ information.penalty @ basis
     for matrix, how in ((information.observed, "effective"), (information.complete, "complete")):
-        shrunk = _shrunk(basis.T @ matrix @ basis, penalty)
+        shrunk = _shrunk(basis.T @ matrix @ basis, penalty) + beyond
         if np.isfinite(shrunk) and shrunk <= full:
             return Count(full - max(shrunk, 0.0), how)
     return Count(full, "full")

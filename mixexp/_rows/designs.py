@@ -57,6 +57,8 @@ class Design:
         The map from the columns to the values that are centred and scaled; None is the identity.
     sizes : ndarray of shape (n_values,) or None
         The largest absolute values of sparse columns.
+    rank : int or None
+        The number of directions that the training rows span, if it is known and columns are more.
     """
 
     columns: np.ndarray
@@ -68,6 +70,7 @@ class Design:
     sparse: bool = False
     basis: Basis | None = None
     sizes: np.ndarray | None = None
+    rank: int | None = None
 
     #: Whether columns are uncorrelated but for the weights of experts.
     whitened: ClassVar[bool] = False
@@ -81,6 +84,16 @@ class Design:
     def varies(self) -> np.ndarray:
         """Which rows of the design matrix have coefficients, (size,): not constant columns."""
         return np.append(np.ones(int(self.intercept), dtype=bool), self.scale > 0)
+
+    @property
+    def n_varying(self) -> int:
+        """Number of values of a row that vary, each of which has a coefficient."""
+        return int(np.count_nonzero(self.scale))
+
+    @property
+    def n_slopes(self) -> int:
+        """Number of coefficients that the training rows can tell apart, without an intercept."""
+        return self.n_varying if self.rank is None else self.rank
 
     @property
     def n_values(self) -> int:

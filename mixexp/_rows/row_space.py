@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -62,6 +62,16 @@ class RowSpace(Design):
     units: Units = field(kw_only=True)
 
     @property
+    def n_varying(self) -> int:
+        """Number of columns that vary."""
+        return self.of_columns.n_varying
+
+    @property
+    def n_slopes(self) -> int:
+        """Number of coordinates."""
+        return len(self.weights)
+
+    @property
     def groups(self) -> np.ndarray:
         """All 0: a coordinate mixes the columns."""
         return np.zeros(len(self.weights), dtype=int)
@@ -94,8 +104,8 @@ class RowSpace(Design):
 
     @property
     def plain(self) -> Design:
-        """The usual design of the columns."""
-        return self.of_columns
+        """The usual design of the columns, with the number of directions."""
+        return replace(self.of_columns, rank=len(self.weights))
 
     def to_plain(self, theta: np.ndarray) -> np.ndarray:
         """Return coefficients (..., size) as coefficients of the plain design."""

@@ -158,8 +158,7 @@ class LinearBank(StrengthMixin):
         k, q, _ = self.theta.shape
         if self.l1 is not None:
             return int(self._n_used.sum()) + self.family.n_parameters(k, q)
-        seen: Any = np.ones((k, 1)) if self.mask is None else self.mask
-        return q * int(np.sum(self.design.varies * seen)) + self.family.n_parameters(k, q)
+        return q * int(self.n_coefficients.sum()) + self.family.n_parameters(k, q)
 
     @property
     def _n_used(self) -> np.ndarray:
@@ -182,11 +181,12 @@ class LinearBank(StrengthMixin):
     @property
     def n_coefficients(self) -> np.ndarray:
         """Number of coefficients per output of each expert, (K,)."""
-        k, _, p = self.theta.shape
+        k = len(self.theta)
         if self.l1 is not None:
             return self._n_used.max(axis=1)
-        seen: Any = np.ones((k, p)) if self.mask is None else self.mask
-        counts: np.ndarray = (self.design.varies * seen).sum(axis=1)
+        if self.mask is None:
+            return np.full(k, int(self.design.intercept) + self.design.n_varying)
+        counts: np.ndarray = (self.design.varies * self.mask).sum(axis=1)
         return counts
 
     def with_floor(self, floor: np.ndarray) -> LinearBank:
@@ -309,8 +309,11 @@ class LinearBank(StrengthMixin):
 
     @property
     def _n_slopes(self) -> int:
-        """Number of free coefficients with a penalty."""
-        return self.theta.shape[1] * int((self.n_coefficients - self.design.intercept).sum())
+        """Number of coefficients with a penalty that the rows can tell apart."""
+        k, q, _ = self.theta.shape
+        if self.mask is None:
+            return k * q * self.design.n_slopes
+        return q * int((self.n_coefficients - self.design.intercept).sum())
 
     @property
     def n_gram_weights(self) -> int:

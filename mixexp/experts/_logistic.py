@@ -150,8 +150,9 @@ class LogisticBank(StrengthMixin):
             first = int(self.design.intercept)
             slopes = sum(n_identified(theta[:, first:]) for theta in self.theta)
             return k * first * (c - 1) + slopes
-        seen: Any = np.ones((k, 1)) if self.mask is None else self.mask
-        return (c - 1) * int(np.sum(self.design.varies * seen))
+        if self.mask is None:
+            return k * (c - 1) * (int(self.design.intercept) + self.design.n_varying)
+        return (c - 1) * int(np.sum(self.design.varies * self.mask))
 
     @property
     def expert_columns(self) -> list[np.ndarray]:
@@ -382,8 +383,10 @@ class LogisticBank(StrengthMixin):
 
     @property
     def _n_slopes(self) -> int:
-        """Number of free coefficients with a penalty."""
+        """Number of coefficients with a penalty that the rows can tell apart."""
         k, c, _ = self.theta.shape
+        if self.mask is None:
+            return k * (c - 1) * self.design.n_slopes
         return self.n_parameters - k * (c - 1) * int(self.design.intercept)
 
     @property

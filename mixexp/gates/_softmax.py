@@ -328,14 +328,17 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         if self._l1 is not None:
             shared = None if self._seen is None else self._seen[:, 1:].all(axis=0)
             return k - 1 + n_identified(self.theta[:, 1:], shared)
+        if self._seen is None:
+            return (k - 1) * (1 + self.design.n_varying)
         return k - 1 + int(self._n_free.sum())
 
     @property
     def _n_free(self) -> np.ndarray:
-        """The number of free slopes of each column of the design."""
-        k, seen = len(self.theta), self._seen
+        """The number of slopes of each column of the design that the rows can tell apart."""
+        k, seen, design = len(self.theta), self._seen, self.design
         free = k - 1 if seen is None else seen[:, 1:].sum(axis=0) - seen[:, 1:].all(axis=0)
-        return np.where(self.design.scale > 0, free, 0)
+        share = 1.0 if design.rank is None else design.n_slopes / design.n_varying
+        return np.where(design.scale > 0, share * free, 0.0)
 
     def log_prob(self, block: Block) -> np.ndarray:
         """Return log g_k(x), (K, m)."""

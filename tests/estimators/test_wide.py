@@ -391,6 +391,27 @@ def test_rare_words_do_not_weigh_as_much_as_common_ones(rng, n_experts):
 
 
 @pytest.mark.parametrize("classes", [False, True])
+def test_criteria_after_the_fit_are_those_of_the_selection(rng, classes):
+    X = rng.standard_normal((120, 300))
+    y = 2 * X[:, 0] + np.abs(X[:, 1]) + 0.1 * rng.standard_normal(120)
+    kind = MixtureOfExpertsRegressor
+    if classes:
+        y, kind = (y > 0).astype(int) + (y > 2.0), MixtureOfExpertsClassifier
+    model = kind(n_experts="auto", max_experts=2, random_state=0).fit(X, y)
+    table, chosen = model.selection_, len(model.experts_) - 1
+    assert table.n_parameters[chosen] < 60
+    found = [model.aic(X, y), model.bic(X, y)]
+    assert_allclose(found, [table.aic[chosen], table.bic[chosen]], rtol=1e-6)
+
+
+def test_summary_of_wide_rows_knows_the_training_rows(rng):
+    X = rng.standard_normal((120, 300))
+    y = 2 * X[:, 0] + np.abs(X[:, 1]) + 0.1 * rng.standard_normal(120)
+    model = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y)
+    assert "effective parameters" in str(model.summary(X, y))
+
+
+@pytest.mark.parametrize("classes", [False, True])
 def test_experts_begin_at_the_penalty_of_one(rng, classes):
     """At a weak one each would explain any rows, and starts would be as good as random."""
     X = sp.random(150, 400, 0.05, random_state=rng.integers(1 << 30), format="csr")
