@@ -27,6 +27,7 @@ from mixexp._warn import Filter, silence, silenced
 from mixexp.protocols import Rows
 
 __all__ = [
+    "CALIBRATE",
     "adds_by_class",
     "drawn_rows",
     "effective_size",
@@ -46,6 +47,9 @@ __all__ = [
     "takes_weights",
     "will_have",
 ]
+
+#: The remedy for a classifier that has no probabilities.
+CALIBRATE = "Wrap it in sklearn.calibration.CalibratedClassifierCV, which adds them."
 
 #: Classifiers of sklearn.naive_bayes, by name: importing them is slow.
 ADDS_BY_CLASS = ("BernoulliNB", "ComplementNB", "GaussianNB", "MultinomialNB")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import validate_data
 
-from mixexp._checks import kept_rows
+from mixexp._checks import as_numbers, kept_rows
 from mixexp._compat import check_weights, safe_indexing
 from mixexp._estimators.part_inputs import takes_all_sparse
 from mixexp._rows.inputs import check_constant_in_groups, checked_groups, sorted_rows
@@ -28,7 +28,10 @@ def validated(
     numeric: bool = False,
 ) -> tuple[Any, np.ndarray]:
     """Return training rows as scikit-learn checks them; those after the first have its columns."""
-    of_target = {"multi_output": True, "y_numeric": True} if numeric else {}
+    of_target = {}
+    if numeric:
+        of_target = {"multi_output": True, "y_numeric": True}
+        _check_numbers(y, type(mixture).__name__)
     X, y = validate_data(
         mixture,
         X,
@@ -40,6 +43,13 @@ def validated(
         **of_target,
     )
     return canonical(X), y
+
+
+def _check_numbers(y: Any, owner: str) -> None:
+    """Raise if the target is sparse, of dates, or of text."""
+    if y is None or (isinstance(y, np.ndarray) and y.dtype.kind in "biufc"):
+        return
+    as_numbers(y, "y", owner, "Give an array of numbers, or fit a classifier to labels.")
 
 
 def with_targets(

@@ -16,7 +16,7 @@ from mixexp._compat import validate_parameters
 from mixexp._estimators.checks import check_gate_part
 from mixexp._estimators.probes import probe_gate
 from mixexp._estimators.refits import are_drawn, check_n_refits, n_folds_of, n_refits_of
-from mixexp._fitting import name_of, takes_weights, will_have
+from mixexp._fitting import CALIBRATE, name_of, takes_weights, will_have
 from mixexp._warn import warn
 from mixexp.experts import (
     ComponentBank,
@@ -344,6 +344,7 @@ def batch_gate(mixture: BaseMixtureOfExperts, rows: Rows, columns: Any, seed: in
             raise TypeError(
                 f"{owner}: gate must be a gate of mixexp.gates or a classifier with "
                 f"predict_proba, got {name_of(gate)}."
+                + (f" {CALIBRATE}" if is_classifier(gate) else "")
             )
         gate = EstimatorGate(gate)
     part = clone(gate).start(rows.units, mixture.n_experts, columns)

@@ -7,7 +7,7 @@ from typing import Any
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils import get_tags
 
-from mixexp._fitting import name_of, will_have
+from mixexp._fitting import CALIBRATE, name_of, will_have
 
 __all__ = [
     "ExpertPool",
@@ -192,7 +192,7 @@ def _check_template(expert: Any, who: str, *, classifier: bool) -> None:
     if classifier and not will_have(expert, "predict_proba"):
         raise TypeError(
             f"{who} {name_of(expert)} has no predict_proba, which the density of a class "
-            "needs; wrap it in sklearn.calibration.CalibratedClassifierCV."
+            f"needs. {CALIBRATE}"
         )
 
 

@@ -140,8 +140,14 @@ class EstimatorGate(BaseEstimator):
             return self._log_proba(self.estimator_, X)
 
     def _log_proba(self, estimator: Any, X: Any) -> np.ndarray:
+        labels = np.asarray(estimator.classes_)
+        if not np.all(np.isin(labels, np.arange(self.n_experts))):
+            raise ValueError(
+                f"its classes_ {short(labels.tolist())} are not among the labels 0 to "
+                f"{self.n_experts - 1} that it was fitted to. A gate's classifier has to keep them"
+            )
         proba = np.zeros((self.n_experts, X.shape[0]))
-        proba[self.experts_of_labels_[estimator.classes_]] = sound_proba(estimator, X).T
+        proba[self.experts_of_labels_[labels]] = sound_proba(estimator, X).T
         proba = np.maximum(proba, SMALLEST_PROBA / self.n_experts)
         return np.log(proba / proba.sum(axis=0))
 

@@ -78,6 +78,24 @@ CASES = [
     Case("no y", "requires y to be passed", data=lambda X, y: (X, None, None)),
     Case("NaN in y", "y contains NaN", data=with_target(np.nan)),
     Case("inf in y", "y contains infinity", data=with_target(np.inf)),
+    Case(
+        "words as y",
+        "{name}: y=.* cannot be read as numbers .* fit a classifier",
+        REGRESSOR,
+        data=lambda X, y: (X, np.char.add(y.astype(str), "a"), None),
+    ),
+    Case(
+        "dates as y",
+        "{name}: y=.* cannot be read as numbers .*datetime64.* Give an array of numbers",
+        REGRESSOR,
+        data=lambda X, y: (X, np.datetime64("2020-01-01") + np.arange(len(y)), None),
+    ),
+    Case(
+        "sparse y",
+        "{name}: y is a sparse matrix. Give an array",
+        REGRESSOR,
+        data=lambda X, y: (X, sp.csr_array(np.asarray(y, float)[:, None]), None),
+    ),
     Case("y too short", "inconsistent numbers of samples", data=lambda X, y: (X, y[:-1], None)),
     Case(
         "words in y",

@@ -186,12 +186,27 @@ def test_one_region_is_a_constant(rng):
     assert np.all(proba > 0)
 
 
+class Renumbering(DummyClassifier):
+    """A classifier that gives labels other than those that it was fitted to."""
+
+    def fit(self, X, y, sample_weight=None):
+        return super().fit(X, np.asarray(y) + 5, sample_weight)
+
+
+def test_a_gate_has_to_keep_the_labels(box):
+    X, y, _ = box
+    message = r"the gate's Renumbering failed .* its classes_ \[5, 6\] are not .* labels 0 to 1"
+    with pytest.raises(ValueError, match=message):
+        MixtureOfExpertsRegressor(n_experts=2, gate=Renumbering()).fit(X, y)
+
+
 def test_wrong_gates(box):
     X, y, _ = box
     for gate, message in [
         (
             LinearSVC(),
-            "MixtureOfExpertsRegressor: gate .* a classifier with predict_proba, got LinearSVC",
+            "MixtureOfExpertsRegressor: gate .* a classifier with predict_proba, got LinearSVC. "
+            "Wrap it in sklearn.calibration.CalibratedClassifierCV",
         ),
         (Ridge(), "a classifier with predict_proba, got Ridge"),
         (EstimatorGate(LinearSVC()), "must be a classifier with predict_proba"),
