@@ -387,6 +387,26 @@ CAPABILITIES: dict[str, Capability] = {
         "(rows): whether rows are so few for the coefficients that the evidence has to set the "
         "penalty of one expert (`tuned`) before there are several.",
     ),
+    "strength_path": Capability(
+        "bank",
+        "(rows): where rows are few, strengths of the penalty (S,) from strong to weak, of which "
+        "left-out rows choose that of one expert, and not its evidence.",
+    ),
+    "chosen_at": Capability(
+        "bank",
+        "(strength): the bank with this strength, which left-out rows have chosen: where rows are "
+        "few, `tuned` leaves that of one expert, and makes that of several hardly weaker.",
+    ),
+    "dispersed": Capability(
+        "bank",
+        "(statistics, rows): the bank with dispersions that allow for the errors of coefficients.",
+    ),
+    "gate_limit": Capability(
+        "bank", "(rows): the largest penalty that the evidence of a gate beside it may set."
+    ),
+    "limited": Capability(
+        "gate", "(strength): the gate whose evidence sets penalties of at most this strength."
+    ),
     "loosened": Capability(
         "part",
         "(): the part with penalties no stronger than those it began with, which its evidence has "

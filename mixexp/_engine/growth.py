@@ -172,7 +172,7 @@ def grown(
         Returns the search for a number of experts.
     """
     numbers, since = growth.numbers, 0
-    largest = problem_at(numbers[-1])
+    largest, single = with_judge(problem_at(numbers[-1]))
     best: Grown | None = None
     last: Grown | None = None
     stages = _stages(largest, partition, numbers)
@@ -184,7 +184,7 @@ def grown(
         k = len(resp)
         with silenced(silence(ConvergenceWarning)):  # only of the chosen one there is to be told
             problem = problem_at(k)
-            problem = replace(problem, start=FromStage(resp), n_exact=N_EXACT)
+            problem = replace(problem, start=FromStage(resp), n_exact=N_EXACT, single=single)
             if last is not None and k > last.n_experts + 1:
                 problem = _as_strong(problem, last)
             mixture = once(problem.journal, f"{k} experts", partial(_fitted, problem, growth))
@@ -215,9 +215,9 @@ def searched(grown_: Grown, problem: SearchProblem) -> Grown:
     What the path was judged by stays: the time, and log-densities that refits held out; those of
     cross-fitted experts come with the fit.
     """
+    problem, _ = with_judge(problem)
     run, restarts = search(replace(problem, n_exact=N_EXACT))
-    judge = with_judge(problem)[0].judge
-    flagged = bool(judge.flags(run.state, problem.rows))
+    flagged = bool(problem.judge.flags(run.state, problem.rows))
     if (flagged, -run.bound) >= (bool(grown_.flags), -grown_.run.bound):
         return replace(grown_, restarts=[*grown_.restarts, *restarts])
     rows = problem.rows if run.rows is None else run.rows

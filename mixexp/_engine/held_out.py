@@ -8,19 +8,18 @@ from mixexp._engine.context import ROUND_TOL, START_STEPS, posteriors
 from mixexp._engine.criteria import fitness
 from mixexp._engine.em import Problem, run_em
 from mixexp._engine.fixed import fit_at
+from mixexp._engine.folds import split, unit_folds
 from mixexp._engine.search import SearchProblem
 from mixexp._engine.sweep import State
 from mixexp._guests import in_threads
-from mixexp._rows.sketch import row_hashes
 from mixexp.protocols import Rows, can
 
-__all__ = ["held_out", "unit_folds"]
+__all__ = ["held_out"]
 
-#: Folds of the cross-validation, and EM iterations of a refit without one, most of which it needs
-#: to forget the rows it is judged by: of ten simulated problems of 1 or 3 experts, the number
-#: within one standard error of the best is right for ten with 40 or 80 iterations, and for seven
-#: with 20.
-N_FOLDS, WARM_ITER = 3, 40
+#: EM iterations of a refit without a fold, most of which it needs to forget the rows it is judged
+#: by: of ten simulated problems of 1 or 3 experts, the number within one standard error of the best
+#: is right for ten with 40 or 80 iterations, and for seven with 20.
+WARM_ITER = 40
 
 
 def held_out(problem: SearchProblem, state: State, rows: Rows) -> np.ndarray:
@@ -44,35 +43,11 @@ def held_out(problem: SearchProblem, state: State, rows: Rows) -> np.ndarray:
     return found
 
 
-def unit_folds(rows: Rows, seed: int) -> np.ndarray:
-    """Return the fold of every unit, dealt in the order of a hash of content, class by class.
-
-    Equal rows have been merged, so that copies of a row share a fold.
-    """
-    hashes, n_units = row_hashes(rows.X, rows.y, seed), rows.units.n_rows
-    strata = np.zeros(n_units, dtype=int)
-    if rows.groups is not None:
-        sums = np.zeros(n_units, dtype=np.uint64)
-        np.add.at(sums, rows.groups, hashes)
-        hashes = sums
-    elif rows.y.ndim == 1:
-        strata = rows.y
-    order = np.lexsort((hashes, strata))
-    folds = np.empty(n_units, dtype=int)
-    folds[order] = np.arange(n_units) % N_FOLDS
-    return folds
-
-
 def _of_fold(
     problem: SearchProblem, state: State, rows: Rows, resp: np.ndarray, out: np.ndarray
 ) -> np.ndarray:
     """Return the log-densities of the units of a fold."""
-    taken = rows.spread(out[None])[0]
-    inside, outside = np.flatnonzero(~taken), np.flatnonzero(taken)
-    weight = rows.weight
-    train = rows.subset(inside, None if weight is None else weight[inside])
-    test = rows.subset(outside, None if weight is None else weight[outside])
-    test.training = test.units.training = False
+    train, test, inside = split(rows, out)
     refit = fit_at(state, train, resp[:, inside], START_STEPS)
     if all(can(part, "get_parameters") for part in state.parts):  # else every step costs a fit
         refit = run_em(Problem(train, problem.assigner, WARM_ITER, ROUND_TOL), refit).state

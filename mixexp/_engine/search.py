@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mixexp._engine.accelerate import Finish
+from mixexp._engine.alone import one_expert
 from mixexp._engine.arrange import REARRANGED, rearranged
 from mixexp._engine.assign import Assigner
 from mixexp._engine.collapse import LongRun, long_run
@@ -36,7 +37,7 @@ from mixexp._engine.starts import (
     without_noise,
 )
 from mixexp._engine.sweep import EStep, State, measured, sweep
-from mixexp._engine.tuning import tuned, tuned_alone
+from mixexp._engine.tuning import tuned
 from mixexp.protocols import Rows, can, evolve
 
 __all__ = ["SearchProblem", "search", "with_judge"]
@@ -47,10 +48,6 @@ MAX_LONG_RUNS, MAX_BATCH_RUNS = 10, 3
 #: Nats per unit of weight that an expert through a few rows hardly explains: if a start in a
 #: spurious maximum is better by more, it has found something else too.
 TEMPTING = 1.0
-
-#: Steps of the one-expert fit; one is exact for linear experts. Those that weigh rows by their
-#: residuals take so many again, at most so often, until dispersions change by less than this share.
-ONE_EXPERT_STEPS, MOST_REPEATS, SETTLED = 5, 20, 1e-3
 
 
 @dataclass(frozen=True)
@@ -95,6 +92,8 @@ class SearchProblem:
         Whether the long run may finish with Newton steps.
     n_exact : int or None
         See `resolved`: the same for all mixtures that are compared.
+    single : ExpertBank or None
+        The fit of one expert, if it is known.
     """
 
     rows: Rows
@@ -125,6 +124,7 @@ class SearchProblem:
     journal: Journal | None = None
     accelerated: bool = False
     n_exact: int | None = None
+    single: Any = None
 
     def with_noise(self, resp: np.ndarray) -> np.ndarray:
         """Return responsibilities (K, n) with the noise expert's appended, if there is one."""
@@ -143,7 +143,7 @@ def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
     """Choose a start and run EM from it to its end; return the run and the record of every start.
 
     1. Fit one expert: its dispersion sets the floor, and all experts begin at its coefficients,
-       and, where rows are few, at its penalty (`tuned_alone`).
+       and, where rows are few, at its penalty (`one_expert`).
     2. From each start, M-steps at its responsibilities and short runs on the sketch, until the
        starts agree or are used up (`raced`).
     3. Penalties are set by their evidence where parts ask for it (`tuned`). From the best start, a
@@ -162,6 +162,8 @@ def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
     warn_of_few_rows(problem.rows, problem.n_experts, problem.owner)
     problem, single = with_judge(problem)
     bank = resolved(single.replicate(problem.n_experts), problem.sketch, problem.n_exact)
+    if can(bank, "gate_limit") and can(problem.gate, "limited"):
+        problem = replace(problem, gate=problem.gate.limited(bank.gate_limit(problem.rows)))
     ended = once(problem.journal, "starts", partial(raced, problem, bank))
     candidates = [candidate.copied() for candidate in ended]  # a journal keeps its records
     restarts = [candidate.record for candidate in candidates]
@@ -188,20 +190,10 @@ def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
 
 def with_judge(problem: SearchProblem) -> tuple[SearchProblem, Any]:
     """Return the problem with a judge of its mixtures, and the fit of one expert it goes by."""
-    ones = np.ones((1, problem.sketch.n_rows))
-    state = fit_at(State(None, problem.bank), problem.sketch, ones, ONE_EXPERT_STEPS)
-    for _ in range(MOST_REPEATS if _reweights(problem.bank) else 0):
-        before, state = state, fit_at(state, problem.sketch, ones, ONE_EXPERT_STEPS)
-        old, new = (each.bank.parameters[0] for each in (before, state))  # type: ignore[union-attr]
-        if np.all(np.abs(new - old) <= SETTLED * old):
-            break
-    single = tuned_alone(state.bank, problem.sketch, ONE_EXPERT_STEPS)
-    return replace(problem, judge=Judge.of(single)), single
-
-
-def _reweights(bank: Any) -> bool:
-    """Return whether a bank weighs rows by their residuals."""
-    return bool(getattr(getattr(bank, "family", None), "reweights", False))
+    single = problem.single
+    if single is None:
+        single = one_expert(problem.bank, problem.sketch)
+    return replace(problem, judge=Judge.of(single), single=single), single
 
 
 def _tempted(

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from mixexp._engine.em import Evaluation, Problem, Run, log_prior, run_em
-from mixexp._engine.fixed import fit_at, statistics_at
 from mixexp._engine.sweep import State
 from mixexp.protocols import Rows, can
 
-__all__ = ["penalised_as", "tuned", "tuned_alone"]
+__all__ = ["largest_change", "penalised_as", "tuned", "underdetermined"]
 
 #: EM iterations between two changes of the penalties, and most changes.
 ROUND_ITER, MOST_ROUNDS = 4, 15
@@ -55,9 +54,9 @@ def tuned(problem: Problem, state: State, *, settle: bool = False) -> tuple[Stat
         state = begin.state
         if before is not None and abs(run.bound - before.bound) < SMALL_GAIN:
             break
-        if _largest_change(run.best.state, state) < SMALL_CHANGE:
+        if largest_change(run.best.state, state) < SMALL_CHANGE:
             break
-    by_heart = any(_underdetermined(part, problem.rows) for part in state.parts)
+    by_heart = any(underdetermined(part, problem.rows) for part in state.parts)
     if first is not None and last is not None and last.bound < first.bound and not by_heart:
         state = first.state
     return state, n_passes
@@ -69,31 +68,14 @@ def _hardly_climbs(run: Run) -> bool:
     return len(last) > ROUND_ITER and abs(last[-1] - last[0]) < SMALL_GAIN
 
 
-def tuned_alone(bank: Any, rows: Rows, n_steps: int) -> Any:
-    """Return a fitted bank of one expert with the penalty that its evidence sets.
-
-    Only where rows are few for the coefficients of one expert: a weak penalty would let each of
-    several explain any rows, and starts would be as good as random.
-    """
-    if not _underdetermined(bank, rows):
-        return bank
-    ones = np.ones((1, rows.n_rows))
-    for _ in range(MOST_ROUNDS):
-        before = State(None, bank)
-        state = State(None, bank.tuned(*statistics_at(before, rows, ones), rows))
-        bank = fit_at(state, rows, ones, n_steps).bank
-        if _largest_change(before, state) < SMALL_CHANGE:
-            break
-    return bank
-
-
 def penalised_as(gate: Any, other: Any) -> Any:
     """Return a gate that begins anew, with the penalties that its evidence has set for another."""
     both = can(gate, "penalised_as") and can(other, "penalised_as")
     return gate.penalised_as(other) if both else gate
 
 
-def _underdetermined(part: Any, rows: Rows) -> bool:
+def underdetermined(part: Any, rows: Rows) -> bool:
+    """Return whether a part whose penalty sets itself says that rows are few for it."""
     return can(part, "underdetermined") and part.underdetermined(rows)
 
 
@@ -112,7 +94,7 @@ def _with_penalties(problem: Problem, here: Evaluation) -> Evaluation:
     return replace(here, state=state, bound=here.bound + gain)
 
 
-def _largest_change(old: State, new: State) -> float:
+def largest_change(old: State, new: State) -> float:
     """Return the largest change of the logarithm of a strength."""
     changes = [
         np.abs(np.log(after.strengths / before.strengths))

@@ -50,6 +50,10 @@ class ExtendedBank:
     tuned = Hidden()
     loosened = Hidden()
     underdetermined = Hidden()
+    strength_path = Hidden()
+    chosen_at = Hidden()
+    dispersed = Hidden()
+    gate_limit = Hidden()
     replicate = Hidden()
     merged = Hidden()
 

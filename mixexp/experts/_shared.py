@@ -46,6 +46,10 @@ class SharedLinearBank(LinearBank):
     tuned = Hidden()
     loosened = Hidden()
     underdetermined = Hidden()
+    strength_path = Hidden()
+    chosen_at = Hidden()
+    dispersed = Hidden()
+    gate_limit = Hidden()
 
     shared_template: Any
     shared_theta: np.ndarray
@@ -219,6 +223,10 @@ class SharedBank:
     tuned = Hidden()
     loosened = Hidden()
     underdetermined = Hidden()
+    strength_path = Hidden()
+    chosen_at = Hidden()
+    dispersed = Hidden()
+    gate_limit = Hidden()
     toward = Hidden()
     damped = Hidden()
     bounded = Hidden()

@@ -80,6 +80,7 @@ class BalancedGate:
     slope = Hidden()
     tuned = Hidden()
     loosened = Hidden()
+    limited = Hidden()
     penalised_as = Hidden()
 
     @property

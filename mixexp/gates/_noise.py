@@ -88,6 +88,7 @@ class NoiseGate:
     slope = Hidden()
     tuned = Hidden()
     loosened = Hidden()
+    limited = Hidden()
     penalised_as = Hidden()
 
     # a router, which is inside, is the one to descend a tree

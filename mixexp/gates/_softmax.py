@@ -169,7 +169,8 @@ class SoftmaxGate(TextMixin, BaseEstimator):
     long run, they change between a few iterations and the next, at fixed responsibilities. They are
     at least 0.1 or, if that is less, the cube of the number of slopes per row, and at most the
     number of rows n, or 10 n with steps by conjugate gradients; with a temperature, that holds for
-    α_j T². The lower bound, by which restarts are compared, then includes ½ log α_j T² / (α_j T² +
+    α_j T². Beside class experts with few rows for their coefficients it is at most three times
+    theirs. The lower bound, by which restarts are compared, then includes ½ log α_j T² / (α_j T² +
     n) for every slope, over that for 0.3: the normaliser of the prior over that of a posterior with
     an information of 1 per row.
 
@@ -198,6 +199,9 @@ class SoftmaxGate(TextMixin, BaseEstimator):
     """
 
     monotone = True
+
+    #: The largest penalty that the evidence sets, beside that by the number of rows.
+    _limit = np.inf
 
     def __init__(
         self,
@@ -392,10 +396,15 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         return evolve(self, **kept)._with_penalty()
 
     @available_if(lambda self: self._sets_itself)
+    def limited(self, strength: float) -> SoftmaxGate:
+        """Return the gate whose evidence sets penalties of at most this strength."""
+        return evolve(self, _limit=strength)
+
+    @available_if(lambda self: self._sets_itself)
     def loosened(self) -> SoftmaxGate:
         """Return the gate with penalties no stronger than those it began with."""
         strength = np.minimum(self._strength, DEFAULT_STRENGTH)
-        return evolve(self, _strength=strength)._with_penalty()
+        return evolve(self, _strength=strength, _limit=np.inf)._with_penalty()
 
     @available_if(lambda self: self._sets_itself)
     def tuned(self, statistics: Sums, rows: Rows) -> SoftmaxGate:
@@ -423,7 +432,8 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         lowest = min(WEAKEST, (n_free.sum() / n_rows) ** 3)
         # Bounds are for slopes of the scores, which are those of the coefficients over T.
         strength = self._strength * self.temperature**2
-        ratio = strength_ratio(gamma, squares, strength, lowest, largest * n_rows)
+        largest = max(min(largest * n_rows, self._limit), lowest)
+        ratio = strength_ratio(gamma, squares, strength, lowest, largest)
         gate = evolve(
             self,
             _strength=np.where(n_free > 0, self._strength * ratio, self._strength),

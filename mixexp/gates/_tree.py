@@ -278,6 +278,12 @@ class TreeGate:
             lambda p, o: p.penalised_as(o) if can(p, "penalised_as") else p, other.nodes_.values()
         )
 
+    @available_if(lambda self: self._some_can("limited"))
+    def limited(self, strength: float) -> Any:
+        """Return the tree whose evidence sets penalties of at most this strength."""
+        nodes = self.nodes_.values()
+        return self._map_nodes(lambda p, _: p.limited(strength) if can(p, "limited") else p, nodes)
+
     @available_if(lambda self: self._some_can("loosened"))
     def loosened(self) -> Any:
         """Return the tree with penalties no stronger than those it began with."""

@@ -85,6 +85,7 @@ class RoutedGate:
     slope = Hidden()
     tuned = Hidden()
     loosened = Hidden()
+    limited = Hidden()
     penalised_as = Hidden()
 
     @property

@@ -228,7 +228,7 @@ def test_nearly_separate_classes_do_not_ask_for_a_strong_penalty(rng):
     y = rng.integers(6, size=300)
     X = centres[y] + rng.standard_normal((300, 30))
     model = MixtureOfExpertsClassifier(n_experts=1).fit(X[:200], y[:200])
-    assert model._model.bank.strength == 0.3
+    assert model._model.bank.strength < 0.6
     assert model.log_density(X[200:], y[200:]).mean() > -0.05
     gram = np.zeros((15, 3, 3))
     gram[:] = 1e-4 * np.eye(3)  # Σ p_c p_d of each pair

