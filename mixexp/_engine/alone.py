@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -11,7 +10,7 @@ from scipy.special import softmax
 
 from mixexp._engine.criteria import LEAST_LOG_DENSITY
 from mixexp._engine.fixed import fit_at, statistics_at
-from mixexp._engine.folds import split, unit_folds
+from mixexp._engine.folds import unit_folds
 from mixexp._engine.sweep import State
 from mixexp._engine.tuning import MOST_ROUNDS, SMALL_CHANGE, largest_change, underdetermined
 from mixexp.protocols import Rows, can
@@ -22,7 +21,7 @@ __all__ = ["one_expert"]
 #: so many again, at most so often, until dispersions change by less than this share.
 ONE_EXPERT_STEPS, MOST_REPEATS, SETTLED = 5, 20, 1e-3
 
-#: Steps at a strength from the end of the fit at a stronger one.
+#: Steps at a strength from the end of the fit at a stronger one; one is exact for normal errors.
 PATH_STEPS = 3
 
 #: Folds by which a strength is chosen, and most cross-validations: as many as have LEFT_OUT rows in
@@ -40,16 +39,18 @@ def one_expert(bank: Any, rows: Rows) -> Any:
     A weak penalty would let each of several experts explain any rows, and starts would be as good
     as random. They begin at that of one, which its evidence sets, or left-out rows choose.
     """
+    ones = np.ones((1, rows.n_rows))
     if not underdetermined(bank, rows):
-        return _fitted(bank, rows)
+        return _fitted(bank, rows, ones)
     if can(bank, "strength_path"):
-        return _by_left_out_rows(bank, rows)
-    return _by_evidence(_fitted(bank, rows), rows)
+        bank = bank.chosen_at(_by_left_out_rows(bank, rows))
+        return _dispersed(_fitted(bank, rows, ones), rows, ones)
+    return _by_evidence(_fitted(bank, rows, ones), rows)
 
 
-def _fitted(bank: Any, rows: Rows, n_steps: int = ONE_EXPERT_STEPS) -> Any:
+def _fitted(bank: Any, rows: Rows, resp: np.ndarray, n_steps: int = ONE_EXPERT_STEPS) -> Any:
     """Return the bank after so many steps, or more where steps weigh rows by their residuals."""
-    step = partial(fit_at, rows=rows, resp=np.ones((1, rows.n_rows)), n_steps=n_steps)
+    step = partial(fit_at, rows=rows, resp=resp, n_steps=n_steps)
     state = step(State(None, bank))
     reweights = getattr(getattr(bank, "family", None), "reweights", False)
     for _ in range(MOST_REPEATS if reweights else 0):
@@ -72,49 +73,45 @@ def _by_evidence(bank: Any, rows: Rows) -> Any:
     return bank
 
 
-def _by_left_out_rows(bank: Any, rows: Rows) -> Any:
-    """Return the bank, fitted, with a penalty with which it predicts left-out rows well.
+def _by_left_out_rows(bank: Any, rows: Rows) -> float:
+    """Return a strength of the penalty with which one expert predicts left-out rows well.
 
     It is the geometric mean of those on a path, in proportion to the likelihoods of left-out rows:
-    with few rows, which one is best is a matter of chance.
+    with few rows, which one is best is a matter of chance. The fits without each fold are the
+    experts of one bank, which goes down the path.
     """
-    n_units = rows.units.n_rows
-    if n_units == 1:
-        return _fitted(bank, rows)
     strengths = bank.strength_path(rows)
+    n_units = rows.units.n_rows
     n_deals = min(MOST_DEALS, -(-LEFT_OUT // n_units))
-    parts = []
-    for seed in range(n_deals):
-        folds = unit_folds(rows, seed, STRENGTH_FOLDS)
-        parts += [split(rows, folds == fold)[:2] for fold in range(folds.max() + 1)]
-    tests = [test for _, test in parts]
+    deals = [unit_folds(rows, seed, STRENGTH_FOLDS) for seed in range(n_deals)]
+    left_out = [folds == fold for folds in deals for fold in range(folds.max() + 1)]
+    if n_units == 1:
+        return float(strengths[-1])
+    out = rows.spread(np.array(left_out, dtype=float))
+    inside, weight = 1.0 - out, out if rows.weight is None else out * rows.weight
+    fits = bank.replicate(len(out))
+    if can(bank, "floor"):
+        fits = fits.with_floor(bank.floor)
+    n_steps = 1 if can(bank, "dispersed") else PATH_STEPS
     found: list[float] = []
-    for fits in zip(*(_path(bank, train, strengths) for train, _ in parts), strict=True):
-        found.append(sum(map(_log_likelihood, fits, tests)) / n_deals)
+    for strength in strengths:
+        fits = _fitted(fits.chosen_at(strength), rows, inside, n_steps)
+        fits = _dispersed(fits, rows, inside)
+        found.append(float(np.vdot(weight, _log_density(fits, rows))) / n_deals)
         if found[-1] < max(found) - HOPELESS:
             break
-    share = softmax(found)
-    strength = np.exp(share @ np.log(strengths[: len(share)]))
-    return _dispersed(_fitted(bank.chosen_at(strength), rows), rows)
+    return float(np.exp(softmax(found) @ np.log(strengths[: len(found)])))
 
 
-def _path(bank: Any, rows: Rows, strengths: np.ndarray) -> Iterator[Any]:
-    """Yield fits at these strengths, each from the end of the one before."""
-    for strength in strengths:
-        bank = _dispersed(_fitted(bank.chosen_at(strength), rows, PATH_STEPS), rows)
-        yield bank
-
-
-def _dispersed(bank: Any, rows: Rows) -> Any:
+def _dispersed(bank: Any, rows: Rows, resp: np.ndarray) -> Any:
     """Return a fitted bank with dispersions that allow for the errors of coefficients."""
     if not can(bank, "dispersed"):
         return bank
-    (statistics,) = statistics_at(State(None, bank), rows, np.ones((1, rows.n_rows)))
-    return _fitted(bank.dispersed(statistics, rows), rows, 1)
+    (statistics,) = statistics_at(State(None, bank), rows, resp)
+    return _fitted(bank.dispersed(statistics, rows), rows, resp, 1)
 
 
-def _log_likelihood(bank: Any, rows: Rows) -> float:
-    """Return the weighted log-likelihood of rows by one expert."""
-    density, weight = rows.map(bank.log_prob, axis=1)[0], rows.weight
-    density = np.maximum(np.nan_to_num(density, nan=-np.inf), LEAST_LOG_DENSITY)
-    return float(density.sum() if weight is None else density @ weight)
+def _log_density(bank: Any, rows: Rows) -> np.ndarray:
+    """Return the log-densities of all rows by each expert, (K, n)."""
+    density = rows.map(bank.log_prob, axis=1)
+    return np.maximum(np.nan_to_num(density, nan=-np.inf), LEAST_LOG_DENSITY)
