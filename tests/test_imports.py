@@ -135,7 +135,7 @@ ALLOWED = {
     "__init__": {"_cascade", "_estimators"},
     "datasets": {"_tables"},  # its own loaders, in a file of their own
     # Of estimators, public names only.
-    "callbacks": {"_store", "_warn"},
+    "callbacks": {"_compat", "_store", "_warn"},
     "metrics": {"_checks", "_columns", "_wrapped"},
     "inspection": {"__init__", "_checks", "_columns", "_wrapped", "datasets", "metrics"},
 }

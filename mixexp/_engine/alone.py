@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 from mixexp._engine.criteria import LEAST_LOG_DENSITY
 from mixexp._engine.fixed import fit_at, statistics_at
-from mixexp._engine.folds import unit_folds
+from mixexp._engine.folds import dealt
 from mixexp._engine.sweep import State
 from mixexp._engine.tuning import MOST_ROUNDS, SMALL_CHANGE, largest_change, underdetermined
 from mixexp.protocols import Rows, can
@@ -83,7 +83,8 @@ def _by_left_out_rows(bank: Any, rows: Rows) -> float:
     strengths = bank.strength_path(rows)
     n_units = rows.units.n_rows
     n_deals = min(MOST_DEALS, -(-LEFT_OUT // n_units))
-    deals = [unit_folds(rows, seed, STRENGTH_FOLDS) for seed in range(n_deals)]
+    design = bank.design.plain
+    deals = [dealt(rows, design, STRENGTH_FOLDS, seed) for seed in range(n_deals)]
     left_out = [folds == fold for folds in deals for fold in range(folds.max() + 1)]
     if n_units == 1:
         return float(strengths[-1])

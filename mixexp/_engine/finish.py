@@ -64,6 +64,9 @@ MOST_FAILURES, PAUSE = 3, 20
 #: if it promises less than this share of the tolerance.
 LIMITED_SHARE = 1e-3
 
+#: A complete information that is negative by more than this share of the largest is no rounding.
+NEGATIVE = 1e-12
+
 #: Where the run's tolerance is 0, EM is expected to go on until it gains less than this.
 SMALLEST_TOL = 1e-12
 
@@ -111,7 +114,8 @@ class NewtonFinish:
         1. While EM is fast, none.
         2. Adapt the radius to how well the last step kept its promise.
         3. Solve for the step within the radius. Parameters on a bound stay if the gradient would
-           push them beyond it.
+           push them beyond it. Where the complete-data information is not positive definite, as
+           that of degrees of freedom far from their maximum, EM goes on alone.
         """
         information = run.current.information
         if information is None:
@@ -122,6 +126,9 @@ class NewtonFinish:
             return None
         weight = run.rows.units.total_weight  # type: ignore[union-attr]
         problem = _Reduced.of(information, run.current.state.parameters)
+        if not problem.has_metric:
+            self._pause(run)
+            return None
         em_length = problem.em_length()
         if self._radius == np.inf:
             self._radius = FIRST_RADIUS * em_length
@@ -132,7 +139,7 @@ class NewtonFinish:
         self._promise = promise / weight
         self._limited = self._length >= NEAR[0] * self._radius
         if not np.isfinite(promise):
-            self._leap = None
+            self._pause(run)
             return None
         self._leap = run.current.state.moved(problem.expanded(step))
         return self._leap
@@ -170,15 +177,19 @@ class NewtonFinish:
         self._leap = None
         self._failures = 0 if taken else self._failures + 1
         if self._failures == MOST_FAILURES:
-            self.informed, self._promise = False, np.inf
-            self._failures, self._radius, self._damping = 0, np.inf, 0.0
-            self._paused_until = len(run.bounds) + PAUSE
+            self._pause(run)
             return
         before = run.bounds[-2] if len(run.bounds) > 1 else -np.inf
         gain = (run.bounds[-1] if taken else min(run.refused, before)) - before
         kept = gain / self._promise if self._promise > 0 else float(taken)
         if self._limited or kept < POOR:
             self._radius = _next_factor(kept) * self._length
+
+    def _pause(self, run: Run) -> None:
+        """Leave the next iterations to EM alone."""
+        self.informed, self._promise, self._leap = False, np.inf, None
+        self._failures, self._radius, self._damping = 0, np.inf, 0.0
+        self._paused_until = len(run.bounds) + PAUSE
 
 
 def _next_factor(kept: float) -> float:
@@ -196,6 +207,7 @@ class _Reduced:
     gradient: np.ndarray
     scale: np.ndarray
     ids: np.ndarray  # the free parameter of every parameter, −1 if it is held
+    curved: bool  # whether no complete information is negative
 
     @classmethod
     def of(cls, information: Information, parameters: np.ndarray) -> _Reduced:
@@ -206,6 +218,8 @@ class _Reduced:
         ids = space.free_ids(held | ~(information.complete.diagonal() > 0))
         matrices = [_tied(m, ids) for m in (information.observed, information.complete)]
         slope = np.bincount(ids[ids >= 0], gradient[ids >= 0])
+        own = information.complete.diagonal()
+        curved = not np.any(own < -NEGATIVE * own.max(initial=0.0))
         scale = np.sqrt(matrices[1].diagonal())
         observed, complete = (m / scale[:, None] / scale for m in matrices)
         directions = _directions(space.redundant, ids, scale)
@@ -213,7 +227,12 @@ class _Reduced:
         observed += along
         complete += along
         complete[np.diag_indices_from(complete)] += FIRST_DAMPING
-        return cls(observed, complete, slope / scale, scale, ids)
+        return cls(observed, complete, slope / scale, scale, ids, curved)
+
+    @property
+    def has_metric(self) -> bool:
+        """Whether the complete-data information is positive definite."""
+        return self.curved and _factor(self.complete) is not None
 
     def em_length(self) -> float:
         """Return the length of the step of EM, √(gᵀ D⁻¹ g)."""

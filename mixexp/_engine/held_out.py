@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from mixexp._engine.context import ROUND_TOL, START_STEPS, posteriors
@@ -48,6 +50,7 @@ def _of_fold(
 ) -> np.ndarray:
     """Return the log-densities of the units of a fold."""
     train, test, inside = split(rows, out)
+    state = state.apply(_forgetful)
     refit = fit_at(state, train, resp[:, inside], START_STEPS)
     if all(can(part, "get_parameters") for part in state.parts):  # else every step costs a fit
         refit = run_em(Problem(train, problem.assigner, WARM_ITER, ROUND_TOL), refit).state
@@ -56,3 +59,8 @@ def _of_fold(
         refit.views(train.units, train),
     )
     return fitness(refit, test).log_density
+
+
+def _forgetful(part: Any) -> Any:
+    """Return a part without predictions of its training rows, which a refit has others of."""
+    return part if can(part, "get_parameters") or not can(part, "trimmed") else part.trimmed()

@@ -537,6 +537,10 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
     def _coded(self, X: Any, y: np.ndarray, sample_weight: Any) -> tuple[np.ndarray, Any]:
         """Set `classes_`; return class codes and row weights, class weights included."""
         check_classification_targets(y)
+        if y.dtype.kind in "mM" and np.isnat(y).any():
+            raise ValueError(
+                f"{type(self).__name__}: Input y contains NaT. Leave out rows without a label."
+            )
         weight = None
         if sample_weight is not None:
             weight = check_weights(sample_weight, X, type(self).__name__)

@@ -46,10 +46,12 @@ def validated(
 
 
 def _check_numbers(y: Any, owner: str) -> None:
-    """Raise if the target is sparse, of dates, or of text."""
+    """Raise if the target is sparse, of dates, or of text; or has None among objects."""
     if y is None or (isinstance(y, np.ndarray) and y.dtype.kind in "biufc"):
         return
-    as_numbers(y, "y", owner, "Give an array of numbers, or fit a classifier to labels.")
+    numbers = as_numbers(y, "y", owner, "Give an array of numbers, or fit a classifier to labels.")
+    if np.isnan(numbers).any():
+        raise ValueError(f"{owner}: Input y contains NaN. Leave out rows without a target.")
 
 
 def with_targets(

@@ -153,8 +153,18 @@ class Numbers:
         """Return predictions (m[, n_outputs]) within limits, which an offset shifts."""
         low, high = (limit[:, None] for limit in limits)
         if offset is not None:
-            low, high = (self.family.mean(self.family.eta(limit) + offset) for limit in (low, high))
+            low, high = (self._shifted(limit, offset) for limit in (low, high))
         return np.clip(pooled, low.T.reshape(-1, *self.shape), high.T.reshape(-1, *self.shape))
+
+    def _shifted(self, limit: np.ndarray, offset: np.ndarray) -> np.ndarray:
+        """Return a limit of means with the offset; the ends of their range stay.
+
+        Their linear predictors are infinite, and families give large ones instead.
+        """
+        shifted: np.ndarray = self.family.mean(self.family.eta(limit) + offset)
+        if self.family.link != "identity":
+            shifted = np.where(limit <= 0, 0.0, shifted)
+        return np.where(limit >= 1, 1.0, shifted) if self.family.link == "logit" else shifted
 
     def noise(self, y: np.ndarray, owner: str) -> tuple[float, np.ndarray, np.ndarray]:
         """Return the log-density of the noise expert and its support: low and high.

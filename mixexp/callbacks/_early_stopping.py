@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import check_scoring
 
+from mixexp._compat import check_weights
 from mixexp.callbacks._base import Callback
 
 __all__ = ["EarlyStopping"]
@@ -92,8 +93,10 @@ class EarlyStopping(Callback):
         self.every = every
 
     def setup(self, estimator: Any, context: Any) -> None:
-        """Find the scorer, so that a wrong name is an error before the fit."""
+        """Find the scorer and check weights, so that what is wrong is an error before the fit."""
         self._scorer = None
+        if self.sample_weight is not None:
+            check_weights(self.sample_weight, self.X, "EarlyStopping")
         if self.scoring is not None:
             self._scorer = check_scoring(estimator, self.scoring)
         self._forget()
@@ -115,6 +118,12 @@ class EarlyStopping(Callback):
             return False
         mixture = context.fitted_estimator()
         score = self._score(mixture)
+        if np.isnan(score) or (score == -np.inf and not self.scores_):
+            raise ValueError(
+                f"EarlyStopping: the score of X and y is {score} after iteration "
+                f"{context.iteration}. Leave out rows whose target the mixture's family does not "
+                "have, and look at what scoring returns."
+            )
         self.scores_.append((context.iteration, score))
         if score > self.best_score_ + (self.min_delta if self.scores_[1:] else 0.0):
             self.best_iteration_, self.best_score_ = context.iteration, score

@@ -483,7 +483,9 @@ class EstimatorBank:
 
     def trimmed(self) -> EstimatorBank:
         """Return the bank without its caches of the training rows."""
-        return evolve(self, _outputs=None, _weights=None, _models={}, predicted_rows=None)
+        return evolve(
+            self, _outputs=None, _weights=None, _penalties=None, _models={}, predicted_rows=None
+        )
 
     def fitted(self, feature_names: np.ndarray | None) -> list:
         """Return the experts."""

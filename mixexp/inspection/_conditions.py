@@ -28,7 +28,8 @@ class Condition:
     distinct : ndarray of shape (d,)
         Distinct values of the column in ascending order.
     first, last : int
-        Numbers of the first and the last distinct value that fulfil it.
+        Numbers of the first and the last distinct value that fulfil it; the first is the larger
+        where only missing values do.
     missing : bool
         Whether a missing value fulfils it.
     excluded : tuple of int
@@ -50,7 +51,9 @@ class Condition:
 
     def holds(self, values: np.ndarray) -> np.ndarray:
         """Return a mask of the values that fulfil it."""
-        inside = (values >= self.distinct[self.first]) & (values <= self.distinct[self.last])
+        inside = np.zeros(len(values), dtype=bool)
+        if self.first <= self.last:
+            inside = (values >= self.distinct[self.first]) & (values <= self.distinct[self.last])
         if self.missing:
             inside |= np.isnan(values)
         return inside & ~np.isin(values, self.excluded)
@@ -59,6 +62,8 @@ class Condition:
         name, last = self.column.name, len(self.distinct) - 1
         if self.column.labels is not None:
             return self._of_categories(self.column.labels)
+        if self.first > self.last:
+            return f"{name} is missing"
         some_missing = bool(np.isnan(self.column.values).any())
         either = " or missing" if some_missing and self.missing else ""
         if self.first == self.last:

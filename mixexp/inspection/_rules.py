@@ -160,6 +160,11 @@ def _conditions(splits: list[tuple], columns: Sequence[Column], data: Encoded) -
         distinct = data.distinct[j]
         before = found.get(j, Condition(columns[j], distinct, 0, len(distinct) - 1))
         if code is None:
+            if threshold == np.inf:  # known or missing
+                found[j] = replace(before, missing=before.missing and missing)
+                if not left:
+                    found[j] = replace(found[j], first=len(distinct))
+                continue
             rank = int(np.floor(threshold))
             near = rounded_rank(distinct, rank)
             found[j] = replace(before, missing=before.missing and missing).cut(near, left)

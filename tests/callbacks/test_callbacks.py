@@ -312,3 +312,23 @@ def test_the_run_of_regions_in_another_order_has_the_number_of_its_start(capsys)
     assert "long run" in model.restarts_[starts.seen[0]].events
     last = capsys.readouterr().out.splitlines()[-1]
     assert float(re.search(r"bound (\S+)", last)[1]) == float(f"{model.lower_bound_:.6g}")
+
+
+@pytest.mark.parametrize("weight", [[np.nan], [-1.0], [0.0], [1.0, 1.0]])
+def test_early_stopping_refuses_weights_before_the_fit(data, weight):
+    X, y = data
+    stop = EarlyStopping(X[:1], y[:1], sample_weight=weight)
+    model = MixtureOfExpertsRegressor(n_experts=2, random_state=0).set_callbacks(stop)
+    with pytest.raises(ValueError, match=r"EarlyStopping: sample_weight.*Give every row a finite"):
+        model.fit(X, y)
+
+
+def test_early_stopping_refuses_scores_that_say_nothing(data):
+    X, y = data
+    counts = np.round(np.abs(y))
+    impossible = EarlyStopping(X, np.append(counts[1:], 0.5))
+    nowhere = EarlyStopping(X, counts, scoring=lambda *_: np.nan)
+    for stop, score in ((impossible, "-inf"), (nowhere, "nan")):
+        model = MixtureOfExpertsRegressor(n_experts=2, family="poisson", random_state=0)
+        with pytest.raises(ValueError, match=f"EarlyStopping: the score of X and y is {score}"):
+            model.set_callbacks(stop).fit(X, counts)

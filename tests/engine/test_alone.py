@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp._engine.alone import _log_density, one_expert
 from mixexp._engine.criteria import LEAST_LOG_DENSITY
-from mixexp._engine.folds import split, unit_folds
+from mixexp._engine.folds import dealt, split, unit_folds
 from mixexp.gates import HierarchicalGate, SoftmaxGate
 from mixexp.protocols import Rows, evolve
 
@@ -92,15 +92,47 @@ def test_order_and_copies_of_rows_do_not_matter(rng, classes):
     assert_allclose(strengths[::2], strengths[1::2], rtol=1e-6)
 
 
-def test_which_rows_share_a_fold_matters_little(rng):
-    """The order of columns is in the hashes that deal rows; one deal gave 190 and 4800."""
+@pytest.mark.parametrize("classes", [False, True])
+def test_units_order_of_columns_and_names_do_not_matter(rng, classes):
+    X = rng.standard_normal((120, 100))
+    y, names = X[:, 0] + rng.standard_normal(120), np.array(["c", "a", "b"])
+    kind, order = MixtureOfExpertsRegressor, rng.permutation(100)
+    if classes:
+        y, kind = (y > 0).astype(int) + (y > 1.5), MixtureOfExpertsClassifier
+    strength = kind(n_experts=1).fit(X, y)._model.bank.strength
+    for changed in (X * rng.uniform(0.1, 10, 100), X[:, order], X + 5.0, sp.csr_matrix(X)):
+        model = kind(n_experts=1).fit(changed, y)
+        assert model._model.bank.strength == pytest.approx(strength, rel=1e-6)
+    model = kind(n_experts=1).fit(X, names[y] if classes else 7 * y + 3)
+    assert model._model.bank.strength == pytest.approx(strength, rel=1e-6)
+
+
+def test_which_rows_share_a_fold_matters_little():
+    """With one deal in place of four, strengths are from 57 to 304."""
+    rng = np.random.default_rng(0)
     X = rng.standard_normal((80, 400))
     y = X[:, 0] + X[:, 1] + 0.5 * rng.standard_normal(80) > 0
-    strengths = [
-        MixtureOfExpertsClassifier(n_experts=1).fit(X[:, order], y)._model.bank.strength
-        for order in [np.arange(400), *(rng.permutation(400) for _ in range(3))]
-    ]
+    strengths = []
+    for i in range(6):
+        rows = np.delete(np.arange(80), i)
+        model = MixtureOfExpertsClassifier(n_experts=1).fit(X[rows], y[rows])
+        strengths.append(model._model.bank.strength)
     assert max(strengths) < 3 * min(strengths)
+
+
+def test_folds_are_dealt_class_by_class(rng):
+    X, y = rng.standard_normal((60, 4)), np.repeat([0, 1, 2], [40, 13, 7])
+    rows = Rows(X, y, training=True)
+    for seed in (0, 1):
+        folds = dealt(rows, rows.design(None), 5, seed)
+        assert np.bincount(folds).tolist() == [12] * 5
+        for c in range(3):
+            counts = np.bincount(folds[y == c], minlength=5)
+            assert np.ptp(counts) <= 1
+    assert np.any(folds != dealt(rows, rows.design(None), 5, 0))
+    groups = np.repeat(np.arange(20), 3)
+    grouped = Rows(X, rng.standard_normal((1, 60)), groups=groups, training=True)
+    assert np.bincount(dealt(grouped, grouped.design(None), 5, 0)).tolist() == [4] * 5
 
 
 def test_a_density_that_is_no_number_is_very_small(rng):
@@ -132,11 +164,11 @@ def test_a_density_of_zero_is_no_nan(rng):
 def test_rows_of_a_fold_are_whole_units(rng):
     X, y = np.repeat(rng.standard_normal((12, 2)), 3, axis=0), rng.standard_normal((1, 36))
     rows = Rows(X, y, groups=np.repeat(np.arange(12), 3), training=True)
-    folds = unit_folds(rows, 0, 4)
-    assert np.bincount(folds).tolist() == [3] * 4
+    folds = unit_folds(rows, 0)
+    assert np.bincount(folds).tolist() == [4] * 3
     train, test, inside = split(rows, folds == 1)
-    assert train.n_rows == len(inside) == 27
-    assert test.units.n_rows == 3
+    assert train.n_rows == len(inside) == 24
+    assert test.units.n_rows == 4
     assert not test.training
 
 

@@ -304,3 +304,18 @@ def test_the_metric_is_definite_where_the_complete_information_is_not():
     same = np.ones((2, 2))  # two copies of a column, without a penalty
     found = _Reduced.of(Information(np.zeros(2), same, same, 0 * same, space), np.zeros(2))
     assert_allclose(np.linalg.eigvalsh(found.complete), [FIRST_DAMPING, 2 + FIRST_DAMPING])
+
+
+def test_student_t_does_not_settle_where_degrees_of_freedom_bend_the_other_way():
+    """Their complete information is negative far from the maximum, and no step was found."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 2))
+    y = np.where(X[:, 0] + rng.normal(size=400) * 0.7 > 0, 1 + X[:, 1], -1 - 0.3 * X[:, 1])
+    y += rng.laplace(size=400) * 0.4
+    options = {"n_experts": 2, "init": (X[:, 0] > 0).astype(int), "family": "student_t"}
+    model = MixtureOfExpertsRegressor(random_state=0, **options).fit(X, y)
+    plain = MixtureOfExpertsRegressor(
+        random_state=0, acceleration=None, max_iter=3000, tol=1e-9, **options
+    ).fit(X, y)
+    assert model.converged_
+    assert model.lower_bound_ == pytest.approx(plain.lower_bound_, abs=1e-4)

@@ -79,6 +79,18 @@ CASES = [
     Case("NaN in y", "y contains NaN", data=with_target(np.nan)),
     Case("inf in y", "y contains infinity", data=with_target(np.inf)),
     Case(
+        "None in y",
+        "y contains NaN",
+        REGRESSOR,
+        data=lambda X, y: (X, np.append(y[1:].astype(object), None), None),
+    ),
+    Case(
+        "NaT in y",
+        "{name}: Input y contains NaT. Leave out rows without a label",
+        CLASSIFIER,
+        data=lambda X, y: (X, np.append(np.datetime64("2020") + y[1:], np.datetime64("NaT")), None),
+    ),
+    Case(
         "words as y",
         "{name}: y=.* cannot be read as numbers .* fit a classifier",
         REGRESSOR,

@@ -299,3 +299,14 @@ def test_runs_and_batches_of_rows():
         online.partial_fit(*rows)
     density = online.log_density(X, Y).mean()
     assert density > whole.log_density(X, Y).mean() - 0.01
+
+
+@pytest.mark.parametrize("shift", [50.0, -50.0])
+def test_predictions_are_bounded_by_shares_and_not_by_far_log_odds(shift):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 2))
+    y = (rng.random(200) < 1 / (1 + np.exp(-2 * X[:, 0]))).astype(int)
+    model = MixtureOfExpertsRegressor(n_experts=2, family="binomial", random_state=0)
+    usual = model.fit(X, y).predict(X)
+    shifted = clone(model).fit(X, y, offset=shift).predict(X, offset=shift)
+    assert_allclose(shifted, usual, atol=1e-5)

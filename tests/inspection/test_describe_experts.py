@@ -12,6 +12,7 @@ from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.exceptions import NotFittedError
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -507,3 +508,14 @@ def test_rules_of_a_depth_are_those_of_the_tree_of_that_depth(rng, depth):
     for rule in rules_of(deep, columns, data, depth):
         found |= np.all([one.holds(X[:, j]) for j, one in rule.items()], axis=0)
     assert_array_equal(found, cut.predict(data.matrix))
+
+
+def test_a_region_may_be_where_a_value_is_missing(rng):
+    X = rng.standard_normal((300, 2))
+    gone = rng.random(300) < 0.3
+    y = np.where(gone, 3 - X[:, 1], 2 * X[:, 1] + X[:, 0]) + 0.1 * rng.standard_normal(300)
+    X[gone, 0] = np.nan
+    expert = make_pipeline(SimpleImputer(keep_empty_features=True), LinearRegression())
+    model = MixtureOfExpertsRegressor(expert, n_experts=2, random_state=0).fit(X, y)
+    found = {each.where for each in describe_experts(model, X, y).experts}
+    assert found == {"x0 is known", "x0 is missing"}

@@ -8,8 +8,10 @@ import scipy.sparse as sp
 from _grown import two_lines
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
@@ -249,3 +251,20 @@ def test_a_bootstrap_refits_the_mixture_that_was_found(bent):
     assert "spline1(x0)" in refits.names
     again = clone(model).set_params(**model._settled()).fit(X, y)
     assert np.ptp(again.gate_.alpha_) > 0
+
+
+@pytest.mark.filterwarnings("ignore:.*did not converge", "ignore:.*collapsed")
+@pytest.mark.parametrize("classes", [False, True])
+def test_estimators_that_are_kept_where_they_were_better_are_cross_validated(rng, classes):
+    """Their refits on other rows began with predictions of all rows."""
+    X = rng.standard_normal((120, 2))
+    y = np.where(X[:, 0] > 0, 3 * X[:, 1], -3 * X[:, 1]) + 0.1 * rng.standard_normal(120)
+    kind, last = MixtureOfExpertsRegressor, Ridge()
+    if classes:
+        y, kind, last = (y > 0).astype(int), MixtureOfExpertsClassifier, LogisticRegression()
+    model = kind(make_pipeline(StandardScaler(), last), "auto", max_experts=2, random_state=0)
+    model.fit(X, y)
+    assert model.n_experts_ == 2
+    assert np.all(np.isfinite(model.selection_.cv))
+    bank = model._model.bank
+    assert bank.trimmed()._penalties is None
