@@ -64,9 +64,6 @@ MOST_FAILURES, PAUSE = 3, 20
 #: if it promises less than this share of the tolerance.
 LIMITED_SHARE = 1e-3
 
-#: A complete information that is negative by more than this share of the largest is no rounding.
-NEGATIVE = 1e-12
-
 #: Where the run's tolerance is 0, EM is expected to go on until it gains less than this.
 SMALLEST_TOL = 1e-12
 
@@ -114,8 +111,7 @@ class NewtonFinish:
         1. While EM is fast, none.
         2. Adapt the radius to how well the last step kept its promise.
         3. Solve for the step within the radius. Parameters on a bound stay if the gradient would
-           push them beyond it. Where the complete-data information is not positive definite, as
-           that of degrees of freedom far from their maximum, EM goes on alone.
+           push them beyond it.
         """
         information = run.current.information
         if information is None:
@@ -126,9 +122,6 @@ class NewtonFinish:
             return None
         weight = run.rows.units.total_weight  # type: ignore[union-attr]
         problem = _Reduced.of(information, run.current.state.parameters)
-        if not problem.has_metric:
-            self._pause(run)
-            return None
         em_length = problem.em_length()
         if self._radius == np.inf:
             self._radius = FIRST_RADIUS * em_length
@@ -207,7 +200,6 @@ class _Reduced:
     gradient: np.ndarray
     scale: np.ndarray
     ids: np.ndarray  # the free parameter of every parameter, −1 if it is held
-    curved: bool  # whether no complete information is negative
 
     @classmethod
     def of(cls, information: Information, parameters: np.ndarray) -> _Reduced:
@@ -215,24 +207,17 @@ class _Reduced:
         space, gradient = information.space, information.gradient
         low, high = space.on_bounds(parameters)
         held = (low & (gradient < 0)) | (high & (gradient > 0))
-        ids = space.free_ids(held | ~(information.complete.diagonal() > 0))
+        ids = space.free_ids(held | (information.complete.diagonal() == 0))
         matrices = [_tied(m, ids) for m in (information.observed, information.complete)]
         slope = np.bincount(ids[ids >= 0], gradient[ids >= 0])
-        own = information.complete.diagonal()
-        curved = not np.any(own < -NEGATIVE * own.max(initial=0.0))
-        scale = np.sqrt(matrices[1].diagonal())
+        scale = np.sqrt(np.abs(matrices[1].diagonal()))
+        scale[scale == 0] = 1.0
         observed, complete = (m / scale[:, None] / scale for m in matrices)
         directions = _directions(space.redundant, ids, scale)
         along = directions.T @ directions
         observed += along
-        complete += along
-        complete[np.diag_indices_from(complete)] += FIRST_DAMPING
-        return cls(observed, complete, slope / scale, scale, ids, curved)
-
-    @property
-    def has_metric(self) -> bool:
-        """Whether the complete-data information is positive definite."""
-        return self.curved and _factor(self.complete) is not None
+        complete = _definite(complete + along + FIRST_DAMPING * np.eye(len(along)))
+        return cls(observed, complete, slope / scale, scale, ids)
 
     def em_length(self) -> float:
         """Return the length of the step of EM, √(gᵀ D⁻¹ g)."""
@@ -244,6 +229,15 @@ class _Reduced:
     def expanded(self, step: np.ndarray) -> np.ndarray:
         """Return the change of all parameters, (P,)."""
         return np.where(self.ids >= 0, np.append(step / self.scale, 0.0)[self.ids], 0.0)
+
+
+def _definite(metric: np.ndarray) -> np.ndarray:
+    """Return a metric, or its diagonal in absolute values where it is not positive definite.
+
+    The complete-data information is not where the M-step's objective bends upwards, as in degrees
+    of freedom far from their maximum. A step is then measured by each parameter alone.
+    """
+    return metric if _factor(metric) is not None else np.diag(np.abs(metric.diagonal()))
 
 
 def _tied(matrix: np.ndarray, ids: np.ndarray) -> np.ndarray:

@@ -255,7 +255,8 @@ class EstimatorBank:
             resp = np.where(new.predicted_rows, resp, 0.0)
         new._choose(outputs, resp, rows)
         new._penalties = new._known_penalties()
-        if new._penalties is not None and self._penalties is not None:
+        known = self._outputs is not None and self._penalties is not None
+        if new._penalties is not None and known:
             self._keep_better(new, resp, rows)
         return new._at_outputs(resp, rows)
 
@@ -483,9 +484,7 @@ class EstimatorBank:
 
     def trimmed(self) -> EstimatorBank:
         """Return the bank without its caches of the training rows."""
-        return evolve(
-            self, _outputs=None, _weights=None, _penalties=None, _models={}, predicted_rows=None
-        )
+        return evolve(self, _outputs=None, _weights=None, _models={}, predicted_rows=None)
 
     def fitted(self, feature_names: np.ndarray | None) -> list:
         """Return the experts."""

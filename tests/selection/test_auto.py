@@ -266,5 +266,3 @@ def test_estimators_that_are_kept_where_they_were_better_are_cross_validated(rng
     model.fit(X, y)
     assert model.n_experts_ == 2
     assert np.all(np.isfinite(model.selection_.cv))
-    bank = model._model.bank
-    assert bank.trimmed()._penalties is None
