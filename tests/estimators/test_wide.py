@@ -441,6 +441,7 @@ def test_a_wide_gate_has_one_strength_in_units_of_the_sizes(rng):
     assert np.ptp(gate._penalty[1:]) > 0
 
 
+@pytest.mark.filterwarnings("ignore:.*collapsed")  # one expert is enough
 def test_a_gate_that_learnt_rows_by_heart_does_not_keep_its_weak_penalty():
     """It raises the bound, but not the evidence."""
     X = sp.random(5000, 2000, 0.01, format="csr", random_state=0)
