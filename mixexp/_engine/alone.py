@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 from mixexp._engine.criteria import LEAST_LOG_DENSITY
 from mixexp._engine.fixed import fit_at, statistics_at
-from mixexp._engine.folds import dealt
+from mixexp._engine.folds import scaled_folds
 from mixexp._engine.sweep import State
 from mixexp._engine.tuning import MOST_ROUNDS, SMALL_CHANGE, largest_change, underdetermined
 from mixexp.protocols import Rows, can
@@ -42,7 +42,7 @@ def one_expert(bank: Any, rows: Rows) -> Any:
     ones = np.ones((1, rows.n_rows))
     if not underdetermined(bank, rows):
         return _fitted(bank, rows, ones)
-    if can(bank, "strength_path"):
+    if can(bank, "strength_path") and rows.units.n_rows > 1:
         bank = bank.chosen_at(_by_left_out_rows(bank, rows))
         return _dispersed(_fitted(bank, rows, ones), rows, ones)
     return _by_evidence(_fitted(bank, rows, ones), rows)
@@ -76,18 +76,16 @@ def _by_evidence(bank: Any, rows: Rows) -> Any:
 def _by_left_out_rows(bank: Any, rows: Rows) -> float:
     """Return a strength of the penalty with which one expert predicts left-out rows well.
 
-    It is the geometric mean of those on a path, in proportion to the likelihoods of left-out rows:
-    with few rows, which one is best is a matter of chance. The fits without each fold are the
-    experts of one bank, which goes down the path.
+    The evidence rests on a normal posterior: where rows are few, classes are nearly separate, and
+    it has several fixed points, some of which predict badly. This is the geometric mean of the
+    strengths on a path, in proportion to the likelihoods of left-out rows: which one is best is a
+    matter of chance. The fits without each fold are the experts of one bank, which goes down the
+    path.
     """
-    strengths = bank.strength_path(rows)
-    n_units = rows.units.n_rows
-    n_deals = min(MOST_DEALS, -(-LEFT_OUT // n_units))
-    design = bank.design.plain
-    deals = [dealt(rows, design, STRENGTH_FOLDS, seed) for seed in range(n_deals)]
+    strengths, design = bank.strength_path(rows), bank.design.plain
+    n_deals = min(MOST_DEALS, -(-LEFT_OUT // rows.units.n_rows))
+    deals = [scaled_folds(rows, design, STRENGTH_FOLDS, seed) for seed in range(n_deals)]
     left_out = [folds == fold for folds in deals for fold in range(folds.max() + 1)]
-    if n_units == 1:
-        return float(strengths[-1])
     out = rows.spread(np.array(left_out, dtype=float))
     inside, weight = 1.0 - out, out if rows.weight is None else out * rows.weight
     fits = bank.replicate(len(out))

@@ -172,7 +172,7 @@ def grown(
         Returns the search for a number of experts.
     """
     numbers, since = growth.numbers, 0
-    largest, single = with_judge(problem_at(numbers[-1]))
+    largest = with_judge(problem_at(numbers[-1]))
     best: Grown | None = None
     last: Grown | None = None
     stages = _stages(largest, partition, numbers)
@@ -184,7 +184,9 @@ def grown(
         k = len(resp)
         with silenced(silence(ConvergenceWarning)):  # only of the chosen one there is to be told
             problem = problem_at(k)
-            problem = replace(problem, start=FromStage(resp), n_exact=N_EXACT, single=single)
+            problem = replace(
+                problem, start=FromStage(resp), n_exact=N_EXACT, single=largest.single
+            )
             if last is not None and k > last.n_experts + 1:
                 problem = _as_strong(problem, last)
             mixture = once(problem.journal, f"{k} experts", partial(_fitted, problem, growth))
@@ -215,7 +217,7 @@ def searched(grown_: Grown, problem: SearchProblem) -> Grown:
     What the path was judged by stays: the time, and log-densities that refits held out; those of
     cross-fitted experts come with the fit.
     """
-    problem, _ = with_judge(problem)
+    problem = with_judge(problem)
     run, restarts = search(replace(problem, n_exact=N_EXACT))
     flagged = bool(problem.judge.flags(run.state, problem.rows))
     if (flagged, -run.bound) >= (bool(grown_.flags), -grown_.run.bound):
@@ -271,7 +273,7 @@ def _better(mixture: Grown, best: Grown, criterion: str) -> bool:
 
 def _stages(problem: SearchProblem, partition: Any, numbers: Sequence[int]) -> Iterator[np.ndarray]:
     """Yield responsibilities of the sketch for each number of experts."""
-    judged, single = with_judge(problem)
+    problem = with_judge(problem)
     k = problem.n_experts
     rows = problem.sketch
     if k == 1:
@@ -280,10 +282,10 @@ def _stages(problem: SearchProblem, partition: Any, numbers: Sequence[int]) -> I
     context = Context(
         rows,
         k,
-        resolved(single.replicate(k), rows, N_EXACT),
+        resolved(problem.single.replicate(k), rows, N_EXACT),
         plain_gate(problem),
         problem.gate_columns,
-        judge=judged.judge,
+        judge=problem.judge,
     )
     yield from partition.stages(context, numbers, np.random.default_rng((problem.seed, 0)))
 

@@ -160,8 +160,8 @@ def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
     if problem.warm_up is not None:
         return warmed(problem, search)
     warn_of_few_rows(problem.rows, problem.n_experts, problem.owner)
-    problem, single = with_judge(problem)
-    bank = resolved(single.replicate(problem.n_experts), problem.sketch, problem.n_exact)
+    problem = with_judge(problem)
+    bank = resolved(problem.single.replicate(problem.n_experts), problem.sketch, problem.n_exact)
     if can(bank, "gate_limit") and can(problem.gate, "limited"):
         problem = replace(problem, gate=problem.gate.limited(bank.gate_limit(problem.rows)))
     ended = once(problem.journal, "starts", partial(raced, problem, bank))
@@ -188,12 +188,12 @@ def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
     return frozen(problem, run), restarts
 
 
-def with_judge(problem: SearchProblem) -> tuple[SearchProblem, Any]:
-    """Return the problem with a judge of its mixtures, and the fit of one expert it goes by."""
+def with_judge(problem: SearchProblem) -> SearchProblem:
+    """Return the problem with the fit of one expert, and a judge of its mixtures by that."""
     single = problem.single
     if single is None:
         single = one_expert(problem.bank, problem.sketch)
-    return replace(problem, judge=Judge.of(single), single=single), single
+    return replace(problem, judge=Judge.of(single), single=single)
 
 
 def _tempted(

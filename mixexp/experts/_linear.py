@@ -456,17 +456,13 @@ class LinearBank(StrengthMixin):
     def _fewest_rows(self) -> float:
         return FEW_ROWS * self._n_slopes / self.theta.shape[1]
 
-    @available_if(lambda self: self.terms.tuned and self.family.name == "gaussian")
-    def strength_path(self, rows: Rows) -> np.ndarray:
-        """Return the strengths to choose from by left-out rows."""
-        return self._strength_path(rows)
+    @property
+    def _by_left_out_rows(self) -> bool:
+        return self.terms.tuned and self.family.name == "gaussian"
 
-    @available_if(lambda self: self.terms.tuned and self.family.name == "gaussian")
+    @available_if(lambda self: self._by_left_out_rows)
     def dispersed(self, statistics: Sums, rows: Rows) -> LinearBank:
         """Return the bank with dispersions that allow for the errors of its coefficients."""
-        return self._freed(statistics, rows)
-
-    def _freed(self, statistics: Sums, rows: Rows) -> LinearBank:
         return self._with_dispersions(self._gamma(statistics, rows), statistics)
 
     def _squared(self, penalty: np.ndarray) -> float:

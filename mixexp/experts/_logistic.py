@@ -400,15 +400,6 @@ class LogisticBank(StrengthMixin):
         return bank
 
     @available_if(lambda self: self.terms.tuned)
-    def strength_path(self, rows: Rows) -> np.ndarray:
-        """Return the strengths to choose from by left-out rows.
-
-        The evidence of classes rests on a normal posterior. Where rows are few, classes are nearly
-        separate and it has several fixed points, some of which predict badly.
-        """
-        return self._strength_path(rows)
-
-    @available_if(lambda self: self.terms.tuned)
     def gate_limit(self, rows: Rows) -> float:
         """Return the largest penalty that the evidence of a gate beside this bank may set.
 

@@ -65,8 +65,14 @@ class StrengthMixin:
         penalty = np.where(self._slopes, self.penalty * ratio, self.penalty)
         return evolve(self, penalty=penalty, strength=strength, _was_set=True)
 
-    def _strength_path(self, rows: Rows) -> np.ndarray:
-        """Return strengths from the strongest one to the first."""
+    @property
+    def _by_left_out_rows(self) -> bool:
+        """Whether left-out rows choose the strength where rows are few, and not the evidence."""
+        return self.terms.tuned
+
+    @available_if(lambda self: self._by_left_out_rows)
+    def strength_path(self, rows: Rows) -> np.ndarray:
+        """Return the strengths to choose from by left-out rows, from the strongest to the first."""
         ends = max(self._strongest(rows), self.terms.alpha), self.terms.alpha
         n_steps = int(np.ceil(np.log(ends[0] / ends[1]) / np.log(PATH_FACTOR)))
         return np.geomspace(*ends, n_steps + 1)
@@ -84,32 +90,31 @@ class StrengthMixin:
         little is left that could ask for a stronger one. If left-out rows have chosen that of one
         expert, it stays, and that of several is hardly weaker.
         """
-        varies = self._slopes
-        if not varies.any():
+        if not self._slopes.any():
             return self
         few = self.underdetermined(rows)
         if few and not self._was_set:
             return self._with_strength(self._strongest(rows))
-        if few and self._chosen and len(self.theta) == 1:
-            return self._freed(statistics, rows)
-        penalty = np.where(varies, self.penalty, 0.0)
         gamma = self._gamma(statistics, rows)
+        if few and self._chosen and len(self.theta) == 1:
+            return self._with_dispersions(gamma, statistics)
         least = max(self._chosen / MOST_WEAKER, self.terms.alpha) if few else self.terms.alpha
-        bank = self._by_evidence(float(gamma.sum()), self._squared(penalty), rows, least)
+        squares = self._squared(self._slope_penalty)
+        bank = self._by_evidence(float(gamma.sum()), squares, rows, least)
         return bank._with_dispersions(gamma, statistics)
 
-    def _freed(self, statistics: Sums, rows: Rows) -> Any:
-        """Return the bank with dispersions that allow for coefficients, if it has any."""
-        return self
+    @property
+    def _slope_penalty(self) -> np.ndarray:
+        """The penalty (p,) of slopes, 0 of other coefficients and of constant columns."""
+        return np.where(self._slopes, self.penalty, 0.0)
 
     def _gamma(self, statistics: Sums, rows: Rows) -> np.ndarray:
         """Return the coefficients that rows determine, (K,), as often as the evidence counts them.
 
         That is once, or more where rows are wide (`_repeats`).
         """
-        penalty = np.where(self._slopes, self.penalty, 0.0)
-        found: np.ndarray = self._repeats(rows) * self._n_determined(statistics, penalty, rows)
-        return found
+        found = self._n_determined(statistics, self._slope_penalty, rows)
+        return self._repeats(rows) * found
 
     def _with_dispersions(self, gamma: np.ndarray, statistics: Sums) -> Any:
         """Return the bank with dispersions for coefficients (K,) that rows determine, if it has."""

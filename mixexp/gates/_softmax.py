@@ -432,7 +432,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         lowest = min(WEAKEST, (n_free.sum() / n_rows) ** 3)
         # Bounds are for slopes of the scores, which are those of the coefficients over T.
         strength = self._strength * self.temperature**2
-        largest = max(min(largest * n_rows, self._limit), lowest)
+        largest = min(largest * n_rows, self._limit)
         ratio = strength_ratio(gamma, squares, strength, lowest, largest)
         gate = evolve(
             self,

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp._engine.alone import _log_density, one_expert
 from mixexp._engine.criteria import LEAST_LOG_DENSITY
-from mixexp._engine.folds import dealt, split, unit_folds
+from mixexp._engine.folds import scaled_folds, split, unit_folds
 from mixexp.gates import HierarchicalGate, SoftmaxGate
 from mixexp.protocols import Rows, evolve
 
@@ -103,8 +103,9 @@ def test_units_order_of_columns_and_names_do_not_matter(rng, classes):
     for changed in (X * rng.uniform(0.1, 10, 100), X[:, order], X + 5.0, sp.csr_matrix(X)):
         model = kind(n_experts=1).fit(changed, y)
         assert model._model.bank.strength == pytest.approx(strength, rel=1e-6)
-    model = kind(n_experts=1).fit(X, names[y] if classes else 7 * y + 3)
-    assert model._model.bank.strength == pytest.approx(strength, rel=1e-6)
+    for changed in [names[y]] if classes else [7 * y + 3, 1e-9 * y]:
+        model = kind(n_experts=1).fit(X, changed)
+        assert model._model.bank.strength == pytest.approx(strength, rel=1e-6)
 
 
 def test_which_rows_share_a_fold_matters_little():
@@ -124,15 +125,36 @@ def test_folds_are_dealt_class_by_class(rng):
     X, y = rng.standard_normal((60, 4)), np.repeat([0, 1, 2], [40, 13, 7])
     rows = Rows(X, y, training=True)
     for seed in (0, 1):
-        folds = dealt(rows, rows.design(None), 5, seed)
+        folds = scaled_folds(rows, rows.design(None), 5, seed)
         assert np.bincount(folds).tolist() == [12] * 5
         for c in range(3):
             counts = np.bincount(folds[y == c], minlength=5)
             assert np.ptp(counts) <= 1
-    assert np.any(folds != dealt(rows, rows.design(None), 5, 0))
+    assert np.any(folds != scaled_folds(rows, rows.design(None), 5, 0))
     groups = np.repeat(np.arange(20), 3)
     grouped = Rows(X, rng.standard_normal((1, 60)), groups=groups, training=True)
-    assert np.bincount(dealt(grouped, grouped.design(None), 5, 0)).tolist() == [4] * 5
+    assert np.bincount(scaled_folds(grouped, grouped.design(None), 5, 0)).tolist() == [4] * 5
+
+
+def test_left_out_rows_count_by_their_weights(rng):
+    """Rows without a weight to speak of, and with targets that are noise."""
+    X = rng.standard_normal((260, 80))
+    y = X[:, 0] + X[:, 1] + 0.2 * rng.standard_normal(260)
+    y[60:] = 50 * rng.standard_normal(200)
+    weight = np.where(np.arange(260) < 60, 1.0, 1e-9)
+    bank = MixtureOfExpertsRegressor(n_experts=1).fit(X[:60], y[:60])._model.bank
+    bank = evolve(bank.loosened(), prior_rows=None)
+    without = one_expert(bank, Rows(X[:60], y[None, :60], training=True)).strength
+    found = one_expert(bank, Rows(X, y[None], weight=weight, training=True)).strength
+    assert 0.5 < found / without < 2.0
+
+
+def test_one_row_goes_by_the_evidence(rng):
+    X, y = rng.standard_normal((30, 60)), np.arange(30) % 2
+    bank = MixtureOfExpertsClassifier(n_experts=1).fit(X, y)._model.bank.loosened()
+    alone = one_expert(bank, Rows(X[:1], y[:1], training=True))
+    assert alone._chosen == 0
+    assert np.all(np.isfinite(alone.theta))
 
 
 def test_a_density_that_is_no_number_is_very_small(rng):

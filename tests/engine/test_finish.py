@@ -304,6 +304,12 @@ def test_the_metric_is_definite_where_the_complete_information_is_not():
     same = np.ones((2, 2))  # two copies of a column, without a penalty
     found = _Reduced.of(Information(np.zeros(2), same, same, 0 * same, space), np.zeros(2))
     assert_allclose(np.linalg.eigvalsh(found.complete), [FIRST_DAMPING, 2 + FIRST_DAMPING])
+    bent = np.diag([1.0, -4.0])  # upwards in the second parameter, which is free all the same
+    found = _Reduced.of(Information(np.ones(2), bent, bent, 0 * bent, space), np.zeros(2))
+    assert_array_equal(found.ids, [0, 1])
+    assert_allclose(found.scale, [1.0, 2.0])
+    assert np.all(np.linalg.eigvalsh(found.complete) > 0.9)
+    assert np.isfinite(found.em_length())
 
 
 def test_student_t_does_not_settle_where_degrees_of_freedom_bend_the_other_way():

@@ -17,6 +17,8 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp._engine import em, search, tuning
+from mixexp._engine.fixed import fit_at, statistics_at
+from mixexp._engine.sweep import State
 from mixexp._evidence import LARGEST_CHANGE, determined, strength_ratio, strongest
 from mixexp._newton import block_products, n_block_rows
 from mixexp._numerics import n_pairs, pair_products
@@ -25,7 +27,7 @@ from mixexp.experts._logistic import _determined_by_grams
 from mixexp.families import Gaussian
 from mixexp.gates import HierarchicalGate, SoftmaxGate
 from mixexp.gates._noise import NoiseGate
-from mixexp.protocols import can, evolve
+from mixexp.protocols import Rows, can, evolve
 
 
 def test_determined_counts_eigenvalues(rng):
@@ -228,8 +230,11 @@ def test_nearly_separate_classes_do_not_ask_for_a_strong_penalty(rng):
     y = rng.integers(6, size=300)
     X = centres[y] + rng.standard_normal((300, 30))
     model = MixtureOfExpertsClassifier(n_experts=1).fit(X[:200], y[:200])
-    assert model._model.bank.strength < 0.6
     assert model.log_density(X[200:], y[200:]).mean() > -0.05
+    bank, rows = model._model.bank.loosened(), Rows(X[:200], y[:200], training=True)
+    ones = np.ones((1, 200))
+    state = fit_at(State(None, bank), rows, ones, 10)
+    assert state.bank.tuned(*statistics_at(state, rows, ones), rows).strength == 0.3
     gram = np.zeros((15, 3, 3))
     gram[:] = 1e-4 * np.eye(3)  # Σ p_c p_d of each pair
     assert _determined_by_grams("newton", gram, np.full(3, 1e-9), 6) == pytest.approx(2 * 15e-4)
