@@ -28,6 +28,12 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.slow)
 
 
+@pytest.hookimpl(tryfirst=True)  # before the fixtures of a module or a session are made
+def pytest_runtest_setup(item):
+    """Estimators without a random_state draw from numpy's global state: the same in every run."""
+    np.random.seed(20240607)  # noqa: NPY002
+
+
 @pytest.fixture
 def rng():
     """Random numbers, the same in every run and for every test."""
