@@ -310,8 +310,11 @@ class StartContext(Protocol):
     def short_run(self, resp: np.ndarray, n_iter: int) -> ShortRun:
         """Return the end of a short EM run of the first k experts, from responsibilities (k, n)."""
 
-    def best_run(self, starts: list[np.ndarray], n_iter: int) -> ShortRun:
-        """Return the best of several short runs, in which flagged ones come last."""
+    def best_run(self, starts: list[np.ndarray], n_compared: int, n_iter: int) -> ShortRun:
+        """Return the run that is best after `n_compared` iterations, after `n_iter` of them.
+
+        Flagged ones come last.
+        """
 
     def first_rows(self, n_rows: int) -> StartContext:
         """Return the context of about so many rows, the first ones: a random sample."""

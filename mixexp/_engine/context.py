@@ -78,20 +78,18 @@ class Context:
         problem, state = self._begun(resp, n_iter)
         return self._ended(problem, run_em(problem, state))
 
-    def best_run(self, starts: list[np.ndarray], n_iter: int) -> ShortRun:
+    def best_run(self, starts: list[np.ndarray], n_compared: int, n_iter: int) -> ShortRun:
         """Return the best of several short runs, in which flagged ones come last.
 
-        The worse half ends after one iteration: M-steps at their responsibilities precede it.
+        The worse half ends after one iteration: M-steps at their responsibilities precede it. The
+        others are compared after `n_compared`, and the best goes on to `n_iter`.
         """
         begun = [self._begun(resp, 1) for resp in starts]
-        tried = sorted(
+        runs = sorted(
             ((problem, run_em(problem, state)) for problem, state in begun), key=self._rank
         )
-        longer = [
-            (problem, run_em(replace(problem, max_iter=n_iter - 1), run.state, run.best))
-            for problem, run in tried[: (len(tried) + 1) // 2]
-        ]
-        return self._ended(*min(longer, key=self._rank))
+        half = [_continued(*each, n_compared - 1) for each in runs[: (len(runs) + 1) // 2]]
+        return self._ended(*_continued(*min(half, key=self._rank), n_iter - n_compared))
 
     def _rank(self, tried: tuple[Problem, Run]) -> tuple[bool, float]:
         problem, run = tried
@@ -133,6 +131,11 @@ class Context:
     def posteriors(self, run: ShortRun) -> np.ndarray:
         """Return the responsibilities (k, n) of all rows at the end of a run on the first ones."""
         return posteriors(run.state, self.rows)[0]
+
+
+def _continued(problem: Problem, run: Run, n_iter: int) -> tuple[Problem, Run]:
+    """Return a run after so many further iterations."""
+    return problem, run_em(replace(problem, max_iter=n_iter), run.state, run.best)
 
 
 def posteriors(state: State, rows: Rows) -> tuple[np.ndarray, np.ndarray]:

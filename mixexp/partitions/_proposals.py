@@ -38,6 +38,9 @@ NO_VARIANCE, NO_VARIANCE_CLASSES = 1e-6, 1e-2
 #: Rows with the same target are a proposal if they exceed the features in number by this.
 LEAST_TIED = 3
 
+#: Halves count as the same if at most this share of the weight is on another side.
+SAME_HALVES = 0.01
+
 #: Rounds of reassigning rows to the nearer of two lines, and most rounds of 2-means.
 ROUNDS, MEANS_ROUNDS = 5, 20
 
@@ -95,7 +98,7 @@ class Half(NamedTuple):
 
 
 def halves(table: Table, resp: np.ndarray, rng: np.random.Generator) -> list[Half]:
-    """Return proposals to split the rows that one expert has by `resp` (n,), best first.
+    """Return different proposals to split the rows that one expert has by `resp` (n,), best first.
 
     1. Borders across a single direction, with a line on either side.
     2. 2-means of X.
@@ -136,7 +139,17 @@ def halves(table: Table, resp: np.ndarray, rng: np.random.Generator) -> list[Hal
         for gain, side in zip(gains, sides, strict=True)
         if least <= weight @ side <= weight.sum() - least
     ]
-    return sorted(proposals, key=lambda half: -half.gain)
+    return _different(sorted(proposals, key=lambda half: -half.gain), weight)
+
+
+def _different(proposals: list[Half], weight: np.ndarray) -> list[Half]:
+    """Return proposals without repetitions: several rules often find the same halves."""
+    kept: list[Half] = []
+    for half in proposals:
+        moved = [weight @ (half.side != other.side) / weight.sum() for other in kept]
+        if not any(min(share, 1 - share) <= SAME_HALVES for share in moved):
+            kept.append(half)
+    return kept
 
 
 def _most_frequent(sample: Table, table: Table) -> np.ndarray | None:

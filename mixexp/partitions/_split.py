@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -15,11 +16,14 @@ from mixexp.protocols import ShortRun, StartContext
 
 __all__ = ["Split", "Stage", "grow"]
 
-#: EM iterations after which proposals are compared, and further ones for the best proposal.
-SCREEN_ITER, GROW_ITER = 3, 6
+#: EM iterations after which proposals are compared, and those of the best proposal in all.
+SCREEN_ITER, GROW_ITER = 2, 9
+
+#: EM iterations after several experts were split at once.
+MANY_ITER = 6
 
 #: Most promising proposals to try, and additional ones for the worst explained expert.
-N_TRIED, N_WORST = 3, 2
+N_TRIED, N_WORST = 2, 2
 
 #: Pairs of experts to try merging per exchange, and most exchanges once all experts are there.
 N_MERGED, LAST_EXCHANGES = 2, 3
@@ -59,6 +63,22 @@ class Stage(NamedTuple):
         return self.run.bound
 
 
+@dataclass
+class Divided:
+    """A mixture during growth, and the halves of its experts, which are found when first needed."""
+
+    table: Table
+    run: ShortRun
+    rng: np.random.Generator
+    found: dict[int, list[Half]] = field(default_factory=dict)
+
+    def halves(self, expert: int) -> list[Half]:
+        """Return proposals for the halves of an expert, best first."""
+        if expert not in self.found:
+            self.found[expert] = halves(self.table, self.run.resp[expert], self.rng)
+        return self.found[expert]
+
+
 def grow(
     context: StartContext, n_experts: int, rng: np.random.Generator, stops: Sequence[int] = ()
 ) -> Iterator[Stage]:
@@ -79,23 +99,26 @@ def grow(
     table = Table.of(context.features, context.targets, weights_of(rows), classes=classes)
     run = context.short_run(np.ones((1, rows.n_rows)), 1)
     yield Stage(1, run)
+    divided = Divided(table, run, rng)
     for k in range(2, min(n_experts, MOST_SINGLY) + 1):
-        proposals = _proposals(table, run, rng)
+        found = [divided.halves(expert) for expert in range(k - 1)]
+        proposals = _proposals(table, run, found)
         if not proposals:
             return
-        run = _grown(context, run.resp, proposals)
+        run = context.best_run(_with_halves(run.resp, proposals), SCREEN_ITER, GROW_ITER)
+        divided = Divided(table, run, rng)
         for _ in range(LAST_EXCHANGES if k == n_experts else 1):
-            better = _exchanged(context, table, run, rng)
+            better = _exchanged(context, divided)
             if better is None:
                 break
-            run = better
+            run, divided = better, Divided(table, better, rng)
         yield Stage(k, run)
     while len(run.resp) < n_experts:
         most = min((k for k in stops if k > len(run.resp)), default=n_experts)
         resp = _many_more(table, run.resp, most, rng)
         if len(resp) == len(run.resp):
             return
-        run = context.short_run(resp, GROW_ITER)
+        run = context.short_run(resp, MANY_ITER)
         yield Stage(len(resp), run)
 
 
@@ -111,21 +134,14 @@ def _many_more(
     return resp
 
 
-def _grown(context: StartContext, resp: np.ndarray, proposals: list[Proposal]) -> ShortRun:
-    """Return a longer run from the best proposal by short runs, in which flagged ones come last."""
-    best = context.best_run([_with_half(resp, *p) for p in proposals], SCREEN_ITER)
-    return context.short_run(best.resp, GROW_ITER)
-
-
 def _proposals(
-    table: Table, run: ShortRun, rng: np.random.Generator, least: float = -np.inf, spared: int = -1
+    table: Table, run: ShortRun, found: list[list[Half]], least: float = -np.inf
 ) -> list[Proposal]:
     """Return the proposals to try: the most promising, and the best for the worst explained expert.
 
-    Empty if no proposal promises more than `least`. The expert `spared` is not split.
+    `found` has the halves of each expert. Empty if no proposal promises more than `least`.
     """
-    experts = [k for k in range(len(run.resp)) if k != spared]
-    proposals = [Proposal(k, half) for k in experts for half in halves(table, run.resp[k], rng)]
+    proposals = [Proposal(k, half) for k, each in enumerate(found) for half in each]
     proposals.sort(key=lambda p: -p.half.gain)
     if not proposals or proposals[0].half.gain <= least:
         return []
@@ -153,10 +169,13 @@ def _with_half(resp: np.ndarray, expert: int, half: Half) -> np.ndarray:
     return grown
 
 
-def _exchanged(
-    context: StartContext, table: Table, run: ShortRun, rng: np.random.Generator
-) -> ShortRun | None:
+def _with_halves(resp: np.ndarray, proposals: list[Proposal]) -> list[np.ndarray]:
+    return [_with_half(resp, *proposal) for proposal in proposals]
+
+
+def _exchanged(context: StartContext, divided: Divided) -> ShortRun | None:
     """Return a better run with two experts merged and another one split, or None."""
+    run, table = divided.run, divided.table
     k = len(run.resp)
     if k < 3:
         return None
@@ -166,10 +185,10 @@ def _exchanged(
         i, j = int(first[pair]), int(second[pair])
         merged = np.delete(run.resp, j, axis=0)
         merged[i] += run.resp[j]
-        before = run._replace(resp=merged)
-        proposals = _proposals(table, before, rng, least=costs[i, j], spared=i)
+        found = [[] if e == i else divided.halves(e) for e in range(k) if e != j]
+        proposals = _proposals(table, run._replace(resp=merged), found, least=costs[i, j])
         if proposals:
-            better = _grown(context, merged, proposals)
+            better = context.best_run(_with_halves(merged, proposals), SCREEN_ITER, GROW_ITER)
             gained = better.bound > run.bound + LEAST_GAIN * max(1.0, abs(run.bound))
             if gained and not better.flagged:
                 return better

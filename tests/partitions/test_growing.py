@@ -15,7 +15,7 @@ from mixexp.partitions import (
     grow,
 )
 from mixexp.partitions._proposals import Table, _borders, halves, merge_costs
-from mixexp.partitions._split import _excess, _exchanged
+from mixexp.partitions._split import Divided, _excess, _exchanged
 from mixexp.protocols import ShortRun
 
 
@@ -107,10 +107,10 @@ def test_an_exchange_merges_two_that_agree_and_splits_another(rng):
     assert_allclose(cost, cost.T)
     assert cost.min() < 10 < cost[0, 1]
     run = where.short_run(wrong, 1)
-    better = _exchanged(where, table, run, rng)
+    better = _exchanged(where, Divided(table, run, rng))
     assert better.bound > run.bound + 0.5
     assert agreement(better.resp, z) > 0.99
-    assert _exchanged(where, table, better, rng) is None  # nothing promises more
+    assert _exchanged(where, Divided(table, better, rng)) is None  # nothing promises more
 
 
 def test_the_expert_explained_worst_has_a_say(rng):
@@ -180,9 +180,9 @@ def test_the_best_run_of_several(rng):
     where = context_of(make_rows(X, y), 3)
     good = KMeansStart().responsibilities(where, rng)
     poor = rng.dirichlet(np.ones(3), 150).T
-    best = where.best_run([poor, good, poor[::-1]], 6)
+    best = where.best_run([poor, good, poor[::-1]], 3, 6)
     assert_allclose(best.bound, where.short_run(good, 6).bound, rtol=1e-9)
-    assert_allclose(where.best_run([poor], 6).resp, where.short_run(poor, 6).resp, rtol=1e-6)
+    assert_allclose(where.best_run([poor], 3, 6).resp, where.short_run(poor, 6).resp, rtol=1e-6)
 
 
 def test_growing_on_the_first_rows(rng):
