@@ -613,7 +613,10 @@ def check_part(value: Any, kind: str, owner: str, what: str) -> None:
 
 def can(part: object, *names: str) -> bool:
     """Return whether a part has these optional capabilities."""
-    return all(hasattr(part, name) for name in names)
+    for name in names:  # noqa: SIM110 - in every pass; `all` takes three times as long
+        if not hasattr(part, name):
+            return False
+    return True
 
 
 def has_scale(family: Family) -> bool:

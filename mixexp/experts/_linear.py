@@ -296,9 +296,9 @@ class LinearBank(StrengthMixin):
     def log_prior(self) -> float:
         """Return the log-prior: minus the penalty in units of the squared dispersion."""
         squares = self._squares()
-        prior = -0.5 * float(
-            np.sum(squares / self.parameters[0] ** 2 if self._dispersed else squares)
-        )
+        if self._dispersed:
+            squares = squares / self.parameters[0] ** 2
+        prior = -0.5 * float(squares.sum())
         if self.prior_rows is not None:
             ratio = self.prior_squares / self.parameters[0] ** 2
             off = 0.5 * (np.log(ratio / 2) - ratio) + 1.0  # from where it was set
@@ -512,7 +512,7 @@ class LinearBank(StrengthMixin):
 
     def _squares(self) -> np.ndarray:
         """Return the penalties (K, n_outputs) in units of the squared dispersions."""
-        squares: np.ndarray = np.sum(self.penalty * self.theta**2, axis=2)
+        squares: np.ndarray = self.theta**2 @ self.penalty
         if self.l1 is not None:
             squares += 2 * np.sum(self.l1 * np.abs(self.theta), axis=2)
         return squares

@@ -243,7 +243,7 @@ class LogisticBank(StrengthMixin):
 
     def log_prior(self) -> float:
         """Return the log-prior: minus the penalty."""
-        prior = -0.5 * float(np.sum(self.penalty * self.theta**2))
+        prior = -0.5 * float((self.theta**2 @ self.penalty).sum())
         if self.l1 is not None:
             return prior - float(np.sum(self.l1 * np.abs(self.theta)))
         if self.strength == self.terms.alpha:

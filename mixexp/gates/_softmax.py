@@ -365,7 +365,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
 
     def log_prior(self) -> float:
         """Return the log-prior: minus the penalty."""
-        prior = -0.5 * float(np.sum(self._penalty * self.theta**2))
+        prior = -0.5 * float((self.theta**2 @ self._penalty).sum())
         if self._l1 is not None:
             return prior - float(np.sum(self._l1 * np.abs(self.theta)))
         if self.alpha != "auto":

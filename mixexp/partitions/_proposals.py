@@ -7,7 +7,7 @@ experts are: a proposal only has to be good enough for EM to continue from.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -51,15 +51,16 @@ class Table:
 
     Attributes
     ----------
-    features : ndarray of shape (n, p)
-    targets : ndarray of shape (n, q)
+    system : ndarray of shape (1 + p + q, n)
+        [1, x, y] of p features and q targets, to which lines are fitted.
+    n_targets : int
     weight : ndarray of shape (n,)
     no_variance : float
         Residual variance that counts as none.
     """
 
-    features: np.ndarray
-    targets: np.ndarray
+    system: np.ndarray
+    n_targets: int
     weight: np.ndarray
     no_variance: float
 
@@ -67,18 +68,37 @@ class Table:
     def of(
         cls, features: np.ndarray, targets: np.ndarray, weight: np.ndarray, *, classes: bool
     ) -> Table:
-        """Return the table with the limit that suits the kind of target."""
-        return cls(features, targets, weight, NO_VARIANCE_CLASSES if classes else NO_VARIANCE)
+        """Return the table of features (n, p) and targets (n, q)."""
+        system = np.vstack([np.ones((1, len(weight))), features.T, targets.T])
+        limit = NO_VARIANCE_CLASSES if classes else NO_VARIANCE
+        return cls(system, targets.shape[1], weight, limit)
 
     def taken(self, ids: np.ndarray, weight: np.ndarray) -> Table:
         """Return some of the rows, with their weights under one expert."""
-        return Table(self.features[ids], self.targets[ids], weight[ids], self.no_variance)
+        system = self.system.take(ids, axis=1)
+        return Table(system, self.n_targets, weight[ids], self.no_variance)
+
+    @property
+    def n_features(self) -> int:
+        """The number p of features."""
+        return len(self.system) - self.n_targets - 1
+
+    @property
+    def features(self) -> np.ndarray:
+        """The features, (p, n)."""
+        return self.system[1 : 1 + self.n_features]
+
+    @property
+    def targets(self) -> np.ndarray:
+        """The targets, (q, n)."""
+        return self.system[1 + self.n_features :]
 
     @cached_property
-    def system(self) -> np.ndarray:
-        """[1, x, y], component-major (1 + p + q, n), to which lines are fitted."""
-        ones = np.ones((1, len(self.weight)))
-        return np.vstack([ones, self.features.T, self.targets.T])
+    def centred(self) -> np.ndarray:
+        """The features less their weighted means, (p, n)."""
+        middle = self.features @ self.weight / self.weight.sum()
+        x: np.ndarray = self.features - middle[:, None]
+        return x
 
     @cached_property
     def products(self) -> np.ndarray | None:
@@ -116,39 +136,41 @@ def halves(table: Table, resp: np.ndarray, rng: np.random.Generator) -> list[Hal
     if len(ids) < 2:
         return []
     sample = table.taken(ids, weight)
-    share = float(weight.sum() / sample.weight.sum())  # the sample represents all rows
+    mass = float(weight.sum())
+    share = mass / float(sample.weight.sum())  # the sample represents all rows
     error = _residual(sample)
-    bent = _bent(sample, error)
+    bent = (sample.centred * (sample.weight * error)) @ sample.centred.T  # residuals curve here
     columns = np.sort(np.argsort(-np.abs(bent).sum(axis=0), kind="stable")[:MOST_FEATURES])
-    sides = [
-        table.features @ direction > threshold
-        for direction, threshold in _borders(sample, bent, columns)
-    ]
+    directions, thresholds = _borders(sample, bent, columns)
+    regions = [directions @ table.features > thresholds[:, None]]
     clusters = _two_means(sample, table, rng)
-    sides += [] if clusters is None else [clusters]
-    n_regions = len(sides)
+    regions += [] if clusters is None else [clusters[None]]
     firsts = np.stack([error > 0, _turned(sample, error), _nearer(sample, rng)])
-    sides += list(_two_lines(sample, table, firsts))
+    lines = _two_lines(sample, table, firsts)
     tied = _most_frequent(sample, table)
-    sides += [] if tied is None else [tied]
-    gains, entropies = _gains(sample, np.array([side[ids] for side in sides]), columns)
+    sides = np.concatenate([*regions, lines] + ([] if tied is None else [tied[None]]))
+    gains, entropies = _gains(sample, sides.take(ids, axis=1), columns)
+    n_regions = sum(map(len, regions))
     gains[n_regions:] -= entropies[n_regions:]
-    least = min(table.features.shape[1] + 2.0, 0.25 * weight.sum())
-    proposals = [
-        Half(share * float(gain), side, side is tied)
-        for gain, side in zip(gains, sides, strict=True)
-        if least <= weight @ side <= weight.sum() - least
+    own = sides @ weight
+    least = min(table.n_features + 2.0, 0.25 * mass)
+    fits = (own >= least) & (own <= mass - least)
+    order = np.argsort(-np.where(fits, gains, -np.inf), kind="stable")[: np.count_nonzero(fits)]
+    is_tied = np.arange(len(sides)) == (-1 if tied is None else len(sides) - 1)
+    return [
+        Half(share * float(gains[i]), sides[i], bool(is_tied[i]))
+        for i in _different(sides, order, weight)
     ]
-    return _different(sorted(proposals, key=lambda half: -half.gain), weight)
 
 
-def _different(proposals: list[Half], weight: np.ndarray) -> list[Half]:
-    """Return proposals without repetitions: several rules often find the same halves."""
-    kept: list[Half] = []
-    for half in proposals:
-        moved = [weight @ (half.side != other.side) / weight.sum() for other in kept]
-        if not any(min(share, 1 - share) <= SAME_HALVES for share in moved):
-            kept.append(half)
+def _different(sides: np.ndarray, order: np.ndarray, weight: np.ndarray) -> list[int]:
+    """Return sides (m, n) in this order without repetitions: several rules often find the same."""
+    signs = np.where(sides, 1.0, -1.0)
+    alike = np.abs((signs * weight) @ signs.T) >= (1 - 2 * SAME_HALVES) * weight.sum()
+    kept: list[int] = []
+    for i in order.tolist():
+        if not alike[i, kept].any():
+            kept.append(i)
     return kept
 
 
@@ -156,19 +178,19 @@ def _most_frequent(sample: Table, table: Table) -> np.ndarray | None:
     """Return which rows have the most frequent target; None if they are few, or for classes."""
     if sample.no_variance == NO_VARIANCE_CLASSES:
         return None
-    order = np.lexsort(sample.targets.T)
-    values = sample.targets[order]
-    starts = np.flatnonzero(np.append(True, np.any(np.diff(values, axis=0) != 0, axis=1)))
-    counts = np.diff(starts, append=len(values))
-    if counts.max() < sample.features.shape[1] + LEAST_TIED:
+    values = sample.targets[:, np.lexsort(sample.targets)]
+    starts = np.flatnonzero(np.append(True, np.any(values[:, 1:] != values[:, :-1], axis=0)))
+    counts = np.diff(starts, append=values.shape[1])
+    if counts.max() < sample.n_features + LEAST_TIED:
         return None
-    side: np.ndarray = np.all(table.targets == values[starts[counts.argmax()]], axis=1)
+    most = values[:, starts[counts.argmax()], None]
+    side: np.ndarray = np.all(table.targets == most, axis=0)
     return side
 
 
 def merge_costs(table: Table, resp: np.ndarray) -> np.ndarray:
     """Return the loss in fit of gaussian lines when two experts are merged, (k, k)."""
-    columns = np.arange(table.features.shape[1])[:MOST_FEATURES]
+    columns = np.arange(table.n_features)[:MOST_FEATURES]
     grams = _grams(table, resp * table.weight, columns)
     alone = _misfit(table, grams)
     cost = _misfit(table, grams[:, None] + grams) - alone[:, None] - alone
@@ -178,7 +200,7 @@ def merge_costs(table: Table, resp: np.ndarray) -> np.ndarray:
 
 def _grams(table: Table, weights: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Return the Gram matrices of [1, x, y] for weight rows (m, n)."""
-    p, q = table.features.shape[1], table.targets.shape[1]
+    p, q = table.n_features, table.n_targets
     if len(columns) == p:
         gram = weighted_gram(weights, table.system, table.products)
         return unpack_symmetric(gram, len(table.system))
@@ -191,7 +213,7 @@ def _misfit(table: Table, grams: np.ndarray) -> np.ndarray:
 
     It is minus the log-likelihood of a gaussian line, up to a constant.
     """
-    p = grams.shape[-1] - table.targets.shape[1]
+    p = grams.shape[-1] - table.n_targets
     inner, cross = grams[..., :p, :p], grams[..., :p, p:]
     coef = _solved(inner + _ridge(p), cross)
     squares = np.einsum("...qq->...q", grams[..., p:, p:])
@@ -213,13 +235,16 @@ def _solved(inner: np.ndarray, cross: np.ndarray) -> np.ndarray:
     return coef
 
 
+@lru_cache(maxsize=PACKED_COLUMNS)
 def _ridge(p: int) -> np.ndarray:
-    return np.diag(np.append(TINY_RIDGE, np.full(p - 1, RIDGE)))
+    ridge = np.diag(np.append(TINY_RIDGE, np.full(p - 1, RIDGE)))
+    ridge.flags.writeable = False
+    return ridge
 
 
 def _lines(table: Table, weights: np.ndarray) -> np.ndarray:
     """Return coefficients (m, 1 + p, q) of lines fitted with weight rows (m, n)."""
-    p = 1 + table.features.shape[1]
+    p = 1 + table.n_features
     grams = _grams(table, weights, np.arange(p - 1))
     return _solved(grams[:, :p, :p] + _ridge(p), grams[:, :p, p:])
 
@@ -227,21 +252,17 @@ def _lines(table: Table, weights: np.ndarray) -> np.ndarray:
 def _residual(table: Table) -> np.ndarray:
     """Return the residuals of a line, or their first principal component if several, (n,)."""
     error = table.targets - _values(table, _lines(table, table.weight[None]))[0]
-    if error.shape[1] == 1:
-        return error[:, 0]
-    _, axes = np.linalg.eigh((error * table.weight[:, None]).T @ error)
-    return error @ axes[:, -1]
+    if len(error) == 1:
+        return error[0]
+    _, axes = np.linalg.eigh((error * table.weight) @ error.T)
+    return axes[:, -1] @ error
 
 
 def _values(table: Table, lines: np.ndarray) -> np.ndarray:
-    """Return the predictions of lines, (m, n, q)."""
-    return table.features @ lines[:, 1:] + lines[:, :1]
-
-
-def _bent(table: Table, error: np.ndarray) -> np.ndarray:
-    """Return Σ w e x xᵀ of centred x, which shows the features in which the residuals curve."""
-    x = table.features - table.weight @ table.features / table.weight.sum()
-    return (x * (table.weight * error)[:, None]).T @ x
+    """Return the predictions of lines (m, 1 + p, q), (m, q, n)."""
+    m, p, q = lines.shape
+    values = lines.transpose(0, 2, 1).reshape(-1, p) @ table.system[:p]
+    return values.reshape(m, q, -1)
 
 
 def _turned(table: Table, error: np.ndarray) -> np.ndarray:
@@ -250,71 +271,85 @@ def _turned(table: Table, error: np.ndarray) -> np.ndarray:
     The turn is in the direction of x in which residuals grow most, the leading eigenvector of
     Σ w e² x xᵀ; for crossing lines this is the difference of their slopes.
     """
-    x = table.features - table.weight @ table.features / table.weight.sum()
-    _, axes = np.linalg.eigh((x * (table.weight * error**2)[:, None]).T @ x)
-    side: np.ndarray = error * (x @ axes[:, -1]) > 0
+    _, axes = np.linalg.eigh((table.centred * (table.weight * error**2)) @ table.centred.T)
+    side: np.ndarray = error * (axes[:, -1] @ table.centred) > 0
     return side
 
 
-def _borders(table: Table, bent: np.ndarray, columns: np.ndarray) -> list[tuple[np.ndarray, float]]:
-    """Return the two best borders in different directions: direction (p,) and threshold.
+def _borders(table: Table, bent: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the two best borders in different directions: directions (2, p) and thresholds (2,).
 
     Directions are the axes and those in which the residuals curve most: leading eigenvectors of
     Σ w e x xᵀ (principal Hessian directions, Li 1992). Thresholds are the edges of bins; the Gram
-    matrices of all bins are one product.
+    matrices of the rows up to each are one product. There may be fewer.
     """
     axes = np.argsort(-np.abs(bent).sum(axis=0), kind="stable")[:MOST_AXES]
     values, vectors = np.linalg.eigh(bent)
     curved = vectors.T[np.argsort(-np.abs(values), kind="stable")[:N_CURVED]]
     directions = np.vstack([np.eye(len(bent))[axes], curved])
-    along = directions @ table.features.T
-    edges = np.stack([_inner_edges(values, table.weight) for values in along])
-    bins = np.sum(along[:, None] > edges[:, :, None], axis=1)
-    inside = np.equal(bins[:, None], np.arange(BINS)[:, None]) * table.weight
-    grams = _grams(table, inside.reshape(-1, len(table.weight)), columns)
-    below = np.cumsum(grams.reshape(len(directions), BINS, *grams.shape[1:]), axis=1)
-    whole, below = below[:, -1:], below[:, :-1]
-    misfit = _misfit(table, below) + _misfit(table, whole - below)
-    mass = below[..., 0, 0]
+    along = directions @ table.features
+    edges = _inner_edges(along, table.weight)
+    weights = np.empty((1 + edges.size, len(table.weight)))
+    weights[0] = table.weight
+    up_to = np.less_equal(along[:, None], edges[:, :, None]).reshape(edges.size, -1)
+    np.multiply(up_to, table.weight, out=weights[1:])
+    grams = _grams(table, weights, columns)
+    whole, parts = grams[0], grams[1:]
+    misfit = _misfit(table, np.concatenate([parts, whole - parts])).reshape(2, *edges.shape)
+    misfit = misfit.sum(axis=0)
+    mass = parts[:, 0, 0].reshape(edges.shape)
     least = min(len(columns) + 2.0, 0.25 * table.weight.sum())
-    misfit[(mass < least) | (whole[..., 0, 0] - mass < least)] = np.inf
+    misfit[(mass < least) | (whole[0, 0] - mass < least)] = np.inf
     best = misfit.argmin(axis=1)
-    order = np.argsort(misfit.min(axis=1), kind="stable")[:2]
-    return [(directions[i], edges[i, best[i]]) for i in order if np.isfinite(misfit[i, best[i]])]
+    lowest = misfit.min(axis=1)
+    order = np.argsort(lowest, kind="stable")[:2]
+    order = order[np.isfinite(lowest[order])]
+    return directions[order], edges[order, best[order]]
 
 
-def _inner_edges(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return the inner edges of `BINS` bins of about equal weight, (BINS − 1,)."""
-    order = np.argsort(values, kind="stable")
-    passed = np.cumsum(weight[order])
-    at = np.searchsorted(passed, passed[-1] * np.arange(1, BINS) / BINS)
-    return values[order][np.minimum(at, len(values) - 1)]
+def _inner_edges(along: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return the inner edges of `BINS` bins of about equal weight of each row, (m, BINS − 1)."""
+    order = np.argsort(along, axis=1)  # the order of equal values does not matter
+    passed = np.cumsum(weight[order], axis=1)
+    wanted = passed[:, -1:] * (np.arange(1, BINS) / BINS)
+    at = np.stack([np.searchsorted(*each) for each in zip(passed, wanted, strict=True)])
+    places = np.take_along_axis(order, np.minimum(at, along.shape[1] - 1), axis=1)
+    return np.take_along_axis(along, places, axis=1)
+
+
+def _drawn(weight: np.ndarray, rng: np.random.Generator) -> int:
+    """Return the number of a row drawn with probabilities in proportion to weights (n,)."""
+    passed = np.cumsum(weight)
+    drawn = np.searchsorted(passed, rng.random() * passed[-1], side="right")
+    return min(int(drawn), int(np.flatnonzero(weight)[-1]))
 
 
 def _two_means(sample: Table, table: Table, rng: np.random.Generator) -> np.ndarray | None:
     """Return each row's cluster by 2-means of X, seeded by k-means++; None if there is one only."""
     x, weight = sample.features, sample.weight
-    low = x[rng.choice(len(x), p=weight / weight.sum())]
-    distance = weight * np.sum((x - low) ** 2, axis=1)
+    low = x[:, _drawn(weight, rng)]
+    distance = weight * np.sum((x - low[:, None]) ** 2, axis=0)
     if not distance.sum() > 0:
         return None
-    high = x[rng.choice(len(x), p=distance / distance.sum())]
+    high = x[:, _drawn(distance, rng)]
+    columns = sample.system[: 1 + len(x)] * weight  # of weights and weighted features
+    whole = columns.sum(axis=1)
     last = None
     for _ in range(MEANS_ROUNDS):
         side = _beyond_middle(x, low, high)
         if last is not None and np.array_equal(side, last):
             break
-        last, upper = side, weight * side
-        lower = weight - upper
-        if not (upper.sum() > 0 and lower.sum() > 0):  # one row far from all others
+        last, upper = side, columns @ side
+        lower = whole - upper
+        if not (upper[0] > 0 and lower[0] > 0):  # one row far from all others
             return None
-        high, low = upper @ x / upper.sum(), lower @ x / lower.sum()
+        high, low = upper[1:] / upper[0], lower[1:] / lower[0]
     return _beyond_middle(table.features, low, high)
 
 
 def _beyond_middle(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Return which rows are nearer to `high` than to `low`."""
-    side: np.ndarray = x @ (high - low) > 0.5 * (high @ high - low @ low)
+    """Return which rows of x (p, n) are nearer to `high` than to `low`."""
+    side: np.ndarray = (high - low) @ x > 0.5 * (high @ high - low @ low)
     return side
 
 
@@ -335,16 +370,18 @@ def _two_lines(sample: Table, table: Table, sides: np.ndarray) -> np.ndarray:
 
 def _second_nearer(table: Table, lines: np.ndarray) -> np.ndarray:
     """Return which of the two lines of each pair (2 m, 1 + p, q) is nearer to each row, (m, n)."""
-    miss = np.sum((table.targets - _values(table, lines)) ** 2, axis=2)
+    miss = _values(table, lines)
+    miss -= table.targets
+    np.square(miss, out=miss)
+    miss = miss.sum(axis=1)
     return miss[1::2] < miss[::2]
 
 
 def _nearer(table: Table, rng: np.random.Generator) -> np.ndarray:
     """Return which of two random rows each row is nearer to, in (X, y)."""
-    points = np.hstack([table.features, table.targets])
-    chosen = rng.choice(len(points), 2, p=table.weight / table.weight.sum())
-    distance = [np.sum((points - points[i]) ** 2, axis=1) for i in chosen]
-    return distance[1] < distance[0]
+    points = table.system[1:]
+    first, second = (points[:, _drawn(table.weight, rng)] for _ in range(2))
+    return _beyond_middle(points, first, second)
 
 
 def _gains(table: Table, sides: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

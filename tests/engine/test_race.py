@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from mixexp import MixtureOfExpertsRegressor
+from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp._engine import race
 from mixexp._engine.race import MAX_ROUNDS, MIN_ROUNDS, ROUND_ITER, START_WORK, _rounds, agreement
 from mixexp._engine.starts import FromPartition
 from mixexp.datasets import make_piecewise_linear
+from mixexp.gates import ConstantGate
 from mixexp.partitions import CheckedStart, KMeansStart, MixedStart, Split
 
 
@@ -107,3 +109,32 @@ def test_rounds_are_as_many_as_the_work_allows():
     for expected in (3, 7):
         assert rounds(START_WORK / (expected + 0.5) / a_round) == expected
     assert rounds(1) == MAX_ROUNDS and rounds(START_WORK) == MIN_ROUNDS
+
+
+def test_starts_of_numbers_race_on_the_first_rows(monkeypatch):
+    X, y = make_piecewise_linear(1500, noise=0.1, random_state=0)
+    groups = np.arange(1500) // 3
+    monkeypatch.setattr(race, "RACE_ROWS", 400)
+    seen = []
+    short_run = race._short_run
+    monkeypatch.setattr(
+        race,
+        "_short_run",
+        lambda problem, start: seen.append(problem.sketch) or short_run(problem, start),
+    )
+
+    def rows_of(model, y=y, **more):
+        seen.clear()
+        model.set_params(random_state=0).fit(X, y, **more)
+        assert len({id(rows) for rows in seen}) == 1
+        return seen[0]
+
+    numbers = MixtureOfExpertsRegressor(n_experts=3)
+    assert rows_of(numbers).n_rows == 400
+    enough = race.ROWS_PER_COEFFICIENT * 4 * (X.shape[1] + 1) * 2  # experts, coefficients, outputs
+    several = MixtureOfExpertsRegressor(n_experts=4)
+    assert enough > 400 and rows_of(several, np.column_stack([y, -y])).n_rows == min(enough, 1500)
+    grouped = MixtureOfExpertsRegressor(n_experts=3, gate=ConstantGate())
+    assert rows_of(grouped, groups=groups).n_rows == 402  # whole groups
+    assert rows_of(MixtureOfExpertsRegressor(n_experts=3, init="kmeans")).n_rows == 1500
+    assert rows_of(MixtureOfExpertsClassifier(n_experts=3), y > np.median(y)).n_rows == 1500

@@ -1,5 +1,7 @@
 """Growing a mixture expert by expert."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from _problems import make_rows, softmax_gated
@@ -12,9 +14,17 @@ from mixexp.gates import ConstantGate, SoftmaxGate
 from mixexp.partitions import (
     KMeansStart,
     Split,
+    _split,
     grow,
 )
-from mixexp.partitions._proposals import Table, _borders, halves, merge_costs
+from mixexp.partitions._proposals import (
+    Table,
+    _borders,
+    _different,
+    _drawn,
+    halves,
+    merge_costs,
+)
 from mixexp.partitions._split import Divided, _excess, _exchanged
 from mixexp.protocols import ShortRun
 
@@ -64,9 +74,9 @@ def test_the_best_border_is_where_the_line_changes(rng):
     best = halves(table, np.ones(1000), rng)[0]
     right = np.mean(best.side == side)
     assert max(right, 1 - right) > 0.95  # thresholds are an eighth of the rows apart
-    direction, threshold = _borders(table, np.zeros((4, 4)), np.arange(4))[0]
-    assert_array_equal(direction, np.eye(4)[2])
-    assert_allclose(threshold, np.quantile(where.features[:, 2], 0.75), atol=0.01)
+    directions, thresholds = _borders(table, np.zeros((4, 4)), np.arange(4))
+    assert_array_equal(directions[0], np.eye(4)[2])
+    assert_allclose(thresholds[0], np.quantile(where.features[:, 2], 0.75), atol=0.01)
     # the gain is that of two gaussian lines over one, and is not far from the truth's
     lines = [LinearRegression().fit(X[s], y[s]) for s in (side, ~side, side | ~side)]
     spread = [
@@ -88,6 +98,46 @@ def test_crossing_lines_count_their_entropy(rng):
     best = halves(Table.of(X, y, np.ones(800), classes=False), np.ones(800), rng)[0]
     right = best.side == z
     assert max(right.mean(), 1 - right.mean()) > 0.9
+
+
+def test_no_two_proposals_are_the_same_halves(rng):
+    X = rng.uniform(-1, 1, (600, 3))
+    y = np.where(X[:, 0] > 0.2, 2.0, -2.0)[:, None] * X[:, 1:2] + 0.01 * X[:, 2:]
+    found = halves(Table.of(X, y, np.ones(600), classes=False), np.ones(600), rng)
+    assert len(found) > 3
+    for i, half in enumerate(found):
+        moved = np.array([np.mean(half.side != other.side) for other in found[:i]])
+        assert np.all(np.minimum(moved, 1 - moved) > 0.01)
+    assert [half.gain for half in found] == sorted((half.gain for half in found), reverse=True)
+
+
+def test_halves_differ_by_the_weight_that_moves():
+    sides = np.zeros((4, 200), dtype=bool)
+    sides[0, :100] = sides[1, :101] = sides[2, :103] = True  # 0.5 and 1.5 % of the rows move
+    sides[3] = ~sides[0]
+    order = np.arange(4)
+    assert _different(sides, order, np.ones(200)) == [0, 2]
+    assert _different(sides, order[::-1], np.ones(200)) == [3, 2]
+    weight = np.ones(200)
+    weight[100] = 50.0  # a fifth of it moves
+    assert _different(sides, order, weight) == [0, 1]
+
+
+def test_rows_are_drawn_by_weight(rng):
+    weight = np.array([0.0, 1.0, 0.0, 3.0, 0.0])
+    drawn = np.bincount([_drawn(weight, rng) for _ in range(4000)], minlength=5)
+    assert_allclose(drawn / 4000, [0, 0.25, 0, 0.75, 0], atol=0.03)
+    last = SimpleNamespace(random=lambda: 1.0)  # rounded up
+    assert _drawn(weight, last) == 3
+
+
+def test_halves_of_an_expert_are_found_once(rng, monkeypatch):
+    asked = []
+    monkeypatch.setattr(_split, "halves", lambda *args: asked.append(args[1]) or halves(*args))
+    where = context(rng, n=300, k=4)
+    *_, last = grow(where, 4, np.random.default_rng(0))
+    assert last.n_experts == 4
+    assert len({resp.tobytes() for resp in asked}) == len(asked)
 
 
 def three_steps(rng):
@@ -183,6 +233,7 @@ def test_the_best_run_of_several(rng):
     best = where.best_run([poor, good, poor[::-1]], 3, 6)
     assert_allclose(best.bound, where.short_run(good, 6).bound, rtol=1e-9)
     assert_allclose(where.best_run([poor], 3, 6).resp, where.short_run(poor, 6).resp, rtol=1e-6)
+    assert_allclose(where.best_run([poor], 6, 6).resp, where.short_run(poor, 6).resp, rtol=1e-6)
 
 
 def test_growing_on_the_first_rows(rng):
