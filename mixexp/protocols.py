@@ -310,10 +310,12 @@ class StartContext(Protocol):
     def short_run(self, resp: np.ndarray, n_iter: int) -> ShortRun:
         """Return the end of a short EM run of the first k experts, from responsibilities (k, n)."""
 
-    def best_run(self, starts: list[np.ndarray], n_compared: int, n_iter: int) -> ShortRun:
+    def best_run(
+        self, starts: list[np.ndarray], n_compared: int, n_iter: int, least: float = -np.inf
+    ) -> ShortRun:
         """Return the run that is best after `n_compared` iterations, after `n_iter` of them.
 
-        Flagged ones come last.
+        Flagged ones come last. It may end early if its bound will hardly come to `least`.
         """
 
     def first_rows(self, n_rows: int) -> StartContext:

@@ -26,7 +26,7 @@ MANY_ITER = 6
 N_TRIED, N_WORST = 2, 2
 
 #: Pairs of experts to try merging per exchange, and most exchanges once all experts are there.
-N_MERGED, LAST_EXCHANGES = 2, 3
+N_MERGED, LAST_EXCHANGES = 2, 2
 
 #: Experts grow one by one up to this number, then by half at a time: proposals for every expert at
 #: every step would take K² fits, and 200 experts took more than an hour.
@@ -188,8 +188,10 @@ def _exchanged(context: StartContext, divided: Divided) -> ShortRun | None:
         found = [[] if e == i else divided.halves(e) for e in range(k) if e != j]
         proposals = _proposals(table, run._replace(resp=merged), found, least=costs[i, j])
         if proposals:
-            better = context.best_run(_with_halves(merged, proposals), SCREEN_ITER, GROW_ITER)
-            gained = better.bound > run.bound + LEAST_GAIN * max(1.0, abs(run.bound))
+            least = run.bound + LEAST_GAIN * max(1.0, abs(run.bound))
+            starts = _with_halves(merged, proposals)
+            better = context.best_run(starts, SCREEN_ITER, GROW_ITER, least)
+            gained = better.bound > least
             if gained and not better.flagged:
                 return better
     return None

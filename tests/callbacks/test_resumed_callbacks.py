@@ -30,7 +30,7 @@ def stop(every=1, patience=2):
 
 
 def regressor(**params):
-    usual = {"n_experts": 5, "n_init": 2, "max_iter": 40, "tol": 0, "random_state": 0}
+    usual = {"n_experts": 4, "n_init": 2, "max_iter": 40, "tol": 0, "random_state": 0}
     usual["gate"] = SoftmaxGate(alpha=0.3)  # as many iterations as it may take
     return MixtureOfExpertsRegressor(**{**usual, **params})
 

@@ -10,6 +10,7 @@ from sklearn.linear_model import LinearRegression
 from test_partitions import context, context_of
 
 from mixexp import MixtureOfExpertsRegressor
+from mixexp._engine.context import CREDIT
 from mixexp.gates import ConstantGate, SoftmaxGate
 from mixexp.partitions import (
     KMeansStart,
@@ -234,6 +235,12 @@ def test_the_best_run_of_several(rng):
     assert_allclose(best.bound, where.short_run(good, 6).bound, rtol=1e-9)
     assert_allclose(where.best_run([poor], 3, 6).resp, where.short_run(poor, 6).resp, rtol=1e-6)
     assert_allclose(where.best_run([poor], 6, 6).resp, where.short_run(poor, 6).resp, rtol=1e-6)
+    # it goes on only where its last gain lets it hope for the least bound that is of use
+    one, two = (where.short_run(poor, n_iter).bound for n_iter in (1, 2))
+    for share, n_iter in ((0.9, 6), (1.1, 2)):
+        least = two + share * CREDIT * (two - one)
+        found = where.best_run([poor], 2, 6, least)
+        assert_allclose(found.bound, where.short_run(poor, n_iter).bound, rtol=1e-9)
 
 
 def test_growing_on_the_first_rows(rng):
