@@ -16,7 +16,9 @@ from mixexp.protocols import can
 __all__ = [
     "extra_name",
     "find_mixture",
+    "has_offset",
     "law_and_target",
+    "refuse_offset",
     "predicts_shares",
     "shares",
     "transformed",
@@ -95,11 +97,26 @@ def shares(mixture: Any, y: Any, weight: np.ndarray, owner: str) -> tuple[Any, n
     return counts[:, 0] / trials, weight * trials
 
 
+def has_offset(mixture: Any) -> bool:
+    """Return whether a mixture was fitted with an offset."""
+    return "offset" in getattr(mixture, "_fitted_with", ())
+
+
+def refuse_offset(mixture: Any, owner: str, remedy: str) -> None:
+    """Raise if a mixture was fitted with an offset: targets would be compared with rates."""
+    if has_offset(mixture):
+        raise ValueError(
+            f"{owner}: the {type(mixture).__name__} was fitted with an offset, and {owner} takes "
+            f"none. {remedy}"
+        )
+
+
 def law_and_target(mixture: Any, X: Any, y: Any, owner: str) -> tuple[Any, Any]:
     """Return the predictive distributions of rows as a mixture takes them, and what they are of.
 
     Successes and failures of family binomial become the successes, among their trials.
     """
+    refuse_offset(mixture, owner, "Use predict_distribution with the offset, and mixexp.metrics.")
     if not predicts_shares(mixture):
         return mixture.predict_distribution(X), y
     counts = as_numbers(y, "y", owner, "Give successes and failures of each row.")

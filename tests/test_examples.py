@@ -150,7 +150,7 @@ def test_the_number_of_experts_grows_with_the_rows_of_a_curve_only(run):
         ("make_lines", few, 3, 3),
         ("make_lines", many, 3, 3),
         ("make_curve", few, 3, 3),
-        ("make_curve", many, 6, 5),
+        ("make_curve", many, 5, 5),
     ):
         selection = found[names[make], n]
         assert selection.n_experts_ == by_cv

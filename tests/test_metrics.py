@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp.distribution import MixtureDistribution
 from mixexp.families import FAMILIES, Gaussian, StudentT
-from mixexp.inspection import CalibrationDisplay
+from mixexp.inspection import CalibrationDisplay, ResponsibilitiesDisplay
 from mixexp.metrics import calibration, crps, log_score, log_score_scorer, neg_crps_scorer, pit
 
 N = 20_000
@@ -106,3 +106,21 @@ def test_odd_arguments_of_calibration(options, match):
     law = MixtureDistribution(np.ones((2, 1)), np.zeros((2, 1)), np.ones((1, 1)), Gaussian())
     with pytest.raises(ValueError, match=match):
         calibration([0.0, 1.0], law, **options)
+
+
+def test_rates_are_not_compared_with_counts(rng):
+    X, exposure = rng.standard_normal((200, 2)), rng.uniform(1, 50, 200)
+    y = rng.poisson(exposure * np.exp(0.3 * X[:, 0]))
+    model = MixtureOfExpertsRegressor(n_experts=2, family="poisson", n_init=1, random_state=0)
+    model.fit(X, y, offset=np.log(exposure))
+    judges = {
+        "log_score_scorer": log_score_scorer,
+        "neg_crps_scorer": neg_crps_scorer,
+        "CalibrationDisplay": CalibrationDisplay.from_estimator,
+        "ResponsibilitiesDisplay": ResponsibilitiesDisplay.from_estimator,
+    }
+    for name, judge in judges.items():
+        with pytest.raises(ValueError, match=f"{name}: the Mixture.* was fitted with an offset"):
+            judge(model, X, y)
+    law = model.predict_distribution(X, offset=np.log(exposure))
+    assert log_score(y, law) > -4

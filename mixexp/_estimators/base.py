@@ -679,8 +679,7 @@ class BaseMixtureOfExperts(Versioned, BaseEstimator, metaclass=ABCMeta):
         Parameters count as in `mixexp.selection.select_n_experts`: penalised ones by how much the
         data say about them. With rows other than those of the fit, the information is theirs.
         """
-        y = self._counted(y, trials)
-        given = weighted(self, X, y, sample_weight, offset, groups)
+        given = self._given(X, y, sample_weight, offset, groups, trials)
         log_likelihood, _ = self._log_likelihood(*given)
         if log_likelihood == -np.inf:  # an impossible target, which has no derivatives
             return np.inf
@@ -726,8 +725,9 @@ class BaseMixtureOfExperts(Versioned, BaseEstimator, metaclass=ABCMeta):
         ValueError
             If the number of parameters of the gate or the experts is unknown.
         """
-        y = self._counted(y, trials)
-        given = weighted(self, X, y, sample_weight, offset, groups)
+        return self._bic(*self._given(X, y, sample_weight, offset, groups, trials))
+
+    def _bic(self, *given: Any) -> float:
         log_likelihood, n = self._log_likelihood(*given)
         if log_likelihood == -np.inf:
             return np.inf
@@ -774,15 +774,14 @@ class BaseMixtureOfExperts(Versioned, BaseEstimator, metaclass=ABCMeta):
         ValueError
             If the number of parameters of the gate or the experts is unknown.
         """
-        y = self._counted(y, trials)
-        X, y, weight, offset, groups = weighted(self, X, y, sample_weight, offset, groups)
+        given = self._given(X, y, sample_weight, offset, groups, trials)
+        X, y, weight, offset, groups = given
         entropy = entr(self._resp(X, y, weight, offset, groups)).sum(axis=1)
         if groups is not None:
             entropy = entropy[np.unique(np.asarray(groups), return_index=True)[1]]
         elif weight is not None:
             entropy = entropy * weight
-        bic = self.bic(X, y, weight, offset=offset, groups=groups)
-        return bic + 2 * float(entropy.sum())
+        return self._bic(*given) + 2 * float(entropy.sum())
 
     @np.errstate(under="ignore")
     def summary(
@@ -861,23 +860,33 @@ class BaseMixtureOfExperts(Versioned, BaseEstimator, metaclass=ABCMeta):
         """Return the weights of a fit on these rows."""
         return sample_weight
 
+    def _given(
+        self, X: Any, y: Any, sample_weight: Any, offset: Any, groups: Any, trials: Any
+    ) -> tuple:
+        """Return the rows with positive weight, and the weights that a fit on them has."""
+        y = self._counted(y, trials)
+        weight = self._fit_weight(X, y, sample_weight)
+        return weighted(self, X, y, weight, offset, groups)
+
     def _log_likelihood(
-        self, X: Any, y: Any, sample_weight: Any, offset: Any, groups: Any
+        self, X: Any, y: Any, weight: Any, offset: Any, groups: Any
     ) -> tuple[float, float]:
         """Return the weighted log-likelihood, and the sum of weights or number of groups."""
-        X, y, weight, offset, groups = weighted(self, X, y, sample_weight, offset, groups)
         density = self._density(X, y, weight, offset, groups)
         if weight is None or groups is not None:
             return float(density.sum()), float(len(density))
         return float(density @ weight), float(weight.sum())
 
-    def _n_parameters(self, X: Any, y: Any, sample_weight: Any, offset: Any, groups: Any) -> float:
+    def _n_parameters(self, X: Any, y: Any, weight: Any, offset: Any, groups: Any) -> float:
         """Return the number of parameters, effective ones where they are penalised."""
         model, owner = self._fitted_model(), type(self).__name__
         full = model.n_parameters(owner)
         if not model.innermost.is_penalised:
             return full
-        rows, _ = self._rows_of_fit(X, y, sample_weight, offset, groups, None)
+        if groups is None:
+            rows = with_targets(self, X, y, offset, weight)
+        else:
+            rows, _ = grouped(self, X, y, weight, offset, groups)
         with single_thread():
             return model.innermost.counted(rows).n_parameters
 

@@ -11,8 +11,10 @@ from sklearn.tree import DecisionTreeClassifier
 from mixexp._columns import as_numbers
 from mixexp._compat import check_weights, rows_of
 from mixexp._estimators import parts
+from mixexp._estimators.class_weight import with_class_weight
 from mixexp._estimators.known_rows import validated
 from mixexp._estimators.outcome import OF_EARLIER_FITS
+from mixexp._rows.inputs import checked_groups
 from mixexp._rows.maps import kept_dtypes
 from mixexp._rows.sketch import hashed_uniform, row_hashes, smallest
 from mixexp._warn import silence, silenced
@@ -47,8 +49,8 @@ def fit_choosing_gate(
 ) -> Any:
     """Fit with the gate of largest held-out log-density; store the comparison.
 
-    1. Split the rows of the sketch by their content, groups as a whole; rows without weight are
-       in neither part.
+    1. Split the rows of the sketch by their content, groups as a whole; rows without weight, of
+       class weights too, are in neither part.
     2. Fit the mixture with each kind of gate to one part, and take log-densities of the other.
     3. Choose the first within one standard error of the best.
     4. Fit with it to all rows.
@@ -68,21 +70,21 @@ def fit_choosing_gate(
     owner = parts.owner_of(mixture)
     candidates = _candidates(mixture)
     checked = _checked(mixture, X, y)
-    n = len(checked[1])
-    weight = _counts(mixture, checked[0], arguments.get("sample_weight"))
-    train, test = _split(*checked, weight, arguments.get("groups"), is_classifier(mixture))
+    weight = _counts(mixture, *checked, y, arguments.get("sample_weight"))
+    groups = checked_groups(arguments.get("groups"), checked[0], owner)
+    train, test = _split(*checked, weight, groups, is_classifier(mixture))
     densities: dict[str, np.ndarray] = {}
     errors = dict.fromkeys(candidates, "")
     for name, options in candidates.items():
         try:
-            densities[name] = _held_out(mixture, options, X, y, arguments, train, test, n)
+            densities[name] = _held_out(mixture, options, X, y, arguments, weight, train, test)
         except (TypeError, ValueError) as error:  # a gate that does not go with these data
             errors[name] = str(error)
     if not densities:
         with silenced(silence(Warning)):  # what is wrong with all rows is said of all rows
             _with(mixture, candidates["softmax"]).set_callbacks().fit(X, y, **arguments)
         raise ValueError(_too_few(owner, len(train), len(test), errors["softmax"]))
-    weight = None if weight is None or arguments.get("groups") is not None else weight[test]
+    weight = None if weight is None or groups is not None else weight[test]
     best = _chosen(densities, weight)
     winner = _with(mixture, candidates[best])
     if "_parent_callback_ctx" in vars(mixture):  # of a search whose callbacks are handed down
@@ -142,28 +144,38 @@ def _checked(mixture: BaseMixtureOfExperts, X: Any, y: Any) -> tuple[Any, np.nda
     return X, y if numeric else np.unique(y, return_inverse=True)[1]
 
 
-def _counts(mixture: BaseMixtureOfExperts, X: Any, sample_weight: Any) -> np.ndarray | None:
-    """Return checked weights as a fit takes them, None if there are none."""
-    if sample_weight is None:
+def _counts(
+    mixture: BaseMixtureOfExperts, X: Any, codes: np.ndarray, y: Any, sample_weight: Any
+) -> np.ndarray | None:
+    """Return checked weights as a fit takes them, class weights included; None if there are none.
+
+    `codes` are the numbers of the classes, if y has classes.
+    """
+    owner, weight = parts.owner_of(mixture), None
+    if sample_weight is not None:
+        weight = check_weights(sample_weight, X, owner)
+    if is_classifier(mixture):
+        weight = with_class_weight(mixture.class_weight, np.unique(y), codes, weight, owner)
+    if weight is None or not np.any(weight):  # the fit says so
         return None
     with silenced(silence(Warning)):  # the last fit says that they were rescaled
-        return as_counts(check_weights(sample_weight, X, parts.owner_of(mixture)), mixture)
+        return as_counts(weight, mixture)
 
 
 def _split(
-    X: Any, y: np.ndarray, weight: np.ndarray | None, groups: Any, classes: bool
+    X: Any, y: np.ndarray, weight: np.ndarray | None, groups: np.ndarray | None, classes: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows to fit and to hold out: equal rows, and groups, stay together.
 
     Neither part is empty unless all rows are equal, and a class is not held out as a whole.
+    `groups` are numbers 0, 1, and so on.
     """
     hashes = row_hashes(X, y.T, 0)
-    if groups is not None and len(groups) == len(hashes):
-        codes = np.unique(np.asarray(groups), return_inverse=True)[1].ravel()
-        least = np.full(codes.max() + 1, np.iinfo(np.uint64).max, dtype=np.uint64)
-        np.minimum.at(least, codes, hashes)
-        hashes = least[codes]
     rows = np.arange(len(hashes)) if weight is None else np.flatnonzero(weight)
+    if groups is not None:
+        least = np.full(groups.max() + 1, np.iinfo(np.uint64).max, dtype=np.uint64)
+        np.minimum.at(least, groups[rows], hashes[rows])
+        hashes = least[groups]
     few = smallest(hashes[rows], MOST_ROWS)
     kept = rows if few is None else rows[few]
     if classes and few is not None:  # a rare class may not be among the few
@@ -201,11 +213,12 @@ def _held_out(
     X: Any,
     y: Any,
     arguments: dict,
+    weight: np.ndarray | None,
     train: np.ndarray,
     test: np.ndarray,
-    n: int,
 ) -> np.ndarray:
-    """Return log-densities of held-out rows, or groups."""
+    """Return log-densities of held-out rows, or of groups, in which weights count rows."""
+    n = len(y)
     candidate = _with(mixture, options).set_callbacks()
     candidate.set_params(init=rows_of(mixture.init, train, n))
     if mixture.random_state is None:  # a fit that is resumed has to choose as before
@@ -213,14 +226,18 @@ def _held_out(
     if mixture.n_experts == "auto":
         candidate.set_params(n_experts=min(USUAL, mixture.max_experts))
     given = {name: rows_of(value, train, n) for name, value in arguments.items()}
-    new = {
-        name: rows_of(arguments[name], test, n)
-        for name in ("offset", "groups", "trials")
-        if arguments.get(name) is not None
-    }
+    offset, groups, trials = (
+        rows_of(arguments.get(name), test, n) for name in ("offset", "groups", "trials")
+    )
     with silenced(silence(Warning)):  # of fits to parts of the rows; the last one may warn
         candidate.fit(rows_of(X, train, n), rows_of(y, train, n), **given)
-    density: np.ndarray = candidate.log_density(rows_of(X, test, n), rows_of(y, test, n), **new)
+    density: np.ndarray = candidate._density(
+        rows_of(X, test, n),
+        candidate._counted(rows_of(y, test, n), trials),
+        None if weight is None else weight[test],
+        offset,
+        groups,
+    )
     return density
 
 

@@ -603,12 +603,14 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
 
     def _fit_weight(self, X: Any, y: Any, sample_weight: Any) -> Any:
         """Return the weights of a fit on these rows, class weights included."""
-        if self.class_weight is None:
+        labels = np.asarray(y)
+        if self.class_weight is None or labels.ndim != 1:
             return sample_weight
-        owner, known = type(self).__name__, self.classes_
+        owner = type(self).__name__
         weight = None if sample_weight is None else check_weights(sample_weight, X, owner)
-        codes = np.minimum(np.searchsorted(known, y), len(known) - 1)
-        return with_class_weight(self.class_weight, known, codes, weight, owner)
+        classes, codes = np.unique(np.concatenate([self.classes_, labels]), return_inverse=True)
+        codes = codes[len(self.classes_) :]  # classes of weight 0 are not in classes_
+        return with_class_weight(self.class_weight, classes, codes, weight, owner)
 
     @lazy_on_dask(_labels)
     def predict(self, X: Any, *, offset: Any = None) -> np.ndarray:

@@ -264,7 +264,7 @@ def checked_groups(groups: Any, X: Any, owner: str) -> np.ndarray | None:
             f"{owner}: groups has shape {groups.shape}. Give every row its group, in a 1d array of "
             f"shape ({X.shape[0]},)."
         )
-    unknown = [i for i, g in enumerate(groups.tolist()) if g is None or g != g]
+    unknown = [i for i, g in enumerate(groups.tolist()) if _is_missing(g)]
     if unknown:
         raise ValueError(
             f"{owner}: groups holds {groups.tolist()[unknown[0]]!r} in row {unknown[0]}, and in "
@@ -276,6 +276,14 @@ def checked_groups(groups: Any, X: Any, owner: str) -> np.ndarray | None:
         raise ValueError(
             f"{owner}: groups mixes kinds of values ({error}). Give numbers or strings."
         ) from error
+
+
+def _is_missing(value: Any) -> bool:
+    """Return whether a value is None, NaN, NaT or the NA of pandas."""
+    try:
+        return value is None or bool(value != value)
+    except TypeError:  # whether NA differs from NA is not known
+        return True
 
 
 def check_constant_in_groups(X: Any, codes: np.ndarray, columns: Any, owner: str) -> None:

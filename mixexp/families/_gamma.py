@@ -28,6 +28,9 @@ __all__ = ["Gamma"]
 #: Largest log(y / mean): its exponential is inf, which makes the density 0.
 LARGEST_LOG_RATIO = 1e3
 
+#: Largest target, and 1 over the smallest: variances are squares of means.
+LARGEST_VALUE = 1e153
+
 #: Smallest y / mean − 1: at −1 the logarithm of the ratio would be lost.
 SMALLEST_SCORE = -1 + 1e-15
 
@@ -76,6 +79,12 @@ class Gamma(LogLink, BaseEstimator):
                 f"{owner}: family 'gamma' needs y above 0, got {float(y[bad][0])!r}. Leave these "
                 "rows out or raise them to the smallest value that can be measured, or use "
                 "family='poisson' for counts, family='gaussian' for y of both signs."
+            )
+        low, high = y.min(initial=1.0), y.max(initial=1.0)
+        if low < 1 / LARGEST_VALUE or high > LARGEST_VALUE:
+            raise ValueError(
+                f"{owner}: y goes from {low:.3g} to {high:.3g}, and squares of such numbers leave "
+                "float64. Multiply y by a constant, to have a mean of about 1."
             )
 
     def initial(self, n_experts: int, n_outputs: int) -> np.ndarray:

@@ -16,23 +16,30 @@ __all__ = [
     "check_temperature",
 ]
 
-#: Lowest temperature: borders are sharp, and the inverse square is still finite.
-COLDEST = 1e-6
+#: Lowest and highest temperature: borders are sharp, or probabilities equal, squares still finite.
+COLDEST, HOTTEST = 1e-6, 1e6
 
 #: Remedy for an invalid `usage_prior`.
 USAGE_REMEDY = "Use 0 for no prior, or the number of rows that each expert is credited with."
 
 
 def check_number(
-    gate: Any, name: str, *, lowest: float = -np.inf, above: float = -np.inf, remedy: str
+    gate: Any,
+    name: str,
+    *,
+    lowest: float = -np.inf,
+    above: float = -np.inf,
+    highest: float = np.inf,
+    remedy: str,
 ) -> None:
-    """Raise unless a parameter is a finite number, at least `lowest` and greater than `above`."""
+    """Raise unless a number is finite, in [`lowest`, `highest`] and greater than `above`."""
     value = getattr(gate, name)
     number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
-    if not (number and np.isfinite(value) and value >= lowest and value > above):
+    if not (number and np.isfinite(value) and lowest <= value <= highest and value > above):
         left = f"({above:g}" if above > lowest else f"[{lowest:g}"
+        right = f"{highest:g}]" if np.isfinite(highest) else "inf)"
         raise ValueError(
-            f"{type(gate).__name__}: {name} must be a number in {left}, inf), got {value!r}. "
+            f"{type(gate).__name__}: {name} must be a number in {left}, {right}, got {value!r}. "
             f"{remedy}"
         )
 
@@ -45,8 +52,9 @@ def check_strength(gate: Any) -> None:
 
 
 def check_temperature(gate: Any) -> None:
-    """Raise unless `temperature` is a number above 0."""
-    check_number(gate, "temperature", lowest=COLDEST, remedy="Use 1 for a plain softmax.")
+    """Raise unless `temperature` is a number above 0, and not too large."""
+    remedy = "Use 1 for a plain softmax."
+    check_number(gate, "temperature", lowest=COLDEST, highest=HOTTEST, remedy=remedy)
 
 
 def check_missing(gate: Any) -> None:

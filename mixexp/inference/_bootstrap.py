@@ -153,6 +153,12 @@ def bootstrap(
             f"bootstrap: the {type(estimator).__name__} was fitted with {' and '.join(given)}, "
             "and refits to drawn rows have none. Use summary for such a fit, or fit without."
         )
+    if kind == "parametric" and getattr(estimator, "class_weight", None) is not None:
+        raise ValueError(
+            f"bootstrap: kind='parametric' with class_weight={estimator.class_weight!r}: the "
+            "fit has the weighted shares of the classes, so classes drawn from it would be "
+            "weighted twice. Use kind='case', or fit without class_weight."
+        )
     terms = terms_of(estimator)  # whose names are unique: values of refits are found by them
     named = terms_of(estimator, feature_names)
     y = estimator._model.target.counted(y, trials, type(estimator).__name__)

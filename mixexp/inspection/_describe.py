@@ -10,9 +10,9 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils import check_random_state
 
-from mixexp._checks import short
+from mixexp._checks import kept_rows, short
 from mixexp._columns import check_table, rows_at
-from mixexp._wrapped import extra_name, find_mixture, shares, transformed
+from mixexp._wrapped import extra_name, find_mixture, has_offset, shares, transformed
 from mixexp.inspection._descriptions import ExpertDescription, ExpertDescriptions
 from mixexp.inspection._effects import Effect, expert_effects
 from mixexp.inspection._inputs import check_width
@@ -34,6 +34,7 @@ def describe_experts(
     y: Any = None,
     sample_weight: Any = None,
     *,
+    offset: Any = None,
     feature_names: Any = None,
     max_depth: int = 3,
     max_effects: int = 3,
@@ -55,6 +56,8 @@ def describe_experts(
         Targets, for the error of each expert.
     sample_weight : array-like of shape (n_samples,), default=None
         Frequencies of the rows; None means 1 for every row.
+    offset : array-like of shape (n_samples,), default=None
+        Added to the linear predictors where errors are taken, as in `fit`.
     feature_names : sequence of str, default=None
         One per column of X. None means the columns of a data frame, the names of the fit, or x0,
         x1 and so on.
@@ -84,7 +87,8 @@ def describe_experts(
     TypeError
         If the estimator is no mixture of experts, or X is sparse.
     ValueError
-        If a parameter is not valid; the message names it.
+        If a parameter is not valid; the message names it. If the mixture was fitted with an offset,
+        and y is given without one.
 
     Notes
     -----
@@ -106,8 +110,8 @@ def describe_experts(
     themselves, not their log-odds or logarithms; of two classes, the probability of the second.
     Other columns are held, so that a change is no cause, and of strongly correlated columns none
     should be read alone. Experts that answer no row are averaged over all rows, weighted by their
-    routing weight. Offsets are left out. Each column takes five predictions of all experts for
-    `max_rows` rows, for each expert.
+    routing weight. Offsets change the errors only. Each column takes five predictions of all
+    experts for `max_rows` rows, for each expert.
 
     References
     ----------
@@ -130,7 +134,8 @@ def describe_experts(
     before, mixture = find_mixture(estimator, OWNER)
     _check_counts(max_depth=max_depth, max_effects=max_effects, max_rows=max_rows)
     check_table(X, OWNER)
-    X, y, weight = _with_weight(X, y, sample_weight, mixture)
+    _check_offset(mixture, y, offset)
+    X, y, weight, offset = _with_weight(X, y, sample_weight, offset, mixture)
     columns = described_columns(X, estimator, feature_names, OWNER)
     check_width(len(columns), estimator, OWNER)
     data = transformed(before, X)
@@ -138,7 +143,7 @@ def describe_experts(
     answered = weights.argmax(axis=1)
     constant = float(np.ptp(weights, axis=0).max()) < SAME
     matrix = encoded(columns, weight)
-    predicted = mixture.predict_experts(data)
+    predicted = mixture.predict_experts(data, offset=offset)
     outputs = _output_names(mixture, predicted)
     errors = _errors(mixture, predicted, y, answered, weight)
     rng = check_random_state(random_state)
@@ -167,8 +172,19 @@ def describe_experts(
     return ExpertDescriptions(title, experts, error_name, int(max_effects), unused, **apart)
 
 
-def _with_weight(X: Any, y: Any, sample_weight: Any, mixture: Any) -> tuple[Any, Any, np.ndarray]:
-    """Return the rows with positive weight, with checked targets (or None) and weights."""
+def _check_offset(mixture: Any, y: Any, offset: Any) -> None:
+    """Raise if errors would compare targets with rates."""
+    if y is not None and offset is None and has_offset(mixture):
+        raise ValueError(
+            f"{OWNER}: the {type(mixture).__name__} was fitted with an offset, and offset=None. "
+            "Give the offset of these rows, or leave y out."
+        )
+
+
+def _with_weight(
+    X: Any, y: Any, sample_weight: Any, offset: Any, mixture: Any
+) -> tuple[Any, Any, np.ndarray, Any]:
+    """Return the rows with positive weight, with checked targets (or None), weights and offset."""
     X = X if hasattr(X, "columns") else np.asarray(X)
     weight = checked_weight(sample_weight, len(X), OWNER)
     if y is not None:
@@ -177,8 +193,9 @@ def _with_weight(X: Any, y: Any, sample_weight: Any, mixture: Any) -> tuple[Any,
     weight = np.ldexp(weight, -np.frexp(weight.max())[1])
     kept = np.flatnonzero(weight > 0)
     if len(kept) == len(weight):
-        return X, y, weight
-    return rows_at(X, kept), None if y is None else y[kept], weight[kept]
+        return X, y, weight, offset
+    offset = kept_rows(offset, kept, len(weight), "offset", OWNER)
+    return rows_at(X, kept), None if y is None else y[kept], weight[kept], offset
 
 
 def _check_counts(**counts: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mixexp._wrapped import extra_name, find_mixture, transformed
+from mixexp._wrapped import extra_name, find_mixture, refuse_offset, transformed
 from mixexp.inspection._palette import INK, NOISE, expert_colors, hatch_of
 from mixexp.inspection._room import SMALL, height_of, new_axes, thinned, width_of, write_note
 from mixexp.inspection._routing import checked_weight
@@ -257,6 +257,7 @@ class ResponsibilitiesDisplay:
                 f"{owner}: n_bins={n_bins!r} is not valid; give an integer of at least 2."
             )
         before, mixture = find_mixture(estimator, owner)
+        refuse_offset(mixture, owner, "Look at responsibilities(X, y, offset=...) themselves.")
         resp = np.asarray(mixture.responsibilities(transformed(before, X), y))
         weight = checked_weight(sample_weight, len(resp), owner)
         edges = np.linspace(0.0, 1.0, int(n_bins) + 1)

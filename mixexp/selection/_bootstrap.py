@@ -11,6 +11,7 @@ from sklearn.base import clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
+from mixexp._checks import short
 from mixexp._engine.growth import Growth
 from mixexp._guests import in_threads
 from mixexp._warn import silence, silenced
@@ -115,6 +116,12 @@ def bootstrap_lrt(
         raise ValueError(
             "bootstrap_lrt: estimator has noise_expert=True, and targets cannot be drawn from "
             "noise. Set noise_expert=False."
+        )
+    if getattr(estimator, "class_weight", None) is not None:
+        raise ValueError(
+            f"bootstrap_lrt: estimator has class_weight={short(estimator.class_weight)}, and "
+            "classes drawn from a fit with weighted shares would be weighted twice. Set "
+            "class_weight=None."
         )
     k = int(n_experts)
     mixture = clone(estimator)

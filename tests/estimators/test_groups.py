@@ -1,6 +1,7 @@
 """Rows of one group share one responsibility."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp
@@ -193,6 +194,7 @@ def test_gate_features_must_be_constant_within_groups(panel):
     [
         (lambda g: g[:-1], "groups has shape .* Give every row its group"),
         (lambda g: np.where(g == 3, np.nan, g), "groups holds nan in row"),
+        (lambda g: pd.Series(g).astype("string").where(g != 3), "groups holds <NA> in row"),
         (lambda g: np.column_stack([g, g]), "groups has shape .*, 2.* in a 1d array"),
         (lambda g: np.array([None, *g[1:]], dtype=object), "groups holds None in row 0"),
         (lambda g: np.array([*g[:-1], "x"], dtype=object), "groups mixes kinds"),

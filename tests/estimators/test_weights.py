@@ -7,6 +7,7 @@ import pytest
 import scipy.sparse as sp
 import sklearn
 from _two_regimes import Straight, assert_same_fit, data_for, soft_start, two_boundaries, two_lines
+from numpy.testing import assert_allclose
 from sklearn.base import clone
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.utils.class_weight import compute_sample_weight
@@ -149,3 +150,21 @@ def test_weights_of_many_decades(decades):
             warnings.simplefilter("ignore")
             model.fit(X, X[:, 0], sample_weight=weight)
         assert np.all(np.isfinite(model.predict(X)))
+
+
+@pytest.mark.parametrize("class_weight", [{"a": 2, "b": 1, "c": 3}, {"a": 1, "b": 1, "c": 0}])
+def test_criteria_have_the_class_weights_of_the_fit(class_weight, rng):
+    X = rng.standard_normal((160, 2))
+    y = np.where((X[:, 0] > 0) ^ (X[:, 1] > 0), "b", "a")
+    y[::7] = "c"
+    given = rng.integers(1, 3, 160)
+    weight = given * np.array([class_weight[label] for label in y])
+    options = {"n_experts": 2, "n_init": 1, "random_state": 0}
+    by_class = MixtureOfExpertsClassifier(**options, class_weight=class_weight).fit(X, y, given)
+    by_row = MixtureOfExpertsClassifier(**options).fit(X, y, weight)
+    for name in ("aic", "bic", "icl"):
+        expected = getattr(by_row, name)(X, y, weight)
+        assert_allclose(getattr(by_class, name)(X, y, given), expected, rtol=1e-8)
+    printed = str(by_class.summary(X, y, given))
+    assert f"AIC: {by_class.aic(X, y, given):.6g}" in printed
+    assert f"BIC: {by_class.bic(X, y, given):.6g}" in printed

@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from scipy.special import digamma, gammaln
 
+from mixexp import MixtureOfExpertsRegressor
 from mixexp.families import Binomial, Gamma, Gaussian, Laplace, NegativeBinomial, Poisson, StudentT
 from mixexp.families._shape import log_minus_digamma, shape_from_gap, stirling_rest
 
@@ -195,3 +196,16 @@ def test_gamma_with_a_narrow_law_keeps_its_digits():
     y = np.exp(dispersion * z)[None]
     found, _, _ = Gamma().evaluate(y, np.zeros((1, 1, 3)), np.full((1, 1, 1), dispersion))
     assert_allclose(found[0], stats.norm.logpdf(z) - np.log(dispersion), atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [1e160, 1e-170])
+def test_gamma_refuses_targets_whose_squares_leave_the_doubles(factor, rng):
+    X = rng.standard_normal((60, 2))
+    y = np.exp(np.where(X[:, 0] > 0, 2, -1) + 0.1 * rng.standard_normal(60))
+    model = MixtureOfExpertsRegressor(n_experts=2, family="gamma", n_init=1, random_state=0)
+    with pytest.raises(ValueError, match="squares of such numbers leave float64"):
+        model.fit(X, y * factor)
+    for unit in (1e150, 1e-150):  # y is between 0.3 and 9
+        std = model.fit(X, y * unit).predict(X, return_std=True)[1]
+        assert np.all(np.isfinite(std) & (std > 0))
+        assert 0.9 < model.score(X, y * unit) < 1

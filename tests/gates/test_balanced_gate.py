@@ -390,12 +390,13 @@ def test_the_temperature_of_a_fitted_gate(rng, gate, noise_expert):
 @pytest.mark.parametrize(
     "name, value, left",
     [
-        ("temperature", 0, r"\[1e-06, inf\)"),
-        ("temperature", -1.0, r"\[1e-06, inf\)"),
-        ("temperature", np.nan, r"\[1e-06, inf\)"),
-        ("temperature", np.inf, r"\[1e-06, inf\)"),
-        ("temperature", "1", r"\[1e-06, inf\)"),
-        ("temperature", None, r"\[1e-06, inf\)"),
+        ("temperature", 0, r"\[1e-06, 1e\+06\]"),
+        ("temperature", -1.0, r"\[1e-06, 1e\+06\]"),
+        ("temperature", np.nan, r"\[1e-06, 1e\+06\]"),
+        ("temperature", 1e155, r"\[1e-06, 1e\+06\]"),  # its square is not finite
+        ("temperature", np.inf, r"\[1e-06, 1e\+06\]"),
+        ("temperature", "1", r"\[1e-06, 1e\+06\]"),
+        ("temperature", None, r"\[1e-06, 1e\+06\]"),
         ("usage_prior", -1e-3, r"\[0, inf\)"),
         ("usage_prior", np.nan, r"\[0, inf\)"),
         ("usage_prior", True, r"\[0, inf\)"),

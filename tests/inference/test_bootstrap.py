@@ -10,6 +10,7 @@ from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp.gates import ConstantGate, GaussianGate
 from mixexp.inference import bootstrap
 from mixexp.inference._bootstrap import _drawn
+from mixexp.selection import bootstrap_lrt
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +135,17 @@ def test_weights_of_classes_are_parameters_that_refits_have(rng):
     y = X[:, 0] + 0.5 * rng.normal(size=120) > 0.5
     model = MixtureOfExpertsClassifier(n_experts=1, class_weight="balanced").fit(X, y)
     assert bootstrap(model, X, y, n_refits=2, random_state=0).n_failed == 0
+
+
+def test_classes_are_not_weighted_twice(rng):
+    X = rng.standard_normal((300, 1))
+    y = rng.random(300) < 1 / (1 + np.exp(-X[:, 0]))
+    options = {"n_experts": 1, "class_weight": {False: 1, True: 10}, "random_state": 0}
+    model = MixtureOfExpertsClassifier(**options).fit(X, y)
+    with pytest.raises(ValueError, match=r"parametric' with class_weight=.*Use kind='case'"):
+        bootstrap(model, X, y, kind="parametric", n_refits=2)
+    refits = bootstrap(model, X, y, n_refits=30, random_state=0)
+    off = refits.samples.mean(axis=0) - refits.estimates
+    assert np.all(np.abs(off) < refits.std_errors)
+    with pytest.raises(ValueError, match="bootstrap_lrt: estimator has class_weight="):
+        bootstrap_lrt(model, X, y, n_experts=1, n_resamples=2)

@@ -519,3 +519,24 @@ def test_a_region_may_be_where_a_value_is_missing(rng):
     model = MixtureOfExpertsRegressor(expert, n_experts=2, random_state=0).fit(X, y)
     found = {each.where for each in describe_experts(model, X, y).experts}
     assert found == {"x0 is known", "x0 is missing"}
+
+
+def test_errors_with_an_offset(rng):
+    X = rng.standard_normal((200, 2))
+    exposure = rng.uniform(1, 50, 200)
+    y = rng.poisson(exposure * np.exp(np.where(X[:, 0] > 0, 0.5 + 0.3 * X[:, 1], -0.5)))
+    offset, weight = np.log(exposure), rng.integers(0, 3, 200)
+    model = MixtureOfExpertsRegressor(n_experts=2, family="poisson", random_state=0)
+    model.fit(X, y, offset=offset)
+    found = describe_experts(model, X, y, weight, offset=offset)
+    answered = model.gate_proba(X).argmax(axis=1)
+    for k in range(2):
+        own = answered == k
+        missed = y - model.predict_experts(X, offset=offset)[:, k]
+        expected = np.sqrt(np.average(missed[own] ** 2, weights=weight[own]))
+        assert_allclose(found[k].error, expected)
+    with pytest.raises(ValueError, match="fitted with an offset, and offset=None"):
+        describe_experts(model, X, y)
+    assert np.isnan(describe_experts(model, X)[0].error)
+    plain = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y)
+    assert describe_experts(plain, X, y)[0].error > 0

@@ -310,3 +310,46 @@ def test_a_callback_of_a_search_is_set_up_by_the_search_alone():
     model._parent_callback_ctx = FitTask("GridSearchCV", "fit").subtask("search")
     model.fit(X, y)
     assert callback.n_set_up == 0
+
+
+@pytest.mark.parametrize("counts", [[1, 2], [0, 1]])
+def test_weights_of_rows_of_groups_count_rows(counts, rng):
+    X, y = halves(160)
+    groups = np.repeat(np.arange(40), 4)
+    X[:, 1] = X[::4, 1][groups]
+    weight = rng.choice(counts, 160)
+    ids = np.repeat(np.arange(160), weight)
+    model = auto(gate_features=[1])
+    weighted = clone(model).fit(X, y, weight, groups=groups).gate_results_
+    repeated = clone(model).fit(X[ids], y[ids], groups=groups[ids]).gate_results_
+    assert_allclose(weighted["log_density"], repeated["log_density"], rtol=1e-5)
+    assert weighted["best_index"] == repeated["best_index"]
+
+
+@pytest.mark.parametrize("class_weight", [{"a": 2, "b": 1, "c": 3}, {"a": 1, "b": 1, "c": 0}])
+def test_class_weights_are_weights(class_weight, rng):
+    X = rng.standard_normal((160, 3))
+    y = np.where((X[:, 0] > 0) ^ (X[:, 1] > 0), "b", "a")
+    y[::7] = "c"
+    model = MixtureOfExpertsClassifier(n_experts=2, gate="auto", n_init=1, random_state=0)
+    weight = np.array([class_weight[label] for label in y])
+    ids = np.repeat(np.arange(160), weight)
+    by_class = clone(model).set_params(class_weight=class_weight).fit(X, y).gate_results_
+    for other in (clone(model).fit(X, y, weight), clone(model).fit(X[ids], y[ids])):
+        assert other.gate_results_["best_index"] == by_class["best_index"]
+        found = other.gate_results_["log_density"]
+        assert_allclose(found, by_class["log_density"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (np.array(["a", 1] * 20, dtype=object), "groups mixes kinds"),
+        ([None, 1] * 20, "groups holds None in row 0"),
+        (np.ones((40, 2)), r"groups has shape \(40, 2\)"),
+    ],
+)
+def test_bad_groups_are_named(groups, message, rng):
+    X = rng.standard_normal((40, 2))
+    with pytest.raises(ValueError, match=message):
+        auto(gate_features=[0]).fit(X, X[:, 0], groups=groups)

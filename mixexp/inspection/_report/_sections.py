@@ -168,7 +168,7 @@ def described(subject: Subject) -> ExpertDescriptions:
     """Return the experts in words."""
     rows = subject.rows
     weight = rows.weight if rows.weighted else None
-    return describe_experts(subject.estimator, rows.X, _targets(rows), weight)
+    return describe_experts(subject.estimator, rows.X, rows.y, weight, offset=rows.offset)
 
 
 def experts_section(subject: Subject) -> Section:
