@@ -23,6 +23,7 @@ from mixexp.partitions._proposals import (
     _borders,
     _different,
     _drawn,
+    _second_nearer,
     halves,
     merge_costs,
 )
@@ -89,6 +90,24 @@ def test_the_best_border_is_where_the_line_changes(rng):
     assert 0.5 * truth < best.gain < 1.01 * truth
 
 
+def test_a_border_between_two_values(rng):
+    X = np.column_stack([rng.standard_normal(200), rng.integers(0, 2, 200)])
+    y = np.where(X[:, 1] > 0, 3.0, -3.0) * X[:, 0]
+    table = Table.of(X, y[:, None], np.ones(200), classes=False)
+    directions, thresholds = _borders(table, np.zeros((2, 2)), np.arange(2))
+    assert_array_equal(directions[0], [0, 1])
+    assert thresholds[0] == 0  # a side is above it
+
+
+def test_the_nearer_line_of_several_outputs(rng):
+    targets = rng.standard_normal((50, 2))
+    table = Table.of(np.zeros((50, 1)), targets, np.ones(50), classes=False)
+    lines = np.zeros((2, 2, 2))  # constants: 0, and (0.2, 1)
+    lines[1, 0] = 0.2, 1.0
+    expected = np.sum((targets - [0.2, 1.0]) ** 2, axis=1) < np.sum(targets**2, axis=1)
+    assert_array_equal(_second_nearer(table, lines), expected[None])
+
+
 def test_crossing_lines_count_their_entropy(rng):
     X = rng.standard_normal((800, 1))
     table = Table.of(X, rng.standard_normal((800, 1)), np.ones(800), classes=False)
@@ -128,8 +147,8 @@ def test_rows_are_drawn_by_weight(rng):
     weight = np.array([0.0, 1.0, 0.0, 3.0, 0.0])
     drawn = np.bincount([_drawn(weight, rng) for _ in range(4000)], minlength=5)
     assert_allclose(drawn / 4000, [0, 0.25, 0, 0.75, 0], atol=0.03)
-    last = SimpleNamespace(random=lambda: 1.0)  # rounded up
-    assert _drawn(weight, last) == 3
+    for number, row in ((0.0, 1), (1.0, 3)):  # the lowest, and one that was rounded up
+        assert _drawn(weight, SimpleNamespace(random=lambda number=number: number)) == row
 
 
 def test_halves_of_an_expert_are_found_once(rng, monkeypatch):
