@@ -51,10 +51,9 @@ def test_filters_are_as_they_were(untouched, expert, n_jobs):
 def test_filters_are_as_they_were_after_a_network_gate_and_an_error(untouched):
     X, y = kink()
     codes = (y > 3).astype(int)
-    forest = RandomForestClassifier(2)
-    MixtureOfExpertsClassifier(
-        forest, 2, gate=forest, n_init=2, max_iter=2, tol=10.0, n_jobs=2, random_state=0
-    ).fit(X, codes)
+    forest = RandomForestClassifier(2, random_state=0)
+    options = {"n_init": 2, "max_iter": 2, "tol": 10.0, "cross_fit": False, "random_state": 0}
+    MixtureOfExpertsClassifier(forest, 2, gate=forest, n_jobs=2, **options).fit(X, codes)
     with pytest.raises(ValueError, match="failed at EM iteration 0"):
         regressor([Greedy(RuntimeError("no")), RandomForestRegressor(2)], n_jobs=2).fit(X, y)
 
