@@ -35,6 +35,10 @@ CRITERIA = ("cv", "aic", "aic3", "bic", "icl")
 #: are its resolution.
 N_EXACT = 2
 
+#: Gain by the criterion, in nats a unit, of a steep step. Gains shrink before a path has come to
+#: its end: if the next number is worse, its own fit has failed, and one more is tried.
+STEEP = 0.1
+
 
 @dataclass(frozen=True)
 class Growth:
@@ -46,7 +50,8 @@ class Growth:
         The numbers of experts to fit, ascending.
     criterion : {"cv", "aic", "aic3", "bic", "icl"}
     patience : int or None
-        The path ends after so many numbers without a better one; None goes on to the last.
+        The path ends after so many numbers without a better one, and after one more where the
+        last step up was steep; None goes on to the last.
     least : int
         The number of experts that the path goes to at least.
     one_se : bool
@@ -171,7 +176,7 @@ def grown(
     problem_at : callable
         Returns the search for a number of experts.
     """
-    numbers, since = growth.numbers, 0
+    numbers, since, steep = growth.numbers, 0, False
     largest = with_judge(problem_at(numbers[-1]))
     best: Grown | None = None
     last: Grown | None = None
@@ -194,10 +199,11 @@ def grown(
         last = mixture
         yield mixture
         if best is None or (growth.supports(mixture) and _better(mixture, best, growth.criterion)):
+            steep = best is not None and _is_steep(mixture, best, growth.criterion)
             best, since = mixture, 0
         else:
             since += 1
-        if growth.patience is not None and since >= growth.patience and k >= growth.least:
+        if growth.patience is not None and since >= growth.patience + steep and k >= growth.least:
             return
 
 
@@ -265,6 +271,11 @@ def can_count(problem: SearchProblem) -> bool:
     gate = problem.gate if problem.batch_gate is None else problem.batch_gate
     bank = problem.bank if problem.batch_bank is None else problem.batch_bank
     return can(gate, "n_parameters") and can(bank, "n_parameters")
+
+
+def _is_steep(mixture: Grown, best: Grown, criterion: str) -> bool:
+    unit = 1.0 if criterion == "cv" else 2 * mixture.n_units
+    return mixture.score(criterion) - best.score(criterion) > STEEP * unit
 
 
 def _better(mixture: Grown, best: Grown, criterion: str) -> bool:

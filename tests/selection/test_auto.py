@@ -1,11 +1,12 @@
 """Fits with n_experts="auto"."""
 
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from _grown import two_lines
+from _grown import candidate, two_lines
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
@@ -43,8 +44,12 @@ def test_the_path_ends_where_the_criterion_rises():
     X, y = two_lines(noise=0.5)
     selection = auto().fit(X, y).selection_
     assert selection.criterion == "aic3"
-    assert selection.n_experts[-1] == max(3, selection.n_experts_ + 1)
-    assert selection.aic3.argmin() == selection.n_experts_ - 1
+    best = selection.aic3.argmin()
+    assert best == selection.n_experts_ - 1 == 1
+    steep = selection.aic3[0] - selection.aic3[1] > 2 * growth.STEEP * len(y)
+    assert steep and selection.n_experts[-1] == 4  # one number more than without
+    flat = auto().fit(X, np.random.default_rng(0).standard_normal(len(y))).selection_
+    assert flat.n_experts_ == 1 and flat.n_experts[-1] == 3
 
 
 def test_one_line_is_one_expert(rng):
@@ -266,3 +271,31 @@ def test_estimators_that_are_kept_where_they_were_better_are_cross_validated(rng
     model.fit(X, y)
     assert model.n_experts_ == 2
     assert np.all(np.isfinite(model.selection_.cv))
+
+
+@pytest.mark.parametrize(
+    ("scores", "tried"),
+    [
+        ([1.0, 1.05, 1.04, 1.2], 3),  # gains are small: the first that is worse is the last
+        ([1.0, 1.5, 1.4, 2.0, 1.9, 1.8, 3.0], 6),  # steep: one that is worse may have failed
+        ([1.0, 1.5, 1.55, 1.5, 3.0], 4),
+    ],
+)
+@pytest.mark.parametrize("criterion", ["cv", "aic3"])
+def test_a_path_that_climbs_steeply_goes_on_after_a_number_that_is_worse(
+    scores, tried, criterion, monkeypatch
+):
+    n = 50
+
+    def fitted(k):
+        total = n * scores[k - 1]
+        return candidate(k, [scores[k - 1]] * n, n_parameters=0.0, log_likelihood=total)
+
+    problem = SimpleNamespace(journal=None, single=None)
+    monkeypatch.setattr(growth, "with_judge", lambda problem: problem)
+    monkeypatch.setattr(growth, "replace", lambda problem, **changes: problem)
+    stages = (np.ones((k, n)) for k in range(1, len(scores) + 1))
+    monkeypatch.setattr(growth, "_stages", lambda *args: stages)
+    monkeypatch.setattr(growth, "once", lambda journal, name, make: fitted(int(name.split()[0])))
+    wanted = growth.Growth(tuple(range(1, len(scores) + 1)), criterion, patience=1)
+    assert len(list(growth.grown(wanted, None, lambda k: problem))) == tried
