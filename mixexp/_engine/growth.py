@@ -36,8 +36,9 @@ CRITERIA = ("cv", "aic", "aic3", "bic", "icl")
 N_EXACT = 2
 
 #: Gain by the criterion, in nats a unit, of a steep step. Gains shrink before a path has come to
-#: its end: if the next number is worse, its own fit has failed, and one more is tried.
-STEEP = 0.1
+#: its end: if the next number is worse, its own fit has failed, and one more is tried. From so many
+#: experts on: fits of fewer seldom fail, and those of more than there are regions take long.
+STEEP, STEEP_FROM = 0.1, 8
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Growth:
     criterion : {"cv", "aic", "aic3", "bic", "icl"}
     patience : int or None
         The path ends after so many numbers without a better one, and after one more where the
-        last step up was steep; None goes on to the last.
+        last step up was steep and experts are many; None goes on to the last.
     least : int
         The number of experts that the path goes to at least.
     one_se : bool
@@ -275,7 +276,10 @@ def can_count(problem: SearchProblem) -> bool:
 
 def _is_steep(mixture: Grown, best: Grown, criterion: str) -> bool:
     unit = 1.0 if criterion == "cv" else 2 * mixture.n_units
-    return mixture.score(criterion) - best.score(criterion) > STEEP * unit
+    return (
+        mixture.n_experts >= STEEP_FROM
+        and mixture.score(criterion) - best.score(criterion) > STEEP * unit
+    )
 
 
 def _better(mixture: Grown, best: Grown, criterion: str) -> bool:

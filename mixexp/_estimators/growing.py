@@ -40,7 +40,7 @@ CRITERION, OTHERWISE = "aic3", "cv"
 
 #: The number that is always reached, and the numbers without a better one after which it ends. A
 #: patience of 2, or going to 4 at least, takes more experts on three of four tables, and predicts
-#: worse. A path that still climbs steeply (`STEEP`) has one number more.
+#: worse. A long path that climbs steeply (`STEEP`) has one number more.
 LEAST, PATIENCE = 3, 1
 
 #: All numbers are tried up to this one, and then each so many: a single expert more changes little,
