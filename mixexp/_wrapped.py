@@ -16,7 +16,6 @@ from mixexp.protocols import can
 __all__ = [
     "extra_name",
     "find_mixture",
-    "has_offset",
     "law_and_target",
     "refuse_offset",
     "predicts_shares",
@@ -97,16 +96,11 @@ def shares(mixture: Any, y: Any, weight: np.ndarray, owner: str) -> tuple[Any, n
     return counts[:, 0] / trials, weight * trials
 
 
-def has_offset(mixture: Any) -> bool:
-    """Return whether a mixture was fitted with an offset."""
-    return "offset" in getattr(mixture, "_fitted_with", ())
-
-
 def refuse_offset(mixture: Any, owner: str, remedy: str) -> None:
     """Raise if a mixture was fitted with an offset: targets would be compared with rates."""
-    if has_offset(mixture):
+    if "offset" in getattr(mixture, "_fitted_with", ()):
         raise ValueError(
-            f"{owner}: the {type(mixture).__name__} was fitted with an offset, and {owner} takes "
+            f"{owner}: the {type(mixture).__name__} was fitted with an offset, and {owner} has "
             f"none. {remedy}"
         )
 

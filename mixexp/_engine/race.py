@@ -28,8 +28,8 @@ __all__ = ["agreement", "raced", "ranked"]
 ROUND_ITER, MIN_ROUNDS, MAX_ROUNDS = 4, 2, 16
 
 #: Starts of numbers race on the first rows: at least so many, and so many for each coefficient of
-#: the experts. Of 128 simulated fits of 8 000 to 20 000 rows, they end where those do that race on
-#: the whole sketch; classes, which say less a row, do not.
+#: the experts. Of 128 simulated fits of 8 000 to 20 000 rows, 5 end lower by .002 nats a row than
+#: those that race on the whole sketch, and 4 higher; of classes, which say less a row, more do.
 RACE_ROWS, ROWS_PER_COEFFICIENT = 4096, 40
 
 #: Multiplications that all short runs together may take; wide data get fewer rounds.

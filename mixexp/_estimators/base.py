@@ -632,10 +632,13 @@ class BaseMixtureOfExperts(Versioned, BaseEstimator, metaclass=ABCMeta):
 
     def _density(self, X: Any, y: Any, weight: Any, offset: Any, groups: Any) -> np.ndarray:
         """Return log-densities per row, or per group, with weights as exponents."""
-        model = self._fitted_model()
+        return self._fitted_model().log_density(self._units(X, y, weight, offset, groups))
+
+    def _units(self, X: Any, y: Any, weight: Any, offset: Any, groups: Any) -> Rows:
+        """Return new data as checked rows, sorted by group if there are groups."""
         if groups is None:
-            return model.log_density(with_targets(self, X, y, offset))
-        return model.log_density(grouped(self, X, y, weight, offset, groups)[0])
+            return with_targets(self, X, y, offset, weight)
+        return grouped(self, X, y, weight, offset, groups)[0]
 
     @np.errstate(under="ignore")
     def aic(
@@ -883,10 +886,7 @@ class BaseMixtureOfExperts(Versioned, BaseEstimator, metaclass=ABCMeta):
         full = model.n_parameters(owner)
         if not model.innermost.is_penalised:
             return full
-        if groups is None:
-            rows = with_targets(self, X, y, offset, weight)
-        else:
-            rows, _ = grouped(self, X, y, weight, offset, groups)
+        rows = self._units(X, y, weight, offset, groups)
         with single_thread():
             return model.innermost.counted(rows).n_parameters
 

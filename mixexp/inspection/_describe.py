@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 
 from mixexp._checks import kept_rows, short
 from mixexp._columns import check_table, rows_at
-from mixexp._wrapped import extra_name, find_mixture, has_offset, shares, transformed
+from mixexp._wrapped import extra_name, find_mixture, refuse_offset, shares, transformed
 from mixexp.inspection._descriptions import ExpertDescription, ExpertDescriptions
 from mixexp.inspection._effects import Effect, expert_effects
 from mixexp.inspection._inputs import check_width
@@ -134,7 +134,8 @@ def describe_experts(
     before, mixture = find_mixture(estimator, OWNER)
     _check_counts(max_depth=max_depth, max_effects=max_effects, max_rows=max_rows)
     check_table(X, OWNER)
-    _check_offset(mixture, y, offset)
+    if y is not None and offset is None:
+        refuse_offset(mixture, OWNER, "Give the offset of these rows, or leave y out.")
     X, y, weight, offset = _with_weight(X, y, sample_weight, offset, mixture)
     columns = described_columns(X, estimator, feature_names, OWNER)
     check_width(len(columns), estimator, OWNER)
@@ -170,15 +171,6 @@ def describe_experts(
     apart = {} if extra is None else {extra: float(weight @ proba / weight.sum())}
     unused = _unused(mixture, before, columns)
     return ExpertDescriptions(title, experts, error_name, int(max_effects), unused, **apart)
-
-
-def _check_offset(mixture: Any, y: Any, offset: Any) -> None:
-    """Raise if errors would compare targets with rates."""
-    if y is not None and offset is None and has_offset(mixture):
-        raise ValueError(
-            f"{OWNER}: the {type(mixture).__name__} was fitted with an offset, and offset=None. "
-            "Give the offset of these rows, or leave y out."
-        )
 
 
 def _with_weight(

@@ -339,10 +339,10 @@ def _two_means(sample: Table, table: Table, rng: np.random.Generator) -> np.ndar
         side = _beyond_middle(x, low, high)
         if last is not None and np.array_equal(side, last):
             break
+        if side.all() or not side.any():  # one row far from all others
+            return None
         last, upper = side, columns @ side
         lower = whole - upper
-        if not (upper[0] > 0 and lower[0] > 0):  # one row far from all others
-            return None
         high, low = upper[1:] / upper[0], lower[1:] / lower[0]
     return _beyond_middle(table.features, low, high)
 

@@ -19,7 +19,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor, describe_experts
+from mixexp import (
+    MixtureOfExpertsClassifier,
+    MixtureOfExpertsRegressor,
+    describe_experts,
+    report,
+)
 from mixexp.datasets import load_auto_mpg
 from mixexp.gates import ConstantGate, EstimatorGate, GaussianGate, HierarchicalGate, SoftmaxGate
 from mixexp.inspection._conditions import border, rounded_rank
@@ -535,8 +540,11 @@ def test_errors_with_an_offset(rng):
         missed = y - model.predict_experts(X, offset=offset)[:, k]
         expected = np.sqrt(np.average(missed[own] ** 2, weights=weight[own]))
         assert_allclose(found[k].error, expected)
-    with pytest.raises(ValueError, match="fitted with an offset, and offset=None"):
+    message = "describe_experts: the MixtureOfExpertsRegressor was fitted with an offset, and"
+    with pytest.raises(ValueError, match=message):
         describe_experts(model, X, y)
+    with pytest.raises(ValueError, match="report: the MixtureOfExpertsRegressor was fitted with"):
+        report(model, X, y)
     assert np.isnan(describe_experts(model, X)[0].error)
     plain = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y)
     assert describe_experts(plain, X, y)[0].error > 0

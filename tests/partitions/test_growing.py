@@ -24,6 +24,7 @@ from mixexp.partitions._proposals import (
     _different,
     _drawn,
     _second_nearer,
+    _two_means,
     halves,
     merge_costs,
 )
@@ -158,6 +159,17 @@ def test_halves_of_an_expert_are_found_once(rng, monkeypatch):
     *_, last = grow(where, 4, np.random.default_rng(0))
     assert last.n_experts == 4
     assert len({resp.tobytes() for resp in asked}) == len(asked)
+
+
+def test_one_row_far_from_all_others_is_no_cluster(rng):
+    X = rng.standard_normal((40, 2))
+    X[:] = X[:1]  # all equal
+    table = Table.of(X, rng.standard_normal((40, 1)), np.ones(40), classes=False)
+    assert _two_means(table, table, rng) is None
+    X[3] += 1e-3
+    table = Table.of(X, rng.standard_normal((40, 1)), rng.random(40) + 0.1, classes=False)
+    side = _two_means(table, table, rng)
+    assert side.sum() in (1, 39) and side[3] != side[4]
 
 
 def three_steps(rng):

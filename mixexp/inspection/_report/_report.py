@@ -10,6 +10,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+from mixexp._wrapped import refuse_offset
 from mixexp.inspection._report import _sections as parts
 from mixexp.inspection._report._calibrated import calibration_section
 from mixexp.inspection._report._concerns import concerns, concerns_section
@@ -146,7 +147,8 @@ def report(
     TypeError
         If the estimator is not a mixture of experts.
     ValueError
-        If X, y or another parameter is not valid; the message names it.
+        If X, y or another parameter is not valid; the message names it. If the mixture was fitted
+        with an offset, and none is given.
 
     See Also
     --------
@@ -180,6 +182,8 @@ def report(
     rows = rows_of(X, y, sample_weight, offset)
     test = _test_rows(X_test, y_test, offset)
     subject = subject_of(estimator, rows, str(getattr(y, "name", None) or "y"))
+    if offset is None:
+        refuse_offset(subject.mixture, OWNER, "Give the offset of these rows.")
     title = title_of(subject) if title is None else str(title)
     sections, texts, left_out = _sections(subject, test, cv, int(random_state))
     subtitle = f"{counted(len(rows), 'row')}, {counted(rows.X.shape[1], 'column')}"
