@@ -387,6 +387,11 @@ CAPABILITIES: dict[str, Capability] = {
         "M-steps; `strengths` is an array of those it sets. Where they are many, `n_strengths` is "
         "how many parameters they count as.",
     ),
+    "ranked": Capability(
+        "part",
+        "(rows): the part after a fit to these rows, with `n_parameters` that leaves out "
+        "coefficients of columns that are sums of others, where no penalty determines them.",
+    ),
     "underdetermined": Capability(
         "bank",
         "(rows): whether rows are so few for the coefficients that the evidence has to set the "

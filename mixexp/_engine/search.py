@@ -185,7 +185,14 @@ def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
         run = _spread(problem, run, record, ", and so did all other starts")
     else:
         run = _tempted(problem, run, candidates, ends)
-    return frozen(problem, run), restarts
+    run = frozen(problem, run)
+    rows = problem.rows if run.rows is None else run.rows
+    views = run.state.views(rows.units, rows)
+    counted = run.state.apply(
+        lambda part, view: part.ranked(view) if can(part, "ranked") else part, views
+    )
+    run.best = replace(run.best, state=counted)
+    return run, restarts
 
 
 def with_judge(problem: SearchProblem) -> SearchProblem:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from mixexp._numerics import RANK_TOL
 from mixexp._rows.basis import Based
 from mixexp._rows.blocks import Block
 from mixexp._rows.designs import Design, Units, measured_design
@@ -20,6 +21,9 @@ from mixexp._rows.sparse import FEWEST_COLUMNS
 __all__ = ["Passes"]
 
 S = TypeVar("S")
+
+#: Most columns of a design whose rank is found.
+MOST_RANKED = 2000
 
 #: Fewest blocks for each thread: below, starting and ending threads costs what they gain.
 BLOCKS_PER_THREAD = 4
@@ -122,3 +126,28 @@ class Passes(ABC):
         if key not in self._designs:
             self._designs[key] = row_space(self, design, units=units)
         return self._designs[key]
+
+    def rank(self, design: Design, masks: np.ndarray | None = None) -> np.ndarray | None:
+        """Return how many columns of a design are linearly independent over the rows, (1,).
+
+        Of the columns that each expert sees, (K,), by masks (K, size). It takes a pass and a Gram
+        matrix; None for more than `MOST_RANKED` columns.
+        """
+        if design.size > MOST_RANKED:
+            return None
+        gram = self.reduce(partial(_gram, design=design))
+        masks = design.varies[None] if masks is None else masks * design.varies
+        return np.array([_rank(gram[np.ix_(seen, seen)]) for seen in masks.astype(bool)])
+
+
+def _gram(block: Block, design: Design) -> np.ndarray:
+    matrix = block.matrix(design)
+    weighted = matrix if block.weight is None else matrix * block.weight
+    return np.asarray(weighted @ matrix.T)
+
+
+def _rank(gram: np.ndarray) -> int:
+    """Return the rank of a Gram matrix, up to rounding; columns may have any units."""
+    size = np.sqrt(gram.diagonal())
+    values = np.linalg.eigvalsh(gram / np.multiply.outer(size, size))
+    return int(np.count_nonzero(values > len(gram) * RANK_TOL * values.max(initial=0.0)))

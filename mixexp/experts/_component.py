@@ -74,6 +74,7 @@ class ComponentBank:
     scores = Hidden()
     slope = Hidden()
     tuned = Hidden()
+    ranked = Hidden()
     loosened = Hidden()
     underdetermined = Hidden()
     strength_path = Hidden()

@@ -114,6 +114,11 @@ class ExtendedBank:
         inner = self.inner.with_common(rows)
         return None if inner is None else self._with(inner)
 
+    @if_inner_can("ranked")
+    def ranked(self, rows: Rows) -> Any:
+        """Return the bank whose inner one has counted the columns that the rows can tell apart."""
+        return evolve(self, inner=self.inner.ranked(rows))
+
     @if_inner_can("finished")
     def finished(self, rows: Rows) -> Any:
         """Return the bank as it predicts for new rows."""

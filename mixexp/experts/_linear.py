@@ -23,7 +23,7 @@ from mixexp._numerics import FARTHEST_SCORE, linear_scores, solve_psd_stack, unp
 from mixexp._proximal import l1_weights, proximal_solutions
 from mixexp.experts._based import behind_basis
 from mixexp.experts._linear_scores import linear_prior, linear_scores_of, linear_space
-from mixexp.experts._penalty import StrengthMixin
+from mixexp.experts._penalty import StrengthMixin, ranks_of
 from mixexp.experts._templates import LinearTerms
 from mixexp.protocols import (
     Block,
@@ -184,6 +184,8 @@ class LinearBank(StrengthMixin):
         k = len(self.theta)
         if self.l1 is not None:
             return self._n_used.max(axis=1)
+        if self._ranks is not None:
+            return np.broadcast_to(self._ranks, k)
         if self.mask is None:
             return np.full(k, int(self.design.intercept) + self.design.n_varying)
         counts: np.ndarray = (self.design.varies * self.mask).sum(axis=1)
@@ -263,6 +265,7 @@ class LinearBank(StrengthMixin):
             prior_rows=None if self.prior_rows is None else self.prior_rows[experts],
             prior_squares=None if self.prior_rows is None else self.prior_squares[experts],
             _unit=self._unit[:, experts],
+            _ranks=ranks_of(self._ranks, experts),
         )
 
     def _eta(self, block: Block) -> np.ndarray:

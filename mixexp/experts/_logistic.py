@@ -50,7 +50,7 @@ from mixexp._proximal import (
 )
 from mixexp.experts._based import behind_basis
 from mixexp.experts._linear_scores import logistic_prior, logistic_scores_of, logistic_space
-from mixexp.experts._penalty import StrengthMixin
+from mixexp.experts._penalty import StrengthMixin, ranks_of
 from mixexp.experts._templates import LinearTerms
 from mixexp.protocols import (
     Block,
@@ -150,6 +150,8 @@ class LogisticBank(StrengthMixin):
             first = int(self.design.intercept)
             slopes = sum(n_identified(theta[:, first:]) for theta in self.theta)
             return k * first * (c - 1) + slopes
+        if self._ranks is not None:
+            return (c - 1) * int(np.broadcast_to(self._ranks, k).sum())
         if self.mask is None:
             return k * (c - 1) * (int(self.design.intercept) + self.design.n_varying)
         return (c - 1) * int(np.sum(self.design.varies * self.mask))
@@ -183,8 +185,14 @@ class LogisticBank(StrengthMixin):
     def select(self, experts: np.ndarray) -> LogisticBank:
         """Return the bank of some experts, in this order."""
         mask = None if self.mask is None else self.mask[experts]
-        damping = self.damping[experts]
-        return evolve(self, theta=self.theta[experts], mask=mask, damping=damping, _last=[])
+        return evolve(
+            self,
+            theta=self.theta[experts],
+            mask=mask,
+            damping=self.damping[experts],
+            _last=[],
+            _ranks=ranks_of(self._ranks, experts),
+        )
 
     def _scores(self, block: Block) -> np.ndarray:
         k, c, p = self.theta.shape

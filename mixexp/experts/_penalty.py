@@ -11,7 +11,7 @@ from mixexp._evidence import strength_ratio, strongest
 from mixexp.experts._templates import LinearTerms
 from mixexp.protocols import Design, Rows, Sums, evolve
 
-__all__ = ["StrengthMixin"]
+__all__ = ["StrengthMixin", "ranks_of"]
 
 #: Factor between two strengths that are compared by left-out rows, at most.
 PATH_FACTOR = 3.0
@@ -22,6 +22,11 @@ PATH_FACTOR = 3.0
 MOST_WEAKER = 3.0
 
 
+def ranks_of(ranks: np.ndarray | None, experts: np.ndarray) -> np.ndarray | None:
+    """Return the ranks of some experts' columns, or the one that all have."""
+    return ranks if ranks is None or len(ranks) == 1 else ranks[experts]
+
+
 class StrengthMixin:
     """What linear and logistic banks share of a penalty with a strength."""
 
@@ -30,12 +35,26 @@ class StrengthMixin:
     theta: np.ndarray
     penalty: np.ndarray
     strength: float
+    mask: np.ndarray | None
+    l1: Any
 
     #: Whether the strength is no longer the first.
     _was_set = False
 
     #: The strength that left-out rows have chosen for one expert, 0 if they have not.
     _chosen = 0.0
+
+    #: Linearly independent columns of each expert, (K,), or of all, (1,), if they are counted.
+    _ranks: np.ndarray | None = None
+
+    def ranked(self, rows: Rows) -> Any:
+        """Return the bank with the number of coefficients that the rows can tell apart.
+
+        A penalty determines them all, and the evidence says how far.
+        """
+        if self.l1 is not None or np.any(self._slope_penalty > 0):
+            return evolve(self, _ranks=None)
+        return evolve(self, _ranks=rows.rank(self.design, self.mask))
 
     @property
     def strengths(self) -> np.ndarray:

@@ -221,6 +221,7 @@ class SharedBank:
     scores = Hidden()
     slope = Hidden()
     tuned = Hidden()
+    ranked = Hidden()
     loosened = Hidden()
     underdetermined = Hidden()
     strength_path = Hidden()

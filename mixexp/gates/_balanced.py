@@ -113,6 +113,11 @@ class BalancedGate:
         """Return the gate with the next step of the inner gate under a curvature bound."""
         return self._with(self.inner.bounded())
 
+    @if_inner_can("ranked")
+    def ranked(self, rows: Rows) -> BalancedGate:
+        """Return the gate whose inner one has counted the columns that the rows can tell apart."""
+        return self._with(self.inner.ranked(rows))
+
     @if_inner_can("finished")
     def finished(self, rows: Rows) -> BalancedGate:
         """Return the gate ready to predict new rows."""

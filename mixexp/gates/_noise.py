@@ -153,6 +153,11 @@ class NoiseGate:
         """Return the gate with the next step of the inner gate under a curvature bound."""
         return self._with(self.inner.bounded())
 
+    @if_inner_can("ranked")
+    def ranked(self, rows: Rows) -> NoiseGate:
+        """Return the gate whose inner gate has counted the columns that the rows can tell apart."""
+        return evolve(self, inner=self.inner.ranked(rows))
+
     @if_inner_can("finished")
     def finished(self, rows: Rows) -> NoiseGate:
         """Return the gate ready to predict new rows."""

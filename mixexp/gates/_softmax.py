@@ -250,6 +250,7 @@ class SoftmaxGate(TextMixin, BaseEstimator):
             _strength=_strengths(design, strength),
             _n_rows=rows.total_weight,
             n_strengths=0.0,
+            _rank=None,
             _seen=_seen(design, columns) if per_expert else None,
             curvature=usual,
             damping=CURVATURE_FLOOR,
@@ -333,8 +334,20 @@ class SoftmaxGate(TextMixin, BaseEstimator):
             shared = None if self._seen is None else self._seen[:, 1:].all(axis=0)
             return k - 1 + n_identified(self.theta[:, 1:], shared)
         if self._seen is None:
-            return (k - 1) * (1 + self.design.n_varying)
+            return (k - 1) * (1 + self.design.n_varying if self._rank is None else self._rank)
         return k - 1 + int(self._n_free.sum())
+
+    def ranked(self, rows: Rows) -> SoftmaxGate:
+        """Return the gate with the number of coefficients that the rows can tell apart.
+
+        A penalty determines them all, and the evidence says how far. Of experts that see different
+        columns all count.
+        """
+        penalised = bool(np.any(self._penalty[1:][self.design.varies[1:]] > 0))
+        if penalised or self._l1 is not None or self._seen is not None:
+            return evolve(self, _rank=None)
+        found = rows.rank(self.design)
+        return evolve(self, _rank=None if found is None else int(found[0]))
 
     @property
     def _n_free(self) -> np.ndarray:

@@ -269,6 +269,12 @@ class TreeGate:
             lambda p, sums: p.tuned(sums, rows) if can(p, "tuned") else p, statistics.sums
         )
 
+    @available_if(lambda self: self._some_can("ranked"))
+    def ranked(self, rows: Rows) -> Any:
+        """Return the tree whose nodes have counted the columns that the rows can tell apart."""
+        nodes = self.nodes_.values()
+        return self._map_nodes(lambda p, _: p.ranked(rows) if can(p, "ranked") else p, nodes)
+
     @available_if(lambda self: self._some_can("penalised_as"))
     def penalised_as(self, other: TreeGate) -> Any:
         """Return the tree with the penalties of another; itself if that has other nodes."""

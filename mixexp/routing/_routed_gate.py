@@ -155,6 +155,11 @@ class RoutedGate:
         """Return the gate with these parameters."""
         return self._with(self.inner.set_parameters(vector))
 
+    @if_inner_can("ranked")
+    def ranked(self, rows: Rows) -> RoutedGate:
+        """Return the gate whose inner one has counted the columns that the rows can tell apart."""
+        return evolve(self, inner=self.inner.ranked(rows))
+
     @if_inner_can("select")
     def select(self, experts: np.ndarray) -> RoutedGate:
         """Return the gate restricted to these experts, of which the fallback is the last."""

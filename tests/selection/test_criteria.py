@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import entr
 from scipy.stats import norm
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor, Ridge
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 from mixexp._engine.criteria import effective_parameters, fitness
@@ -17,7 +17,7 @@ from mixexp._engine.folds import N_FOLDS, unit_folds
 from mixexp._engine.growth import Growth, chosen
 from mixexp._engine.information import Information
 from mixexp._engine.sweep import State
-from mixexp.gates import SoftmaxGate
+from mixexp.gates import ConstantGate, HierarchicalGate, SoftmaxGate
 from mixexp.protocols import ParameterSpace, Rows
 from mixexp.selection import select_n_experts
 
@@ -206,3 +206,65 @@ def test_classes_that_an_expert_hardly_gives_are_counted(seed):
     n_parameters = model.aic(X, y) / 2 + model.log_density(X, y).sum()
     n_free = 4 + 5 * 2  # intercepts of gate and experts, which have no penalty
     assert n_free < n_parameters < n_free * (1 + p) / 2
+
+
+def coded(rng, n=200):
+    """Return a column with a factor of three levels beside an intercept: two codes, and three."""
+    x, level = rng.standard_normal(n), rng.integers(0, 3, n)
+    codes = np.eye(3)[level]
+    return x, level, np.column_stack([x, codes[:, 1:]]), np.column_stack([x, codes])
+
+
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [
+        (MixtureOfExpertsRegressor(LinearRegression(), n_experts=1), "numbers"),
+        (MixtureOfExpertsRegressor(Ridge(0.0), n_experts=1, family="student_t"), "numbers"),
+        (MixtureOfExpertsRegressor(PoissonRegressor(alpha=0), 1, family="poisson"), "counts"),
+        (MixtureOfExpertsClassifier(LogisticRegression(C=np.inf), n_experts=1), "classes"),
+        (MixtureOfExpertsRegressor(LinearRegression(), noise_expert=True, n_experts=1), "numbers"),
+    ],
+)
+def test_a_column_that_is_a_sum_of_others_is_no_parameter(model, kind, rng):
+    x, level, some, every = coded(rng)
+    y = x + level + rng.standard_normal(len(x))
+    y = {"numbers": y, "counts": rng.poisson(np.exp(y / 3)), "classes": y > 1}[kind]
+    for criterion in ("aic", "bic"):
+        found = [getattr(model.fit(X, y), criterion)(X, y) for X in (some, every)]
+        assert_allclose(*found, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "gate", [ConstantGate(), SoftmaxGate(alpha=0.0), HierarchicalGate((2, 2), alpha=0.0)]
+)
+def test_columns_are_told_apart_in_every_part(gate, rng):
+    """Of experts that see other columns, each has the rank of its own."""
+    x, level, some, every = coded(rng, 400)
+    k = 4 if isinstance(gate, HierarchicalGate) else 2
+    regions = rng.integers(0, k, len(x))
+    y = np.where(x > 0, 3, -3) * regions + level + 0.3 * rng.standard_normal(len(x))
+    few = {"max_iter": 2, "tol": 0, "init": regions, "gate": gate, "n_experts": k}
+    model = MixtureOfExpertsRegressor(LinearRegression(), **few)
+    counts = []
+    for X in (some, every):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            counts.append(model.fit(X, y)._model.n_parameters("it"))
+    assert counts[0] == counts[1]
+    shown = [[0, 1, 2, 3], [0, 1], [1, 2, 3], [0, 1, 2]][:k]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.set_params(expert_features=shown).fit(every, y)
+    ranks = [4, 3, 3, 4][:k]  # with the intercept
+    assert [expert.coef_.size for expert in model.experts_] == [len(each) for each in shown]
+    assert model._model.bank.n_coefficients.tolist() == ranks
+    assert model._model.bank.select(np.array([1])).n_coefficients.tolist() == ranks[1:2]
+
+
+def test_a_penalty_determines_all_columns(rng):
+    x, level, _, every = coded(rng)
+    y = x + level + rng.standard_normal(len(x))
+    model = MixtureOfExpertsRegressor(Ridge(1e-3), n_experts=1).fit(every, y)
+    assert model._model.n_parameters("it") == 6  # what is counted is less: they share what there is
+    size = (model.bic(every, y) - model.aic(every, y)) / (np.log(len(y)) - 2)
+    assert_allclose(size, 5, atol=1e-3)
