@@ -1,7 +1,8 @@
 """Fits that go on from the last one: `warm_start`.
 
 What is taken over is the whole state, for the same data and parts; or the division of the rows
-among the experts, where parts or data have changed; or nothing, for another number of experts.
+among the experts, where parts or data have changed; or nothing, for another number of experts,
+other columns, or rows that the old mixture does not explain.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixexp._engine.alone import one_expert
 from mixexp._engine.context import posteriors
 from mixexp._engine.em import Run
+from mixexp._engine.search import SearchProblem
 from mixexp._engine.starts import FromPartition, FromState
 from mixexp._engine.sweep import State
 from mixexp._estimators.assembly import Assembly, has_estimators
@@ -53,13 +56,31 @@ class LastMixture:
 
     def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
         """Return responsibilities (K, n) of the rows, without those of a noise expert."""
-        rows: Any = context.rows
-        rows = rows.subset(np.arange(rows.n_rows), rows.weight)
-        rows.training = rows.units.training = False  # the mixture knows other rows, or more
-        resp = posteriors(self._state, rows)[0][: context.n_experts]
+        resp = _as_new(self._state, context.rows)[0][: context.n_experts]
         total = resp.sum(axis=0)
         alike = np.full_like(resp, 1 / len(resp))
         return np.divide(resp, total, out=alike, where=total > 0)
+
+
+def _as_new(state: State, rows: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return `posteriors` of rows that a mixture may not have been fitted to."""
+    rows = rows.subset(np.arange(rows.n_rows), rows.weight)
+    rows.training = rows.units.training = False
+    return posteriors(state, rows)
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _explains(state: State, problem: SearchProblem) -> bool:
+    """Return whether a mixture explains rows better than one expert that is fitted to them.
+
+    If it does not, its responsibilities are no guide: far from all experts they only say whose
+    dispersion is larger.
+    """
+    rows = problem.sketch
+    single = one_expert(problem.bank, rows)
+    alone = rows.map(single.log_prob, axis=1)[0]
+    gain = _as_new(state, rows)[1] - alone
+    return bool(np.average(gain, weights=rows.weight) > 0)
 
 
 def remembered(
@@ -73,6 +94,7 @@ def remembered(
     problem = assembly.problem
     last: dict[str, Any] = {
         "n_features": problem.rows.n_features,
+        "names": _names(mixture),
         "classes": getattr(mixture, "classes_", None),
         "init": described(mixture.init),
     }
@@ -87,10 +109,22 @@ def _is_plain(mixture: BaseMixtureOfExperts, assembly: Assembly) -> bool:
     return plain and not has_estimators(mixture, assembly.batch)
 
 
+def _names(mixture: BaseMixtureOfExperts) -> list | None:
+    """Return the names of the columns, None if they have none."""
+    names = getattr(mixture, "feature_names_in_", None)
+    return None if names is None else list(names)
+
+
 def may_go_on(mixture: BaseMixtureOfExperts, n_features: int, classes: Any) -> bool:
-    """Return whether the last fit had as many columns and experts, the same classes and `init`."""
+    """Return whether the last fit had the same columns, classes and `init`, and as many experts.
+
+    Columns without names are known by their positions.
+    """
     last = vars(mixture).get("_last_fit")
     if not mixture.warm_start or last is None or not hasattr(mixture, "experts_"):
+        return False
+    names = _names(mixture)
+    if None not in (names, last["names"]) and names != last["names"]:
         return False
     return (
         mixture.n_experts == mixture.n_experts_
@@ -108,10 +142,14 @@ def warm(
     if not may_go_on(mixture, problem.rows.n_features, target.classes):
         return assembly
     last = mixture._last_fit
-    start: Any = FromPartition(LastMixture(mixture._model.state))
+    start: Any = None
     if "state" in last and last["data"] == identity():
         now, before = parameters_of(mixture), last["parameters"]
         changed = {name for name in now if now[name] != before[name]}
         if changed <= OF_THE_RUN and last["state"].bank.n_experts == problem.n_experts:
             start = FromState(last["state"])
+    if start is None:
+        if not _explains(mixture._model.state, problem):
+            return assembly
+        start = FromPartition(LastMixture(mixture._model.state))
     return replace(assembly, problem=replace(problem, start=start))

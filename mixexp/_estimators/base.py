@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from mixexp import __version__
 from mixexp._checks import all_or_nothing, short
 from mixexp._compat import (
+    JOBS,
     HasMethods,
     Interval,
     StrOptions,
@@ -140,7 +141,7 @@ class BaseMixtureOfExperts(Versioned, BaseEstimator, metaclass=ABCMeta):
         "online_step": [Interval(Real, 0.5, 1, closed="right")],
         "online_forget": [Interval(Real, 0, None, closed="neither"), None],
         "random_state": ["random_state"],
-        "n_jobs": [Integral, None],
+        "n_jobs": JOBS,
         "verbose": ["verbose"],
         "warm_start": ["boolean"],
     }

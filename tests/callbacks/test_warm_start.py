@@ -4,6 +4,7 @@ import pickle
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from _interrupts import Raise, same_bits, two_lines
 from _problems import make_rows
@@ -121,6 +122,28 @@ def test_the_last_mixture_answers_for_rows_as_new_ones(data):
     known = model.responsibilities(X, y)[::-1, :2].T
     assert_allclose(resp, known / known.sum(axis=0), rtol=1e-10)
     assert context.rows.training  # as it was
+
+
+def test_rows_that_the_mixture_does_not_explain_are_divided_anew(data, begun):
+    """Far from all experts, responsibilities only say whose dispersion is larger."""
+    X, y = data
+    model = MixtureOfExpertsRegressor(n_experts=2, warm_start=True, random_state=0).fit(X, y)
+    found = model.fit(X, y + 100).lower_bound_
+    model.fit(X, y + 100.01)
+    assert begun == [None, None, "partition"]
+    anew = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y + 100)
+    assert_allclose(found, anew.lower_bound_)
+
+
+def test_columns_must_agree(data, begun):
+    X, y = data
+    frame = pd.DataFrame(X, columns=["a", "b"])
+    model = MixtureOfExpertsRegressor(warm_start=True, random_state=0, **QUICK).fit(frame, y)
+    model.fit(frame[["b", "a"]], y).fit(frame[["b", "a"]], y)
+    with pytest.warns(UserWarning, match="feature names"):
+        model.predict(frame[["b", "a"]].to_numpy())
+    model.fit(frame[["b", "a"]].to_numpy(), y)  # without names, positions have to do
+    assert begun == [None, None, "state", "state"]
 
 
 def test_classes_must_agree(data, begun):
