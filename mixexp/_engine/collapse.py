@@ -32,8 +32,9 @@ MOST_RESTARTS = 2
 WORST_SHARE = 0.5
 
 #: A restart that ends in another collapse has been in vain if the bound is not higher than before
-#: by more than this, relative to max(1, |bound|).
-LEAST_GAIN = 1e-4
+#: by more than this, relative to max(1, |bound|). With a tenth of it, 228 simulated fits end no
+#: higher, and one of 16 experts for 100 000 sparse rows takes two restarts more.
+LEAST_GAIN = 1e-3
 
 #: An earlier segment is returned if its bound is higher by more than this, relative to
 #: max(1, |bound|).
@@ -134,7 +135,7 @@ def long_run(setup: LongRun, state: State, events: list[str]) -> Run:
         step = resumed.n_earlier + len(resumed.bounds)
         events.append(
             f"EM went on from the fit as it was at EM iteration {step}, as starting experts again "
-            "had not raised the bound"
+            "had hardly raised the bound"
         )
         best.bounds = resumed.bounds + best.bounds
         best.n_earlier = n_iter - len(best.bounds)
@@ -172,13 +173,13 @@ def _started_again(setup: LongRun, run: Run, left: int) -> tuple[State, int]:
 
 
 def _best_in_vain(setup: LongRun, segments: list[Run]) -> Run | None:
-    """Return the best unflagged segment if the last one, after a restart, gained nothing."""
+    """Return the best unflagged segment if the last one, after a restart, hardly gained."""
     last, rows = segments[-1], setup.problem.rows
-    unflagged = [run for run in segments[:-1] if not setup.judge.spurious(run.state, rows)]
-    best = max(unflagged, key=lambda run: run.bound, default=None)
-    if best is None or last.bound > best.bound + LEAST_GAIN * max(1.0, abs(best.bound)):
+    unflagged = [run for run in segments if not setup.judge.spurious(run.state, rows)]
+    bounds = [run.bound for run in unflagged if run is not last]
+    if not bounds or last.bound > max(bounds) + LEAST_GAIN * max(1.0, abs(max(bounds))):
         return None
-    return best
+    return max(unflagged, key=lambda run: run.bound)
 
 
 def _best(setup: LongRun, problem: Problem, segments: list[Run], events: list[str]) -> Run:

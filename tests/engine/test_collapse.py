@@ -116,7 +116,7 @@ def test_restarts_in_vain_come_to_an_end(monkeypatch):
 
     monkeypatch.setattr(collapse, "run_or_recall", watched)
     model, X, y = noisy_classes()
-    with pytest.warns(ConvergenceWarning, match="had not raised the bound"):
+    with pytest.warns(ConvergenceWarning, match="had hardly raised the bound"):
         model.fit(X, y)
     events = [e for record in model.restarts_ for e in record.events if "collapsed" in e]
     assert ["started again" in e for e in events] == [True] * (len(events) - 1) + [False]
