@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from inspect import signature
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ except ImportError:  # scikit-learn < 1.7
 from mixexp._checks import as_numbers, named_error
 
 __all__ = [
+    "JOBS",
     "BaseSearchCV",
     "HasMethods",
     "Interval",
@@ -43,6 +45,13 @@ __all__ = [
     "rows_of",
     "safe_indexing",
     "validate_parameters",
+]
+
+#: What `n_jobs` may be: 0 means nothing.
+JOBS = [
+    Interval(Integral, None, -1, closed="right"),
+    Interval(Integral, 1, None, closed="left"),
+    None,
 ]
 
 VisualBlock = _VisualBlock

@@ -36,6 +36,8 @@ def in_threads(
     would otherwise be off. The first failing call's exception is raised unchanged; joblib would
     replace its cause by a traceback.
     """
+    if n_jobs == 0:
+        raise ValueError("n_jobs is 0. Give 1 or more, -1 for all cores, or None for one.")
     config = get_config()
     failed: list[int] = []
 

@@ -182,3 +182,8 @@ def test_threads_have_the_callers_configuration():
     with sklearn.config_context(enable_metadata_routing=True, working_memory=77):
         found = in_threads(lambda _: sklearn.get_config(), [(i,) for i in range(4)], 2)
     assert all(own["enable_metadata_routing"] and own["working_memory"] == 77 for own in found)
+
+
+def test_no_jobs_are_refused():
+    with pytest.raises(ValueError, match=r"n_jobs is 0. Give 1 or more"):
+        in_threads(len, [("a",)], 0)

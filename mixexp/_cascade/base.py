@@ -28,6 +28,7 @@ from mixexp._cascade.guests import Guest, fit_all, own_rows, warn_of_weights
 from mixexp._checks import all_or_nothing
 from mixexp._columns import as_numbers
 from mixexp._compat import (
+    JOBS,
     HasMethods,
     Interval,
     check_weights,
@@ -64,7 +65,7 @@ class BaseCascade(Versioned, BaseEstimator, metaclass=ABCMeta):
         "max_disagreement": [Interval(Real, 0, 1, closed="neither")],
         "cv": ["cv_object"],
         "random_state": ["random_state"],
-        "n_jobs": [Integral, None],
+        "n_jobs": JOBS,
     }
 
     @abstractmethod

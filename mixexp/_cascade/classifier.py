@@ -14,6 +14,7 @@ from mixexp._cascade.base import BaseCascade
 from mixexp._cascade.folds import Data, Fold
 from mixexp._cascade.guests import taken
 from mixexp._compat import fit_context
+from mixexp._estimators.targets import refuse_missing_labels
 from mixexp._fitting import name_of
 
 __all__ = ["CascadeClassifier"]
@@ -199,6 +200,7 @@ class CascadeClassifier(ClassifierMixin, BaseCascade):
             )
 
     def _encoded(self, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        refuse_missing_labels(y, type(self).__name__)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:

@@ -23,7 +23,7 @@ from mixexp._estimators.following import following
 from mixexp._estimators.known_rows import validated
 from mixexp._estimators.part_checks import check_parts
 from mixexp._estimators.streaming import go_on, learns_from_batches, memory_of, valid_batch
-from mixexp._estimators.targets import Classes
+from mixexp._estimators.targets import Classes, refuse_missing_labels
 from mixexp._rows.maps import kept_dtypes
 from mixexp._rows.source import Run
 from mixexp.distribution import ClassDistribution
@@ -514,6 +514,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
                     "that may occur: later batches may hold labels that the first one does not."
                 )
             return self.classes_
+        refuse_missing_labels(classes, owner, "classes")
         with named_error(owner, "classes", "Give all labels that may occur."):
             labels = np.unique(column_or_1d(classes))
         if len(labels) < 2:
@@ -536,15 +537,11 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
 
     def _coded(self, X: Any, y: np.ndarray, sample_weight: Any) -> tuple[np.ndarray, Any]:
         """Set `classes_`; return class codes and row weights, class weights included."""
+        owner = type(self).__name__
         check_classification_targets(y)
-        if y.dtype.kind in "mM" and np.isnat(y).any():
-            raise ValueError(
-                f"{type(self).__name__}: Input y contains NaT. Leave out rows without a label."
-            )
         weight = None
         if sample_weight is not None:
-            weight = check_weights(sample_weight, X, type(self).__name__)
-        owner = type(self).__name__
+            weight = check_weights(sample_weight, X, owner)
         classes, codes = np.unique(y, return_inverse=True)
         weight = with_class_weight(self.class_weight, classes, codes, weight, owner)
         self.classes_, codes = present_classes(classes, codes, weight, owner)
@@ -690,4 +687,5 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         """
         if sample_weight is not None:
             sample_weight = check_weights(sample_weight, X, type(self).__name__)
+        refuse_missing_labels(y, type(self).__name__)
         return float(accuracy_score(y, self.predict(X, offset=offset), sample_weight=sample_weight))

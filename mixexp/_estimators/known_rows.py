@@ -10,6 +10,7 @@ from sklearn.utils.validation import validate_data
 from mixexp._checks import as_numbers, kept_rows
 from mixexp._compat import check_weights, safe_indexing
 from mixexp._estimators.part_inputs import takes_all_sparse
+from mixexp._estimators.targets import refuse_missing_labels
 from mixexp._rows.inputs import check_constant_in_groups, checked_groups, sorted_rows
 from mixexp._rows.rows import Rows
 from mixexp._rows.sparse import canonical
@@ -32,6 +33,8 @@ def validated(
     if numeric:
         of_target = {"multi_output": True, "y_numeric": True}
         _check_numbers(y, type(mixture).__name__)
+    elif y is not None:
+        refuse_missing_labels(y, type(mixture).__name__)
     X, y = validate_data(
         mixture,
         X,

@@ -75,6 +75,8 @@ def outer_experts(mixture: BaseMixtureOfExperts) -> list:
 
 def is_nested(mixture: BaseMixtureOfExperts) -> bool:
     """Return whether an expert is a mixture."""
+    if not isinstance(mixture.expert, list | tuple):  # one for all of them, however many
+        return is_mixture(mixture.expert)
     return any(map(is_mixture, outer_experts(mixture)))
 
 

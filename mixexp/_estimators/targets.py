@@ -14,10 +14,10 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_array, check_consistent_length
 
 from mixexp._checks import as_numbers, named_error, short
-from mixexp._rows.inputs import check_log_offset, class_offset_rows, offset_rows
+from mixexp._rows.inputs import check_log_offset, class_offset_rows, is_missing, offset_rows
 from mixexp.protocols import Family
 
-__all__ = ["Classes", "Numbers", "Trials"]
+__all__ = ["Classes", "Numbers", "Trials", "refuse_missing_labels"]
 
 #: Doubles are whole numbers up to here.
 MOST_TRIALS = 2.0**53
@@ -283,6 +283,22 @@ class Trials(Numbers):
         )
 
 
+def refuse_missing_labels(labels: Any, owner: str, name: str = "y") -> None:
+    """Raise if a class label is None, NaT or NA; of NaN, and other shapes, scikit-learn tells."""
+    try:
+        labels = np.asarray(labels).ravel()
+    except ValueError:  # rows of different length
+        return
+    if labels.dtype.kind not in "OmM":
+        return
+    missing = [row for row, label in enumerate(labels) if is_missing(label)]
+    if missing:
+        raise ValueError(
+            f"{owner}: {name} holds {labels[missing[0]]!r} in row {missing[0]}, and "
+            f"{len(missing)} missing labels in all. Leave them out, and their rows."
+        )
+
+
 @dataclass(frozen=True)
 class Classes:
     """One of several classes.
@@ -317,6 +333,7 @@ class Classes:
 
     def encode_new(self, y: Any, X: Any, owner: str) -> np.ndarray:
         """Return the codes (n,) of labels to score."""
+        refuse_missing_labels(y, owner)
         remedy = f"Give a label for each of {X.shape[0]} rows; known are {self.classes}."
         with named_error(owner, "y", remedy):
             y = column_or_1d(y, warn=True)

@@ -264,7 +264,7 @@ def checked_groups(groups: Any, X: Any, owner: str) -> np.ndarray | None:
             f"{owner}: groups has shape {groups.shape}. Give every row its group, in a 1d array of "
             f"shape ({X.shape[0]},)."
         )
-    unknown = [i for i, g in enumerate(groups.tolist()) if _is_missing(g)]
+    unknown = [i for i, g in enumerate(groups.tolist()) if is_missing(g)]
     if unknown:
         raise ValueError(
             f"{owner}: groups holds {groups.tolist()[unknown[0]]!r} in row {unknown[0]}, and in "
@@ -278,7 +278,7 @@ def checked_groups(groups: Any, X: Any, owner: str) -> np.ndarray | None:
         ) from error
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
     """Return whether a value is None, NaN, NaT or the NA of pandas."""
     try:
         return value is None or bool(value != value)

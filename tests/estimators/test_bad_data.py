@@ -1,6 +1,7 @@
 """Bad X, y and weights: a clear error, or a sound result where scikit-learn gives one too."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from _bad_input import (
@@ -86,9 +87,22 @@ CASES = [
     ),
     Case(
         "NaT in y",
-        "{name}: Input y contains NaT. Leave out rows without a label",
+        "{name}: y holds .*NaT.* in row 59, and 1 missing labels in all. Leave them out",
         CLASSIFIER,
         data=lambda X, y: (X, np.append(np.datetime64("2020") + y[1:], np.datetime64("NaT")), None),
+    ),
+    *(
+        Case(
+            f"{missing} among labels",
+            f"{{name}}: y holds {missing} in row 59, and 1 missing labels in all. Leave them out",
+            CLASSIFIER,
+            data=lambda X, y, missing=missing: (
+                X,
+                [*np.array(["a", "b"])[y[1:] % 2], missing],
+                None,
+            ),
+        )
+        for missing in (None, pd.NA)
     ),
     Case(
         "words as y",

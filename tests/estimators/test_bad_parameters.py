@@ -326,7 +326,7 @@ CASES = [
             "max_iter": [0, 10.5, None],
             "tol": [-1e-9, "small", None, np.nan, np.inf],
             "random_state": [-1, "seed", 1.5],
-            "n_jobs": [1.5, "two"],
+            "n_jobs": [0, 1.5, "two"],
         }.items()
         for value in values
     ),

@@ -307,3 +307,8 @@ def test_columns_of_the_innermost_experts(data):
     assert_allclose(
         model.experts_[0].predict(frame), model.predict_experts(frame)[:, 0], atol=1e-12
     )
+
+
+def test_experts_are_not_copied_to_see_whether_they_are_mixtures():
+    with pytest.raises(ValueError, match=r"n_samples=4 rows .* are fewer than n_experts"):
+        MixtureOfExpertsRegressor(n_experts=10**12).fit(np.eye(4), np.arange(4))
