@@ -91,7 +91,8 @@ def strength_ratio(
         Smallest and largest strength.
     """
     ratio = np.full(np.shape(gamma), LARGEST_CHANGE)
-    np.divide(gamma, squares, out=ratio, where=squares > 0)
+    with np.errstate(over="ignore"):  # of squares near 0, and clipped
+        np.divide(gamma, squares, out=ratio, where=squares > 0)
     ratio = np.clip(ratio, 1 / LARGEST_CHANGE, LARGEST_CHANGE)
     return np.clip(strength * ratio, lowest, largest) / strength
 

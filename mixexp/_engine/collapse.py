@@ -156,7 +156,7 @@ def _action(
         return "keep", None
     if action != "reinit":
         return action, None
-    if all(restarted.get(k, 0) == MOST_RESTARTS for k in collapsed):
+    if all(restarted.get(k, 0) >= MOST_RESTARTS for k in collapsed):
         return "keep", None
     best = _best_in_vain(setup, segments)
     return ("reinit" if best is None else "keep"), best

@@ -12,16 +12,22 @@ from mixexp._engine.starts import Restart
 from mixexp._engine.sweep import State, log_joint, posterior
 from mixexp.protocols import Block, Rows
 
-__all__ = ["CLEARLY", "COMMON", "better_of", "gain_in_errors"]
+__all__ = ["ALIKE", "CLEARLY", "COMMON", "MATERIAL", "better_of", "gained"]
 
 #: Standard errors by which one model of all rows must be better than experts of regions.
 CLEARLY = 1.0
+
+#: Nats a row, beside `CLEARLY`, by which one expert must explain the rows better than several.
+MATERIAL = 0.02
 
 #: The event of a start whose experts are one model.
 COMMON = (
     "all experts are one model of all rows, which predicts them clearly better out of fold "
     "(n_refits=1 keeps one for each region)"
 )
+
+#: The event of a start that ended worse than one expert.
+ALIKE = "the experts found explain the rows worse than one expert does, so that all are that one"
 
 
 def better_of(
@@ -48,12 +54,12 @@ def better_of(
     return chosen
 
 
-def gain_in_errors(rows: Rows, before: State, after: State) -> float:
-    """Return the mean gain in log-density from one state to another, over its standard error."""
+def gained(rows: Rows, before: State, after: State) -> tuple[float, float]:
+    """Return the mean gain in log-density from one state to another, and its standard error."""
     gain, weight = rows.map(partial(_gains, before=before, after=after), axis=1)
     mean = np.average(gain, weights=weight)
     error = np.sqrt(np.average((gain - mean) ** 2, weights=weight) / weight.sum())
-    return float(mean / error) if error > 0 else 0.0
+    return float(mean), float(error)
 
 
 def _gains(block: Block, before: State, after: State) -> np.ndarray:

@@ -19,13 +19,13 @@ from mixexp._engine.arrange import REARRANGED, rearranged
 from mixexp._engine.assign import Assigner
 from mixexp._engine.collapse import LongRun, long_run
 from mixexp._engine.context import START_STEPS
-from mixexp._engine.em import Problem, Run, m_step
+from mixexp._engine.em import Problem, Run, evaluate, m_step
 from mixexp._engine.fixed import fit_at
 from mixexp._engine.journal import Journal, once
 from mixexp._engine.progress import Watcher
 from mixexp._engine.race import raced, ranked
 from mixexp._engine.regimes import Judge, raised, resolved, told_of, warn_of_few_rows
-from mixexp._engine.rivals import CLEARLY, COMMON, better_of, gain_in_errors
+from mixexp._engine.rivals import ALIKE, CLEARLY, COMMON, MATERIAL, better_of, gained
 from mixexp._engine.routed import Routing, WarmUp, frozen, routed_from, warmed
 from mixexp._engine.starts import (
     NOISE_SHARE,
@@ -185,6 +185,8 @@ def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
         run = _spread(problem, run, record, ", and so did all other starts")
     else:
         run = _tempted(problem, run, candidates, ends)
+    if not run.stopped:
+        run = _or_alike(problem, bank, run, record)
     run = frozen(problem, run)
     rows = problem.rows if run.rows is None else run.rows
     views = run.state.views(rows.units, rows)
@@ -193,6 +195,33 @@ def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
     )
     run.best = replace(run.best, state=counted)
     return run, restarts
+
+
+def _or_alike(problem: SearchProblem, bank: Any, run: Run, record: Restart) -> Run:
+    """Return the run, or one expert several times if it explains the rows clearly better.
+
+    Where rows are few for the coefficients of several experts, the bound of some that have learnt
+    next to nothing may be higher than that of experts that are right, as strong penalties raise
+    it. Of classes, the density of training rows is no guide: one expert that nearly separates them
+    has the highest. A user who gives the regions has decided.
+    """
+    special = (problem.routing, problem.batch_bank, problem.noise, problem.share)
+    free = all(each is None for each in special)
+    given = problem.start.given or problem.sketch.labels is not None
+    if problem.n_experts == 1 or given or not free or problem.sketch.y.ndim == 1:
+        return run
+    alike = State(problem.gate, bank)
+    gain, error = gained(problem.rows, run.state, alike)
+    if gain < MATERIAL or gain < CLEARLY * error:
+        return run
+    found = evaluate(_long_run(problem).problem, alike, 0)
+    record.bound, record.flags = found.bound, []
+    record.events.append(ALIKE)
+    if problem.progress is not None:
+        problem.progress.line(ALIKE)
+    return Run(
+        found, found, alike, [found.bound], run.n_passes + 1, converged=True, rows=problem.rows
+    )
 
 
 def with_judge(problem: SearchProblem) -> SearchProblem:
@@ -262,8 +291,9 @@ def _or_common(problem: SearchProblem, run: Run, state: State, record: Restart) 
         return run
     spare = replace(record, events=[], flags=[])
     rival = _to_its_end(problem, State(state.gate, common), spare)
-    gain = gain_in_errors(problem.rows, run.state, rival.state)
-    return better_of(problem.progress, (run, record), (rival, spare), gain > CLEARLY, COMMON)
+    gain, error = gained(problem.rows, run.state, rival.state)
+    better = gain > CLEARLY * error
+    return better_of(problem.progress, (run, record), (rival, spare), better, COMMON)
 
 
 def _tuned_to_its_end(problem: SearchProblem, state: State, record: Restart) -> Run:

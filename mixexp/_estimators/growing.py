@@ -23,6 +23,7 @@ from mixexp._fitting import name_of
 from mixexp._rows.inputs import one_each
 from mixexp._rows.rows import Rows
 from mixexp._threads import single_thread
+from mixexp.gates import GaussianGate
 from mixexp.partitions import Split
 from mixexp.protocols import Target, can
 from mixexp.selection import ExpertSelection
@@ -106,8 +107,12 @@ def with_automatic_basis(mixture: BaseMixtureOfExperts, basis: str) -> BaseMixtu
 
 
 def _usual_basis(mixture: BaseMixtureOfExperts, X: Any) -> str:
-    """Return the name of the gate's default basis for these rows."""
-    if sp.issparse(X) or parts.gate_is_classifier(mixture):
+    """Return the name of the gate's default basis for these rows.
+
+    Gaussians bend their borders themselves, and one of all splines has hundreds of covariances.
+    """
+    straight = parts.gate_is_classifier(mixture) or isinstance(mixture.gate, GaussianGate)
+    if sp.issparse(X) or straight:
         return "linear"
     return _bent(X.shape[1])
 

@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from mixexp._engine.arrange import REARRANGED
 from mixexp._engine.criteria import is_penalised
 from mixexp._engine.em import Run
-from mixexp._engine.rivals import COMMON
+from mixexp._engine.rivals import ALIKE, COMMON
 from mixexp._engine.starts import Restart
 from mixexp._engine.sweep import State
 from mixexp._estimators import part_inputs, parts
@@ -138,9 +138,10 @@ def store_run(
     columns = _seen(state, assembly.columns)
     gate, bank = state.parts
     model = Model(gate, bank, target, columns, mixture.pooling)
-    if getattr(mixture, "bound_predictions", False) and model.n_experts > 1:
+    bounds = getattr(mixture, "bound_predictions", False)
+    if bounds and model.n_experts > 1:
         y = rows.extremes if rows.offset is None else rows.y
-        model = replace(model, limits=target.limits(y, rows.offset))
+        model = replace(model, limits=target.limits(y, rows.offset, bounds == "auto"))
     if _exchangeable(mixture, rows, columns) and all(can(part, "select") for part in state.parts):
         order = canonical_order(usage[: model.n_experts])
         model, usage = model.reordered(order), reordered_usage(usage, order)
@@ -413,7 +414,10 @@ def _family_name(run: Run) -> str:
 def _warn_of_collapse(restarts: list[Restart], owner: str, routed: bool) -> None:
     """Warn once of experts that collapsed, or were spurious, in the run that was chosen."""
     long_runs = [record for record in restarts if "long run" in record.events]
-    chosen = min(long_runs, key=lambda record: (bool(record.flags), -record.bound))
+    chosen = min(
+        long_runs,
+        key=lambda record: (ALIKE not in record.events, bool(record.flags), -record.bound),
+    )
     worrying = [event for event in chosen.events if event not in ("long run", REARRANGED)]
     text = told_events(worrying, routed)
     if text:

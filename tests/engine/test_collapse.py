@@ -255,3 +255,18 @@ def test_the_last_expert_is_not_dropped():
         model.fit(X, y)
     assert len(model.experts_) == 1
     assert np.all(np.isfinite(model.predict(X)))
+
+
+def test_experts_that_collapse_together_do_not_begin_anew_for_ever(rng):
+    """Five gross errors: each restart ends in a collapse of some of the same experts."""
+    r = np.random.default_rng(0)
+    X = r.normal(size=(300, 4))
+    y = X @ [1, 2, -1, 0] + r.normal(size=300)
+    y[:5] += 1e4
+    ids = np.random.RandomState(0).permutation(300)[120:]
+    X, y = X[ids], y[ids]
+    with pytest.warns(ConvergenceWarning, match="collapsed") as caught:
+        model = MixtureOfExpertsRegressor(random_state=0).fit(X, y)
+    assert model.converged_
+    assert not any("did not converge" in str(each.message) for each in caught)
+    assert max(len(record.events) for record in model.restarts_) < 60

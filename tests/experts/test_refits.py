@@ -91,7 +91,7 @@ def test_one_model_takes_the_place_of_all_where_regions_gain_nothing(one_wave):
 
 @pytest.mark.parametrize(("gain", "one"), [(1.5, True), (0.5, False), (-1.5, False)])
 def test_one_model_must_be_better_by_a_standard_error(one_wave, monkeypatch, gain, one):
-    monkeypatch.setattr(search, "gain_in_errors", lambda *states: gain)
+    monkeypatch.setattr(search, "gained", lambda *states: (0.3 * gain, 0.3))
     model = MixtureOfExpertsRegressor(DecisionTreeRegressor(**LEAF), **FEW)
     events = quiet(model, *one_wave).restarts_[0].events
     assert any("one model of all rows" in event for event in events) == one
@@ -105,7 +105,7 @@ def test_a_gain_is_weighted():
             return np.array([[1.0, 3.0], [2.0, 1.0]])
 
     error = np.sqrt((2 * (2 / 3) ** 2 + (4 / 3) ** 2) / 3 / 3)
-    assert_allclose(rivals.gain_in_errors(Drawn(), None, None), 5 / 3 / error)
+    assert_allclose(rivals.gained(Drawn(), None, None), (5 / 3, error))
 
 
 def test_one_model_is_of_all_rows_where_experts_have_drawn_ones(one_wave, fits, monkeypatch):

@@ -20,7 +20,7 @@ from mixexp._engine import growth
 from mixexp._estimators.growing import _numbers
 from mixexp.bases import QuantileBasis, SplineBasis
 from mixexp.datasets import make_piecewise_linear, make_softmax_mixture
-from mixexp.gates import HierarchicalGate, SoftmaxGate
+from mixexp.gates import GaussianGate, HierarchicalGate, SoftmaxGate
 from mixexp.inference import bootstrap
 from mixexp.routing import TopK
 from mixexp.selection import select_n_experts
@@ -300,3 +300,12 @@ def test_a_long_path_that_climbs_steeply_goes_on_after_a_number_that_is_worse(
     monkeypatch.setattr(growth, "once", lambda journal, name, make: fitted(int(name.split()[0])))
     wanted = growth.Growth(tuple(range(1, len(scores) + 1)), criterion, patience=1)
     assert len(list(growth.grown(wanted, None, lambda k: problem))) == n_before + tried
+
+
+def test_a_gaussian_gate_sees_the_columns_themselves(rng):
+    """One of all splines has hundreds of covariances, and no criterion would pay for them."""
+    X = rng.standard_normal((200, 3))
+    y = np.where(X[:, 0] > 0, X[:, 1], -X[:, 1]) + 0.2 * rng.standard_normal(200)
+    model = auto(gate=GaussianGate()).fit(X, y)
+    assert model.gate_basis_ is None and model.n_experts_ > 1
+    assert model._settled()["gate_basis"] == "linear"

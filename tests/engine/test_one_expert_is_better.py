@@ -1,0 +1,52 @@
+"""Several experts that explain the rows worse than one: all are that one, and a warning says so."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.exceptions import ConvergenceWarning
+
+from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp._engine.rivals import ALIKE
+
+
+def few_rows(rng, n=100, p=50):
+    """Return rows of one line with hardly any noise, too few for the coefficients of four."""
+    X, coef = rng.standard_normal((n, p)), rng.standard_normal(p)
+    new = rng.standard_normal((500, p))
+    return X, X @ coef + 0.1 * rng.standard_normal(n), new, new @ coef
+
+
+@pytest.mark.parametrize("params", [{}, {"on_collapse": "keep"}, {"gate_features": [0, 1]}])
+def test_all_experts_are_the_one_that_is_better(params, rng):
+    X, y, new, truth = few_rows(rng)
+    model = MixtureOfExpertsRegressor(n_experts=4, random_state=0, **params)
+    with pytest.warns(ConvergenceWarning, match=ALIKE):
+        model.fit(X, y)
+    one = MixtureOfExpertsRegressor(n_experts=1, random_state=0).fit(X, y)
+    errors = [np.sqrt(np.mean((each.predict(new) - truth) ** 2)) for each in (model, one)]
+    assert errors[0] < 1.2 * errors[1]
+    assert model.log_density(X, y).mean() > one.log_density(X, y).mean()
+    assert_allclose(model.predict_experts(new), model.predict(new)[:, None].repeat(4, 1))
+    assert_allclose(model.gate_proba(new), 0.25)
+    assert model.converged_ and model.lower_bound_ == model.lower_bounds_[-1]
+    assert sum(ALIKE in record.events for record in model.restarts_) == 1
+
+
+def test_whoever_gives_the_regions_has_decided(rng):
+    X, y, _, _ = few_rows(rng)
+    model = MixtureOfExpertsRegressor(n_experts=4, init=np.arange(100) % 4, random_state=0)
+    with pytest.warns(ConvergenceWarning) as caught:
+        model.fit(X, y)
+    assert not any(ALIKE in str(each.message) for each in caught)
+
+
+def test_regions_that_are_there_are_kept(rng):
+    X = rng.standard_normal((300, 3))
+    y = np.where(X[:, 0] > 0, X[:, 1], -X[:, 1]) + 0.1 * rng.standard_normal(300)
+    for model, target in (
+        (MixtureOfExpertsRegressor(n_experts=2, random_state=0), y),
+        (MixtureOfExpertsClassifier(n_experts=2, random_state=0), y > 0),
+    ):
+        events = [e for record in model.fit(X, target).restarts_ for e in record.events]
+        assert ALIKE not in events
+        assert np.ptp(model.gate_proba(X), axis=0).max() > 0.9
