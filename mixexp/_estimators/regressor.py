@@ -121,12 +121,15 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         How the experts' outputs are combined: their mean weighted by gate probability, the output
         of the most probable expert, or a function of routing weights (n, n_experts) and outputs
         (n, n_experts[, n_outputs]), called on batches of rows.
-    bound_predictions : bool, default=True
+    bound_predictions : {"auto"} or bool, default="auto"
         Whether `predict` stays within the range of the training targets; with an offset, of the
         targets without it, such as rates. Linear experts extrapolate, and one far row may decide
-        an error. Outputs of a pooling function are bounded too; set False for one that gives
-        something else than a prediction. A mixture of one expert predicts like the expert alone.
-        Experts, mixtures among them, and distributions are not bounded.
+        an error. "auto" is a range that is longer by a quarter of its length at each end, though
+        not beyond 0 where no target is: right predictions for new rows may lie a little
+        outside. True is the range itself. Outputs of a pooling function are bounded too; set
+        False for one that gives something else than a prediction. A mixture of one expert
+        predicts like the expert alone. Experts, mixtures among them, and distributions are not
+        bounded.
     init : str, array-like or object, default="mixed"
         Starting point of EM. A method: "mixed" (cycles through the next five; "split" is used
         once), "clusterwise", "split", "kmeans" (on X), "tree", "kmeans_xy" (on X and y),
@@ -294,7 +297,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         **BaseMixtureOfExperts._parameter_constraints,
         "family": [StrOptions(set(FAMILIES)), HasMethods(["evaluate", "statistics", "update"])],
         "zero_expert": ["boolean"],
-        "bound_predictions": ["boolean"],
+        "bound_predictions": [StrOptions({"auto"}), "boolean"],
     }
 
     def __init__(
@@ -315,7 +318,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         n_refits: Any = "auto",
         max_experts: int = 32,
         pooling: Any = "weighted",
-        bound_predictions: bool = True,
+        bound_predictions: bool | str = "auto",
         init: Any = "mixed",
         n_init: int = 10,
         warm_up: Any = "auto",
@@ -545,7 +548,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         Returns
         -------
         y_pred : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Within the range of the training targets, unless `bound_predictions` is False.
+            Within the range of the training targets, or near it, as `bound_predictions` says.
         y_std : ndarray of the same shape
             Only if `return_std` is True: the `std` of `predict_distribution`, which is not bounded
             and does not depend on `pooling`. Of Student-t errors it may be infinite or NaN.

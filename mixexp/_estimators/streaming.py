@@ -296,7 +296,8 @@ def _stepped(mixture: Any, memory: Memory, batch: Run) -> None:
         new = rows.extremes
         memory.extremes = np.stack([np.minimum(low, new[:, 0]), np.maximum(high, new[:, 1])], -1)
         if model.limits is not None:
-            model = replace(model, limits=tuple(memory.extremes.T))
+            wide = mixture.bound_predictions == "auto"
+            model = replace(model, limits=model.target.limits(memory.extremes, None, wide))
     outcome.publish(mixture, model, online.mass / online.mass.sum(), mixture._rules)
     before = mixture.hard_loads_
     outcome.store_loads(mixture, rows)

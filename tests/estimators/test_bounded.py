@@ -11,7 +11,7 @@ from sklearn.linear_model import LinearRegression, PoissonRegressor, Ridge
 from mixexp import MixtureOfExpertsRegressor
 from mixexp.gates import HierarchicalGate
 
-OPTIONS = {"n_experts": 2, "n_init": 1, "random_state": 0}
+OPTIONS = {"n_experts": 2, "n_init": 1, "random_state": 0, "bound_predictions": True}
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def far(X):
 def test_predictions_stay_within_the_range_and_distributions_do_not(data):
     X, y = data
     model = MixtureOfExpertsRegressor(**OPTIONS).fit(X, y)
-    free = MixtureOfExpertsRegressor(bound_predictions=False, **OPTIONS).fit(X, y)
+    free = MixtureOfExpertsRegressor(**OPTIONS | {"bound_predictions": False}).fit(X, y)
     predicted, unbounded = model.predict(far(X)), free.predict(far(X))
     assert unbounded.min() < y.min() and unbounded.max() > y.max()
     assert_array_equal(predicted, np.clip(unbounded, y.min(), y.max()))
@@ -92,13 +92,52 @@ def test_of_mixtures_of_mixtures_only_the_outer_one_bounds_its_predictions(data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # two experts would do
         model = MixtureOfExpertsRegressor(inner, **options).fit(X, y)
-        free = MixtureOfExpertsRegressor(inner, bound_predictions=False, **options).fit(X, y)
+        free = MixtureOfExpertsRegressor(inner, **options | {"bound_predictions": False}).fit(X, y)
     unbounded = free.predict(far(X))
     assert unbounded.max() > y.max()
     assert_array_equal(model.predict(far(X)), np.clip(unbounded, y.min(), y.max()))
     assert max(expert.predict(far(X)).max() for expert in model.experts_) > y.max()
 
 
+@pytest.mark.parametrize(("shift", "ends"), [(0, (-0.25, 1.25)), (1e3, (-0.25, 1.25))])
+def test_by_default_the_range_is_longer_at_both_ends(data, shift, ends):
+    X, y = data
+    model = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y + shift)
+    predicted = (model.predict(far(X)) - shift - y.min()) / np.ptp(y)
+    assert_allclose([predicted.min(), predicted.max()], ends, rtol=1e-9)
+
+
+def test_by_default_the_range_does_not_go_beyond_zero(data):
+    X, y = data
+    above = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y - y.min())
+    assert above.predict(far(X)).min() == 0.0
+    below = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y - y.max() - 0.1)
+    assert below.predict(far(X)).max() == 0.0
+
+
+def test_shares_of_successes_have_their_own_range(rng):
+    X = rng.standard_normal((300, 1))
+    y = 1 / (1 + np.exp(-2 * X[:, 0])) > rng.random(300)
+    model = MixtureOfExpertsRegressor(n_experts=2, family="binomial", random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        predicted = model.fit(X, y.astype(float)).predict(far(X))
+    assert predicted.min() >= 0 and predicted.max() <= 1
+
+
+def test_online_fits_follow_the_range(data):
+    X, y = data
+    model = MixtureOfExpertsRegressor(n_experts=2, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for factor in [1] * 30 + [2] * 30:  # online from some thousand rows on
+            model.partial_fit(X, factor * y)
+    low, high = 2 * y.min(), 2 * y.max()
+    predicted = model.predict(1e3 * X)
+    margin = 0.25 * (high - low)
+    assert_allclose([predicted.min(), predicted.max()], [low - margin, high + margin])
+
+
 def test_it_is_checked(data):
     with pytest.raises(ValueError, match="'bound_predictions' parameter"):
-        MixtureOfExpertsRegressor(bound_predictions="yes", **OPTIONS).fit(*data)
+        MixtureOfExpertsRegressor(**OPTIONS | {"bound_predictions": "yes"}).fit(*data)

@@ -242,6 +242,7 @@ def test_predictions_stay_within_the_range_of_all_rows(data):
     X, y = data["X"][:6000], data["numbers"][:6000].copy()
     y[5000] = 40.0
     model = MixtureOfExpertsRegressor(n_experts=2, gate_features=[0], n_init=3, random_state=0)
+    model.set_params(bound_predictions=True)
     far = np.array([[1.0, 1e3, 0.0], [-1.0, 1e3, 0.0]])
     assert_allclose(learnt(clone(model), X, y).predict(far), [40.0, y.min()])
 
