@@ -1,12 +1,16 @@
 """Several experts that explain the rows worse than one: all are that one, and a warning says so."""
 
+import warnings
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from sklearn.exceptions import ConvergenceWarning
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp._engine import search
 from mixexp._engine.rivals import ALIKE
+from mixexp.routing import TopK
 
 
 def few_rows(rng, n=100, p=50):
@@ -50,3 +54,17 @@ def test_regions_that_are_there_are_kept(rng):
         events = [e for record in model.fit(X, target).restarts_ for e in record.events]
         assert ALIKE not in events
         assert np.ptp(model.gate_proba(X), axis=0).max() > 0.9
+
+
+@pytest.mark.parametrize("params", [{}, {"noise_expert": True}, {"routing": TopK(1)}])
+def test_classes_and_special_experts_are_left_alone(params, rng, monkeypatch):
+    """One expert that nearly separates noise has the higher density, on these rows only."""
+    monkeypatch.setattr(search, "gained", lambda rows, before, after: (1.0, 0.1))
+    X, y = rng.standard_normal((120, 2)), rng.integers(0, 2, 120)
+    options = {"n_experts": 2, "random_state": 0, "max_iter": 5}
+    for model in (MixtureOfExpertsClassifier(**options), MixtureOfExpertsRegressor(**options)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.set_params(**params).fit(X, y)
+        events = [event for record in model.restarts_ for event in record.events]
+        assert (ALIKE in events) == (not params and isinstance(model, MixtureOfExpertsRegressor))
