@@ -149,7 +149,7 @@ def _action(
     """Return how a collapse is handled, and the segment to go on from if restarts were in vain.
 
     An expert is kept where the iterations are used up, where it has been started again often
-    enough, and where starting experts again has not raised the bound.
+    enough, and where starting experts again has hardly raised the bound.
     """
     action, collapsed = setup.on_collapse, segments[-1].collapsed
     if last and action != "raise":

@@ -93,10 +93,10 @@ def one_each(selection: Any) -> bool:
 def _positions(selection: Any, name: str, source: Any, owner: str) -> np.ndarray:
     try:
         chosen = selection(source) if callable(selection) else selection
-        columns = column_indices(source, chosen)
+        columns = column_indices(source, _mask_checked(chosen, source.shape[1]))
     except (ValueError, IndexError, TypeError) as error:
         raise ValueError(
-            f"{owner}: {name}={selection!r} selects no columns of X: {error} "
+            f"{owner}: {name}={selection!r} selects no columns of X: {str(error).rstrip('.')}. "
             "Give indices, a slice, a boolean mask, or column names of a data frame; or a list "
             "of these, one an expert."
         ) from error
@@ -110,6 +110,15 @@ def _positions(selection: Any, name: str, source: Any, owner: str) -> np.ndarray
     if len(np.unique(columns)) < len(columns):
         raise ValueError(f"{owner}: {name}={selection!r} selects a column twice.")
     return columns
+
+
+def _mask_checked(selection: Any, n_columns: int) -> Any:
+    """Return a selection of columns; raise if it is a mask of another length."""
+    mask = isinstance(selection, list | tuple | np.ndarray) and len(selection) > 0
+    mask = mask and all(isinstance(each, bool | np.bool_) for each in selection)
+    if mask and len(selection) != n_columns:
+        raise ValueError(f"a mask has an entry for each of the {n_columns} columns")
+    return selection
 
 
 def refuse_missing(X: Any, refusing: list[tuple[str, Any]], owner: str) -> bool:

@@ -342,8 +342,13 @@ CASES = [
             ("floats", [0.5], "columns", lambda X, y: (X, y, None)),
             ("an empty list", [], "selects no columns", lambda X, y: (X, y, None)),
             ("an empty slice", slice(3, None), "selects no columns", lambda X, y: (X, y, None)),
+            (
+                "a short mask",
+                [True, False],
+                "for each of the 3 columns. Give",
+                lambda X, y: (X, y, None),
+            ),
             ("an empty mask", [False] * 3, "selects no columns", lambda X, y: (X, y, None)),
-            ("a short mask", [True, False], "columns", lambda X, y: (X, y, None)),
             ("twice", [0, 1, 0], "twice", lambda X, y: (X, y, None)),
             ("twice, by sign", [0, -3], "twice", lambda X, y: (X, y, None)),
             (
