@@ -15,7 +15,7 @@ from mixexp._engine.sweep import State
 from mixexp._engine.tuning import MOST_ROUNDS, SMALL_CHANGE, largest_change, underdetermined
 from mixexp.protocols import Rows, can
 
-__all__ = ["one_expert"]
+__all__ = ["by_evidence", "one_expert"]
 
 #: Steps of the fit; one is exact for linear experts. Those that weigh rows by their residuals take
 #: so many again, at most so often, until dispersions change by less than this share.
@@ -45,7 +45,7 @@ def one_expert(bank: Any, rows: Rows) -> Any:
     if can(bank, "strength_path") and rows.units.n_rows > 1:
         bank = bank.chosen_at(_by_left_out_rows(bank, rows))
         return _dispersed(_fitted(bank, rows, ones), rows, ones)
-    return _by_evidence(_fitted(bank, rows, ones), rows)
+    return by_evidence(_fitted(bank, rows, ones), rows)
 
 
 def _fitted(bank: Any, rows: Rows, resp: np.ndarray, n_steps: int = ONE_EXPERT_STEPS) -> Any:
@@ -61,7 +61,7 @@ def _fitted(bank: Any, rows: Rows, resp: np.ndarray, n_steps: int = ONE_EXPERT_S
     return state.bank
 
 
-def _by_evidence(bank: Any, rows: Rows) -> Any:
+def by_evidence(bank: Any, rows: Rows) -> Any:
     """Return a fitted bank with the penalty that its evidence sets."""
     ones = np.ones((1, rows.n_rows))
     for _ in range(MOST_ROUNDS):

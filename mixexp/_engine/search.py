@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mixexp._engine.accelerate import Finish
-from mixexp._engine.alone import one_expert
+from mixexp._engine.alone import by_evidence, one_expert
 from mixexp._engine.arrange import REARRANGED, rearranged
 from mixexp._engine.assign import Assigner
 from mixexp._engine.collapse import LongRun, long_run
@@ -214,6 +214,11 @@ def _or_alike(problem: SearchProblem, bank: Any, run: Run, record: Restart) -> R
     gain, error = gained(problem.rows, run.state, alike)
     if gain < MATERIAL or gain < CLEARLY * error:
         return run
+    if can(problem.single, "tuned"):
+        single = by_evidence(problem.single, problem.sketch)
+        experts = resolved(single.replicate(problem.n_experts), problem.sketch, problem.n_exact)
+        other = State(problem.gate, experts)
+        alike = other if gained(problem.rows, alike, other)[0] > 0 else alike
     found = evaluate(_long_run(problem).problem, alike, 0)
     record.bound, record.flags = found.bound, []
     record.events.append(ALIKE)

@@ -68,6 +68,9 @@ LEAST_LEFT = 1e-12
 #: Coefficients take at most this share of an expert's weight from its degrees of freedom.
 MOST_TAKEN = 0.5
 
+#: The weakest penalty of one expert, as a share of the one that fits begin with.
+WEAKEST_ALONE = 1e-5
+
 #: Rows for each coefficient of an output below which a weak penalty leaves hardly a residual.
 FEW_ROWS = 1.5
 
@@ -454,6 +457,14 @@ class LinearBank(StrengthMixin):
         step = step.reshape(k, q, p)
         change = curvature.reshape(k, q) - 2 * np.add.reduce(gradient * step, axis=2)
         return evolve(self, theta=self.theta + step), change
+
+    @property
+    def _weakest(self) -> float:
+        """Return the smallest strength: of one expert, its evidence may leave hardly a penalty.
+
+        Where noise is low, the first one would be most of the error of a line.
+        """
+        return self.terms.alpha * (WEAKEST_ALONE if len(self.theta) == 1 else 1.0)
 
     @property
     def _fewest_rows(self) -> float:

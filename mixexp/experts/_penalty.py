@@ -117,7 +117,7 @@ class StrengthMixin:
         gamma = self._gamma(statistics, rows)
         if few and self._chosen and len(self.theta) == 1:
             return self._with_dispersions(gamma, statistics)
-        least = max(self._chosen / MOST_WEAKER, self.terms.alpha) if few else self.terms.alpha
+        least = max(self._chosen / MOST_WEAKER, self.terms.alpha) if few else self._weakest
         squares = self._squared(self._slope_penalty)
         bank = self._by_evidence(float(gamma.sum()), squares, rows, least)
         return bank._with_dispersions(gamma, statistics)
@@ -155,6 +155,11 @@ class StrengthMixin:
         return strongest(len(self.theta), rows.total_weight, len(self.design.columns))
 
     @property
+    def _weakest(self) -> float:
+        """Return the smallest strength that the evidence sets."""
+        return self.terms.alpha
+
+    @property
     def _fewest_rows(self) -> float:
         """With fewer rows, a weak penalty explains any targets."""
         raise NotImplementedError
@@ -170,7 +175,8 @@ class StrengthMixin:
     def _by_evidence(self, gamma: float, squares: float, rows: Rows, least: float) -> Any:
         """Return the bank with the penalty of this evidence, at least `least`.
 
-        It is no weaker than at first: a weaker one gained nothing on held-out rows.
+        That of several experts is no weaker than at first: a weaker one gained nothing on held-out
+        rows.
         """
         largest = max(self._strongest(rows), self.strength)
         ratio = strength_ratio(gamma, squares, self.strength, least, largest)

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from scipy.special import softmax
 from sklearn.datasets import load_diabetes
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
@@ -591,3 +591,17 @@ def test_passes_of_the_tuning_are_counted(monkeypatch):
     gate = SoftmaxGate(alpha="auto")
     MixtureOfExpertsRegressor(n_experts=2, gate=gate, n_init=1, random_state=0).fit(X, y)
     assert told and all(said == passes > 0 for said, passes in told)
+
+
+def test_hardly_a_penalty_is_left_of_one_expert_without_noise(rng):
+    """A penalty of 0.3 would be most of the error of a line, and of powers of one column."""
+    x = rng.uniform(-1, 1, (150, 1))
+    X, y = np.hstack([x**k for k in range(1, 7)]), np.sin(3 * x[:, 0])
+    noisy = y + 0.02 * rng.standard_normal(150)
+    one = MixtureOfExpertsRegressor(n_experts=1).fit(X, noisy)
+    line = LinearRegression().fit(X, noisy)
+    errors = [np.sqrt(np.mean((model.predict(X) - y) ** 2)) for model in (one, line)]
+    assert errors[0] < 1.2 * errors[1]
+    assert 0 < one._model.bank.strength < 0.01
+    auto = MixtureOfExpertsRegressor(n_experts="auto", random_state=0).fit(X, noisy)
+    assert auto.n_experts_ == 1
