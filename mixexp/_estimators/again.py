@@ -18,10 +18,10 @@ from mixexp._engine.context import posteriors
 from mixexp._engine.em import Run
 from mixexp._engine.search import SearchProblem
 from mixexp._engine.starts import FromPartition, FromState
-from mixexp._engine.sweep import State
+from mixexp._engine.sweep import State, log_joint, posterior
 from mixexp._estimators.assembly import Assembly, has_estimators
 from mixexp._estimators.identity import described, parameters_of
-from mixexp.protocols import StartContext, Target
+from mixexp.protocols import Block, StartContext, Target
 
 if TYPE_CHECKING:
     from mixexp._estimators.base import BaseMixtureOfExperts
@@ -56,17 +56,17 @@ class LastMixture:
 
     def responsibilities(self, context: StartContext, rng: np.random.Generator) -> np.ndarray:
         """Return responsibilities (K, n) of the rows, without those of a noise expert."""
-        resp = _as_new(self._state, context.rows)[0][: context.n_experts]
+        resp = posteriors(self._state, _as_new(context.rows))[0][: context.n_experts]
         total = resp.sum(axis=0)
         alike = np.full_like(resp, 1 / len(resp))
         return np.divide(resp, total, out=alike, where=total > 0)
 
 
-def _as_new(state: State, rows: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return `posteriors` of rows that a mixture may not have been fitted to."""
+def _as_new(rows: Any) -> Any:
+    """Return rows as those that a mixture has not been fitted to: it knows others, or more."""
     rows = rows.subset(np.arange(rows.n_rows), rows.weight)
     rows.training = rows.units.training = False
-    return posteriors(state, rows)
+    return rows
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -76,11 +76,15 @@ def _explains(state: State, problem: SearchProblem) -> bool:
     If it does not, its responsibilities are no guide: far from all experts they only say whose
     dispersion is larger.
     """
-    rows = problem.sketch
-    single = one_expert(problem.bank, rows)
-    alone = rows.map(single.log_prob, axis=1)[0]
-    gain = _as_new(state, rows)[1] - alone
-    return bool(np.average(gain, weights=rows.weight) > 0)
+    rows, single = _as_new(problem.sketch), one_expert(problem.bank, problem.sketch)
+
+    def gains(block: Block) -> np.ndarray:
+        """Return the gains in log-density of the units, (1, m)."""
+        density = posterior(log_joint(state.gate, state.bank, block))[1]
+        return np.asarray(density - block.of_units(single.log_prob(block)))
+
+    gain = rows.map(gains, axis=1)[0]
+    return bool(np.average(gain, weights=rows.units.weight) > 0)
 
 
 def remembered(

@@ -18,7 +18,7 @@ from mixexp._engine.starts import FromPartition, FromState
 from mixexp._estimators import base
 from mixexp._estimators.again import LastMixture
 from mixexp.callbacks import Checkpoint
-from mixexp.gates import HierarchicalGate, SoftmaxGate
+from mixexp.gates import ConstantGate, HierarchicalGate, SoftmaxGate
 from mixexp.routing import TopK
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -133,6 +133,19 @@ def test_rows_that_the_mixture_does_not_explain_are_divided_anew(data, begun):
     assert begun == [None, None, "partition"]
     anew = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y + 100)
     assert_allclose(found, anew.lower_bound_)
+
+
+@pytest.mark.parametrize("weight", [1.0, 5.0])
+def test_weights_of_groups_do_not_say_what_is_explained(weight, rng, begun):
+    """They are exponents of densities, of one expert as of the mixture."""
+    groups = np.repeat(np.arange(60), 4)
+    X, weights = rng.standard_normal((240, 2)), np.full(240, weight)
+    y = np.where(groups % 2, X[:, 0], -X[:, 0]) + 0.5 * rng.standard_normal(240)
+    model = MixtureOfExpertsRegressor(
+        gate=ConstantGate(), warm_start=True, random_state=0, n_experts=2
+    )
+    model.fit(X, y, weights, groups=groups).fit(X[::-1], y[::-1], weights, groups=groups[::-1])
+    assert begun == [None, "partition"]
 
 
 def test_columns_must_agree(data, begun):
