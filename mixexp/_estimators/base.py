@@ -430,7 +430,8 @@ class BaseMixtureOfExperts(Versioned, BaseEstimator, metaclass=ABCMeta):
         self, X: Any, y: Any = None, offset: Any = None, weight: np.ndarray | None = None
     ) -> Rows:
         """Return new data as checked rows."""
-        check_is_fitted(self, "experts_")
+        if "experts_" not in vars(self):
+            check_is_fitted(self, "experts_")
         return new_rows(self, X, y, offset, weight)
 
     @lazy_on_dask(_gate_columns)

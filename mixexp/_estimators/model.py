@@ -450,11 +450,12 @@ def columns_of(columns: tuple[Any, Any], experts: np.ndarray) -> tuple[Any, Any]
 
 
 def pool_of(pooling: Any, owner: str) -> Pool:
-    """Return the function for `pooling`, with a check of its output."""
-    function = POOLINGS[pooling] if isinstance(pooling, str) else pooling
+    """Return the function for `pooling`, with a check of the output of a user's."""
+    if isinstance(pooling, str):
+        return POOLINGS[pooling]
 
     def pool(weights: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-        pooled = function(weights, outputs)
+        pooled = pooling(weights, outputs)
         name = f"pooling={short(pooling)}"
         with named_error(owner, name, "It must return an array of numbers."):
             pooled = np.asarray(pooled)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -121,7 +121,7 @@ class Design:
         n_sources = int(sources.max(initial=-1)) + 1
         return np.append(sources, n_sources + np.arange(len(self.indicators)))
 
-    @property
+    @cached_property
     def inverse_scale(self) -> np.ndarray:
         """1/scale, 0 for a constant column."""
         return np.divide(1.0, self.scale, out=np.zeros_like(self.scale), where=self.scale > 0)
@@ -187,11 +187,13 @@ class Design:
 
     def _selected(self, X: Any) -> Any:
         """Return the columns of the design, unscaled."""
-        n_features = X.shape[1]
-        every = len(self.columns) == n_features
-        if every and np.array_equal(self.columns, np.arange(n_features)):
-            return X
-        return X[:, self.columns]
+        first_ones = self._are_first and len(self.columns) == X.shape[1]
+        return X if first_ones else X[:, self.columns]
+
+    @cached_property
+    def _are_first(self) -> bool:
+        """Whether the columns are the first ones of the data, in their order."""
+        return np.array_equal(self.columns, np.arange(len(self.columns)))
 
     def linear(self, X: Any) -> SparseMatrix:
         """Return the design matrix of sparse rows without missing values, for products only."""
@@ -211,12 +213,11 @@ class Design:
         slopes, n_values = out[int(self.intercept) :], self.n_values
         with np.errstate(over="ignore"):  # new rows may overflow; `linear_scores` handles it
             np.subtract(values.T, self.center[:n_values, None], out=slopes[:n_values])
-        if self.missing or missing:
-            unknown = np.isnan(slopes[:n_values])
-            slopes[:n_values][unknown] = 0.0
-            absent = unknown[self.indicators] if self.basis is None else self._absent(X)
-            slopes[n_values:] = absent - self.center[n_values:, None]
-        with np.errstate(over="ignore"):
+            if self.missing or missing:
+                unknown = np.isnan(slopes[:n_values])
+                slopes[:n_values][unknown] = 0.0
+                absent = unknown[self.indicators] if self.basis is None else self._absent(X)
+                slopes[n_values:] = absent - self.center[n_values:, None]
             slopes *= self.inverse_scale[:, None]
         return out
 
