@@ -68,6 +68,9 @@ LEAST_TIED, TIED_SHARE = 8, 0.5
 #: The step of a grid is this quantile of the gaps between tied values.
 SMALL_GAP = 0.25
 
+#: A value is on a grid within this share of its step: decimal steps have no exact binary form.
+ON_GRID = 1e-3
+
 #: Floor of a spurious expert's dispersion, as a share of a single expert's.
 RAISED_SHARE = 0.25
 
@@ -89,15 +92,31 @@ def resolution(y: np.ndarray, n_experts: int) -> float:
     """Return the step of the grid that values (n,) were rounded to, 0 if there is none.
 
     Rounding ties many values, exact regimes a few: the most frequent values, one per expert, prove
-    nothing. The step is a low quantile of the gaps between neighbouring tied values; a gap counts
-    as often as the rarer of the two.
+    nothing. Where hardly any others are left, as of ratings in a few classes, values are on a grid
+    if all are, tied or not.
     """
     values, counts = np.unique(y, return_counts=True)
-    tied = counts > 1
     rest = np.sort(counts)[: max(len(counts) - n_experts, 0)]
-    n_tied = int(rest[rest > 1].sum())
-    if n_tied < max(LEAST_TIED, TIED_SHARE * rest.sum()):
+    if _mostly_tied(rest):
+        return _step(values, counts)
+    if not _mostly_tied(counts) or np.sum(counts > 1) < 2:
         return 0.0
+    step = _step(values, counts)
+    distances = (values - values[0]) / step
+    return step if np.all(np.abs(distances - np.rint(distances)) < ON_GRID) else 0.0
+
+
+def _mostly_tied(counts: np.ndarray) -> bool:
+    """Return whether values that occur so often are tied enough for a grid."""
+    return bool(counts[counts > 1].sum() >= max(LEAST_TIED, TIED_SHARE * counts.sum()))
+
+
+def _step(values: np.ndarray, counts: np.ndarray) -> float:
+    """Return a low quantile of the gaps between neighbouring tied values.
+
+    A gap counts as often as the rarer of the two.
+    """
+    tied = counts > 1
     gaps = np.diff(values[tied])
     often = np.minimum(counts[tied][1:], counts[tied][:-1])
     order = np.argsort(gaps, kind="stable")

@@ -229,7 +229,7 @@ def test_resolution_is_the_step_of_a_grid():
     # regimes of one value each are no grid, and hide none
     assert resolution(np.where(fine < 0, 0.0, fine), 2) == 0.0
     assert resolution(np.where(fine < 0, 0.0, np.where(fine < 1, 5.0, fine)), 2) == 0.0
-    assert resolution(np.sign(fine), 3) == 0.0
+    assert resolution(np.where(fine < 0, 0.0, 5.0), 2) == 5.0  # but nothing else is left here
     assert resolution(np.where(fine < 0, -50.0, np.round(10 * fine)), 2) == 1.0
 
 
@@ -245,13 +245,28 @@ def test_rounded_targets_of_few_values_are_no_regimes(step, n, n_experts):
         assert chosen(model).flags == []
 
 
-def test_ratings_are_a_grid_where_there_are_more_of_them_than_experts():
+def test_ratings_are_a_grid_for_any_number_of_experts():
     ratings = np.repeat(np.arange(1.0, 6.0), [10, 20, 50, 90, 40])
-    assert [resolution(ratings, k) for k in range(2, 7)] == [1.0, 1.0, 1.0, 0.0, 0.0]
+    assert [resolution(ratings, k) for k in range(2, 7)] == [1.0] * 5
     few = np.repeat(np.arange(4.0), [30, 20, 4, 3])
-    assert resolution(few, 2) == 0.0  # seven rows prove nothing
-    assert resolution(np.append(few, 3.0), 2) == 1.0
+    assert resolution(few, 2) == 1.0  # seven rows prove nothing, but all are on the grid
+    assert resolution(np.append(few, 2.5), 2) == 0.0
+    assert resolution(np.append(few, 17.0), 2) == 1.0
     assert resolution(np.append(np.append(few, 3.0), np.linspace(0.1, 0.9, 9)), 2) == 0.0
+    assert resolution(np.repeat([0.0, 1.0], [3, 4]), 2) == 0.0  # fewer than may be by chance
+    assert resolution(0.1 * few + 1e3, 2) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("n_experts", [2, 4, "auto"])
+def test_two_or_three_values_are_predicted_no_worse_by_more_experts_than_values(n_experts):
+    """Without a floor, densities are of 1e3 a row, and R2 is .32 and .4."""
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(2300, 3))
+    mean = np.where(X[:, 0] > 0, 2 * X[:, 1], 1 - X[:, 2]) + 0.6 * rng.normal(size=2300)
+    for y, least in ((np.sign(mean), 0.45), (np.clip(np.round(mean / 2), -1, 1), 0.65)):
+        model = quiet_fit(linear(n_experts, random_state=0), X[:300], y[:300])
+        assert model.score(X[300:], y[300:]) > least
+        assert np.max(model.log_density(X[300:], y[300:])) <= 1e-12
 
 
 def test_no_dispersion_falls_below_the_resolution():
