@@ -12,6 +12,7 @@ import importlib
 import inspect
 from collections.abc import Iterable, Iterator
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -134,11 +135,12 @@ class Encoder:
             return {"name": [value.__module__, value.__qualname__]}
         if not _is_own(kind) or not hasattr(value, "__dict__") or isinstance(value, NOT_PLAIN):
             raise NotPlainError(f"{kind.__module__}.{kind.__qualname__}")
-        if not all(_is_data(kind, name) for name in vars(value)):
+        attributes = _stated(value)
+        if not all(_is_data(kind, name) for name in attributes):
             raise NotPlainError(f"{kind.__module__}.{kind.__qualname__}")
         data = {
             "object": [kind.__module__, kind.__qualname__],
-            "state": {name: self.encode(attribute) for name, attribute in vars(value).items()},
+            "state": {name: self.encode(attribute) for name, attribute in attributes.items()},
         }
         if isinstance(value, dict):
             data["items"] = self._items(value)
@@ -223,6 +225,16 @@ class Decoder:
         for key, entry in data.get("items", ()):
             value[self.decode(key)] = self.decode(entry)
         return value
+
+
+def _stated(value: Any) -> dict[str, Any]:
+    """Return the attributes of an object without those that it has computed from the others."""
+    kind = type(value)
+    return {
+        name: attribute
+        for name, attribute in vars(value).items()
+        if not isinstance(inspect.getattr_static(kind, name, None), cached_property)
+    }
 
 
 def _is_data(cls: type, name: str) -> bool:
