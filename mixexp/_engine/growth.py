@@ -218,27 +218,38 @@ def _as_strong(problem: SearchProblem, last: Grown) -> SearchProblem:
     return replace(problem, gate=penalised_as(problem.gate, last.run.state.gate))
 
 
-def searched(grown_: Grown, problem: SearchProblem) -> Grown:
+def searched(grown_: Grown, problem: SearchProblem, criterion: str) -> Grown:
     """Return a mixture of the path, or the end of a usual fit of as many experts if that is better.
+
+    Better is by the criterion of the path: two bounds differ by the normalisers of penalties, too,
+    and the higher one predicts worse on concrete and auto_mpg (RMSE 5.47 for 5.38, 2.73 for 2.71).
+    By "cv" it is by the bound, as refits of each fold would take as long as the path.
 
     What the path was judged by stays: the time, and log-densities that refits held out; those of
     cross-fitted experts come with the fit.
     """
     problem = with_judge(problem)
     run, restarts = search(replace(problem, n_exact=N_EXACT))
-    flagged = bool(problem.judge.flags(run.state, problem.rows))
-    if (flagged, -run.bound) >= (bool(grown_.flags), -grown_.run.bound):
-        return replace(grown_, restarts=[*grown_.restarts, *restarts])
-    rows = problem.rows if run.rows is None else run.rows
-    fit, held = fitness(run.state, rows), grown_.held_out
-    return replace(
+    rows, held = problem.rows if run.rows is None else run.rows, grown_.held_out
+    fit = fitness(run.state, rows)
+    other = replace(
         grown_,
         run=run,
         restarts=[*restarts, *grown_.restarts],
         fitness=fit,
         count=counted(run.state, rows),
         held_out=fit.log_density if held is not None and _is_cross_fitted(run.state) else held,
+        flags=problem.judge.flags(run.state, problem.rows),
     )
+    if _rank(other, criterion) > _rank(grown_, criterion):
+        return other
+    return replace(grown_, restarts=[*grown_.restarts, *restarts])
+
+
+def _rank(mixture: Grown, criterion: str) -> tuple[bool, float]:
+    """Return what is larger for the better of two mixtures with as many experts."""
+    score = mixture.run.bound if criterion == "cv" else mixture.score(criterion)
+    return not mixture.flags, score
 
 
 def _is_cross_fitted(state: Any) -> bool:

@@ -87,7 +87,7 @@ def fit_growing(
         best = chosen(path, growth)
         k = path[best].n_experts
         if growth.searched and k > 1:
-            path[best] = searched(path[best], assembly.problem_at(k))
+            path[best] = searched(path[best], assembly.problem_at(k), growth.criterion)
         outcome.store(mixture, path[best].run, path[best].restarts, assembly, target)
     mixture.selection_ = ExpertSelection.of(path, growth, best)
     mixture._mixexp_version = __version__
