@@ -14,6 +14,7 @@ from scipy.linalg import eigh
 from scipy.linalg.lapack import dpotrf, dpotrs
 
 __all__ = [
+    "capped",
     "column_products",
     "level",
     "linear_scores",
@@ -105,6 +106,15 @@ def linear_scores(theta: np.ndarray, design: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         scores[:, far] = unit * np.minimum(size, FARTHEST_SCORE / largest)
     return scores
+
+
+def capped(parameters: np.ndarray, ceiling: np.ndarray | None) -> np.ndarray:
+    """Return parameters (P, K, n_outputs) with dispersions, which come first, below a ceiling."""
+    if ceiling is None:
+        return parameters
+    parameters = parameters.copy()
+    np.minimum(parameters[:1], ceiling, out=parameters[:1])
+    return parameters
 
 
 def n_pairs(k: int) -> int:

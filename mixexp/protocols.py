@@ -526,6 +526,10 @@ CAPABILITIES: dict[str, Capability] = {
         "(floor): the bank with smallest dispersions, (n_outputs,) or for each expert "
         "(K, n_outputs): the resolution of y, and experts that would go through few rows.",
     ),
+    "ceiling": Capability("bank", "Largest dispersions (n_outputs,), or None."),
+    "with_ceiling": Capability(
+        "bank", "(ceiling): the bank with largest dispersions: wider experts are noise."
+    ),
     "n_coefficients": Capability("bank", "Coefficients of an output of each expert, (K,)."),
     "on_floor": Capability("bank", "Whether an expert's dispersion sits on its floor, (K,)."),
     "matching": Capability(

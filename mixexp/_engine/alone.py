@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 from scipy.special import softmax
+from sklearn.tree import DecisionTreeClassifier
 
+from mixexp._engine.context import Context
 from mixexp._engine.criteria import LEAST_LOG_DENSITY
 from mixexp._engine.fixed import fit_at, statistics_at
 from mixexp._engine.folds import scaled_folds
+from mixexp._engine.starts import NOISE_SHARE
 from mixexp._engine.sweep import State
 from mixexp._engine.tuning import MOST_ROUNDS, SMALL_CHANGE, largest_change, underdetermined
-from mixexp.protocols import Rows, can
+from mixexp.protocols import Block, Rows, can, has_scale
 
-__all__ = ["by_evidence", "one_expert"]
+__all__ = ["by_evidence", "one_expert", "outlying", "without_outliers"]
 
 #: Steps of the fit; one is exact for linear experts. Those that weigh rows by their residuals take
 #: so many again, at most so often, until dispersions change by less than this share.
 ONE_EXPERT_STEPS, MOST_REPEATS, SETTLED = 5, 20, 1e-3
+
+#: Most iterations beside the noise expert, each of which may take a few times its spread from the
+#: largest outliers, and its share of the rows at which it is no noise any more.
+MOST_NOISE_STEPS, MOST_NOISE = 50, 0.5
+
+#: Concentration from which rows outside are a region, and rows of the tree's leaves.
+TOLD, LARGEST_LEAF = 0.5, 20
+
+#: Largest dispersion beside the noise expert, as a multiple of that of one expert beside it.
+WIDEST = 10.0
 
 #: Steps at a strength from the end of the fit at a stronger one; one is exact for normal errors.
 PATH_STEPS = 3
@@ -33,12 +47,23 @@ STRENGTH_FOLDS, MOST_DEALS, LEFT_OUT = 5, 4, 1000
 HOPELESS = 5.0
 
 
-def one_expert(bank: Any, rows: Rows) -> Any:
+def one_expert(bank: Any, rows: Rows, noise: Callable[[Any], Any] | None = None) -> Any:
     """Return a bank of one expert fitted to rows, with its penalty where rows are few.
 
     A weak penalty would let each of several experts explain any rows, and starts would be as good
     as random. They begin at that of one, which its evidence sets, or left-out rows choose.
+
+    With `noise`, which adds the noise expert to a bank, that has the outliers: the floor of
+    dispersions is a share of this one's, and would be above all of them. An expert that is much
+    wider than this one would take the outliers, and its share of every prediction.
     """
+    single = _of_all(bank, rows)
+    scaled = can(single, "with_ceiling") and has_scale(single.family)
+    return single if noise is None or not scaled else _beside(noise, single, rows)
+
+
+def _of_all(bank: Any, rows: Rows) -> Any:
+    """Return the fit to all rows."""
     ones = np.ones((1, rows.n_rows))
     if not underdetermined(bank, rows):
         return _fitted(bank, rows, ones)
@@ -46,6 +71,63 @@ def one_expert(bank: Any, rows: Rows) -> Any:
         bank = bank.chosen_at(_by_left_out_rows(bank, rows))
         return _dispersed(_fitted(bank, rows, ones), rows, ones)
     return by_evidence(_fitted(bank, rows, ones), rows)
+
+
+def _beside(noise: Callable[[Any], Any], bank: Any, rows: Rows) -> Any:
+    """Return a bank of one expert after EM of it and the noise expert, where that has outliers.
+
+    Rows that a tree can tell from others by their features are a region, not outliers, and are left
+    to experts of their own.
+    """
+    alone, share = bank, NOISE_SHARE
+    for _ in range(MOST_NOISE_STEPS):
+        outside = outlying(bank, noise, rows, share)
+        share = float(np.average(outside[0], weights=rows.units.weight))
+        before, bank = bank, _fitted(bank, rows, rows.spread(1 - outside), 1)
+        old, new = before.parameters[0], bank.parameters[0]
+        if share >= MOST_NOISE or np.all(np.abs(new - old) <= SETTLED * old):
+            break
+    if _told(rows, outlying(bank, noise, rows)) > TOLD:
+        return alone
+    return bank.with_ceiling(WIDEST * bank.parameters[0, 0])
+
+
+def _told(rows: Rows, outside: np.ndarray) -> float:
+    """Return how sure a small tree is of the rows outside (1, n_units), from 0 to 1."""
+    labels = rows.spread(outside)[0] > 0.5
+    features = Context(rows, 1, None).features
+    if not labels.any() or not features.shape[1]:
+        return 0.0
+    leaf = max(2, min(LARGEST_LEAF, rows.n_rows // 10))
+    tree = DecisionTreeClassifier(max_depth=3, min_samples_leaf=leaf, random_state=0)
+    tree.fit(features, labels, sample_weight=rows.weight)
+    weight = labels * (1.0 if rows.weight is None else rows.weight)
+    return float(np.average(tree.predict_proba(features)[:, -1], weights=weight))
+
+
+def outlying(
+    bank: Any, noise: Callable[[Any], Any], rows: Rows, share: float = NOISE_SHARE
+) -> np.ndarray:
+    """Return the responsibility of the noise expert beside a bank of one, (1, n_units)."""
+    log_share = np.log([[1 - share], [share]])
+    resp: np.ndarray = softmax(
+        log_share + rows.map(partial(_of_units, noise(bank)), axis=1), axis=0
+    )
+    return resp[1:]
+
+
+def without_outliers(bank: Any, noise: Callable[[Any], Any], rows: Rows) -> Rows:
+    """Return the rows, in whole groups, that are rather of a bank of one than noise, if any."""
+    kept = rows.spread(outlying(bank, noise, rows))[0] < 0.5
+    if kept.all() or not kept.any():
+        return rows
+    ids = np.flatnonzero(kept)
+    return rows.subset(ids, None if rows.weight is None else rows.weight[ids])
+
+
+def _of_units(bank: Any, block: Block) -> np.ndarray:
+    """Return the log-densities of the units of a block."""
+    return block.of_units(bank.log_prob(block))
 
 
 def _fitted(bank: Any, rows: Rows, resp: np.ndarray, n_steps: int = ONE_EXPERT_STEPS) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mixexp._engine.accelerate import Finish
-from mixexp._engine.alone import by_evidence, one_expert
+from mixexp._engine.alone import by_evidence, one_expert, outlying, without_outliers
 from mixexp._engine.arrange import REARRANGED, rearranged
 from mixexp._engine.assign import Assigner
 from mixexp._engine.collapse import LongRun, long_run
@@ -126,17 +126,22 @@ class SearchProblem:
     n_exact: int | None = None
     single: Any = None
 
-    def with_noise(self, resp: np.ndarray) -> np.ndarray:
-        """Return responsibilities (K, n) with the noise expert's appended, if there is one."""
+    def with_noise(self, rows: Rows, resp: np.ndarray) -> np.ndarray:
+        """Return responsibilities (K, n) with the noise expert's appended, if there is one.
+
+        It has a small share of every row, and the outliers, from which no expert may begin.
+        """
         if self.noise is None:
             return resp
-        noise = np.full((1, resp.shape[1]), NOISE_SHARE)
-        return np.concatenate([(1 - NOISE_SHARE) * resp, noise])
+        share = np.full((1, resp.shape[1]), NOISE_SHARE)
+        if getattr(self.single, "ceiling", None) is not None:
+            share = np.maximum(share, rows.spread(outlying(self.single, self.noise, rows)))
+        return np.concatenate([(1 - share) * resp, share])
 
     def state_at(self, rows: Rows, bank: Any, resp: np.ndarray) -> State:
         """Return the state after M-steps at responsibilities (K, n) of the experts."""
         bank = bank if self.noise is None else self.noise(bank)
-        return fit_at(State(self.gate, bank), rows, self.with_noise(resp), START_STEPS)
+        return fit_at(State(self.gate, bank), rows, self.with_noise(rows, resp), START_STEPS)
 
 
 def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
@@ -230,11 +235,18 @@ def _or_alike(problem: SearchProblem, bank: Any, run: Run, record: Restart) -> R
 
 
 def with_judge(problem: SearchProblem) -> SearchProblem:
-    """Return the problem with the fit of one expert, and a judge of its mixtures by that."""
+    """Return the problem with the fit of one expert, and a judge of its mixtures by that.
+
+    Partitions know nothing of noise: they are of the rows of the sketch that are no outliers.
+    """
     single = problem.single
     if single is None:
-        single = one_expert(problem.bank, problem.sketch)
-    return replace(problem, judge=Judge.of(single), single=single)
+        single = one_expert(problem.bank, problem.sketch, problem.noise)
+    problem = replace(problem, judge=Judge.of(single), single=single)
+    given = problem.start.given or problem.sketch.labels is not None
+    if problem.noise is None or given or getattr(single, "ceiling", None) is None:
+        return problem
+    return replace(problem, sketch=without_outliers(single, problem.noise, problem.sketch))
 
 
 def _tempted(
@@ -435,6 +447,8 @@ def _handed_over(problem: SearchProblem, candidate: Candidate) -> State:
     if bank is not None:
         if can(state.bank, "floor") and can(bank, "with_floor"):
             bank = bank.with_floor(state.bank.floor)  # type: ignore[union-attr]
+        if getattr(state.bank, "ceiling", None) is not None and can(bank, "with_ceiling"):
+            bank = bank.with_ceiling(state.bank.ceiling)  # type: ignore[union-attr]
         bank = bank if problem.share is None else problem.share(bank)
         bank = bank if problem.noise is None else problem.noise(bank)
     batch = State(gate or state.gate, bank or state.bank)

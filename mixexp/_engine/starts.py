@@ -271,7 +271,8 @@ class FromResponsibilities(OneStart):
         rows = problem.rows
         resp = rows.shared(with_labels(self.resp, rows.labels, None, match=False))
         state = problem.state_at(rows, bank, resp)
-        return [Candidate(state, Restart((problem.seed,), -np.inf, 0), problem.with_noise(resp))]
+        resp = problem.with_noise(rows, resp)
+        return [Candidate(state, Restart((problem.seed,), -np.inf, 0), resp)]
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def _explains(state: State, problem: SearchProblem) -> bool:
     If it does not, its responsibilities are no guide: far from all experts they only say whose
     dispersion is larger.
     """
-    rows, single = _as_new(problem.sketch), one_expert(problem.bank, problem.sketch)
+    rows, single = _as_new(problem.sketch), one_expert(problem.bank, problem.sketch, problem.noise)
 
     def gains(block: Block) -> np.ndarray:
         """Return the gains in log-density of the units, (1, m)."""

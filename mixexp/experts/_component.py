@@ -57,6 +57,8 @@ class ComponentBank:
     family = Forward()
     parameters = Forward()
     floor = Forward()
+    ceiling = Forward()
+    with_ceiling = Hidden()  # of the experts alone, before others join them
     on_floor = Forward()
     calibration = Forward()
     trainer = Forward()

@@ -12,6 +12,7 @@ from scipy.special import logsumexp
 
 from mixexp._compat import safe_indexing
 from mixexp._fitting import folds_of, learns_by_steps
+from mixexp._numerics import capped
 from mixexp.experts._refits import due, first_of_kind, sampled_rows
 from mixexp.experts._templates import log_penalty
 from mixexp.experts._training import Fit, Refit, Trainer
@@ -107,6 +108,7 @@ class EstimatorBank:
         self.classes = trainer.classes
         n_experts = len(trainer.candidates)
         self.floor = np.zeros(trainer.n_outputs)
+        self.ceiling: np.ndarray | None = None
         self.parameters: Any = None
         if self.family is not None:
             self.parameters = self.family.initial(n_experts, trainer.n_outputs)
@@ -378,6 +380,7 @@ class EstimatorBank:
         mass = resp.sum(axis=1)
         alive = mass > EMPTY_SHARE * rows.total_weight
         new = self.family.update(sums, np.where(alive, mass, 1.0), parameters, self.floor)
+        new = capped(new, self.ceiling)
         if not getattr(self.family, "shared", False):
             new[:, ~alive] = parameters[:, ~alive]
         return new
@@ -461,6 +464,11 @@ class EstimatorBank:
             parameters = parameters.copy()
             np.maximum(parameters[0], floor, out=parameters[0])
         return evolve(self, floor=floor, parameters=parameters)
+
+    def with_ceiling(self, ceiling: np.ndarray) -> EstimatorBank:
+        """Return the bank with largest dispersions (n_outputs,), of experts beside noise."""
+        parameters = capped(self.parameters, ceiling)
+        return evolve(self, ceiling=ceiling, parameters=parameters)
 
     def finished(self, rows: Rows) -> EstimatorBank:
         """Return the bank with its experts fitted on all rows.

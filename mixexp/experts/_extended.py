@@ -38,6 +38,8 @@ class ExtendedBank:
     parameters = Forward()
     deviance = Forward()
     floor = Forward()
+    ceiling = Forward()
+    with_ceiling = Hidden()  # of the experts alone, before others join them
     on_floor = Forward()
     n_coefficients = Forward()
     calibration = Forward()

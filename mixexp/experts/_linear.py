@@ -19,7 +19,13 @@ from mixexp._conjugate import (
 from mixexp._costs import fits, require_grams
 from mixexp._evidence import determined
 from mixexp._newton import damped, relaxed
-from mixexp._numerics import FARTHEST_SCORE, linear_scores, solve_psd_stack, unpack_symmetric
+from mixexp._numerics import (
+    FARTHEST_SCORE,
+    capped,
+    linear_scores,
+    solve_psd_stack,
+    unpack_symmetric,
+)
 from mixexp._proximal import l1_weights, proximal_solutions
 from mixexp.experts._based import behind_basis
 from mixexp.experts._linear_scores import linear_prior, linear_scores_of, linear_space
@@ -122,6 +128,9 @@ class LinearBank(StrengthMixin):
     prior_rows: np.ndarray | None = None
     prior_squares: Any = None
 
+    #: The largest dispersions (n_outputs,), None for any: beside a noise expert, wider is noise.
+    ceiling: np.ndarray | None = None
+
     def __init__(
         self,
         template: BaseEstimator,
@@ -200,6 +209,10 @@ class LinearBank(StrengthMixin):
         if self._dispersed:
             np.maximum(parameters[0], floor, out=parameters[0])
         return evolve(self, floor=floor, parameters=parameters)
+
+    def with_ceiling(self, ceiling: np.ndarray) -> LinearBank:
+        """Return the bank with largest dispersions (n_outputs,), of experts beside noise."""
+        return evolve(self, ceiling=ceiling, parameters=capped(self.parameters, ceiling))
 
     @property
     def expert_columns(self) -> list[np.ndarray]:
@@ -387,6 +400,7 @@ class LinearBank(StrengthMixin):
             sums[0] += self.prior_rows[:, None] * self.prior_squares
             n_rows = n_rows + self.prior_rows
         parameters = self.family.update(sums, n_rows, self.parameters, self.floor)
+        parameters = capped(parameters, self.ceiling)
         if not getattr(self.family, "shared", False):
             parameters[:, ~alive] = self.parameters[:, ~alive]
         if can(self.family, "parameter_sums"):
@@ -593,6 +607,7 @@ class LinearBank(StrengthMixin):
         parameters = parameters.reshape(self.parameters.shape)
         if can(self.family, "within"):
             parameters = self.family.within(parameters, self.floor)
+        parameters = capped(parameters, self.ceiling)
         return evolve(self, theta=theta, parameters=parameters)
 
     @property
@@ -609,7 +624,7 @@ class LinearBank(StrengthMixin):
             lower[0] = self.floor
         if can(self.family, "bounds"):
             lower, upper = self.family.bounds(lower[0])  # type: ignore[attr-defined]
-        return lower, upper
+        return lower, capped(upper, self.ceiling)
 
     @available_if(lambda bank: bank.l1 is None and can(bank.family, "derivatives"))
     def scores(self, block: Block, resp: np.ndarray) -> Scores:

@@ -204,6 +204,8 @@ class SharedBank:
     family = Forward()
     parameters = Forward()
     floor = Forward()
+    ceiling = Forward()
+    with_ceiling = Hidden()  # of the experts alone, before others join them
     on_floor = Forward()
     n_coefficients = Forward()
     calibration = Forward()

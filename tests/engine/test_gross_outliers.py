@@ -1,0 +1,97 @@
+"""Gross outliers beside a noise expert: they are noise, and nothing else of the fit sees them."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import BayesianRidge
+
+from mixexp import MixtureOfExpertsRegressor
+from mixexp._engine.alone import WIDEST, one_expert, outlying
+from mixexp.gates import ConstantGate
+
+N_OUTLIERS = 15
+
+
+def two_lines(seed, size, n=300):
+    """Return rows of two lines, some of which are off by this size, and the targets without."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, 3))
+    clean = np.where(X[:, 0] > 0, 3 + 2 * X[:, 1], -3 - X[:, 2]) + 0.3 * rng.standard_normal(n)
+    y = clean.copy()
+    y[:N_OUTLIERS] += size * rng.standard_t(3, N_OUTLIERS)
+    return X, y, clean
+
+
+def fitted(X, y, n_experts=2, **params):
+    return MixtureOfExpertsRegressor(
+        n_experts=n_experts, noise_expert=True, random_state=0, **params
+    ).fit(X, y)
+
+
+@pytest.mark.parametrize("size", [1e3, 1e6])
+@pytest.mark.parametrize("n_experts", [2, 3, "auto"])
+def test_predictions_are_those_of_the_other_rows(n_experts, size):
+    for seed in range(2):
+        X, y, clean = two_lines(seed, size)
+        model = fitted(X, y, n_experts)
+        assert model.score(X[N_OUTLIERS:], clean[N_OUTLIERS:]) > 0.92
+        assert model.gate_.noise_share_ == pytest.approx(N_OUTLIERS / len(y), rel=0.25)
+
+
+def test_dispersions_are_not_on_a_floor_that_outliers_set():
+    """The floor is a share of the dispersion of one expert, which they inflate."""
+    X, y, _ = two_lines(0, 1e6)
+    given = (X[:, 0] > 0).astype(int)
+    for params in ({}, {"init": given}, {"family": "laplace"}):
+        model = fitted(X, y, **params)
+        assert np.all((model.dispersions_ > 0.15) & (model.dispersions_ < 0.4))
+    one = fitted(X, X[:, 1] + np.where(np.arange(300) < 9, 1e6, 0.3) * X[:, 2], 1)
+    assert one.dispersions_.max() < 0.4
+
+
+def test_experts_that_are_fitted_one_by_one_have_the_same_ceiling():
+    X, y, clean = two_lines(0, 1e5)
+    model = fitted(X, y, expert=BayesianRidge())
+    assert model.dispersions_.max() < 1.0
+    assert model.score(X[N_OUTLIERS:], clean[N_OUTLIERS:]) > 0.9
+
+
+def test_whole_groups_can_be_outliers():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(100), 5)
+    second = rng.integers(0, 2, 100)[groups]
+    X = rng.standard_normal((500, 2))
+    y = np.where(second, 2 * X[:, 1], -3 * X[:, 0]) + 0.2 * rng.standard_normal(500)
+    y[groups == 7] += 1e4
+    y[groups == 33] -= 3e5
+    model = MixtureOfExpertsRegressor(
+        n_experts=2, noise_expert=True, gate=ConstantGate(), random_state=0
+    ).fit(X, y, groups=groups)
+    assert model.gate_.noise_share_ == pytest.approx(0.02, rel=0.05)
+    assert np.all((model.dispersions_ > 0.15) & (model.dispersions_ < 0.25))
+
+
+@pytest.mark.parametrize("spread", [5.0, 20.0])
+def test_a_region_of_large_errors_is_no_noise(spread):
+    """A third of the rows, which x tells from the others, has an expert of its own."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((600, 3))
+    wide = X[:, 0] > 0.5
+    mean = np.where(wide, 2 * spread * X[:, 1], -X[:, 2])
+    y = mean + np.where(wide, spread, 0.1) * rng.standard_normal(600)
+    model = fitted(X, y)
+    assert model.score(X, mean) > 0.9
+    assert model.gate_.noise_share_ < 0.02
+    assert model.dispersions_.max() == pytest.approx(spread, rel=0.2)
+
+
+def test_one_expert_beside_noise_says_which_rows_are_outliers():
+    X, y, _ = two_lines(0, 1e5)
+    model = fitted(X, y)
+    problem_noise = model._model.bank._with  # the noise expert around another bank
+    single = model._model.bank.inner.select(np.arange(1))
+    rows = model._new_rows(X, y)
+    beside = one_expert(single.with_floor(np.full(1, 1e-9)), rows, problem_noise)
+    outside = outlying(beside, problem_noise, rows)[0]
+    assert np.all(outside[:N_OUTLIERS] > 0.5)
+    assert np.count_nonzero(outside > 0.5) <= N_OUTLIERS + 2  # of one line for two
+    assert beside.ceiling == pytest.approx(WIDEST * beside.parameters[0, 0])
