@@ -138,7 +138,7 @@ class Encoder:
         attributes = _stated(value)
         if not all(_is_data(kind, name) for name in attributes):
             raise NotPlainError(f"{kind.__module__}.{kind.__qualname__}")
-        data = {
+        data: dict[str, Any] = {
             "object": [kind.__module__, kind.__qualname__],
             "state": {name: self.encode(attribute) for name, attribute in attributes.items()},
         }

@@ -34,8 +34,9 @@ def crps(law: MixtureDistribution, y: np.ndarray) -> np.ndarray:
     near = np.clip(y, breaks[:, 0], breaks[:, -1])
     whole = np.floor(near) if law.family.discrete else near
     points, weights = grid(law, np.sort(np.hstack([breaks, whole[:, None]]), axis=1))
-    below, above = law.at("cdf", points), law.at("sf", points)
-    inner = np.where(points < whole[:, None], below**2, above**2)
+    # 1 − P(Y ≤ t) is as good as P(Y > t) where it is squared and summed, at half the cost
+    below = law.at("cdf", points)
+    inner = np.where(points < whole[:, None], below, 1.0 - below) ** 2
     with np.errstate(over="ignore"):
         score = np.sum(weights * inner, axis=1) + np.abs(y - near)
     if law.family.discrete:  # the integrand changes inside of a step if y is no count

@@ -137,8 +137,11 @@ def _counts(breaks: np.ndarray) -> tuple:
     nodes = np.stack([first, first + half, first + 2 * half, first + size - 1], axis=-1)
     weights = np.stack([odd * bend, odd * (1 - 2 * bend), odd * bend, even.astype(float)], axis=-1)
     nodes, weights = _flat(nodes), _flat(weights)
-    used = (weights > 0).any(axis=0)
-    nodes, weights = nodes[:, used], weights[:, used]
+    # to the front what counts: rows differ in the panels that are empty
+    unused = weights <= 0
+    width = int((~unused).sum(axis=1).max(initial=0))
+    order = np.argsort(unused, axis=1, kind="stable")[:, :width]
+    nodes, weights = (np.take_along_axis(each, order, axis=1) for each in (nodes, weights))
     return np.where(weights > 0, nodes, breaks[:, :1]), weights
 
 

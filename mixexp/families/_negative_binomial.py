@@ -280,7 +280,12 @@ def _tail(y: np.ndarray, mean: np.ndarray, parameters: np.ndarray, *, below: boo
     count, size = np.floor(np.clip(y, 0.0, LARGEST_ARGUMENT)), 1 / parameters[0]
     x = parameters[0] * np.minimum(mean, LARGEST_MEAN)
     small, large = (betaincc, betainc) if below else (betainc, betaincc)
-    return np.where(x < 1, small(count + 1, size, x / (1 + x)), large(size, count + 1, 1 / (1 + x)))
+    count, size, x = np.broadcast_arrays(count, size, x)
+    tail, near = np.empty(x.shape), x < 1
+    far = ~near  # one of the two functions takes ten times as long as the other
+    tail[near] = small(count[near] + 1, size[near], x[near] / (1 + x[near]))
+    tail[far] = large(size[far], count[far] + 1, 1 / (1 + x[far]))
+    return tail
 
 
 def _falling(count: np.ndarray, size: np.ndarray, share: np.ndarray) -> np.ndarray:
