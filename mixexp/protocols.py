@@ -220,8 +220,8 @@ class Target(Protocol):
     def encode(self, y: np.ndarray, owner: str) -> np.ndarray:
         """Return checked training targets as `Rows` holds them."""
 
-    def refuse_tiny(self, extremes: np.ndarray, owner: str) -> None:
-        """Raise if targets of this range (n_outputs, 2) differ by too little to be squared."""
+    def refuse_extreme(self, extremes: np.ndarray, owner: str) -> None:
+        """Raise if targets of this range (n_outputs, 2) are too large or close to be squared."""
 
     def encode_new(self, y: Any, X: Any, owner: str) -> np.ndarray:
         """Return targets to score, as `Rows` holds them."""

@@ -214,7 +214,7 @@ def _training(
         # estimators are fitted in threads; that they predict in several is not to be relied on
         n_threads=1 if has_estimators(mixture, batch) else allowed_threads(mixture.n_jobs),
     )
-    target.refuse_tiny(rows.extremes, owner)
+    target.refuse_extreme(rows.extremes, owner)
     start = start_of(mixture.init, rows, k, owner)
     return training_rows(rows, codes, start, k, seed, owner)
 

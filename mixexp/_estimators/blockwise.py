@@ -92,7 +92,7 @@ def fit_streamed(mixture: BaseMixtureOfExperts, source: Source, watch: Any = Non
 def _training(mixture: BaseMixtureOfExperts, source: Source, survey: Survey, seed: int) -> Training:
     """Return the rows of the long run and of the starts."""
     owner, n_threads = parts.owner_of(mixture), allowed_threads(mixture.n_jobs)
-    source.target.refuse_tiny(survey.extremes, owner)
+    source.target.refuse_extreme(survey.extremes, owner)
     sketch = source.sketch(seed)
     small = sketch.rows(survey.missing, n_threads)
     probe_family(source.target, small.y, owner)

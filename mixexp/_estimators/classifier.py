@@ -119,8 +119,9 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
     n_init : int, default=10
         Number of starts, at most. Each runs for 8 iterations or more on at most 8192 rows; the best
         one then runs to convergence. With "mixed", the first three are enough if the best of them
-        agrees with another, and the rest is tried in parts until one brings no better start; other
-        values of `init` run all. With 1, or a deterministic `init`, only that start is run.
+        agrees with another, and the rest is tried in parts until one brings no better start; more
+        than 10 are all run, as are those of other values of `init`. With 1, or a deterministic
+        `init`, only that start is run.
     warm_up : {"auto"}, mixture or None, default="auto"
         A mixture of cheap experts that finds the partition, to which costly experts are then
         fitted without cross-fitting (unless `cross_fit` asks for it); the gate is taken over as
@@ -688,4 +689,5 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         if sample_weight is not None:
             sample_weight = check_weights(sample_weight, X, type(self).__name__)
         refuse_missing_labels(y, type(self).__name__)
-        return float(accuracy_score(y, self.predict(X, offset=offset), sample_weight=sample_weight))
+        given = {} if offset is None else {"offset": offset}  # a subclass may not take it
+        return float(accuracy_score(y, self.predict(X, **given), sample_weight=sample_weight))

@@ -141,8 +141,9 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
     n_init : int, default=10
         Number of starts, at most. Each runs for 8 iterations or more on at most 8192 rows; the best
         one then runs to convergence. With "mixed", the first three are enough if the best of them
-        agrees with another, and the rest is tried in parts until one brings no better start; other
-        values of `init` run all. With 1, or a deterministic `init`, only that start is run.
+        agrees with another, and the rest is tried in parts until one brings no better start; more
+        than 10 are all run, as are those of other values of `init`. With 1, or a deterministic
+        `init`, only that start is run.
     warm_up : {"auto"}, mixture or None, default="auto"
         A mixture of cheap experts that finds the partition, to which costly experts are then
         fitted without cross-fitting (unless `cross_fit` asks for it); the gate is taken over as
@@ -670,7 +671,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         y = self._counted(y, trials)
         if sample_weight is not None:
             sample_weight = check_weights(sample_weight, X, type(self).__name__)
-        predicted, target = self.predict(X, offset=offset), self._fitted_model().target
+        given = {} if offset is None else {"offset": offset}  # a subclass may not take it
+        predicted, target = self.predict(X, **given), self._fitted_model().target
         if isinstance(target, Trials):
             won, n = counts = target.encode_new(y, predicted, type(self).__name__)
             target.refuse_impossible(counts, type(self).__name__)

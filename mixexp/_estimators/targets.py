@@ -25,6 +25,9 @@ MOST_TRIALS = 2.0**53
 #: Least range of targets, beside 0: below, dispersions cannot follow residuals.
 SMALLEST_RANGE = 1e-151
 
+#: Largest size of a target: squares of a few thousand larger ones add up to infinity.
+LARGEST_TARGET = 1e152
+
 
 #: Share of the range of training targets by which predictions may leave it at each end. Where one
 #: line is right, the range itself cuts off many a right prediction: with four experts for 300 rows
@@ -86,12 +89,18 @@ class Numbers:
         self.family.check(rows, owner)
         return rows
 
-    def refuse_tiny(self, extremes: np.ndarray, owner: str) -> None:
-        """Raise if targets of this range (n_outputs, 2) differ by too little to be squared."""
+    def refuse_extreme(self, extremes: np.ndarray, owner: str) -> None:
+        """Raise if targets of this range (n_outputs, 2) are too large or close to be squared."""
         if self.family.link != "identity":
             return
         with np.errstate(over="ignore"):
             ranges = extremes[:, 1] - extremes[:, 0]
+        largest = np.max(np.abs(extremes))
+        if not largest <= LARGEST_TARGET:
+            raise ValueError(
+                f"{owner}: y goes up to {largest:.3g}, and sums of squares of such numbers are "
+                "infinite in float64. Divide y by a constant, to have a range of about 1."
+            )
         tiny = (ranges > 0) & (ranges < SMALLEST_RANGE)
         if np.any(tiny):
             raise ValueError(
@@ -337,7 +346,7 @@ class Classes:
     #: Classes need no family.
     family = None
 
-    def refuse_tiny(self, extremes: np.ndarray, owner: str) -> None:
+    def refuse_extreme(self, extremes: np.ndarray, owner: str) -> None:
         """Do nothing: labels have no size."""
 
     @property

@@ -215,13 +215,13 @@ class Trainer:
         if self.classes is not None:
             return self._aligned(expert, X)
         with np.errstate(over="ignore", invalid="ignore"):  # non-finite values are reported below
-            mean = np.asarray(expert.predict(X), dtype=np.float64)
-        mean = mean.reshape(len(mean), -1).T
-        expected = (self.width, X.shape[0])
-        if mean.shape != expected:
-            raise ValueError(
-                f"it predicts shape {mean.T.shape} and should predict {expected[::-1]}."
-            )
+            found = expert.predict(X)
+            mean = np.asarray(np.nan if found is None else found, dtype=np.float64)
+        expected = (X.shape[0], self.width)
+        if mean.shape[:1] != expected[:1] or mean.size != expected[0] * expected[1]:
+            what = "None" if found is None else f"shape {mean.shape}"
+            raise ValueError(f"it predicts {what} and should predict {expected}.")
+        mean = mean.reshape(expected).T
         if offset is not None:
             with np.errstate(over="ignore"):
                 identity = self.family.link == "identity"

@@ -135,7 +135,7 @@ CASES = [
     ),
     Case(
         "huge y",
-        "Rescale X and y|too large",
+        "y goes up to .* Divide y by a constant",
         REGRESSOR,
         data=lambda X, y: (X, 1e200 * y, None),
     ),
@@ -244,3 +244,16 @@ def test_targets_whose_squares_are_zero_are_refused(family):
     found = model.fit(X, y * 1e-150)
     assert found.score(X, y * 1e-150) > 0.8
     assert np.all(model.fit(X, np.full(60, 1e-200)).predict(X) == 1e-200)
+
+
+@pytest.mark.parametrize("family", ["gaussian", "student_t", "laplace"])
+def test_targets_whose_squares_are_infinite_are_refused(family):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 2))
+    y = X[:, 0] + 0.1 * rng.standard_normal(60)
+    model = MixtureOfExpertsRegressor(n_experts=2, family=family, random_state=0, tol=1e-4)
+    for large in (y * 1e153, np.full(60, 1e300)):
+        with pytest.raises(ValueError, match=r"Regressor: y goes up to .* Divide y by a constant"):
+            model.fit(X, large)
+    model.set_params(n_experts=1)
+    assert model.fit(X, y * 1e150).score(X, y * 1e150) > 0.9

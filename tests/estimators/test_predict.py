@@ -23,7 +23,7 @@ from scipy.stats import norm
 from sklearn.base import BaseEstimator, clone
 from sklearn.metrics import accuracy_score, r2_score
 
-from mixexp import MixtureOfExpertsRegressor
+from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
 
 # Whether a fit converges is the matter of a few tests, which look for it; most compare two fits.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -206,3 +206,14 @@ def test_score_takes_weights(default):
     score = accuracy_score if sklearn.base.is_classifier(default) else r2_score
     wanted = score(y, default.predict(X), sample_weight=weight)
     assert default.score(X, y, sample_weight=weight) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("kind", [MixtureOfExpertsRegressor, MixtureOfExpertsClassifier])
+def test_a_subclass_whose_predict_takes_rows_only_can_be_scored(kind):
+    class Plain(kind):
+        def predict(self, X):
+            return super().predict(X)
+
+    X = np.random.default_rng(0).standard_normal((80, 2))
+    y = X[:, 0] if kind is MixtureOfExpertsRegressor else X[:, 0] > 0
+    assert Plain(n_experts=2, random_state=0, tol=1e-3).fit(X, y).score(X, y) > 0.9

@@ -89,3 +89,32 @@ def test_effective_size():
     assert effective_size(np.array([1.0, 0.0])) == 1
     assert_allclose(effective_size(1e-200 * np.array([1.0, 0.5])), 1.8)
     assert effective_size(np.zeros(3)) == 0
+
+
+class Says(Ridge):
+    """Predicts what it is told."""
+
+    def __init__(self, answer=None):
+        super().__init__()
+        self.answer = answer
+
+    def predict(self, X):
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (None, "None"),
+        (1.0, r"shape \(\)"),
+        (np.zeros(0), r"shape \(0,\)"),
+        ([[0.0]], r"shape \(1, 1\)"),
+    ],
+)
+def test_a_prediction_that_is_none_of_all_rows_is_named(step, answer, said):
+    model = MixtureOfExpertsRegressor(Says(answer), n_experts=2, cross_fit=False, random_state=0)
+    X, y = step
+    with pytest.raises(
+        ValueError, match=rf"Says\) failed .* predicts {said} and should predict \("
+    ):
+        model.fit(X, y)
