@@ -98,7 +98,7 @@ def store(
     usage, separated = _look_at_gate(run, rows.units, owner)
     store_run(mixture, run, restarts, usage, assembly, target)
     _warn_of_run(mixture, run, separated)
-    _warn_of_collapse(restarts, owner, mixture.routing is not None)
+    _warn_of_collapse(restarts, owner, mixture.routing is not None, usage[: mixture.n_experts_])
     store_loads(mixture, rows)
 
 
@@ -411,8 +411,15 @@ def _family_name(run: Run) -> str:
     return "None" if family is None else type(family).__name__
 
 
-def _warn_of_collapse(restarts: list[Restart], owner: str, routed: bool) -> None:
-    """Warn once of experts that collapsed, or were spurious, in the run that was chosen."""
+#: An expert with less than this share of an equal share of the rows is of no use.
+IDLE = 0.01
+
+
+def _warn_of_collapse(restarts: list[Restart], owner: str, routed: bool, usage: np.ndarray) -> None:
+    """Warn once of experts that collapsed, or were spurious, in the run that was chosen.
+
+    First of what is left: experts without rows do no harm, but a user may wait for all of them.
+    """
     long_runs = [record for record in restarts if "long run" in record.events]
     chosen = min(
         long_runs,
@@ -420,6 +427,14 @@ def _warn_of_collapse(restarts: list[Restart], owner: str, routed: bool) -> None
     )
     worrying = [event for event in chosen.events if event not in ("long run", REARRANGED)]
     text = told_events(worrying, routed)
+    idle = int(np.sum(usage < IDLE / len(usage)))
+    if text and idle and not routed:
+        left = len(usage) - idle
+        text = (
+            f"{idle} of {len(usage)} experts are left with hardly any rows, as usage_ shows: the "
+            f"fit is one of {left}. If that is enough, set n_experts={left}, or 'auto'. What "
+            f"happened: {text}"
+        )
     if text:
         warn(f"{owner}: {text}", ConvergenceWarning)
 

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.tree import DecisionTreeRegressor
@@ -270,3 +271,14 @@ def test_experts_that_collapse_together_do_not_begin_anew_for_ever(rng):
     assert model.converged_
     assert not any("did not converge" in str(each.message) for each in caught)
     assert max(len(record.events) for record in model.restarts_) < 60
+
+
+def test_the_warning_begins_with_how_many_experts_are_left():
+    X, y = load_iris(return_X_y=True)
+    model = MixtureOfExpertsClassifier(random_state=0)
+    with pytest.warns(ConvergenceWarning, match="experts are left with hardly any rows") as caught:
+        model.fit(X, y)
+    idle = int(np.sum(model.usage_ < 0.01 / 4))
+    assert 1 <= idle <= 3
+    assert f"Classifier: {idle} of 4 experts are left" in str(caught[0].message)
+    assert f"set n_experts={4 - idle}, or 'auto'. What happened: expert " in str(caught[0].message)
