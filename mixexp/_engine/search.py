@@ -16,7 +16,7 @@ import numpy as np
 from mixexp._engine.accelerate import Finish
 from mixexp._engine.alone import by_evidence, one_expert, outlying, without_outliers
 from mixexp._engine.arrange import REARRANGED, rearranged
-from mixexp._engine.assign import Assigner
+from mixexp._engine.assign import Assigner, Soft
 from mixexp._engine.collapse import LongRun, long_run
 from mixexp._engine.context import START_STEPS
 from mixexp._engine.em import Problem, Run, evaluate, m_step
@@ -37,7 +37,7 @@ from mixexp._engine.starts import (
     without_noise,
 )
 from mixexp._engine.sweep import EStep, State, measured, sweep
-from mixexp._engine.tuning import tuned
+from mixexp._engine.tuning import penalised_as, tuned
 from mixexp.protocols import Rows, can, evolve
 
 __all__ = ["SearchProblem", "search", "with_judge"]
@@ -433,6 +433,10 @@ def _shared(problem: SearchProblem, state: State) -> State:
 def _handed_over(problem: SearchProblem, candidate: Candidate) -> State:
     """Return the state of the long run: the same, or with batch parts trained at its E-step.
 
+    The gate's penalties are those that the evidence sets beside the linear stand-ins, as it can be
+    trusted only where every step climbs. With the first ones borders stay soft: on two lines, the
+    error of four BayesianRidge is four times as large.
+
     Experts of different kinds are first matched to the regions that they fit best, unless the
     user numbered the experts.
     """
@@ -451,6 +455,8 @@ def _handed_over(problem: SearchProblem, candidate: Candidate) -> State:
             bank = bank.with_ceiling(state.bank.ceiling)  # type: ignore[union-attr]
         bank = bank if problem.share is None else problem.share(bank)
         bank = bank if problem.noise is None else problem.noise(bank)
+    if bank is not None and gate is None and problem.routing is None:
+        state = _penalties_set(problem, state, given=candidate.resp is not None)
     batch = State(gate or state.gate, bank or state.bank)
     if candidate.resp is not None:
         return fit_at(batch, rows, candidate.resp, 1)
@@ -463,3 +469,12 @@ def _handed_over(problem: SearchProblem, candidate: Candidate) -> State:
         batch = measured(State(gate or state.gate, bank), rows)
         e_step = EStep(state, problem.assigner, 0)
     return m_step(rows, batch, sweep(rows, batch, e_step).sums)
+
+
+def _penalties_set(problem: SearchProblem, state: State, given: bool) -> State:
+    """Return a state of stand-ins on the sketch with penalties that the evidence sets.
+
+    Of a given division the gate alone is returned with them, as EM would move it.
+    """
+    other, _ = tuned(Problem(problem.sketch, Soft(), problem.max_iter, problem.tol), state)
+    return State(penalised_as(state.gate, other.gate), state.bank) if given else other

@@ -108,11 +108,12 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         - default experts' has one for all columns and experts, at least 0.3.
 
         Where sparse rows have many columns, these count in units of their largest values, not of
-        their spreads. Both penalties stay at 0.3 where an expert is not fitted by likelihood, with
-        a noise or zero expert, a usage prior, a shared expert that is an estimator of others, a
-        stochastic assignment, and with an L1 penalty. The gate's stays at 0.3 if it has more than
-        512 coefficients (1024 if rows are few) and does not take steps by conjugate gradients. With
-        routing they are those of the dense run before it.
+        their spreads. Beside experts that are fitted one by one the gate's are those that suit
+        linear experts in their place. Both penalties stay at 0.3 with a noise or zero expert, a
+        usage prior, a shared expert that is an estimator of others, a stochastic assignment, and
+        with an L1 penalty. The gate's stays at 0.3 if it has more than 512 coefficients (1024 if
+        rows are few) and does not take steps by conjugate gradients. With routing they are those of
+        the dense run before it.
     missing : {"indicator", "error"}, default="indicator"
         How NaN is handled: "indicator" replaces it by the column's mean, and gives each column
         with missing values in the training rows an indicator with its own coefficient; "error"

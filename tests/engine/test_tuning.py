@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from scipy.special import softmax
 from sklearn.datasets import load_diabetes
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.linear_model import BayesianRidge, LinearRegression, LogisticRegression, Ridge
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
@@ -605,3 +605,20 @@ def test_hardly_a_penalty_is_left_of_one_expert_without_noise(rng):
     assert 0 < one._model.bank.strength < 0.01
     auto = MixtureOfExpertsRegressor(n_experts="auto", random_state=0).fit(X, noisy)
     assert auto.n_experts_ == 1
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_gate_beside_experts_fitted_one_by_one_has_the_penalties_of_linear_ones(given):
+    """At those with which it begins the borders are soft, and R2 is .95."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((600, 3))
+    y = np.where(X[:, 0] > 0, 3 + 2 * X[:, 1], -3 - X[:, 2]) + 0.05 * rng.standard_normal(600)
+    options = {"n_experts": 2, "random_state": 0}
+    if given:
+        options["init"] = (X[:400, 0] > 0).astype(int)
+    scores = {}
+    for alpha in ("auto", 0.3):
+        model = MixtureOfExpertsRegressor(BayesianRidge(), gate=SoftmaxGate(alpha), **options)
+        scores[alpha] = model.fit(X[:400], y[:400]).score(X[400:], y[400:])
+    assert scores["auto"] > 0.995
+    assert scores[0.3] < 0.97
