@@ -55,11 +55,18 @@ def one_expert(bank: Any, rows: Rows, noise: Callable[[Any], Any] | None = None)
 
     With `noise`, which adds the noise expert to a bank, that has the outliers: the floor of
     dispersions is a share of this one's, and would be above all of them. An expert that is much
-    wider than this one would take the outliers, and its share of every prediction.
+    wider than this one would take the outliers, and its share of every prediction. Labels say
+    otherwise where they are known: a labelled row is no noise.
     """
     single = _of_all(bank, rows)
-    scaled = can(single, "with_ceiling") and has_scale(single.family)
-    return single if noise is None or not scaled else _beside(noise, single, rows)
+    if noise is None or rows.labels is not None or not can(single, "with_ceiling"):
+        return single
+    return _beside(noise, single, rows) if _is_distance(single.family) else single
+
+
+def _is_distance(family: Any) -> bool:
+    """Return whether dispersions are distances from a mean."""
+    return has_scale(family) and bool(family.link == "identity")
 
 
 def _of_all(bank: Any, rows: Rows) -> Any:

@@ -1,7 +1,10 @@
 """Gross outliers beside a noise expert: they are noise, and nothing else of the fit sees them."""
 
+import warnings
+
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import BayesianRidge
 
 from mixexp import MixtureOfExpertsRegressor
@@ -95,3 +98,16 @@ def test_one_expert_beside_noise_says_which_rows_are_outliers():
     assert np.all(outside[:N_OUTLIERS] > 0.5)
     assert np.count_nonzero(outside > 0.5) <= N_OUTLIERS + 2  # of one line for two
     assert beside.ceiling == pytest.approx(WIDEST * beside.parameters[0, 0])
+
+
+@pytest.mark.parametrize("family", ["gamma", "gaussian"])
+def test_dispersions_that_are_no_distances_and_labels_are_left_alone(family):
+    """A coefficient of variation says nothing of outliers; a labelled row is no noise."""
+    X, y, _ = two_lines(0, 1e4)
+    labels = None if family == "gamma" else np.where(np.arange(len(y)) < 50, 0, -1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = MixtureOfExpertsRegressor(
+            n_experts=2, noise_expert=True, family=family, random_state=0
+        ).fit(X, np.exp(np.clip(y, -5, 9)), expert_labels=labels)
+    assert model._model.bank.ceiling is None
