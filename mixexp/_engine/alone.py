@@ -19,7 +19,7 @@ from mixexp._engine.sweep import State
 from mixexp._engine.tuning import MOST_ROUNDS, SMALL_CHANGE, largest_change, underdetermined
 from mixexp.protocols import Block, Rows, can, has_scale
 
-__all__ = ["by_evidence", "one_expert", "outlying", "without_outliers"]
+__all__ = ["by_evidence", "one_expert", "outlying"]
 
 #: Steps of the fit; one is exact for linear experts. Those that weigh rows by their residuals take
 #: so many again, at most so often, until dispersions change by less than this share.
@@ -94,7 +94,8 @@ def _beside(noise: Callable[[Any], Any], bank: Any, rows: Rows) -> Any:
         old, new = before.parameters[0], bank.parameters[0]
         if share >= MOST_NOISE or np.all(np.abs(new - old) <= SETTLED * old):
             break
-    if _told(rows, outlying(bank, noise, rows)) > TOLD:
+    exact = bool(bank.on_floor.any())  # the dispersion of a constant is no measure
+    if exact or _told(rows, outlying(bank, noise, rows)) > TOLD:
         return alone
     return bank.with_ceiling(WIDEST * bank.parameters[0, 0])
 
@@ -121,15 +122,6 @@ def outlying(
         log_share + rows.map(partial(_of_units, noise(bank)), axis=1), axis=0
     )
     return resp[1:]
-
-
-def without_outliers(bank: Any, noise: Callable[[Any], Any], rows: Rows) -> Rows:
-    """Return the rows, in whole groups, that are rather of a bank of one than noise, if any."""
-    kept = rows.spread(outlying(bank, noise, rows))[0] < 0.5
-    if kept.all() or not kept.any():
-        return rows
-    ids = np.flatnonzero(kept)
-    return rows.subset(ids, None if rows.weight is None else rows.weight[ids])
 
 
 def _of_units(bank: Any, block: Block) -> np.ndarray:

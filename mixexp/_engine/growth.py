@@ -21,7 +21,7 @@ from mixexp._engine.held_out import held_out
 from mixexp._engine.journal import once
 from mixexp._engine.regimes import resolved
 from mixexp._engine.search import SearchProblem, search, with_judge
-from mixexp._engine.starts import Candidate, OneStart, Restart, plain_gate
+from mixexp._engine.starts import Candidate, OneStart, Restart, plain_gate, without_outliers
 from mixexp._engine.tuning import penalised_as
 from mixexp._warn import silence, silenced
 from mixexp.protocols import can
@@ -39,6 +39,9 @@ N_EXACT = 2
 #: its end: if the next number is worse, its own fit has failed, and one more is tried. From so many
 #: experts on: fits of fewer seldom fail, and those of more than there are regions take long.
 STEEP, STEEP_FROM = 0.1, 8
+
+#: Largest share of the rows that a path leaves out as outliers.
+MOST_OUTLIERS = 0.1
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,8 @@ def grown(
     largest = with_judge(problem_at(numbers[-1]))
     best: Grown | None = None
     last: Grown | None = None
-    stages = _stages(largest, partition, numbers)
+    rows = _rows_of_stages(largest)
+    stages = _stages(largest, rows, partition, numbers)
     while True:
         begin = time.perf_counter()
         resp = next(stages, None)
@@ -191,7 +195,7 @@ def grown(
         with silenced(silence(ConvergenceWarning)):  # only of the chosen one there is to be told
             problem = problem_at(k)
             problem = replace(
-                problem, start=FromStage(resp), n_exact=N_EXACT, single=largest.single
+                problem, start=FromStage(resp, rows), n_exact=N_EXACT, single=largest.single
             )
             if last is not None and k > last.n_experts + 1:
                 problem = _as_strong(problem, last)
@@ -297,11 +301,21 @@ def _better(mixture: Grown, best: Grown, criterion: str) -> bool:
     return mixture.score(criterion) > best.score(criterion)
 
 
-def _stages(problem: SearchProblem, partition: Any, numbers: Sequence[int]) -> Iterator[np.ndarray]:
-    """Yield responsibilities of the sketch for each number of experts."""
-    problem = with_judge(problem)
+def _rows_of_stages(problem: SearchProblem) -> Any:
+    """Return the rows of the sketch, without outliers if these are few.
+
+    Many are rather a regime, which the path is to find.
+    """
+    fewer = without_outliers(problem)
+    few = fewer and fewer[0].n_rows >= (1 - MOST_OUTLIERS) * problem.sketch.n_rows
+    return fewer[0] if few else problem.sketch
+
+
+def _stages(
+    problem: SearchProblem, rows: Any, partition: Any, numbers: Sequence[int]
+) -> Iterator[np.ndarray]:
+    """Yield responsibilities of rows of the sketch for each number of experts."""
     k = problem.n_experts
-    rows = problem.sketch
     if k == 1:
         yield np.ones((1, rows.n_rows))
         return
@@ -318,18 +332,19 @@ def _stages(problem: SearchProblem, partition: Any, numbers: Sequence[int]) -> I
 
 @dataclass(frozen=True)
 class FromStage(OneStart):
-    """A start from responsibilities (K, n) of the rows of the sketch, which have been merged."""
+    """A start from responsibilities (K, n) of rows of the sketch, which have been merged."""
 
     resp: np.ndarray
+    rows: Any
     numbered = given = whole = False
 
     def take(self, ids: np.ndarray) -> FromStage:
         """Return the start for some of the rows, in this order."""
-        return FromStage(self.resp[:, ids])
+        return FromStage(self.resp[:, ids], self.rows)
 
     def candidates(self, problem: SearchProblem, bank: Any, turns: list[int]) -> list[Candidate]:
         """Return the state after M-steps at the responsibilities."""
-        state = problem.state_at(problem.sketch, bank, problem.sketch.shared(self.resp))
+        state = problem.state_at(self.rows, bank, self.rows.shared(self.resp))
         return [Candidate(state, Restart((problem.seed, 0), -np.inf, 0))]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mixexp._engine.accelerate import Finish
-from mixexp._engine.alone import by_evidence, one_expert, outlying, without_outliers
+from mixexp._engine.alone import by_evidence, one_expert, outlying
 from mixexp._engine.arrange import REARRANGED, rearranged
 from mixexp._engine.assign import Assigner, Soft
 from mixexp._engine.collapse import LongRun, long_run
@@ -126,22 +126,31 @@ class SearchProblem:
     n_exact: int | None = None
     single: Any = None
 
-    def with_noise(self, rows: Rows, resp: np.ndarray) -> np.ndarray:
+    def with_noise(self, resp: np.ndarray, outside: np.ndarray | None = None) -> np.ndarray:
         """Return responsibilities (K, n) with the noise expert's appended, if there is one.
 
-        It has a small share of every row, and the outliers, from which no expert may begin.
+        It has a small share of every row, or its responsibilities (1, n) beside one expert.
         """
         if self.noise is None:
             return resp
         share = np.full((1, resp.shape[1]), NOISE_SHARE)
-        if getattr(self.single, "ceiling", None) is not None:
-            share = np.maximum(share, rows.spread(outlying(self.single, self.noise, rows)))
+        share = share if outside is None else np.maximum(share, outside)
         return np.concatenate([(1 - share) * resp, share])
 
-    def state_at(self, rows: Rows, bank: Any, resp: np.ndarray) -> State:
+    def outside(self, rows: Rows) -> np.ndarray | None:
+        """Return the responsibilities (1, n) of noise beside one expert, None if it has none."""
+        if getattr(self.single, "ceiling", None) is None:
+            return None
+        outside = rows.spread(outlying(self.single, self.noise, rows))
+        return outside if np.any(outside > 0.5) else None
+
+    def state_at(
+        self, rows: Rows, bank: Any, resp: np.ndarray, outside: np.ndarray | None = None
+    ) -> State:
         """Return the state after M-steps at responsibilities (K, n) of the experts."""
         bank = bank if self.noise is None else self.noise(bank)
-        return fit_at(State(self.gate, bank), rows, self.with_noise(rows, resp), START_STEPS)
+        resp = self.with_noise(resp, outside)
+        return fit_at(State(self.gate, bank), rows, resp, START_STEPS)
 
 
 def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
@@ -235,18 +244,11 @@ def _or_alike(problem: SearchProblem, bank: Any, run: Run, record: Restart) -> R
 
 
 def with_judge(problem: SearchProblem) -> SearchProblem:
-    """Return the problem with the fit of one expert, and a judge of its mixtures by that.
-
-    Partitions know nothing of noise: they are of the rows of the sketch that are no outliers.
-    """
+    """Return the problem with the fit of one expert, and a judge of its mixtures by that."""
     single = problem.single
     if single is None:
         single = one_expert(problem.bank, problem.sketch, problem.noise)
-    problem = replace(problem, judge=Judge.of(single), single=single)
-    given = problem.start.given or problem.sketch.labels is not None
-    if problem.noise is None or given or getattr(single, "ceiling", None) is None:
-        return problem
-    return replace(problem, sketch=without_outliers(single, problem.noise, problem.sketch))
+    return replace(problem, judge=Judge.of(single), single=single)
 
 
 def _tempted(

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from mixexp._engine.arrange import arranged
+from mixexp._engine.assign import Soft
 from mixexp._engine.context import Context
-from mixexp._engine.em import Evaluation, Run
+from mixexp._engine.em import Evaluation, Problem, Run, evaluate
 from mixexp._engine.sweep import State
 from mixexp._guests import in_threads
 from mixexp._rows.labels import with_labels
@@ -196,7 +197,11 @@ class FromPartition:
         return [turns[i : i + WAVE] for i in range(0, len(turns), WAVE)]
 
     def candidates(self, problem: SearchProblem, bank: Any, turns: list[int]) -> list[Candidate]:
-        """Return the states after M-steps at the responsibilities of some of the starts."""
+        """Return the states after M-steps at the responsibilities of some of the starts.
+
+        Partitions know nothing of noise. Where one expert leaves it rows, there is a start from the
+        others beside that from all: the rows may be outliers, or a second regime.
+        """
         context = Context(
             problem.sketch,
             problem.n_experts,
@@ -205,7 +210,10 @@ class FromPartition:
             problem.gate_columns,
             judge=problem.judge,
         )
-        calls = [(problem, replace(context, turn=turn)) for turn in turns]
+        kinds = [problem.sketch, *without_outliers(problem)]
+        calls = [
+            (problem, replace(context, rows=rows, turn=turn)) for turn in turns for rows in kinds
+        ]
         return in_threads(self._candidate, calls, problem.n_jobs)
 
     @np.errstate(over="ignore", invalid="ignore")
@@ -267,12 +275,21 @@ class FromResponsibilities(OneStart):
         return np.flatnonzero(self.resp.sum(axis=1) == 0).tolist()
 
     def candidates(self, problem: SearchProblem, bank: Any, turns: list[int]) -> list[Candidate]:
-        """Return the one state after M-steps at the responsibilities."""
+        """Return the one state after M-steps at the responsibilities.
+
+        Rows that one expert leaves to noise may be outliers, or not: the better of two states.
+        """
         rows = problem.rows
         resp = rows.shared(with_labels(self.resp, rows.labels, None, match=False))
-        state = problem.state_at(rows, bank, resp)
-        resp = problem.with_noise(rows, resp)
-        return [Candidate(state, Restart((problem.seed,), -np.inf, 0), resp)]
+        outside = problem.outside(rows)
+        states = [
+            (problem.state_at(rows, bank, resp, noise), problem.with_noise(resp, noise))
+            for noise in ([None] if outside is None else [None, outside])
+        ]
+        if len(states) > 1:
+            here = Problem(rows, Soft(), 1, 0.0)
+            states.sort(key=lambda each: -evaluate(here, each[0], 0).bound)
+        return [Candidate(states[0][0], Restart((problem.seed,), -np.inf, 0), states[0][1])]
 
 
 @dataclass(frozen=True)
@@ -284,6 +301,16 @@ class FromState(OneStart):
     def candidates(self, problem: SearchProblem, bank: Any, turns: list[int]) -> list[Candidate]:
         """Return the state itself."""
         return [Candidate(self.state, Restart((problem.seed,), -np.inf, 0))]
+
+
+def without_outliers(problem: SearchProblem) -> list[Any]:
+    """Return the rows of the sketch without those that one expert leaves to noise, if any."""
+    rows = problem.sketch
+    outside = None if rows.labels is not None else problem.outside(rows)
+    if outside is None:
+        return []
+    ids = np.flatnonzero(outside[0] <= 0.5)
+    return [rows.subset(ids, None if rows.weight is None else rows.weight[ids])]
 
 
 def plain_gate(problem: SearchProblem) -> Any:

@@ -9,6 +9,7 @@ from sklearn.linear_model import BayesianRidge
 
 from mixexp import MixtureOfExpertsRegressor
 from mixexp._engine.alone import WIDEST, one_expert, outlying
+from mixexp.datasets import load_tone
 from mixexp.gates import ConstantGate
 
 N_OUTLIERS = 15
@@ -85,6 +86,17 @@ def test_a_region_of_large_errors_is_no_noise(spread):
     assert model.score(X, mean) > 0.9
     assert model.gate_.noise_share_ < 0.02
     assert model.dispersions_.max() == pytest.approx(spread, rel=0.2)
+
+
+def test_a_second_regime_of_few_rows_is_no_noise():
+    """A fifth of the tones are tuned to the stretched octave, far from the line of the others."""
+    X, y = load_tone(return_X_y=True)
+    for n_experts in (2, "auto"):
+        model = fitted(X, y, n_experts)
+        assert model.gate_.noise_share_ < 0.15
+        slopes = sorted(float(expert.coef_.ravel()[0]) for expert in model.experts_)
+        assert slopes[-1] == pytest.approx(1.0, abs=0.1)
+        assert np.min(np.abs(slopes)) < 0.1
 
 
 def test_one_expert_beside_noise_says_which_rows_are_outliers():

@@ -296,6 +296,7 @@ def test_a_long_path_that_climbs_steeply_goes_on_after_a_number_that_is_worse(
     monkeypatch.setattr(growth, "with_judge", lambda problem: problem)
     monkeypatch.setattr(growth, "replace", lambda problem, **changes: problem)
     stages = (np.ones((k, n)) for k in range(1, len(scores) + 1))
+    monkeypatch.setattr(growth, "_rows_of_stages", lambda problem: None)
     monkeypatch.setattr(growth, "_stages", lambda *args: stages)
     monkeypatch.setattr(growth, "once", lambda journal, name, make: fitted(int(name.split()[0])))
     wanted = growth.Growth(tuple(range(1, len(scores) + 1)), criterion, patience=1)
