@@ -37,7 +37,7 @@ from mixexp._engine.starts import (
     without_noise,
 )
 from mixexp._engine.sweep import EStep, State, measured, sweep
-from mixexp._engine.tuning import penalised_as, tuned
+from mixexp._engine.tuning import tuned
 from mixexp.protocols import Rows, can, evolve
 
 __all__ = ["SearchProblem", "search", "with_judge"]
@@ -457,8 +457,8 @@ def _handed_over(problem: SearchProblem, candidate: Candidate) -> State:
             bank = bank.with_ceiling(state.bank.ceiling)  # type: ignore[union-attr]
         bank = bank if problem.share is None else problem.share(bank)
         bank = bank if problem.noise is None else problem.noise(bank)
-    if bank is not None and gate is None and problem.routing is None:
-        state = _penalties_set(problem, state, given=candidate.resp is not None)
+    if bank is not None and gate is None and candidate.resp is None and problem.routing is None:
+        state, _ = tuned(Problem(problem.sketch, Soft(), problem.max_iter, problem.tol), state)
     batch = State(gate or state.gate, bank or state.bank)
     if candidate.resp is not None:
         return fit_at(batch, rows, candidate.resp, 1)
@@ -471,12 +471,3 @@ def _handed_over(problem: SearchProblem, candidate: Candidate) -> State:
         batch = measured(State(gate or state.gate, bank), rows)
         e_step = EStep(state, problem.assigner, 0)
     return m_step(rows, batch, sweep(rows, batch, e_step).sums)
-
-
-def _penalties_set(problem: SearchProblem, state: State, given: bool) -> State:
-    """Return a state of stand-ins on the sketch with penalties that the evidence sets.
-
-    Of a given division the gate alone is returned with them, as EM would move it.
-    """
-    other, _ = tuned(Problem(problem.sketch, Soft(), problem.max_iter, problem.tol), state)
-    return State(penalised_as(state.gate, other.gate), state.bank) if given else other

@@ -109,11 +109,11 @@ class SoftmaxGate(TextMixin, BaseEstimator):
 
         Where sparse rows have many columns, these count in units of their largest values, not of
         their spreads. Beside experts that are fitted one by one the gate's are those that suit
-        linear experts in their place. Both penalties stay at 0.3 with a noise or zero expert, a
-        usage prior, a shared expert that is an estimator of others, a stochastic assignment, and
-        with an L1 penalty. The gate's stays at 0.3 if it has more than 512 coefficients (1024 if
-        rows are few) and does not take steps by conjugate gradients. With routing they are those of
-        the dense run before it.
+        linear experts in their place, but for a given division. Both penalties stay at 0.3 with a
+        noise or zero expert, a usage prior, a shared expert that is an estimator of others, a
+        stochastic assignment, and with an L1 penalty. The gate's stays at 0.3 if it has more than
+        512 coefficients (1024 if rows are few) and does not take steps by conjugate gradients. With
+        routing they are those of the dense run before it.
     missing : {"indicator", "error"}, default="indicator"
         How NaN is handled: "indicator" replaces it by the column's mean, and gives each column
         with missing values in the training rows an indicator with its own coefficient; "error"
