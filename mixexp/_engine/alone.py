@@ -92,7 +92,9 @@ def _beside(noise: Callable[[Any], Any], bank: Any, rows: Rows) -> Any:
         share = float(np.average(outside[0], weights=rows.units.weight))
         before, bank = bank, _fitted(bank, rows, rows.spread(1 - outside), 1)
         old, new = before.parameters[0], bank.parameters[0]
-        if share >= MOST_NOISE or np.all(np.abs(new - old) <= SETTLED * old):
+        if share >= MOST_NOISE:
+            return alone
+        if np.all(np.abs(new - old) <= SETTLED * old):
             break
     exact = bool(bank.on_floor.any())  # the dispersion of a constant is no measure
     if exact or _told(rows, outlying(bank, noise, rows)) > TOLD:

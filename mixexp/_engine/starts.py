@@ -310,6 +310,8 @@ def without_outliers(problem: SearchProblem) -> list[Any]:
     if outside is None:
         return []
     ids = np.flatnonzero(outside[0] <= 0.5)
+    if len(ids) < max(problem.n_experts, rows.n_rows // 2):
+        return []
     return [rows.subset(ids, None if rows.weight is None else rows.weight[ids])]
 
 

@@ -11,6 +11,7 @@ from mixexp import MixtureOfExpertsRegressor
 from mixexp._engine.alone import WIDEST, one_expert, outlying
 from mixexp.datasets import load_tone
 from mixexp.gates import ConstantGate
+from mixexp.protocols import evolve
 
 N_OUTLIERS = 15
 
@@ -103,7 +104,7 @@ def test_one_expert_beside_noise_says_which_rows_are_outliers():
     X, y, _ = two_lines(0, 1e5)
     model = fitted(X, y)
     problem_noise = model._model.bank._with  # the noise expert around another bank
-    single = model._model.bank.inner.select(np.arange(1))
+    single = evolve(model._model.bank.inner.select(np.arange(1)), ceiling=None)
     rows = model._new_rows(X, y)
     beside = one_expert(single.with_floor(np.full(1, 1e-9)), rows, problem_noise)
     outside = outlying(beside, problem_noise, rows)[0]
