@@ -265,6 +265,7 @@ def verdict(
     depth: np.ndarray,
     coefficients: np.ndarray,
     freedom: float,
+    noisy: bool = False,
 ) -> list[str]:
     """Return why each expert of low dispersion is spurious, an empty text if it is not.
 
@@ -272,7 +273,8 @@ def verdict(
     2. An expert with about as many distinct rows as coefficients is spurious.
     3. An expert on its floor whose rows the gate can tell is an exact regime.
     4. Otherwise the agreement of its rows, beyond what its coefficients explain, must be worth more
-       than the cost of encoding which rows they are, as in minimum description length.
+       than the cost of encoding which rows they are, as in minimum description length. Beside
+       noise that is no excuse: a user who expects outliers means rows like these.
 
     Parameters
     ----------
@@ -285,6 +287,8 @@ def verdict(
         Coefficients per output.
     freedom : float
         Cost, in nats, of an expert's coefficients in the gate.
+    noisy : bool
+        Whether outliers have an expert of their own.
     """
     texts = []
     for i, n_rows in enumerate(backing.n_rows):
@@ -296,7 +300,11 @@ def verdict(
             texts.append(
                 f"it goes through about {n_rows:.0f} rows with {coefficients[i]:.0f} coefficients"
             )
-        elif not very_low[i] or (exact[i] and backing.told[i] >= TOLD) or spare * depth[i] > needed:
+        elif (
+            not very_low[i]
+            or (exact[i] and backing.told[i] >= TOLD)
+            or (not noisy and spare * depth[i] > needed)
+        ):
             texts.append("")
         else:
             texts.append(
@@ -314,15 +322,19 @@ class Judge:
     ----------
     unit : ndarray of shape (n_outputs,) or None
         Dispersions of a single expert; None if the family has none, and nothing is judged.
+    noisy : bool
+        Whether a single expert leaves outliers to noise.
     """
 
     unit: np.ndarray | None = None
+    noisy: bool = False
 
     @classmethod
     def of(cls, single: Any) -> Judge:
         """Return the judge of mixtures, given the fit of a single expert."""
         dispersions = _dispersions(single)
-        return cls(None if dispersions is None else dispersions[0])
+        noisy = getattr(single, "ceiling", None) is not None
+        return cls(None if dispersions is None else dispersions[0], noisy)
 
     def spurious(self, state: State, rows: Rows) -> dict[int, str]:
         """Return the spurious experts of a state with the reasons; one pass if there may be any."""
@@ -350,6 +362,7 @@ class Judge:
             depth,
             _coefficients(bank, rows)[experts],
             _freedom(state.gate, rows, len(mass)),
+            self.noisy,
         )
         reasons = zip(experts.tolist(), texts, low, strict=True)
         return {k: text for k, text, looked_at in reasons if text and looked_at}

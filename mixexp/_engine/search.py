@@ -257,10 +257,14 @@ def _tempted(
     candidates: list[Candidate],
     ends: list[tuple[Run, Restart]],
 ) -> Run:
-    """Return the run of a flagged start without its spurious experts if that is better."""
+    """Return the run of a flagged start without its spurious experts if that is better.
+
+    Beside noise it is not: with a wider dispersion they would still be of the outliers.
+    """
     best = max(candidates, key=lambda candidate: candidate.record.bound)
     record = best.record
-    comparable = problem.batch_bank is None  # its bound is that of other experts otherwise
+    # with batch experts its bound is that of others
+    comparable = problem.batch_bank is None and not problem.judge.noisy
     if not (comparable and record.flags and record.bound > run.bound + TEMPTING):
         return run
     done = [other for other, known in ends if known is record]

@@ -194,10 +194,16 @@ def _collected(mixture: Any, memory: Memory) -> None:
     if n_rows >= START_ROWS:
         state = State(mixture._model.gate, mixture._model.bank)
         _refuse_forgetful(mixture, state)
-        state = state.apply(lambda part: part.loosened() if can(part, "loosened") else part)
+        state = state.apply(_free_to_change)
         memory.online = begun(state, rows, _assigner(mixture, memory), _schedule(mixture))
         memory.extremes = None if codes else rows.extremes
         memory.batches = []
+
+
+def _free_to_change(part: Any) -> Any:
+    """Return a part without the limits that the first rows set: later ones may be others."""
+    part = part.loosened() if can(part, "loosened") else part
+    return part.with_ceiling(None) if can(part, "with_ceiling") else part
 
 
 def _fitted(mixture: Any, memory: Memory) -> Rows:

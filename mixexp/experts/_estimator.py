@@ -465,8 +465,8 @@ class EstimatorBank:
             np.maximum(parameters[0], floor, out=parameters[0])
         return evolve(self, floor=floor, parameters=parameters)
 
-    def with_ceiling(self, ceiling: np.ndarray) -> EstimatorBank:
-        """Return the bank with largest dispersions (n_outputs,), of experts beside noise."""
+    def with_ceiling(self, ceiling: np.ndarray | None) -> EstimatorBank:
+        """Return the bank with largest dispersions (n_outputs,); None for any."""
         parameters = capped(self.parameters, ceiling)
         return evolve(self, ceiling=ceiling, parameters=parameters)
 

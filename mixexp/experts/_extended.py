@@ -39,7 +39,6 @@ class ExtendedBank:
     deviance = Forward()
     floor = Forward()
     ceiling = Forward()
-    with_ceiling = Hidden()  # of the experts alone, before others join them
     on_floor = Forward()
     n_coefficients = Forward()
     calibration = Forward()
@@ -130,6 +129,11 @@ class ExtendedBank:
     def with_floor(self, floor: np.ndarray) -> Any:
         """Return the bank with these smallest dispersions."""
         return self._with(self.inner.with_floor(floor))
+
+    @if_inner_can("with_ceiling")
+    def with_ceiling(self, ceiling: np.ndarray | None) -> Any:
+        """Return the bank with these largest dispersions."""
+        return self._with(self.inner.with_ceiling(ceiling))
 
     @property
     def monotone(self) -> bool:

@@ -210,8 +210,8 @@ class LinearBank(StrengthMixin):
             np.maximum(parameters[0], floor, out=parameters[0])
         return evolve(self, floor=floor, parameters=parameters)
 
-    def with_ceiling(self, ceiling: np.ndarray) -> LinearBank:
-        """Return the bank with largest dispersions (n_outputs,), of experts beside noise."""
+    def with_ceiling(self, ceiling: np.ndarray | None) -> LinearBank:
+        """Return the bank with largest dispersions (n_outputs,); None for any."""
         return evolve(self, ceiling=ceiling, parameters=capped(self.parameters, ceiling))
 
     @property

@@ -9,6 +9,7 @@ from sklearn.linear_model import BayesianRidge
 
 from mixexp import MixtureOfExpertsRegressor
 from mixexp._engine.alone import WIDEST, one_expert, outlying
+from mixexp._estimators.streaming import START_ROWS
 from mixexp.datasets import load_tone
 from mixexp.gates import ConstantGate
 from mixexp.protocols import evolve
@@ -87,6 +88,32 @@ def test_a_region_of_large_errors_is_no_noise(spread):
     assert model.score(X, mean) > 0.9
     assert model.gate_.noise_share_ < 0.02
     assert model.dispersions_.max() == pytest.approx(spread, rel=0.2)
+
+
+@pytest.mark.parametrize("n_experts", [2, 3, 4])
+@pytest.mark.parametrize("value", [-999.0, -20.0])
+def test_a_code_for_missing_values_is_noise(n_experts, value):
+    """An expert of these rows alone is exact, and its likelihood is the highest."""
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        X = rng.uniform(-2, 2, (300, 2))
+        mean = np.where(X[:, 0] > 0, 3 * X[:, 0] + 1, -2 * X[:, 0] - 1)
+        y = mean + 0.3 * rng.standard_normal(300)
+        y[rng.random(300) < 0.1] = value
+        with warnings.catch_warnings():  # two experts are enough, and others may collapse
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model = fitted(X, y, n_experts)
+        assert model.score(X, mean) > 0.95
+
+
+def test_a_stream_forgets_the_ceiling_of_its_first_rows(rng):
+    """Later rows may be others: with it, one that goes on with larger errors would be noise."""
+    X = rng.standard_normal((START_ROWS, 2))
+    y = np.where(X[:, 0] > 0, X[:, 1], 3.0) + 0.1 * rng.standard_normal(len(X))
+    model = MixtureOfExpertsRegressor(n_experts=2, noise_expert=True, random_state=0)
+    assert model.fit(X, y)._model.bank.ceiling is not None
+    model = model.partial_fit(X, y)
+    assert model._memory.online.state.bank.ceiling is None
 
 
 def test_a_second_regime_of_few_rows_is_no_noise():

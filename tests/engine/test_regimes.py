@@ -281,16 +281,21 @@ def test_no_dispersion_falls_below_the_resolution():
 
 
 def test_verdict():
-    def one(n_rows, told, cost, gain, *, exact=True, very_low=True, depth=6.9, freedom=2.0):
+    def one(
+        n_rows, told, cost, gain, *, exact=True, very_low=True, depth=6.9, freedom=2.0, noisy=False
+    ):
         found = Support(*(np.array([float(v)]) for v in (n_rows, told, cost, gain)))
-        (text,) = verdict(found, *(np.array([v]) for v in (exact, very_low, depth, 2.0)), freedom)
+        expert = (np.array([v]) for v in (exact, very_low, depth, 2.0))
+        (text,) = verdict(found, *expert, freedom, noisy)
         return text
 
     assert "about 3 rows with 2 coefficients" in one(3, 0.9, 1, 20)
     assert one(3, 0.9, 1, 0.1) == ""  # nothing is gained by it
     assert one(3.9, 0.9, 1, 20) == one(6, 0.86, 2, 30) == ""
     assert "concentration 0.23" in one(8, 0.23, 60, 50)
-    assert one(100, 0.5, 139, 500) == ""  # nobody hits 98 times by chance
+    assert one(100, 0.4, 139, 500) == ""  # nobody hits 98 times by chance
+    assert "concentration 0.40" in one(100, 0.4, 139, 500, noisy=True)  # but outliers may
+    assert one(100, 0.5, 139, 500) == one(100, 0.5, 139, 500, noisy=True) == ""
     assert one(8, 0.23, 60, 50, exact=False, very_low=False) == ""
     assert "concentration 0.90" in one(6, 0.9, 5, 30, exact=False, depth=2.4)
 
@@ -366,6 +371,8 @@ def test_the_most_tempting_start_is_spread(monkeypatch):
 
     monkeypatch.setattr(search, "_spread", without_flags)
     found = SimpleNamespace(bound=0.0)
-    problem = SimpleNamespace(batch_bank=None)
     ends = [(SimpleNamespace(bound=9.0), records[1]), (found, records[0])]
+    problem = SimpleNamespace(batch_bank=None, judge=Judge(noisy=True))
+    assert search._tempted(problem, found, candidates, ends) is found  # they are outliers
+    problem.judge = Judge()
     assert search._tempted(problem, found, candidates, ends) is spread

@@ -1,6 +1,7 @@
 """Fits with n_experts="auto"."""
 
 import pickle
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -301,6 +302,34 @@ def test_a_long_path_that_climbs_steeply_goes_on_after_a_number_that_is_worse(
     monkeypatch.setattr(growth, "once", lambda journal, name, make: fitted(int(name.split()[0])))
     wanted = growth.Growth(tuple(range(1, len(scores) + 1)), criterion, patience=1)
     assert len(list(growth.grown(wanted, None, lambda k: problem))) == n_before + tried
+
+
+@pytest.mark.parametrize(
+    ("criterion", "flags", "wins"),
+    [("aic3", [], True), ("bic", [], True), ("cv", [], False), ("aic3", ["spurious"], False)],
+)
+def test_the_end_of_a_path_and_a_usual_fit_are_compared_by_the_criterion(
+    criterion, flags, wins, monkeypatch
+):
+    """Here the likelihood of the usual fit is higher, and its bound lower."""
+    run = SimpleNamespace(bound=-2.0, state=None, rows=None)
+    grown = replace(candidate(2, [-1.0] * 50, log_likelihood=-60.0), run=replace_bound(run, -1.0))
+    usual = candidate(2, [-1.0] * 50, log_likelihood=-50.0)
+    judge = SimpleNamespace(flags=lambda state, rows: flags)
+    problem = SimpleNamespace(judge=judge, rows=None)
+    monkeypatch.setattr(growth, "with_judge", lambda problem: problem)
+    monkeypatch.setattr(growth, "search", lambda problem: (run, []))
+    monkeypatch.setattr(growth, "fitness", lambda state, rows: usual.fitness)
+    monkeypatch.setattr(growth, "counted", lambda state, rows: usual.count)
+    monkeypatch.setattr(growth, "_is_cross_fitted", lambda state: False)
+    monkeypatch.setattr(
+        growth, "replace", lambda x, **new: problem if x is problem else replace(x, **new)
+    )
+    assert (growth.searched(grown, problem, criterion).run is run) == wins
+
+
+def replace_bound(run, bound):
+    return SimpleNamespace(**{**vars(run), "bound": bound})
 
 
 def test_a_gaussian_gate_sees_the_columns_themselves(rng):
