@@ -294,3 +294,15 @@ def test_counts_whose_scores_overflow_are_refused(family):
         model.fit([[0.0], [1.0], [2.0]], [1.0, 1e90, 2.0])
     with pytest.raises(ValueError, match=r"needs counts 0, 1, 2, ... as y, got -1.0"):
         model.fit([[0.0], [1.0], [2.0]], [-1.0, 1e90, 2.0])
+
+
+@pytest.mark.parametrize("alpha", [1e-8, 1e-3, 0.5, 20.0])
+def test_tails_are_sums_of_probabilities_also_near_poisson(alpha):
+    """1 / (1 + alpha mean) has lost the digits of a small alpha."""
+    family, mean = NegativeBinomial(), np.full((1, 1), 0.01)
+    parameters = np.full((1, 1, 1), alpha)
+    counts = np.arange(400.0)[:, None, None]
+    pmf = np.exp([family.logpdf(count, mean, parameters) for count in counts]).ravel()
+    for y in (0, 1, 4):
+        above = family.sf(np.full((1, 1), float(y)), mean, parameters)
+        assert above == pytest.approx(pmf[y + 1 :].sum(), rel=1e-9)
