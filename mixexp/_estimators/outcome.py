@@ -12,6 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.exceptions import ConvergenceWarning
 
 from mixexp._engine.arrange import REARRANGED
+from mixexp._engine.collapse import SMALLEST_SHARE
 from mixexp._engine.criteria import is_penalised
 from mixexp._engine.em import Run
 from mixexp._engine.rivals import ALIKE, COMMON
@@ -411,10 +412,6 @@ def _family_name(run: Run) -> str:
     return "None" if family is None else type(family).__name__
 
 
-#: An expert with less than this share of an equal share of the rows is of no use.
-IDLE = 0.01
-
-
 def _warn_of_collapse(restarts: list[Restart], owner: str, routed: bool, usage: np.ndarray) -> None:
     """Warn once of experts that collapsed, or were spurious, in the run that was chosen.
 
@@ -427,7 +424,7 @@ def _warn_of_collapse(restarts: list[Restart], owner: str, routed: bool, usage: 
     )
     worrying = [event for event in chosen.events if event not in ("long run", REARRANGED)]
     text = told_events(worrying, routed)
-    idle = int(np.sum(usage < IDLE / len(usage)))
+    idle = int(np.sum(usage < SMALLEST_SHARE / len(usage)))
     if text and idle and not routed:
         left = len(usage) - idle
         text = (
