@@ -451,6 +451,11 @@ CAPABILITIES: dict[str, Capability] = {
         "that were taken at the coefficients of `before` as they would be at its own, by their "
         "quadratic model. Online EM averages them over time; they have a method `scaled`.",
     ),
+    "begun": Capability(
+        "part",
+        "(rows): the part with coefficients, 0 so far, of the columns that were constant in the "
+        "rows it was made for and vary in these (`partial_fit`); itself where there are none.",
+    ),
     "expert_columns": Capability(
         "part",
         "The columns that each expert sees, a list: what is left where experts are dropped.",

@@ -36,6 +36,7 @@ __all__ = [
     "log_prior",
     "m_step",
     "run_em",
+    "shorter_steps",
 ]
 
 #: A fall by more than this, relative to max(1, |bound|), is more than rounding: if even the
@@ -272,7 +273,7 @@ def _safeguarded(problem: Problem, run: Run, trial: Evaluation, step: int) -> Ev
     old = run.current
     if not fallen(trial.bound, old.bound):
         return trial
-    for state in _shorter(problem.rows, old, trial.state):
+    for state in shorter_steps(problem.rows, old.state, trial.state, old.statistics):
         trial = evaluate(problem, state, step)
         run.n_passes += 1
         if not fallen(trial.bound, old.bound):
@@ -288,13 +289,10 @@ def _safeguarded(problem: Problem, run: Run, trial: Evaluation, step: int) -> Ev
     return old
 
 
-def _shorter(rows: Rows, old: Evaluation, new: State) -> Iterator[State]:
-    """Yield states after ever more cautious steps, until no part has one left."""
-    views = old.state.views(rows.units, rows)
-    tries = [
-        retreats(*each)
-        for each in zip(old.state.parts, new.parts, old.statistics, views, strict=True)
-    ]
+def shorter_steps(rows: Rows, old: State, new: State, statistics: list) -> Iterator[State]:
+    """Yield states after ever more cautious steps than to `new`, until no part has one left."""
+    views = old.views(rows.units, rows)
+    tries = [retreats(*each) for each in zip(old.parts, new.parts, statistics, views, strict=True)]
     while True:
         parts = [next(each, None) for each in tries]
         if all(part is None for part in parts):

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from mixexp._engine.assign import Assigner
-from mixexp._engine.em import m_step
+from mixexp._engine.em import m_step, shorter_steps
+from mixexp._engine.guard import overshoots
 from mixexp._engine.sweep import EStep, State, prepared, sweep
-from mixexp.protocols import Rows, can
+from mixexp.protocols import Block, Rows, can
 
 __all__ = ["Online", "Schedule", "begun", "learnt", "part_without_memory"]
+
+#: Nats a row that a step may cost the rows that it learns from, for the sake of those before them.
+LARGEST_LOSS = 0.01
 
 
 @dataclass(frozen=True)
@@ -94,12 +100,15 @@ def learnt(online: Online, rows: Rows, assigner: Assigner, schedule: Schedule) -
     1. E-step of the new rows, and their statistics, at the current state.
     2. Average with those of past rows: s ← (1 − ρ) s + ρ s_new. All are at the coefficients of the
        current state.
-    3. M-step from the average, weighted as all rows so far: priors count once.
+    3. M-step from the average, weighted as all rows so far: priors count once. A shorter one if it
+       makes the new rows far less likely: where a border is steep, hardly a row speaks for its
+       curvature, and a Newton step may end anywhere.
     4. Statistics move to the new coefficients by their quadratic model, as H θ + gradient of a row
        does not depend on where it was taken.
     """
     old = prepared(online.state, rows)
-    passed = sweep(rows, old, EStep(old, assigner, online.n_steps + 1))
+    e_step = partial(EStep, assigner=assigner, step=online.n_steps + 1)
+    passed = sweep(rows, old, e_step(old))
     weight = rows.total_weight
     total = schedule.limited(online.total + weight)
     share = schedule.share(weight, total)
@@ -109,7 +118,12 @@ def learnt(online: Online, rows: Rows, assigner: Assigner, schedule: Schedule) -
     ]
     counted = copy.copy(rows)
     counted.total_weight = total
-    new = m_step(counted, old, [sums.scaled(total) for sums in averages])
+    whole = [sums.scaled(total) for sums in averages]
+    new = m_step(counted, old, whole)
+    if any(overshoots(*each) for each in zip(old.parts, new.parts, strict=True)):
+        least = passed.objective - LARGEST_LOSS * weight
+        tries = chain([new], shorter_steps(counted, old, new, whole), [old])
+        new = next(state for state in tries if _objective(rows, e_step(state)) >= least)
     moved = [
         part.recentred(sums, before)
         for part, sums, before in zip(new.parts, averages, old.parts, strict=True)
@@ -122,3 +136,13 @@ def learnt(online: Online, rows: Rows, assigner: Assigner, schedule: Schedule) -
         online.n_steps + 1,
         passed.objective / weight,
     )
+
+
+def _objective(rows: Rows, e_step: EStep) -> float:
+    """Return the objective of rows at the state of an E-step."""
+    total: float = rows.reduce(partial(_objective_of_block, e_step=e_step))
+    return total
+
+
+def _objective_of_block(block: Block, e_step: EStep) -> float:
+    return e_step(block.fresh()).objective

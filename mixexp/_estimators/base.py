@@ -13,7 +13,6 @@ from scipy.special import entr
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import UNUSED, MetadataRouter
-from sklearn.utils.validation import check_is_fitted
 
 from mixexp import __version__
 from mixexp._checks import all_or_nothing, short
@@ -51,6 +50,7 @@ from mixexp._estimators.notebook import PAGES, visual_block
 from mixexp._estimators.parameters import check_nested
 from mixexp._estimators.part_checks import check_parts
 from mixexp._estimators.part_inputs import takes_all_missing, takes_all_sparse
+from mixexp._estimators.streaming import refuse_unfitted
 from mixexp._estimators.tasks import check_callbacks
 from mixexp._estimators.unused import unused_features
 from mixexp._estimators.versioned import Versioned
@@ -430,8 +430,7 @@ class BaseMixtureOfExperts(Versioned, BaseEstimator, metaclass=ABCMeta):
         self, X: Any, y: Any = None, offset: Any = None, weight: np.ndarray | None = None
     ) -> Rows:
         """Return new data as checked rows."""
-        if "experts_" not in vars(self):
-            check_is_fitted(self, "experts_")
+        refuse_unfitted(self)
         return new_rows(self, X, y, offset, weight)
 
     @lazy_on_dask(_gate_columns)
@@ -467,7 +466,7 @@ class BaseMixtureOfExperts(Versioned, BaseEstimator, metaclass=ABCMeta):
     @property
     def unused_features_(self) -> np.ndarray:
         """Indices of the columns that neither the gate nor an expert uses."""
-        check_is_fitted(self, "experts_")
+        refuse_unfitted(self)
         return unused_features(self)
 
     def _counted(self, y: Any, trials: Any) -> Any:
@@ -475,7 +474,7 @@ class BaseMixtureOfExperts(Versioned, BaseEstimator, metaclass=ABCMeta):
         return self._fitted_model().target.counted(y, trials, type(self).__name__)
 
     def _fitted_model(self) -> Model:
-        check_is_fitted(self, "experts_")
+        refuse_unfitted(self)
         return self._model
 
     def _nodes_at(self, level: int) -> list[np.ndarray]:

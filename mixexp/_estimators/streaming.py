@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from mixexp import __version__
 from mixexp._checks import refuse_dask, short
@@ -26,6 +28,7 @@ from mixexp._rows.inputs import SKETCH_ROWS, refuse_missing
 from mixexp._rows.rows import Rows
 from mixexp._rows.source import Run
 from mixexp._threads import single_thread
+from mixexp._warn import warn
 from mixexp.protocols import can
 
 __all__ = [
@@ -35,6 +38,7 @@ __all__ = [
     "go_on",
     "learns_from_batches",
     "memory_of",
+    "refuse_unfitted",
     "valid_batch",
 ]
 
@@ -182,16 +186,22 @@ def _refuse_rows(mixture: Any, memory: Memory, batch: Run) -> None:
 
 
 def _collected(mixture: Any, memory: Memory) -> None:
-    """Fit the rows that have been collected, if it is time; begin once there are enough."""
+    """Fit the rows that have been collected, if it is time; begin once there are enough.
+
+    Targets that are all the same may be fitted, but nothing begins with them: experts that are
+    exact for them, or have a rate of 0, would not learn others.
+    """
     n_rows, codes = memory.n_rows, memory.target.classes is not None
-    several = not codes or len(np.unique(np.concatenate([b.y for b in memory.batches]))) > 1
-    enough = n_rows >= FEWEST_PER_EXPERT * mixture.n_experts and several
-    if not enough or n_rows < min(START_ROWS, 2 * memory.n_fitted):
+    several = any(np.any(batch.y != memory.batches[0].y[:1]) for batch in memory.batches)
+    enough = several or not (codes or mixture.noise_expert)
+    begins = several and n_rows >= START_ROWS
+    fewest = max(FEWEST_PER_EXPERT * mixture.n_experts, 0 if begins else 2 * memory.n_fitted)
+    if not enough or n_rows < fewest:
         return
     rows = _fitted(mixture, memory)
     memory.n_fitted = n_rows
     mixture._memory = memory  # a fit in memory has none
-    if n_rows >= START_ROWS:
+    if begins:
         state = State(mixture._model.gate, mixture._model.bank)
         _refuse_forgetful(mixture, state)
         state = state.apply(_free_to_change)
@@ -233,6 +243,23 @@ def _copied(batch: Run) -> Run:
 
 def _joined(tables: list) -> Any:
     return sp.vstack(tables, format="csr") if sp.issparse(tables[0]) else np.concatenate(tables)
+
+
+def refuse_unfitted(mixture: Any) -> None:
+    """Raise NotFittedError if a mixture is not fitted, and say what `partial_fit` waits for."""
+    if "experts_" in vars(mixture):
+        return
+    memory = vars(mixture).get("_memory")
+    if memory is not None:
+        owner, fewest = parts.owner_of(mixture), FEWEST_PER_EXPERT * mixture.n_experts
+        more = " and targets that differ" if mixture.noise_expert else ""
+        more = more if memory.target.classes is None else " and a second class"
+        raise NotFittedError(
+            f"{owner}: partial_fit has collected {memory.n_rows} rows and has not fitted them yet: "
+            f"it waits for {fewest} rows"
+            f"{more}. Give it more rows first."
+        )
+    check_is_fitted(mixture, "experts_")
 
 
 def learns_from_batches(mixture: Any) -> bool:
@@ -287,8 +314,8 @@ def _stepped(mixture: Any, memory: Memory, batch: Run) -> None:
     y = memory.target.encode(batch.y, owner)
     rows = Rows(batch.X, y, batch.weight, missing=missing)
     rows.n_threads = allowed_threads(mixture.n_jobs)
-    online, bounds = memory.online, []
-    assert online is not None
+    assert memory.online is not None
+    online, bounds = _open_to(mixture, memory, rows), []
     n_steps = -(-rows.n_rows // STEP_ROWS)
     for ids in np.array_split(np.arange(rows.n_rows), n_steps):
         here = rows if n_steps == 1 else _some(rows, ids)
@@ -297,13 +324,9 @@ def _stepped(mixture: Any, memory: Memory, batch: Run) -> None:
     memory.online = online
     gate, bank = online.state.parts
     model = replace(model, gate=gate, bank=bank)
-    if memory.extremes is not None:
-        low, high = memory.extremes.T
-        new = rows.extremes
-        memory.extremes = np.stack([np.minimum(low, new[:, 0]), np.maximum(high, new[:, 1])], -1)
-        if model.limits is not None:
-            wide = mixture.bound_predictions == "auto"
-            model = replace(model, limits=model.target.limits(memory.extremes, None, wide))
+    if memory.extremes is not None and model.limits is not None:
+        wide = mixture.bound_predictions == "auto"
+        model = replace(model, limits=model.target.limits(memory.extremes, None, wide))
     outcome.publish(mixture, model, online.mass / online.mass.sum(), mixture._rules)
     before = mixture.hard_loads_
     outcome.store_loads(mixture, rows)
@@ -311,6 +334,37 @@ def _stepped(mixture: Any, memory: Memory, batch: Run) -> None:
     mixture.n_iter_ = mixture.n_passes_ = online.n_steps
     mixture.lower_bounds_ = np.append(mixture.lower_bounds_, bounds)
     mixture.lower_bound_ = float(np.mean(bounds))
+
+
+def _open_to(mixture: Any, memory: Memory, rows: Rows) -> Online:
+    """Return what is known, ready for new rows: their range of targets, and columns that vary."""
+    assert memory.online is not None
+    state = memory.online.state.apply(lambda part: _begun(part, rows))
+    if memory.extremes is not None:
+        low, high = memory.extremes.T
+        new = rows.extremes
+        memory.extremes = np.stack([np.minimum(low, new[:, 0]), np.maximum(high, new[:, 1])], -1)
+        if mixture.noise_expert:
+            bank: Any = state.bank
+            noise = memory.target.noise(memory.extremes, parts.owner_of(mixture))
+            state = replace(state, bank=bank.over(*noise))
+    return replace(memory.online, state=state)
+
+
+def _begun(part: Any, rows: Rows) -> Any:
+    """Return a part with the columns that begin to vary; warn of a part that leaves them out."""
+    if can(part, "begun"):
+        return part.begun(rows)
+    design = getattr(part, "design", None)
+    if design is not None and (new := rows.begun(design)) is not design:
+        ids = np.unique(design.groups[new.scale != design.scale])
+        warn(
+            f"{type(part).__name__}: columns {design.columns[ids].tolist()} were constant in the "
+            "first rows, vary in these, and stay out of its densities. Shuffle the rows and begin "
+            "anew with a clone, or use SoftmaxGate.",
+            UserWarning,
+        )
+    return part
 
 
 def _some(rows: Rows, ids: np.ndarray) -> Rows:

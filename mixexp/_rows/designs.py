@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -184,6 +184,32 @@ class Design:
     def plain_penalty(self, penalty: np.ndarray) -> np.ndarray:
         """Return a penalty (size,) as that of the plain coefficients."""
         return penalty
+
+    def begun(self, rows: Any) -> Design:
+        """Return the design with the constant columns that vary in rows of its kind, or itself.
+
+        Their centre stays, so that the design matrix of earlier rows does: 0. Their scale is that
+        of the new rows about it.
+        """
+        asleep = np.flatnonzero(self.scale[: self.n_values] == 0)
+        if not len(asleep):
+            return self
+        if self.basis is None:
+            here, of = rows.design(self.columns[asleep]), np.arange(len(asleep))
+        else:
+            here, of = rows.design(self.selection), asleep
+        moved = here.center[of] - self.center[asleep]
+        size = np.maximum(np.abs(here.center[of]), np.abs(self.center[asleep]))
+        scale = np.hypot(here.scale[of], np.where(np.abs(moved) > CONSTANT_TOL * size, moved, 0.0))
+        if not scale.any():
+            return self
+        scales = self.scale.copy()
+        scales[asleep] = scale
+        sizes = self.sizes
+        if sizes is not None:
+            sizes = sizes.copy()
+            sizes[asleep] = scale if here.sizes is None else here.sizes[of]
+        return replace(self, scale=scales, sizes=sizes)
 
     def _selected(self, X: Any) -> Any:
         """Return the columns of the design, unscaled."""

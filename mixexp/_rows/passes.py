@@ -127,6 +127,18 @@ class Passes(ABC):
             self._designs[key] = row_space(self, design, units=units)
         return self._designs[key]
 
+    def begun(self, design: Design) -> Design:
+        """Return a design of earlier rows with its constant columns that vary in these rows.
+
+        Parts that share a design share the new one.
+        """
+        if design.n_varying == len(design.scale):
+            return design
+        key = (design, "begun")
+        if key not in self._designs:
+            self._designs[key] = design.begun(self)
+        return self._designs[key]
+
     def rank(self, design: Design, masks: np.ndarray | None = None) -> np.ndarray | None:
         """Return how many columns of a design are linearly independent over the rows, (1,).
 

@@ -68,6 +68,7 @@ class ComponentBank:
     n_coefficients = Hidden()
     n_gram_weights = Hidden()
     recentred = Hidden()
+    begun = Hidden()
     gram_weights = Hidden()
     design = Hidden()
     n_parameters = Hidden()

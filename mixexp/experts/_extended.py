@@ -94,6 +94,11 @@ class ExtendedBank:
         inner, sums = self.inner.recentred(statistics, before.inner)
         return self._with(inner), sums
 
+    @if_inner_can("begun")
+    def begun(self, rows: Rows) -> Any:
+        """Return the bank with coefficients of columns that begin to vary."""
+        return self._with(self.inner.begun(rows))
+
     @if_inner_can("set_parameters")
     def set_parameters(self, vector: np.ndarray) -> Any:
         """Return the bank with these parameters of the experts."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mixexp.experts._extended import ExtendedBank
-from mixexp.protocols import Block, Forward, if_inner_can
+from mixexp.protocols import Block, Forward, evolve, if_inner_can
 
 __all__ = ["NoiseBank"]
 
@@ -31,6 +31,10 @@ class NoiseBank(ExtendedBank):
     # predictions and parameters are the experts' alone
     predict = Forward()
     n_parameters = Forward()
+
+    def over(self, log_density: float, low: np.ndarray, high: np.ndarray) -> NoiseBank:
+        """Return the bank with noise of another range."""
+        return evolve(self, log_density=log_density, low=low, high=high)
 
     @if_inner_can("trimmed")
     def trimmed(self) -> NoiseBank:

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils.metaestimators import available_if
 
 from mixexp._evidence import strength_ratio, strongest
+from mixexp._proximal import l1_weights
 from mixexp.experts._templates import LinearTerms
 from mixexp.protocols import Design, Rows, Sums, evolve
 
@@ -60,6 +61,22 @@ class StrengthMixin:
     def strengths(self) -> np.ndarray:
         """The penalty's strength, (1,)."""
         return np.array([self.strength])
+
+    def begun(self, rows: Rows) -> Any:
+        """Return the bank with coefficients of the constant columns that vary in these rows."""
+        design, units = rows.begun(self.design), self.terms.units
+        if design is self.design:
+            return self
+        slopes = self._slopes
+        levels = self.penalty[slopes] / self.design.penalty(1.0, units=units)[slopes]
+        level = float(levels[0]) if len(levels) else self.strength * (1 - self.terms.l1_ratio)
+        return evolve(
+            self,
+            design=design,
+            penalty=np.where(slopes, self.penalty, design.penalty(level, units=units)),
+            l1=l1_weights(design, self.terms.lasso, units=units),
+            _ranks=None,
+        )
 
     @property
     def _slopes(self) -> np.ndarray:

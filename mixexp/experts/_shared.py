@@ -215,6 +215,7 @@ class SharedBank:
     # an estimator has no such parameters; steps are not Newton's; starts use the inner bank
     n_gram_weights = Hidden()
     recentred = Hidden()
+    begun = Hidden()
     gram_weights = Hidden()
     design = Hidden()
     n_parameters = Hidden()

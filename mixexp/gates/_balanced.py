@@ -77,6 +77,7 @@ class BalancedGate:
     # usage is a sum over rows: its prior has no derivatives row by row
     scores = Hidden()
     recentred = Hidden()
+    begun = Hidden()
     slope = Hidden()
     tuned = Hidden()
     loosened = Hidden()

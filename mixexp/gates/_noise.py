@@ -264,6 +264,11 @@ class NoiseGate:
         inner, sums = self.inner.recentred(statistics.inner, before.inner)
         return self._with(inner), NoiseSums(sums, statistics.mass)
 
+    @if_inner_can("begun")
+    def begun(self, rows: Rows) -> NoiseGate:
+        """Return the gate whose inner one has coefficients of columns that begin to vary."""
+        return self._with(self.inner.begun(rows))
+
     @if_inner_can("get_parameters")
     def get_parameters(self) -> np.ndarray:
         """Return the inner gate's parameters and the log-odds of the noise."""

@@ -596,6 +596,14 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         ready = evolve(self, _gram=None, _age=-REFRESH, _last=None)
         return ready, Sums({**statistics, "gradient": gradient})
 
+    def begun(self, rows: Rows) -> SoftmaxGate:
+        """Return the gate with coefficients of the constant columns that vary in these rows."""
+        design = rows.begun(self.design)
+        if design is self.design:
+            return self
+        gate = evolve(self, design=design, _rank=None, _gram=None, _age=-REFRESH, _last=None)
+        return gate._with_penalty()
+
     def toward(self, new: SoftmaxGate, t: float) -> SoftmaxGate:
         """Return the gate a fraction t of the way to `new`."""
         return evolve(new, theta=self.theta + t * (new.theta - self.theta), _gram=None, _last=None)

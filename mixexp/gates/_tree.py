@@ -252,6 +252,12 @@ class TreeGate:
         tree = self._map_nodes(lambda part, ready: ready, [ready for ready, _ in pairs])
         return tree, NodeSums([sums for _, sums in pairs], statistics.sizes)
 
+    @available_if(lambda self: self._some_can("begun"))
+    def begun(self, rows: Rows) -> Any:
+        """Return the tree whose nodes have coefficients of columns that begin to vary."""
+        nodes = self.nodes_.values()
+        return self._map_nodes(lambda p, _: p.begun(rows) if can(p, "begun") else p, nodes)
+
     def _some_can(self, name: str) -> bool:
         """Return whether some node has a capability."""
         return any(can(part, name) for part in self.nodes_.values())

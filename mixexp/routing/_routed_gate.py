@@ -82,6 +82,7 @@ class RoutedGate:
     # routes jump: there are no derivatives
     scores = Hidden()
     recentred = Hidden()
+    begun = Hidden()
     slope = Hidden()
     tuned = Hidden()
     loosened = Hidden()
