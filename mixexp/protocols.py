@@ -456,6 +456,11 @@ CAPABILITIES: dict[str, Capability] = {
         "(rows): the part with coefficients, 0 so far, of the columns that were constant in the "
         "rows it was made for and vary in these (`partial_fit`); itself where there are none.",
     ),
+    "softened": Capability(
+        "gate",
+        "(share): the gate with this share of its coefficients. Borders that drifted "
+        "(`partial_fit`) may be so steep that hardly a row says where they should be.",
+    ),
     "expert_columns": Capability(
         "part",
         "The columns that each expert sees, a list: what is left where experts are dropped.",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mixexp._engine.accelerate import Finish
-from mixexp._engine.alone import by_evidence, one_expert, outlying
+from mixexp._engine.alone import one_expert, outlying
 from mixexp._engine.arrange import REARRANGED, rearranged
 from mixexp._engine.assign import Assigner, Soft
 from mixexp._engine.collapse import LongRun, long_run
@@ -225,14 +225,17 @@ def _or_alike(problem: SearchProblem, bank: Any, run: Run, record: Restart) -> R
     if problem.n_experts == 1 or given or not free or problem.sketch.y.ndim == 1:
         return run
     alike = State(problem.gate, bank)
-    gain, error = gained(problem.rows, run.state, alike)
-    if gain < MATERIAL or gain < CLEARLY * error:
+    if not _clearly_better(problem.rows, run.state, alike):
         return run
-    if can(problem.single, "tuned"):
-        single = by_evidence(problem.single, problem.sketch)
+    if can(problem.single, "tuned"):  # the first fit, hardly penalised, has learnt noise by heart
+        one = State(problem.gate.select(np.array([0])), problem.single)
+        spare = replace(record, bounds=[], events=[], flags=[])
+        quiet = replace(problem, n_experts=1, progress=None, journal=None)
+        single: Any = _tuned(quiet, one, spare).state.bank
         experts = resolved(single.replicate(problem.n_experts), problem.sketch, problem.n_exact)
-        other = State(problem.gate, experts)
-        alike = other if gained(problem.rows, alike, other)[0] > 0 else alike
+        alike = State(problem.gate, experts)
+        if not _clearly_better(problem.rows, run.state, alike):
+            return run
     found = evaluate(_long_run(problem).problem, alike, 0)
     record.bound, record.flags = found.bound, []
     record.events.append(ALIKE)
@@ -241,6 +244,12 @@ def _or_alike(problem: SearchProblem, bank: Any, run: Run, record: Restart) -> R
     return Run(
         found, found, alike, [found.bound], run.n_passes + 1, converged=True, rows=problem.rows
     )
+
+
+def _clearly_better(rows: Rows, state: State, other: State) -> bool:
+    """Return whether another state explains the rows clearly better."""
+    gain, error = gained(rows, state, other)
+    return bool(gain >= MATERIAL and gain >= CLEARLY * error)
 
 
 def with_judge(problem: SearchProblem) -> SearchProblem:
@@ -391,7 +400,7 @@ def _spread(problem: SearchProblem, run: Run, record: Restart, others: str = "")
 
 
 def _loosened(state: State) -> State:
-    """Return the state with the gate's penalties no stronger than those it began with."""
+    """Return the state with the gate's penalties that it began with."""
     gate: Any = state.gate
     return replace(state, gate=gate.loosened()) if can(gate, "loosened") else state
 

@@ -25,7 +25,7 @@ from mixexp._estimators.model import Model
 from mixexp._estimators.new_rows import PREDICTION_ROWS
 from mixexp._rows.rows import Rows
 from mixexp._warn import warn
-from mixexp.protocols import Block, Target, can
+from mixexp.protocols import Block, Target, can, has_scale
 
 if TYPE_CHECKING:
     from mixexp._estimators.base import BaseMixtureOfExperts
@@ -49,6 +49,12 @@ SATURATED = 1e-4
 
 #: Smaller differences in usage may be rounding and do not reorder experts.
 SAME_USAGE = 1e-9
+
+#: Share of all rows from which an expert is the only one.
+ALONE = 0.999
+
+#: How much wider than others an expert of outliers is, and its least and largest share of the rows.
+OUTLYING, FEW_OF_ALL = 20.0, (1e-3, 0.1)
 
 #: What other ways to fit go on from: the memory of `partial_fit`, and what `warm_start` looks at.
 OF_EARLIER_FITS = ("_memory", "_last_fit")
@@ -101,6 +107,7 @@ def store(
     _warn_of_run(mixture, run, separated)
     _warn_of_collapse(restarts, owner, mixture.routing is not None, usage[: mixture.n_experts_])
     store_loads(mixture, rows)
+    _warn_of_outliers(mixture, rows.units.total_weight)
 
 
 def store_midway(mixture: BaseMixtureOfExperts, run: Run, assembly: Assembly, target: Any) -> None:
@@ -140,6 +147,8 @@ def store_run(
     gate, bank = state.parts
     model = Model(gate, bank, target, columns, mixture.pooling)
     bounds = getattr(mixture, "bound_predictions", False)
+    if bounds == "auto" and _is_one_expert(restarts, usage[: model.n_experts]):
+        bounds = False
     if bounds and model.n_experts > 1:
         y = rows.extremes if rows.offset is None else rows.y
         model = replace(model, limits=target.limits(y, rows.offset, bounds == "auto"))
@@ -147,6 +156,12 @@ def store_run(
         order = canonical_order(usage[: model.n_experts])
         model, usage = model.reordered(order), reordered_usage(usage, order)
     publish(mixture, model, usage, _rules(mixture, model, assembly))
+
+
+def _is_one_expert(restarts: list[Restart], usage: np.ndarray) -> bool:
+    """Return whether a mixture predicts as one expert alone, which is not bounded either."""
+    alike = any(ALIKE in record.events for record in restarts)
+    return alike or bool(usage.max() >= ALONE * usage.sum())
 
 
 def store_loads(mixture: BaseMixtureOfExperts, rows: Rows) -> None:
@@ -434,6 +449,36 @@ def _warn_of_collapse(restarts: list[Restart], owner: str, routed: bool, usage: 
         )
     if text:
         warn(f"{owner}: {text}", ConvergenceWarning)
+
+
+def _warn_of_outliers(mixture: Any, total: float) -> None:
+    """Warn of an expert that is far wider than the others, and the best one of hardly a row.
+
+    The gate cannot tell its rows, so that they are outliers, and its mean moves all predictions.
+    """
+    bank, usage = mixture._model.bank, mixture.usage_[: mixture.n_experts_]
+    family, parameters = (getattr(bank, name, None) for name in ("family", "parameters"))
+    if parameters is None or family is None or not has_scale(family) or family.link != "identity":
+        return
+    if mixture.noise_expert or mixture.routing is not None or len(usage) < 2:
+        return
+    widths = np.asarray(parameters)[0].max(axis=1)[: len(usage)]
+    order = np.argsort(widths)
+    half = np.searchsorted(np.cumsum(usage[order]), 0.5 * usage.sum())
+    usual = order[min(half, len(order) - 1)]
+    best = mixture.hard_loads_[: len(usage)] / total
+    few = (usage > FEW_OF_ALL[0]) & (usage < FEW_OF_ALL[1]) & (best < 0.5 * usage)
+    wide = np.flatnonzero(few & (widths > OUTLYING * widths[usual]))
+    if len(wide) and not np.asarray(bank.on_floor)[usual]:
+        k = wide[np.argmax(widths[wide])]
+        owner, times = parts.owner_of(mixture), widths[k] / widths[usual]
+        warn(
+            f"{owner}: expert {k} is {times:.0f} times as wide as most others, and has "
+            f"{usage[k]:.1%} of the rows, which the gate cannot tell: outliers. Its mean, which "
+            "rests on them, is a share of every prediction. Set noise_expert=True, which leaves "
+            "them out, or pooling='argmax'.",
+            UserWarning,
+        )
 
 
 def last_gain(bounds: np.ndarray) -> str:

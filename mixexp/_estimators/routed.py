@@ -119,4 +119,5 @@ class Routes:
             noise = np.full((1, resp.shape[1]), share)
             resp = np.concatenate([(1 - share) * resp, noise])
         new = evolve(gate, inner=fixed) if self.noise else fixed
-        return new, Overlap(extra) if extra.any() else Soft(), resp
+        plain = not extra.any() and np.all((fixed.routes == 0) | (fixed.routes == 1))
+        return new, Soft() if plain else Overlap(extra, fixed.routes), resp

@@ -74,8 +74,11 @@ LEAST_LEFT = 1e-12
 #: Coefficients take at most this share of an expert's weight from its degrees of freedom.
 MOST_TAKEN = 0.5
 
-#: The weakest penalty of one expert, as a share of the one that fits begin with.
-WEAKEST_ALONE = 1e-5
+#: The weakest penalty, as a share of the one that fits begin with.
+WEAKEST = 1e-5
+
+#: Rows for each coefficient of several experts from which the penalty may be so weak.
+MANY_ROWS = 10.0
 
 #: Rows for each coefficient of an output below which a weak penalty leaves hardly a residual.
 FEW_ROWS = 1.5
@@ -472,13 +475,17 @@ class LinearBank(StrengthMixin):
         change = curvature.reshape(k, q) - 2 * np.add.reduce(gradient * step, axis=2)
         return evolve(self, theta=self.theta + step), change
 
-    @property
-    def _weakest(self) -> float:
-        """Return the smallest strength: of one expert, its evidence may leave hardly a penalty.
+    def _weakest(self, rows: Rows) -> float:
+        """Return the smallest strength that the evidence sets, which is hardly a penalty.
 
-        Where noise is low, the first one would be most of the error of a line.
+        Where noise is low, the first one would be most of the error of a line. But it also holds
+        experts of a few rows: several keep it unless errors are normal and rows are many for their
+        coefficients.
         """
-        return self.terms.alpha * (WEAKEST_ALONE if len(self.theta) == 1 else 1.0)
+        n_rows, k = min(rows.total_weight, rows.n_rows), len(self.theta)
+        many = n_rows >= MANY_ROWS * k * (1 + self.design.n_slopes)
+        weak = k == 1 or (many and self.family.name == "gaussian")
+        return self.terms.alpha * (WEAKEST if weak else 1.0)
 
     @property
     def _fewest_rows(self) -> float:
@@ -493,9 +500,15 @@ class LinearBank(StrengthMixin):
         """Return the bank with dispersions that allow for the errors of its coefficients."""
         return self._with_dispersions(self._gamma(statistics, rows), statistics)
 
-    def _squared(self, penalty: np.ndarray) -> float:
+    def _squared(self, penalty: np.ndarray, statistics: Sums) -> float:
         squares = np.sum(penalty * self.theta**2, axis=2)
-        return float((squares / self.parameters[0] ** 2 if self._dispersed else squares).sum())
+        if not self._dispersed:
+            return float(squares.sum())
+        variances = self.parameters[0] ** 2
+        if self.prior_rows is not None:  # of new rows; the evidence asks for those of the noise
+            mass = np.maximum(self._mass(statistics), self.prior_rows / MOST_TAKEN)
+            variances = variances * (1 - self.prior_rows / np.maximum(mass, TINY))[:, None]
+        return float((squares / variances).sum())
 
     def _n_determined(self, statistics: Sums, penalty: np.ndarray, rows: Rows) -> np.ndarray:
         k, q, p = self.theta.shape

@@ -417,7 +417,7 @@ class LogisticBank(StrengthMixin):
         few = self._chosen and self.underdetermined(rows)
         return GATE_SHARE * self._chosen if few else np.inf
 
-    def _squared(self, penalty: np.ndarray) -> float:
+    def _squared(self, penalty: np.ndarray, statistics: Sums) -> float:
         return float(np.sum(penalty * self.theta**2))
 
     def _n_determined(self, statistics: Sums, penalty: np.ndarray, rows: Rows) -> np.ndarray:

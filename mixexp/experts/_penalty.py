@@ -109,7 +109,8 @@ class StrengthMixin:
     @available_if(lambda self: self._by_left_out_rows)
     def strength_path(self, rows: Rows) -> np.ndarray:
         """Return the strengths to choose from by left-out rows, from the strongest to the first."""
-        ends = max(self._strongest(rows), self.terms.alpha), self.terms.alpha
+        weakest = self._weakest(rows)
+        ends = max(self._strongest(rows), weakest), weakest
         n_steps = int(np.ceil(np.log(ends[0] / ends[1]) / np.log(PATH_FACTOR)))
         return np.geomspace(*ends, n_steps + 1)
 
@@ -134,8 +135,8 @@ class StrengthMixin:
         gamma = self._gamma(statistics, rows)
         if few and self._chosen and len(self.theta) == 1:
             return self._with_dispersions(gamma, statistics)
-        least = max(self._chosen / MOST_WEAKER, self.terms.alpha) if few else self._weakest
-        squares = self._squared(self._slope_penalty)
+        least = max(self._chosen / MOST_WEAKER, self.terms.alpha) if few else self._weakest(rows)
+        squares = self._squared(self._slope_penalty, statistics)
         bank = self._by_evidence(float(gamma.sum()), squares, rows, least)
         return bank._with_dispersions(gamma, statistics)
 
@@ -171,8 +172,7 @@ class StrengthMixin:
         """Return the largest strength."""
         return strongest(len(self.theta), rows.total_weight, len(self.design.columns))
 
-    @property
-    def _weakest(self) -> float:
+    def _weakest(self, rows: Rows) -> float:
         """Return the smallest strength that the evidence sets."""
         return self.terms.alpha
 
@@ -185,7 +185,7 @@ class StrengthMixin:
         """Return how many coefficients of each expert the rows determine, (K,)."""
         raise NotImplementedError
 
-    def _squared(self, penalty: np.ndarray) -> float:
+    def _squared(self, penalty: np.ndarray, statistics: Sums) -> float:
         """Return θᵀΛθ of all experts, in units of the likelihood."""
         raise NotImplementedError
 

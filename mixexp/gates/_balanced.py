@@ -78,6 +78,7 @@ class BalancedGate:
     scores = Hidden()
     recentred = Hidden()
     begun = Hidden()
+    softened = Hidden()
     slope = Hidden()
     tuned = Hidden()
     loosened = Hidden()

@@ -264,6 +264,11 @@ class NoiseGate:
         inner, sums = self.inner.recentred(statistics.inner, before.inner)
         return self._with(inner), NoiseSums(sums, statistics.mass)
 
+    @if_inner_can("softened")
+    def softened(self, share: float) -> NoiseGate:
+        """Return the gate whose inner one has this share of its coefficients."""
+        return self._with(self.inner.softened(share))
+
     @if_inner_can("begun")
     def begun(self, rows: Rows) -> NoiseGate:
         """Return the gate whose inner one has coefficients of columns that begin to vary."""

@@ -596,6 +596,10 @@ class SoftmaxGate(TextMixin, BaseEstimator):
         ready = evolve(self, _gram=None, _age=-REFRESH, _last=None)
         return ready, Sums({**statistics, "gradient": gradient})
 
+    def softened(self, share: float) -> SoftmaxGate:
+        """Return the gate with this share of its coefficients: its borders are less steep."""
+        return evolve(self, theta=share * self.theta, _gram=None, _age=-REFRESH, _last=None)
+
     def begun(self, rows: Rows) -> SoftmaxGate:
         """Return the gate with coefficients of the constant columns that vary in these rows."""
         design = rows.begun(self.design)

@@ -252,6 +252,12 @@ class TreeGate:
         tree = self._map_nodes(lambda part, ready: ready, [ready for ready, _ in pairs])
         return tree, NodeSums([sums for _, sums in pairs], statistics.sizes)
 
+    @available_if(lambda self: self._some_can("softened"))
+    def softened(self, share: float) -> Any:
+        """Return the tree whose nodes have this share of their coefficients."""
+        nodes = self.nodes_.values()
+        return self._map_nodes(lambda p, _: p.softened(share) if can(p, "softened") else p, nodes)
+
     @available_if(lambda self: self._some_can("begun"))
     def begun(self, rows: Rows) -> Any:
         """Return the tree whose nodes have coefficients of columns that begin to vary."""

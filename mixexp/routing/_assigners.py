@@ -106,21 +106,29 @@ class Even:
 
 @dataclass(frozen=True)
 class Overlap:
-    """Soft assignment, with rows near borders given to the experts on both sides.
+    """Soft assignment along routes, with rows near borders given to the experts on both sides.
 
     Parameters
     ----------
     extra : ndarray of bool of shape (K', n)
         Experts that learn a row without being routed to.
+    routes : ndarray of shape (K', n)
+        The shares of a row that experts learn, whatever its target.
     """
 
     extra: np.ndarray
+    routes: np.ndarray
     monotone = False
 
     def __call__(self, log_joint: np.ndarray, block: Block, step: int) -> tuple:
         """Return responsibilities (K', m), which may add up to more than 1, and the objective."""
-        objective = np.logaddexp.reduce(log_joint, axis=0)
-        resp = np.exp(log_joint - objective)
+        routes = self.routes[:, block.start : block.stop]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            density = np.where(routes > 0, log_joint[: len(routes)] - np.log(routes), 0.0)
+        shared = np.sum(routes * density, axis=0)  # each expert's own loss: shares are no mixture
+        rest = log_joint[len(routes) :]
+        objective = np.logaddexp.reduce(np.concatenate([shared[None], rest]), axis=0)
+        resp = np.concatenate([routes * np.exp(shared - objective), np.exp(rest - objective)])
         extra = self.extra[:, block.start : block.stop]
         resp[: len(extra)][extra] = 1.0
         return resp, objective

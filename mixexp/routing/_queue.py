@@ -4,15 +4,72 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["capacity_of", "placed"]
+__all__ = ["capacity_of", "placed", "shared_out"]
 
 
 def capacity_of(weight: np.ndarray | None, n_rows: int, n_experts: int, factor: float) -> float:
     """Return the load that an expert takes: factor · Σw / K, rounded up for whole weights."""
     total = float(n_rows if weight is None else weight.sum())
     capacity = factor * total / n_experts
-    whole = weight is None or bool(np.all(weight == np.floor(weight)))
-    return float(np.ceil(capacity * (1 - 1e-12))) if whole else capacity
+    return float(np.ceil(capacity * (1 - 1e-12))) if _are_whole(weight) else capacity
+
+
+def _are_whole(weight: np.ndarray | None) -> bool:
+    """Return whether weights are numbers of equal rows."""
+    return weight is None or bool(np.all(weight == np.floor(weight)))
+
+
+def shared_out(
+    scores: np.ndarray,
+    order: np.ndarray,
+    groups: np.ndarray,
+    weight: np.ndarray | None,
+    capacity: float,
+    next_best: bool,
+    labels: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return the shares (K + 1, n) of every row that experts take, the last of those without room.
+
+    As `placed`, but rows of one of the `groups` (n,), which have equal scores, stand in the queue
+    as one. The last that an expert takes is split where it is of several rows, or of a weight that
+    counts equal ones: each of its rows goes to the experts in the same shares. Which rows of a
+    group are taken would otherwise be a matter of their order, or of their targets.
+    """
+    n_experts, n = scores.shape
+    weight, whole = np.ones(n) if weight is None else weight, _are_whole(weight)
+    shares = np.zeros((n_experts + 1, n))
+    free = np.ones(n, dtype=bool) if labels is None else labels < 0
+    if labels is not None:
+        shares[labels[~free], ~free] = 1.0
+    load = shares[:n_experts] @ weight
+    waiting = order[free[order]]
+    _, first, codes = np.unique(groups[waiting], return_index=True, return_inverse=True)
+    of_group = waiting[first]  # a row of each
+    left = np.bincount(codes, weights=weight[waiting])
+    total, may_split = left.copy(), whole | (np.bincount(codes) > 1)
+    taken = np.zeros((n_experts + 1, len(first)))
+    queue = np.argsort(first)
+    while len(queue):
+        room = np.flatnonzero(load < capacity) if next_best else np.arange(n_experts)
+        if len(room) == 0:
+            best = scores[:, of_group[queue]].argmax(axis=0)
+            taken[best, queue] += left[queue]
+            break
+        choice = room[scores[np.ix_(room, of_group[queue])].argmax(axis=0)]
+        for k in np.unique(choice):
+            asking = queue[choice == k]
+            before = load[k] + np.cumsum(left[asking]) - left[asking]
+            most = np.where(may_split[asking], capacity - before, np.inf)
+            here = np.where(before < capacity, np.minimum(left[asking], most), 0.0)
+            taken[k, asking] += here
+            left[asking] -= here
+            load[k] += here.sum()
+        queue = queue[left[queue] > 0]
+        if not next_best:
+            taken[n_experts, queue] += left[queue]
+            break
+    shares[:, waiting] = (taken / total)[:, codes]
+    return shares
 
 
 def placed(

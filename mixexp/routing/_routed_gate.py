@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from mixexp._rows.sketch import hashed_uniform, row_hashes
 from mixexp.protocols import Block, Forward, Hidden, Rows, Sums, can, evolve, if_inner_can
-from mixexp.routing._queue import capacity_of, placed
+from mixexp.routing._queue import capacity_of, shared_out
 
 __all__ = ["RoutedGate", "jittered"]
 
@@ -83,6 +83,7 @@ class RoutedGate:
     scores = Hidden()
     recentred = Hidden()
     begun = Hidden()
+    softened = Hidden()
     slope = Hidden()
     tuned = Hidden()
     loosened = Hidden()
@@ -298,25 +299,30 @@ class RoutedGate:
         proba = router.probabilities(log_gate)
         if router.hard and router.capacity_factor is not None:
             weights = self._queued(router, proba, rows)
+            router.loads_ = weights @ (np.ones(rows.n_rows) if rows.weight is None else rows.weight)
         else:
             weights = _with_labels(weights, rows.labels)
-        router.loads_ = _loads(weights, rows.weight)
+            router.loads_ = _loads(weights, rows.weight)
         extra = _overlapping(proba, weights, rows.weight, router.overlap, rows.labels)
         return evolve(gate, router=router, routes=weights), extra
 
     @staticmethod
     def _queued(router: Any, proba: np.ndarray, rows: Rows) -> np.ndarray:
-        """Return weights (K or K + 1, n) of 0 and 1 under the router's capacity."""
+        """Return weights (K or K + 1, n) under the router's capacity.
+
+        They are 0 and 1, but of rows with equal features, which may share an expert's last room.
+        Targets must not say who has it: new rows have none.
+        """
         n_experts, n = proba.shape
-        order = np.lexsort((row_hashes(rows.X, rows.y, 0), -proba.max(axis=0)))
+        hashes = row_hashes(rows.X, None, 0)
+        order = np.lexsort((hashes, -proba.max(axis=0)))
         capacity = capacity_of(rows.weight, n, n_experts, router.capacity_factor)
         scores, next_best = router.scores(proba), router.overflow == "next"
-        expert = placed(scores, order, rows.weight, capacity, next_best, rows.labels)
-        weights = np.zeros((n_experts + router.needs_fallback, n))
-        weights[expert, np.arange(n)] = 1.0
+        shares = shared_out(scores, order, hashes, rows.weight, capacity, next_best, rows.labels)
+        weights = shares[: n_experts + router.needs_fallback]
         router.capacity_ = capacity
-        moved = expert != scores.argmax(axis=0)
-        router.overflow_ = float(moved.sum() if rows.weight is None else rows.weight[moved].sum())
+        moved = 1.0 - weights[scores.argmax(axis=0), np.arange(n)]
+        router.overflow_ = float(moved.sum() if rows.weight is None else rows.weight @ moved)
         return weights
 
 

@@ -151,3 +151,29 @@ def test_dispersions_that_are_no_distances_and_labels_are_left_alone(family):
             n_experts=2, noise_expert=True, family=family, random_state=0
         ).fit(X, np.exp(np.clip(y, -5, 9)), expert_labels=labels)
     assert model._model.bank.ceiling is None
+
+
+@pytest.mark.parametrize("family", ["gaussian", "student_t"])
+def test_an_expert_of_outliers_is_warned_of(family):
+    """Its mean is a share of every prediction: the error was 80 to 270 times that of one line."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((600, 3))
+    y = X @ [1.0, 2.0, 3.0] + rng.standard_normal(600)
+    y[:12] += 1000 * rng.standard_normal(12)
+    model = MixtureOfExpertsRegressor(n_experts=2, family=family, random_state=0)
+    with pytest.warns(UserWarning, match="times as wide as most others.*noise_expert=True"):
+        model.fit(X, y)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.set_params(noise_expert=True, family="gaussian").fit(X, y)
+    assert not any("most others" in str(each.message) for each in caught)
+    assert np.std(model.predict(X) - X @ [1.0, 2.0, 3.0]) < 0.3
+
+
+def test_wide_regions_are_no_outliers():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((800, 2))
+    y = X[:, 1] + np.where(X[:, 0] > 1.5, 50, 1) * rng.standard_normal(800)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y)

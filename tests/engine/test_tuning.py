@@ -124,7 +124,7 @@ def two_noisy_lines(seed, n=80):
 def test_new_rows_miss_by_the_dispersions():
     """Without degrees of freedom squares of new errors are 1.3 times the dispersions'."""
     miss = []
-    for seed in range(20):
+    for seed in range(100):
         X, y, line = two_noisy_lines(seed)
         model = MixtureOfExpertsRegressor(n_experts=1).fit(X[line == 0], y[line == 0])
         new, y_new, line = two_noisy_lines(seed, 4000)
