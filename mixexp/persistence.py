@@ -26,6 +26,7 @@ SKOPS_TYPES: tuple[str, ...] = (
     "mixexp._estimators.nesting.NestedBank",
     "mixexp._estimators.outcome.InputRules",
     "mixexp._estimators.regressor.MixtureOfExpertsRegressor",
+    "mixexp._estimators.streaming.Late",
     "mixexp._estimators.streaming.Memory",
     "mixexp._estimators.targets.Classes",
     "mixexp._estimators.targets.Numbers",

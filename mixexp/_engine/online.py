@@ -25,6 +25,9 @@ __all__ = ["Online", "Schedule", "begun", "learnt", "part_without_memory"]
 #: Nats a row that a step may cost the rows that it learns from, for the sake of those before them.
 LARGEST_LOSS = 0.01
 
+#: Rows of a batch that are enough to judge a step by: of fewer, an outlier would.
+FEWEST_JUDGED = 200
+
 #: Rows that are so many nats less likely than those before them have drifted: a border that was
 #: steep may be elsewhere. Coefficients of the gate are multiplied by SOFTER while that helps, if it
 #: makes up for this share of what is lost.
@@ -118,7 +121,8 @@ def learnt(online: Online, rows: Rows, assigner: Assigner, schedule: Schedule) -
     passed = sweep(rows, old, e_step(old))
     bound = passed.objective / weight
     kept = online.sums
-    if can(old.gate, "softened") and bound < online.bound - DRIFTED:
+    several = rows.n_rows >= FEWEST_JUDGED
+    if several and can(old.gate, "softened") and bound < online.bound - DRIFTED:
         softer, gained = _softened(rows, old, e_step, passed.objective)
         if gained > MOVED * (online.bound * weight - passed.objective):
             old, kept = _recentred(softer, old, kept)
@@ -133,7 +137,7 @@ def learnt(online: Online, rows: Rows, assigner: Assigner, schedule: Schedule) -
     counted.total_weight = total
     whole = [sums.scaled(total) for sums in averages]
     new = m_step(counted, old, whole)
-    if any(overshoots(*each) for each in zip(old.parts, new.parts, strict=True)):
+    if several and any(overshoots(*each) for each in zip(old.parts, new.parts, strict=True)):
         least = passed.objective - LARGEST_LOSS * weight
         tries = chain([new], shorter_steps(counted, old, new, whole), [old])
         new = next(state for state in tries if _objective(rows, e_step(state)) >= least)

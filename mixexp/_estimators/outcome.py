@@ -50,8 +50,8 @@ SATURATED = 1e-4
 #: Smaller differences in usage may be rounding and do not reorder experts.
 SAME_USAGE = 1e-9
 
-#: Share of all rows from which an expert is the only one.
-ALONE = 0.999
+#: Rows at other experts below which one is the only one.
+HALF_A_ROW = 0.5
 
 #: How much wider than others an expert of outliers is, and its least and largest share of the rows.
 OUTLYING, FEW_OF_ALL = 20.0, (1e-3, 0.1)
@@ -147,8 +147,9 @@ def store_run(
     gate, bank = state.parts
     model = Model(gate, bank, target, columns, mixture.pooling)
     bounds = getattr(mixture, "bound_predictions", False)
-    if bounds == "auto" and _is_one_expert(restarts, usage[: model.n_experts]):
-        bounds = False
+    if bounds == "auto" and target.family.link == "identity":
+        total = rows.units.total_weight
+        bounds = not _is_one_expert(restarts, usage[: model.n_experts] * total) and "auto"
     if bounds and model.n_experts > 1:
         y = rows.extremes if rows.offset is None else rows.y
         model = replace(model, limits=target.limits(y, rows.offset, bounds == "auto"))
@@ -158,10 +159,14 @@ def store_run(
     publish(mixture, model, usage, _rules(mixture, model, assembly))
 
 
-def _is_one_expert(restarts: list[Restart], usage: np.ndarray) -> bool:
-    """Return whether a mixture predicts as one expert alone, which is not bounded either."""
+def _is_one_expert(restarts: list[Restart], mass: np.ndarray) -> bool:
+    """Return whether a mixture predicts as one expert alone, which is not bounded either.
+
+    All experts are one, or the others have less than half a row: an expert of a few rows at the
+    edge may be the one of all rows beyond.
+    """
     alike = any(ALIKE in record.events for record in restarts)
-    return alike or bool(usage.max() >= ALONE * usage.sum())
+    return alike or bool(mass.sum() - mass.max() < HALF_A_ROW)
 
 
 def store_loads(mixture: BaseMixtureOfExperts, rows: Rows) -> None:
@@ -468,7 +473,8 @@ def _warn_of_outliers(mixture: Any, total: float) -> None:
     usual = order[min(half, len(order) - 1)]
     best = mixture.hard_loads_[: len(usage)] / total
     few = (usage > FEW_OF_ALL[0]) & (usage < FEW_OF_ALL[1]) & (best < 0.5 * usage)
-    wide = np.flatnonzero(few & (widths > OUTLYING * widths[usual]))
+    near = np.array([usage[widths > width / OUTLYING].sum() for width in widths])
+    wide = np.flatnonzero(few & (near < FEW_OF_ALL[1]) & (widths > OUTLYING * widths[usual]))
     if len(wide) and not np.asarray(bank.on_floor)[usual]:
         k = wide[np.argmax(widths[wide])]
         owner, times = parts.owner_of(mixture), widths[k] / widths[usual]

@@ -128,8 +128,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         not beyond 0 where no target is: right predictions for new rows may lie a little
         outside. True is the range itself. Outputs of a pooling function are bounded too; set
         False for one that gives something else than a prediction. A mixture of one expert
-        predicts like the expert alone, and with "auto" so does one with all but a thousandth of
-        the rows at one expert. Experts, mixtures among them, and distributions are not
+        predicts like the expert alone, and with "auto" so does one with all rows at one
+        expert. Experts, mixtures among them, and distributions are not
         bounded.
     init : str, array-like or object, default="mixed"
         Starting point of EM. A method: "mixed" (cycles through the next five; "split" is used

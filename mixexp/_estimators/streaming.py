@@ -48,6 +48,9 @@ START_ROWS = SKETCH_ROWS
 #: Most rows of a step: longer batches take several steps, and learn more from their rows.
 STEP_ROWS = 4096
 
+#: Rows in which a column that was constant varies before it has coefficients, and a scale.
+FEWEST_LATE = 30
+
 #: Rows that a first fit needs, per expert.
 FEWEST_PER_EXPERT = 5
 
@@ -65,6 +68,62 @@ SHAPING = (
     "zero_expert",
     "assignment",
 )
+
+
+@dataclass(frozen=True)
+class Late:
+    """Columns that have been constant, and the rows in which they were not.
+
+    Attributes
+    ----------
+    columns : ndarray of int
+    values : ndarray
+        Their constants.
+    rows : array or sparse matrix of shape (n, n_features), or None
+    """
+
+    columns: np.ndarray
+    values: np.ndarray
+    rows: Any = None
+
+    @classmethod
+    def of(cls, tables: list) -> Late:
+        """Return the constant columns of tables of rows."""
+        low, high = (
+            np.array([_dense(getattr(X, name)(axis=0)) for X in tables]) for name in ("min", "max")
+        )
+        columns = np.flatnonzero(low.min(axis=0) == high.max(axis=0))
+        return cls(columns, low[0, columns])
+
+    def ready(self, X: Any) -> tuple[Any, Late]:
+        """Return rows of the columns that vary in enough rows of those so far, and what is left.
+
+        Other columns are constant in these rows. None if there are no such columns.
+        """
+        if not len(self.columns):
+            return None, self
+        found = _dense_rows(X[:, self.columns]) != self.values
+        new = X[np.flatnonzero(found.any(axis=1))]
+        if not new.shape[0]:
+            return None, self
+        rows = new if self.rows is None else _joined([self.rows, new])
+        values = _dense_rows(rows[:, self.columns])
+        vary = np.count_nonzero((values != self.values) & ~np.isnan(values), axis=0) >= FEWEST_LATE
+        rest = Late(self.columns[~vary], self.values[~vary], rows)
+        if not vary.any():
+            return None, rest
+        ready = _dense_rows(rows).copy()
+        ready[:, rest.columns] = rest.values
+        return sp.csr_array(ready) if sp.issparse(X) else ready, rest
+
+
+def _dense(values: Any) -> np.ndarray:
+    """Return values of columns, of a sparse matrix or not, as a vector."""
+    return np.asarray(values.toarray() if sp.issparse(values) else values).ravel()
+
+
+def _dense_rows(X: Any) -> np.ndarray:
+    return X.toarray() if sp.issparse(X) else X
 
 
 @dataclass
@@ -85,6 +144,8 @@ class Memory:
         After the start.
     extremes : ndarray of shape (n_outputs, 2), or None
         Smallest and largest target.
+    late : Late or None
+        Columns that were constant at the start.
     """
 
     target: Any
@@ -94,6 +155,7 @@ class Memory:
     n_fitted: int = 0
     online: Online | None = None
     extremes: np.ndarray | None = None
+    late: Late | None = None
 
     @property
     def n_rows(self) -> int:
@@ -207,6 +269,7 @@ def _collected(mixture: Any, memory: Memory) -> None:
         state = state.apply(_free_to_change)
         memory.online = begun(state, rows, _assigner(mixture, memory), _schedule(mixture))
         memory.extremes = None if codes else rows.extremes
+        memory.late = Late.of([batch.X for batch in memory.batches])
         memory.batches = []
 
 
@@ -339,7 +402,12 @@ def _stepped(mixture: Any, memory: Memory, batch: Run) -> None:
 def _open_to(mixture: Any, memory: Memory, rows: Rows) -> Online:
     """Return what is known, ready for new rows: their range of targets, and columns that vary."""
     assert memory.online is not None
-    state = memory.online.state.apply(lambda part: _begun(part, rows))
+    state = memory.online.state
+    if memory.late is not None:
+        varying, memory.late = memory.late.ready(rows.X)
+        if varying is not None:
+            there = Rows(varying, np.zeros((1, varying.shape[0])), missing=rows.missing)
+            state = state.apply(lambda part: _begun(part, there))
     if memory.extremes is not None:
         low, high = memory.extremes.T
         new = rows.extremes

@@ -505,7 +505,9 @@ class LinearBank(StrengthMixin):
         if not self._dispersed:
             return float(squares.sum())
         variances = self.parameters[0] ** 2
-        if self.prior_rows is not None:  # of new rows; the evidence asks for those of the noise
+        if self.prior_rows is not None and len(self.theta) == 1:
+            # they are of new rows, and the evidence asks for those of the noise; several experts
+            # with less of a penalty would learn few rows by heart
             mass = np.maximum(self._mass(statistics), self.prior_rows / MOST_TAKEN)
             variances = variances * (1 - self.prior_rows / np.maximum(mass, TINY))[:, None]
         return float((squares / variances).sum())

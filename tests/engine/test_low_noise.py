@@ -69,3 +69,14 @@ def test_one_expert_is_not_bounded_under_another_name():
     assert_allclose(model.predict(far), far @ [1.0, 2.0, 3.0], atol=0.6)
     model.set_params(bound_predictions=True).fit(X, y)
     assert model.predict(far).max() <= y.max()
+
+
+@pytest.mark.filterwarnings("ignore:.*(experts|bound|dispersion)")
+def test_an_expert_of_a_few_rows_at_the_edge_is_bounded():
+    """It has all rows beyond: predictions there went to ten times the largest target."""
+    rng = np.random.default_rng(1)
+    x = np.append(rng.standard_normal(3000), [4.0, 4.1, 4.2, 4.3])
+    y = np.append(x[:3000], 10 + 40 * (x[3000:] - 4)) + 0.05 * rng.standard_normal(len(x))
+    model = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(x[:, None], y)
+    assert model.usage_.min() < 0.01
+    assert model.predict([[10.0]])[0] <= y.max() + 0.25 * np.ptp(y)

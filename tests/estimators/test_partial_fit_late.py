@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression, PoissonRegressor, Ridge
 
@@ -142,3 +143,18 @@ def test_what_a_mixture_waits_for():
     noise = MixtureOfExpertsRegressor(n_experts=2, noise_expert=True).partial_fit(X, np.ones(30))
     with pytest.raises(NotFittedError, match=r"waits for 10 rows and targets that differ\."):
         noise.predict(X)
+
+
+@pytest.mark.parametrize("first", [1e-3, 1e-6])
+def test_a_column_that_begins_with_dust_waits_for_its_scale(data, first):
+    """Scaled by a single value of 1e-6, it made all predictions wild."""
+    X, lines, noise = data
+    X = X.copy()
+    X[:, 2] = noise[::-1]
+    X[: 3 * BATCH, 2] = 0.0  # the start, and a batch
+    y = lines + 3 * X[:, 2] + 0.3 * noise
+    model = MixtureOfExpertsRegressor(n_experts=2, n_init=3, random_state=0)
+    model.set_params(bound_predictions=False)
+    without = np.mean((learnt(clone(model), X, y).predict(X) - y) ** 2)
+    X[FIRST, 2] = first
+    assert np.mean((learnt(clone(model), X, y).predict(X) - y) ** 2) < 1.05 * without
