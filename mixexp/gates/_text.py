@@ -306,7 +306,7 @@ class TextMixin:
         >>> X, y = load_ethanol(return_X_y=True, as_frame=True)
         >>> model = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y)
         >>> print(model.gate_.to_text(decimals=1))
-        root: 0 where -0.2 nox + 0.4 > 0, otherwise 1
+        root: 0 where 0.2 nox - 0.5 > 0, otherwise 1
           0: expert 0
           1: expert 1
         """
@@ -344,7 +344,7 @@ class TextMixin:
         >>> X, y = load_ethanol(return_X_y=True, as_frame=True)
         >>> model = MixtureOfExpertsRegressor(n_experts=2, random_state=0).fit(X, y)
         >>> model.gate_.split_texts()
-        ['nox < 2.01', 'otherwise']
+        ['nox > 1.94', 'otherwise']
         """
         return node_splits(self, self._wording(feature_names, decimals, max_terms))
 

@@ -252,7 +252,7 @@ def column_names(estimator: Any) -> list[str]:
     >>> column_names(model)
     ['nox, scaled']
     >>> print(model[-1].gate_.to_text(column_names(model), decimals=1))
-    root: 0 where -0.2 nox + 0.4 > 0, otherwise 1
+    root: 0 where 0.2 nox - 0.5 > 0, otherwise 1
       0: expert 0
       1: expert 1
     """

@@ -71,7 +71,7 @@ class GateTreeDisplay:
     >>> display.names
     ['root', 'expert 0', 'expert 1']
     >>> display.splits
-    ['', 'nox < 2.01', 'otherwise']
+    ['', 'nox > 1.94', 'otherwise']
     """
 
     def __init__(self, *, parents: Any, names: Any, splits: Any, shares: Any, experts: Any):
@@ -203,7 +203,7 @@ class GateTreeDisplay:
         >>> from mixexp.inspection import GateTreeDisplay
         >>> X, y = make_piecewise_linear(random_state=0)
         >>> gate = HierarchicalGate(branching=(2, 2))
-        >>> model = MixtureOfExpertsRegressor(n_experts=4, gate=gate, random_state=3).fit(X, y)
+        >>> model = MixtureOfExpertsRegressor(n_experts=4, gate=gate, random_state=0).fit(X, y)
         >>> display = GateTreeDisplay.from_estimator(model, X, feature_names=["width"])
         >>> display.names
         ['root', 'node 0', 'expert 0', 'expert 1', 'node 1', 'expert 2', 'expert 3']
