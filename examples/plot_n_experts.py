@@ -67,7 +67,7 @@ for (make, n), selection in found.items():
 # trusts it most; and the criterion with the chosen number, and bars for the standard error of the
 # gap to the best.
 #
-# Above, three is the answer of both, and a fourth expert gains nothing. Below, three pieces are all
+# Above, three is the answer of both, and a fourth expert gains nothing. Below, four pieces are all
 # that 150 rows can tell from noise; 1200 rows show that the pieces are bent, and more of them
 # predict better. That number says how finely a curve is cut, not how many groups there are.
 
