@@ -400,7 +400,7 @@ def _spread(problem: SearchProblem, run: Run, record: Restart, others: str = "")
 
 
 def _loosened(state: State) -> State:
-    """Return the state with the gate's penalties that it began with."""
+    """Return the state with the gate's penalties no stronger than those it began with."""
     gate: Any = state.gate
     return replace(state, gate=gate.loosened()) if can(gate, "loosened") else state
 

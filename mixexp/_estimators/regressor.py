@@ -129,8 +129,7 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         outside. True is the range itself. Outputs of a pooling function are bounded too; set
         False for one that gives something else than a prediction. A mixture of one expert
         predicts like the expert alone, and with "auto" so does one with all rows at one
-        expert. Experts, mixtures among them, and distributions are not
-        bounded.
+        expert. Experts, mixtures among them, and distributions are not bounded.
     init : str, array-like or object, default="mixed"
         Starting point of EM. A method: "mixed" (cycles through the next five; "split" is used
         once), "clusterwise", "split", "kmeans" (on X), "tree", "kmeans_xy" (on X and y),

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -23,6 +22,7 @@ from mixexp._estimators import outcome, part_inputs, parts
 from mixexp._estimators.assembly import FitArguments, assemble
 from mixexp._estimators.blockwise import why_not_additive
 from mixexp._estimators.known_rows import validated
+from mixexp._estimators.late_columns import Late, joined
 from mixexp._rows.in_order import allowed_threads
 from mixexp._rows.inputs import SKETCH_ROWS, refuse_missing
 from mixexp._rows.rows import Rows
@@ -48,9 +48,6 @@ START_ROWS = SKETCH_ROWS
 #: Most rows of a step: longer batches take several steps, and learn more from their rows.
 STEP_ROWS = 4096
 
-#: Rows in which a column that was constant varies before it has coefficients, and a scale.
-FEWEST_LATE = 30
-
 #: Rows that a first fit needs, per expert.
 FEWEST_PER_EXPERT = 5
 
@@ -68,62 +65,6 @@ SHAPING = (
     "zero_expert",
     "assignment",
 )
-
-
-@dataclass(frozen=True)
-class Late:
-    """Columns that have been constant, and the rows in which they were not.
-
-    Attributes
-    ----------
-    columns : ndarray of int
-    values : ndarray
-        Their constants.
-    rows : array or sparse matrix of shape (n, n_features), or None
-    """
-
-    columns: np.ndarray
-    values: np.ndarray
-    rows: Any = None
-
-    @classmethod
-    def of(cls, tables: list) -> Late:
-        """Return the constant columns of tables of rows."""
-        low, high = (
-            np.array([_dense(getattr(X, name)(axis=0)) for X in tables]) for name in ("min", "max")
-        )
-        columns = np.flatnonzero(low.min(axis=0) == high.max(axis=0))
-        return cls(columns, low[0, columns])
-
-    def ready(self, X: Any) -> tuple[Any, Late]:
-        """Return rows of the columns that vary in enough rows of those so far, and what is left.
-
-        Other columns are constant in these rows. None if there are no such columns.
-        """
-        if not len(self.columns):
-            return None, self
-        found = _dense_rows(X[:, self.columns]) != self.values
-        new = X[np.flatnonzero(found.any(axis=1))]
-        if not new.shape[0]:
-            return None, self
-        rows = new if self.rows is None else _joined([self.rows, new])
-        values = _dense_rows(rows[:, self.columns])
-        vary = np.count_nonzero((values != self.values) & ~np.isnan(values), axis=0) >= FEWEST_LATE
-        rest = Late(self.columns[~vary], self.values[~vary], rows)
-        if not vary.any():
-            return None, rest
-        ready = _dense_rows(rows).copy()
-        ready[:, rest.columns] = rest.values
-        return sp.csr_array(ready) if sp.issparse(X) else ready, rest
-
-
-def _dense(values: Any) -> np.ndarray:
-    """Return values of columns, of a sparse matrix or not, as a vector."""
-    return np.asarray(values.toarray() if sp.issparse(values) else values).ravel()
-
-
-def _dense_rows(X: Any) -> np.ndarray:
-    return X.toarray() if sp.issparse(X) else X
 
 
 @dataclass
@@ -281,7 +222,7 @@ def _free_to_change(part: Any) -> Any:
 
 def _fitted(mixture: Any, memory: Memory) -> Rows:
     """Fit all rows that have been collected, in memory; return them."""
-    X = _joined([batch.X for batch in memory.batches])
+    X = joined([batch.X for batch in memory.batches])
     y = np.concatenate([batch.y for batch in memory.batches])
     weights = [batch.weight for batch in memory.batches]
     weight = None
@@ -302,10 +243,6 @@ def _fitted(mixture: Any, memory: Memory) -> Rows:
 def _copied(batch: Run) -> Run:
     weight = None if batch.weight is None else batch.weight.copy()
     return Run(batch.X.copy(), batch.y.copy(), weight)
-
-
-def _joined(tables: list) -> Any:
-    return sp.vstack(tables, format="csr") if sp.issparse(tables[0]) else np.concatenate(tables)
 
 
 def refuse_unfitted(mixture: Any) -> None:

@@ -255,14 +255,19 @@ class TreeGate:
     @available_if(lambda self: self._some_can("softened"))
     def softened(self, share: float) -> Any:
         """Return the tree whose nodes have this share of their coefficients."""
-        nodes = self.nodes_.values()
-        return self._map_nodes(lambda p, _: p.softened(share) if can(p, "softened") else p, nodes)
+        return self._changed_where("softened", share)
 
     @available_if(lambda self: self._some_can("begun"))
     def begun(self, rows: Rows) -> Any:
         """Return the tree whose nodes have coefficients of columns that begin to vary."""
+        return self._changed_where("begun", rows)
+
+    def _changed_where(self, name: str, *arguments: Any) -> Any:
+        """Return the tree after a method of the nodes that have this capability."""
         nodes = self.nodes_.values()
-        return self._map_nodes(lambda p, _: p.begun(rows) if can(p, "begun") else p, nodes)
+        return self._map_nodes(
+            lambda part, _: getattr(part, name)(*arguments) if can(part, name) else part, nodes
+        )
 
     def _some_can(self, name: str) -> bool:
         """Return whether some node has a capability."""
@@ -299,14 +304,12 @@ class TreeGate:
     @available_if(lambda self: self._some_can("limited"))
     def limited(self, strength: float) -> Any:
         """Return the tree whose evidence sets penalties of at most this strength."""
-        nodes = self.nodes_.values()
-        return self._map_nodes(lambda p, _: p.limited(strength) if can(p, "limited") else p, nodes)
+        return self._changed_where("limited", strength)
 
     @available_if(lambda self: self._some_can("loosened"))
     def loosened(self) -> Any:
         """Return the tree with penalties no stronger than those it began with."""
-        nodes = self.nodes_.values()
-        return self._map_nodes(lambda p, _: p.loosened() if can(p, "loosened") else p, nodes)
+        return self._changed_where("loosened")
 
     @property
     def strengths(self) -> np.ndarray:
