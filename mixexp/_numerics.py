@@ -256,7 +256,7 @@ def solve_psd(matrix: np.ndarray, rhs: np.ndarray) -> np.ndarray:
     elif not np.isfinite(scaled).all():
         return np.full_like(b, np.nan)
     else:
-        values, vectors = eigh(scaled)
+        values, vectors = eigh(scaled, driver="evd")
         keep = values > len(matrix) * RANK_TOL * max(values[-1], 0.0)
         basis = vectors[:, keep]
         x = basis @ ((basis.T @ b).T / values[keep]).T

@@ -404,8 +404,14 @@ CAPABILITIES: dict[str, Capability] = {
     ),
     "chosen_at": Capability(
         "bank",
-        "(strength): the bank with this strength, which left-out rows have chosen: where rows are "
+        "(strength, missed=None): the bank with this strength, which left-out rows have chosen, "
+        "and of one expert the mean squares (n_outputs,) by which it misses them: where rows are "
         "few, `tuned` leaves that of one expert, and makes that of several hardly weaker.",
+    ),
+    "left_out": Capability(
+        "bank",
+        "(rows): the residuals of one expert, by its strength, of rows left out one by one: "
+        "`residuals(strength)`, (n_outputs, n), and their `mean_squares(strength)`.",
     ),
     "dispersed": Capability(
         "bank",

@@ -19,7 +19,7 @@ from mixexp._engine.sweep import State
 from mixexp._engine.tuning import MOST_ROUNDS, SMALL_CHANGE, largest_change, underdetermined
 from mixexp.protocols import Block, Rows, can, has_scale
 
-__all__ = ["by_evidence", "one_expert", "outlying"]
+__all__ = ["by_evidence", "leaves_out", "left_out_log_prob", "lone", "one_expert", "outlying"]
 
 #: Steps of the fit; one is exact for linear experts. Those that weigh rows by their residuals take
 #: so many again, at most so often, until dispersions change by less than this share.
@@ -78,6 +78,54 @@ def _of_all(bank: Any, rows: Rows) -> Any:
         bank = bank.chosen_at(_by_left_out_rows(bank, rows))
         return _dispersed(_fitted(bank, rows, ones), rows, ones)
     return by_evidence(_fitted(bank, rows, ones), rows)
+
+
+def lone(bank: Any, rows: Rows) -> Any:
+    """Return the bank of `one_expert` as it predicts alone best, not as several begin best.
+
+    Where rows are few, those outside of a fold may be fewer than the columns, and a strong penalty
+    looks best. It keeps several experts from learning rows by heart, but one is worth more: rows
+    left out one by one choose what ridge regression would. How far they are missed is its
+    dispersion.
+    """
+    if not leaves_out(bank, rows):
+        return bank
+    strengths, left_out = bank.strength_path(rows), bank.left_out(rows)
+    misses = [_missed(bank, left_out, strength) for strength in strengths]
+    n_rows = min(rows.total_weight, rows.n_rows)
+    strength = _mean_strength(strengths, -0.5 * n_rows * np.log(misses).sum(axis=1))
+    bank = bank.chosen_at(strength, _missed(bank, left_out, strength))
+    ones = np.ones((1, rows.n_rows))
+    return _dispersed(_fitted(bank, rows, ones), rows, ones)
+
+
+def leaves_out(bank: Any, rows: Rows) -> bool:
+    """Return whether rows are few, and what is missed of those left out is known for one expert."""
+    known = can(bank, "left_out") and rows.groups is None
+    return known and underdetermined(bank, rows)
+
+
+def left_out_log_prob(bank: Any, rows: Rows) -> np.ndarray:
+    """Return the log-density (n,) of each row under one expert fitted without it."""
+    left_out = bank.left_out(rows)
+    squares = left_out.residuals(bank.strength) ** 2
+    variances = _missed(bank, left_out, bank.strength)[:, None]
+    density: np.ndarray = -0.5 * (squares / variances + np.log(2 * np.pi * variances)).sum(axis=0)
+    return density
+
+
+def _missed(bank: Any, left_out: Any, strength: float) -> np.ndarray:
+    """Return mean squared errors (n_outputs,) of left-out rows; rounding is above 0."""
+    squares: np.ndarray = np.maximum(left_out.mean_squares(strength), bank.floor**2)
+    return np.maximum(squares, np.finfo(float).tiny)
+
+
+def _mean_strength(strengths: np.ndarray, log_likelihoods: Any) -> float:
+    """Return the geometric mean of strengths, in proportion to likelihoods of left-out rows.
+
+    Which one is best is a matter of chance.
+    """
+    return float(np.exp(softmax(log_likelihoods) @ np.log(strengths)))
 
 
 def _beside(noise: Callable[[Any], Any], bank: Any, rows: Rows) -> Any:
@@ -160,10 +208,8 @@ def _by_left_out_rows(bank: Any, rows: Rows) -> float:
     """Return a strength of the penalty with which one expert predicts left-out rows well.
 
     The evidence rests on a normal posterior: where rows are few, classes are nearly separate, and
-    it has several fixed points, some of which predict badly. This is the geometric mean of the
-    strengths on a path, in proportion to the likelihoods of left-out rows: which one is best is a
-    matter of chance. The fits without each fold are the experts of one bank, which goes down the
-    path.
+    it has several fixed points, some of which predict badly. The fits without each fold are the
+    experts of one bank, which goes down the path.
     """
     strengths, design = bank.strength_path(rows), bank.design.plain
     n_deals = min(MOST_DEALS, -(-LEFT_OUT // rows.units.n_rows))
@@ -182,7 +228,7 @@ def _by_left_out_rows(bank: Any, rows: Rows) -> float:
         found.append(float(np.vdot(weight, _log_density(fits, rows))) / n_deals)
         if found[-1] < max(found) - HOPELESS:
             break
-    return float(np.exp(softmax(found) @ np.log(strengths[: len(found)])))
+    return _mean_strength(strengths[: len(found)], found)
 
 
 def _dispersed(bank: Any, rows: Rows, resp: np.ndarray) -> Any:

@@ -190,7 +190,7 @@ def _shrunk(information: np.ndarray, penalty: np.ndarray) -> float:
     else:
         if np.min(factor[0].diagonal(), initial=np.inf) ** 2 > least:
             return float(np.trace(cho_solve(factor, penalty)))
-    values, vectors = eigh(information)
+    values, vectors = eigh(information, driver="evd")  # the usual one fails now and then
     least *= max(values[-1], 0.0)
     if values[0] < -least:
         return np.nan

@@ -20,10 +20,11 @@ from mixexp._engine.em import Run
 from mixexp._engine.held_out import held_out
 from mixexp._engine.journal import once
 from mixexp._engine.regimes import resolved
+from mixexp._engine.rivals import ALIKE, CLEARLY, MATERIAL
 from mixexp._engine.search import SearchProblem, search, with_judge
 from mixexp._engine.starts import Candidate, OneStart, Restart, plain_gate, without_outliers
 from mixexp._engine.tuning import penalised_as
-from mixexp._warn import silence, silenced
+from mixexp._warn import silence, silenced, warn
 from mixexp.protocols import can
 
 __all__ = ["CRITERIA", "Growth", "Grown", "can_count", "chosen", "grown", "searched"]
@@ -39,6 +40,9 @@ N_EXACT = 2
 #: its end: if the next number is worse, its own fit has failed, and one more is tried. From so many
 #: experts on: fits of fewer seldom fail, and those of more than there are regions take long.
 STEEP, STEEP_FROM = 0.1, 8
+
+#: Fewer units than this say nothing about experts whose parameters they do not count.
+FEWEST = 30
 
 #: Largest share of the rows that a path leaves out as outliers.
 MOST_OUTLIERS = 0.1
@@ -65,7 +69,8 @@ class Growth:
     searched : bool
         Whether a usual fit of the chosen number is to be compared with that of the path.
     rows_per_parameter : float
-        A mixture of several experts is chosen only with so much weight for each parameter.
+        A mixture of several experts with less weight for each parameter is judged by rows that are
+        held out: criteria that hold for many rows reward whatever explains the noise.
     """
 
     numbers: tuple[int, ...]
@@ -77,8 +82,8 @@ class Growth:
     searched: bool = True
     rows_per_parameter: float = 0.0
 
-    def supports(self, mixture: Grown) -> bool:
-        """Return whether there are enough rows for a mixture, if its parameters can be counted."""
+    def counts(self, mixture: Grown) -> bool:
+        """Return whether there are enough rows for the criterion, if it counts parameters."""
         needed = self.rows_per_parameter * mixture.count.n_parameters
         return mixture.n_experts == 1 or not mixture.n_units < needed
 
@@ -167,8 +172,8 @@ def grown(
        as of any other start, with the safeguard, what is done about collapsed and spurious experts,
        and the finish.
     3. Its criteria.
-    4. The path ends when the criterion has not risen for a while, when no expert can be split, or
-       when all numbers have been fitted.
+    4. The path ends when the criterion has not risen for a while, when no expert can be split,
+       when a fit fails, of which a warning tells, or when all numbers have been fitted.
 
     Dispersions of all of them stay above the same resolution of y (`resolved`), so that no number
     wins by ties.
@@ -199,17 +204,34 @@ def grown(
             )
             if last is not None and k > last.n_experts + 1:
                 problem = _as_strong(problem, last)
-            mixture = once(problem.journal, f"{k} experts", partial(_fitted, problem, growth))
+            mixture = _attempt(problem, growth, k)
+        if isinstance(mixture, ValueError):
+            if best is None:
+                raise mixture
+            told = f"{k} experts cannot be fitted, and larger numbers are not tried: {mixture}"
+            warn(f"{problem.owner}: {told}", UserWarning)
+            return
         mixture.seconds = time.perf_counter() - begin
         last = mixture
         yield mixture
-        if best is None or (growth.supports(mixture) and _better(mixture, best, growth.criterion)):
+        if best is not None and not growth.counts(mixture) and mixture.n_units >= FEWEST:
+            _hold_out(problem_at, best, mixture)
+        if best is None or _better(mixture, best, growth):
             steep = best is not None and _is_steep(mixture, best, growth.criterion)
             best, since = mixture, 0
         else:
             since += 1
         if growth.patience is not None and since >= growth.patience + steep and k >= growth.least:
             return
+
+
+def _hold_out(problem_at: Callable[[int], SearchProblem], *mixtures: Grown) -> None:
+    """Let mixtures of a path be judged by rows that are held out, if they are not yet."""
+    for each in mixtures:
+        if each.held_out is None:
+            problem, run = problem_at(each.n_experts), each.run
+            with silenced(silence(ConvergenceWarning)):
+                each.held_out = held_out(problem, run.state, run.rows or problem.rows)
 
 
 def _as_strong(problem: SearchProblem, last: Grown) -> SearchProblem:
@@ -233,7 +255,10 @@ def searched(grown_: Grown, problem: SearchProblem, criterion: str) -> Grown:
     cross-fitted experts come with the fit.
     """
     problem = with_judge(problem)
-    run, restarts = search(replace(problem, n_exact=N_EXACT))
+    try:
+        run, restarts = search(replace(problem, n_exact=N_EXACT))
+    except ValueError:  # other starts may have regions of fewer rows than experts need
+        return grown_
     rows, held = problem.rows if run.rows is None else run.rows, grown_.held_out
     fit = fitness(run.state, rows)
     other = replace(
@@ -264,14 +289,13 @@ def _is_cross_fitted(state: Any) -> bool:
 def chosen(path: Sequence[Grown], growth: Growth) -> int:
     """Return the position of the chosen mixture.
 
-    Those that ended in a spurious maximum are chosen only if all did, and those with more
-    parameters than the rows support never.
+    Those that ended in a spurious maximum are chosen only if all did, and those with too many
+    parameters for the rows only if they predict better what they have not seen.
     """
-    supported = [i for i, each in enumerate(path) if growth.supports(each)]
-    allowed = [i for i in supported if not path[i].flags] or supported
+    allowed = [i for i, each in enumerate(path) if not each.flags] or list(range(len(path)))
     best = allowed[0]
     for i in allowed[1:]:
-        if _better(path[i], path[best], growth.criterion):
+        if _better(path[i], path[best], growth):
             best = i
     if growth.criterion != "cv" or not growth.one_se:
         return best
@@ -297,8 +321,16 @@ def _is_steep(mixture: Grown, best: Grown, criterion: str) -> bool:
     )
 
 
-def _better(mixture: Grown, best: Grown, criterion: str) -> bool:
-    return mixture.score(criterion) > best.score(criterion)
+def _better(mixture: Grown, best: Grown, growth: Growth) -> bool:
+    """Return whether a mixture is better than the best of fewer experts."""
+    if any(ALIKE in record.events for record in mixture.restarts):
+        return False
+    if growth.counts(mixture):
+        return mixture.score(growth.criterion) > best.score(growth.criterion)
+    if mixture.held_out is None or best.held_out is None:
+        return False
+    gain, error = best.shortfall(mixture)
+    return gain > max(CLEARLY * error, MATERIAL)
 
 
 def _rows_of_stages(problem: SearchProblem) -> Any:
@@ -346,6 +378,15 @@ class FromStage(OneStart):
         """Return the state after M-steps at the responsibilities."""
         state = problem.state_at(self.rows, bank, self.rows.shared(self.resp))
         return [Candidate(state, Restart((problem.seed, 0), -np.inf, 0))]
+
+
+def _attempt(problem: SearchProblem, growth: Growth, k: int) -> Grown | ValueError:
+    """Return the mixture from a stage; the error if experts need more rows than a region has."""
+    try:
+        mixture: Grown = once(problem.journal, f"{k} experts", partial(_fitted, problem, growth))
+    except ValueError as error:
+        return error
+    return mixture
 
 
 def _fitted(problem: SearchProblem, growth: Growth) -> Grown:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixexp._engine.alone import leaves_out, left_out_log_prob
 from mixexp._engine.context import ROUND_TOL, START_STEPS, posteriors
 from mixexp._engine.criteria import fitness
 from mixexp._engine.em import Problem, run_em
 from mixexp._engine.fixed import fit_at
 from mixexp._engine.folds import split, unit_folds
-from mixexp._engine.search import SearchProblem
 from mixexp._engine.sweep import State
+from mixexp._engine.tuning import tuned
 from mixexp._guests import in_threads
 from mixexp.protocols import Rows, can
+
+if TYPE_CHECKING:
+    from mixexp._engine.search import SearchProblem
 
 __all__ = ["held_out"]
 
@@ -22,6 +26,9 @@ __all__ = ["held_out"]
 #: by: of ten simulated problems of 1 or 3 experts, the number within one standard error of the best
 #: is right for ten with 40 or 80 iterations, and for seven with 20.
 WARM_ITER = 40
+
+#: Rows for each penalty of a gate from which refits keep those of the full fit.
+ROWS_PER_STRENGTH = 20
 
 
 def held_out(problem: SearchProblem, state: State, rows: Rows) -> np.ndarray:
@@ -32,7 +39,14 @@ def held_out(problem: SearchProblem, state: State, rows: Rows) -> np.ndarray:
     knows a little of the rows it is judged by; in exchange it costs a fraction of a fit, and all
     refits are of the same mixture. Refits from new starts may end elsewhere, and then say more
     about starts than about the number of experts.
+
+    Penalties are those of the full fit unless they are many for the rows: as many choose the
+    columns by which a border goes through noise, and are then set anew. Of one expert and few rows,
+    densities without each row are known; its penalty, chosen by these, would not serve a fit
+    without a third of them.
     """
+    if problem.n_experts == 1 and leaves_out(state.bank, rows):
+        return left_out_log_prob(state.bank, rows)
     resp = posteriors(state, rows)[0]
     folds = unit_folds(rows, problem.seed)
     units = rows.units.n_rows
@@ -51,6 +65,9 @@ def _of_fold(
     """Return the log-densities of the units of a fold."""
     train, test, inside = split(rows, out)
     state = state.apply(_forgetful)
+    if _sets_many(state.gate, rows) and _has_all(problem, state):
+        anew = fit_at(State(problem.gate, state.bank), train, resp[:, inside], START_STEPS)
+        state, _ = tuned(Problem(train, problem.assigner, WARM_ITER, ROUND_TOL), anew)
     refit = fit_at(state, train, resp[:, inside], START_STEPS)
     if all(can(part, "get_parameters") for part in state.parts):  # else every step costs a fit
         refit = run_em(Problem(train, problem.assigner, WARM_ITER, ROUND_TOL), refit).state
@@ -59,6 +76,18 @@ def _of_fold(
         refit.views(train.units, train),
     )
     return fitness(refit, test).log_density
+
+
+def _sets_many(gate: Any, rows: Rows) -> bool:
+    """Return whether a gate has set more penalties than rows can be trusted with."""
+    return can(gate, "tuned") and rows.units.n_rows < ROWS_PER_STRENGTH * len(gate.strengths)
+
+
+def _has_all(problem: SearchProblem, state: State) -> bool:
+    """Return whether a state is of the gate that its fit began with, and has all experts."""
+    n_experts = problem.n_experts + (problem.noise is not None)
+    bank: Any = state.bank
+    return problem.batch_gate is None and bank.n_experts == n_experts
 
 
 def _forgetful(part: Any) -> Any:

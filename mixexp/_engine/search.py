@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from mixexp._engine.accelerate import Finish
-from mixexp._engine.alone import one_expert, outlying
+from mixexp._engine.alone import leaves_out, left_out_log_prob, lone, one_expert, outlying
 from mixexp._engine.arrange import REARRANGED, rearranged
 from mixexp._engine.assign import Assigner, Soft
 from mixexp._engine.collapse import LongRun, long_run
 from mixexp._engine.context import START_STEPS
 from mixexp._engine.em import Problem, Run, evaluate, m_step
 from mixexp._engine.fixed import fit_at
+from mixexp._engine.held_out import held_out
 from mixexp._engine.journal import Journal, once
 from mixexp._engine.progress import Watcher
 from mixexp._engine.race import raced, ranked
@@ -175,6 +176,8 @@ def search(problem: SearchProblem) -> tuple[Run, list[Restart]]:
         return warmed(problem, search)
     warn_of_few_rows(problem.rows, problem.n_experts, problem.owner)
     problem = with_judge(problem)
+    if problem.n_experts == 1:
+        problem = replace(problem, single=lone(problem.single, problem.sketch))
     bank = resolved(problem.single.replicate(problem.n_experts), problem.sketch, problem.n_exact)
     if can(bank, "gate_limit") and can(problem.gate, "limited"):
         problem = replace(problem, gate=problem.gate.limited(bank.gate_limit(problem.rows)))
@@ -216,7 +219,9 @@ def _or_alike(problem: SearchProblem, bank: Any, run: Run, record: Restart) -> R
 
     Where rows are few for the coefficients of several experts, the bound of some that have learnt
     next to nothing may be higher than that of experts that are right, as strong penalties raise
-    it. Of classes, the density of training rows is no guide: one expert that nearly separates them
+    it. Where they are so few that several learn any targets by heart, rows are held out.
+
+    Of classes, the density of training rows is no guide: one expert that nearly separates them
     has the highest. A user who gives the regions has decided.
     """
     special = (problem.routing, problem.batch_bank, problem.noise, problem.share)
@@ -224,17 +229,22 @@ def _or_alike(problem: SearchProblem, bank: Any, run: Run, record: Restart) -> R
     given = problem.start.given or problem.sketch.labels is not None
     if problem.n_experts == 1 or given or not free or problem.sketch.y.ndim == 1:
         return run
+    few = leaves_out(bank, problem.sketch)
     alike = State(problem.gate, bank)
-    if not _clearly_better(problem.rows, run.state, alike):
+    if not (few or _clearly_better(problem.rows, run.state, alike)):
         return run
     if can(problem.single, "tuned"):  # the first fit, hardly penalised, has learnt noise by heart
-        one = State(problem.gate.select(np.array([0])), problem.single)
+        one = State(problem.gate.select(np.array([0])), lone(problem.single, problem.sketch))
         spare = replace(record, bounds=[], events=[], flags=[])
         quiet = replace(problem, n_experts=1, progress=None, journal=None)
         single: Any = _tuned(quiet, one, spare).state.bank
         experts = resolved(single.replicate(problem.n_experts), problem.sketch, problem.n_exact)
         alike = State(problem.gate, experts)
-        if not _clearly_better(problem.rows, run.state, alike):
+        if few:
+            better = _held_out_better(problem, run.state, single)
+        else:
+            better = _clearly_better(problem.rows, run.state, alike)
+        if not better:
             return run
     found = evaluate(_long_run(problem).problem, alike, 0)
     record.bound, record.flags = found.bound, []
@@ -244,6 +254,15 @@ def _or_alike(problem: SearchProblem, bank: Any, run: Run, record: Restart) -> R
     return Run(
         found, found, alike, [found.bound], run.n_passes + 1, converged=True, rows=problem.rows
     )
+
+
+def _held_out_better(problem: SearchProblem, state: State, single: Any) -> bool:
+    """Return whether one expert explains rows that it has not seen clearly better."""
+    gain = left_out_log_prob(single, problem.sketch) - held_out(problem, state, problem.sketch)
+    weight = problem.sketch.weight
+    mean = np.average(gain, weights=weight)
+    error = np.sqrt(np.average((gain - mean) ** 2, weights=weight) / problem.sketch.total_weight)
+    return bool(mean >= CLEARLY * error)
 
 
 def _clearly_better(rows: Rows, state: State, other: State) -> bool:

@@ -83,6 +83,7 @@ class ComponentBank:
     strength_path = Hidden()
     chosen_at = Hidden()
     dispersed = Hidden()
+    left_out = Hidden()
     gate_limit = Hidden()
     damped = Hidden()
     bounded = Hidden()

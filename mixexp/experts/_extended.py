@@ -54,6 +54,7 @@ class ExtendedBank:
     strength_path = Hidden()
     chosen_at = Hidden()
     dispersed = Hidden()
+    left_out = Hidden()
     gate_limit = Hidden()
     replicate = Hidden()
     merged = Hidden()

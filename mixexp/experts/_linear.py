@@ -28,6 +28,7 @@ from mixexp._numerics import (
 )
 from mixexp._proximal import l1_weights, proximal_solutions
 from mixexp.experts._based import behind_basis
+from mixexp.experts._left_out import LeftOut
 from mixexp.experts._linear_scores import linear_prior, linear_scores_of, linear_space
 from mixexp.experts._penalty import StrengthMixin, ranks_of
 from mixexp.experts._templates import LinearTerms
@@ -71,8 +72,9 @@ LARGEST_LOG = 300.0
 #: as much as the rows.
 LEAST_LEFT = 1e-12
 
-#: Coefficients take at most this share of an expert's weight from its degrees of freedom.
-MOST_TAKEN = 0.5
+#: Coefficients take at most this share of an expert's weight from its degrees of freedom, and of
+#: one expert's where left-out rows say so.
+MOST_TAKEN, MOST_TAKEN_ALONE = 0.5, 0.999
 
 #: The weakest penalty, as a share of the one that fits begin with.
 WEAKEST = 1e-5
@@ -500,6 +502,16 @@ class LinearBank(StrengthMixin):
         """Return the bank with dispersions that allow for the errors of its coefficients."""
         return self._with_dispersions(self._gamma(statistics, rows), statistics)
 
+    @available_if(lambda self: self._by_left_out_rows and not self.by_products)
+    def left_out(self, rows: Rows) -> LeftOut:
+        """Return what one expert misses rows by that are left out one by one, by its strength."""
+        first = int(self.design.intercept)
+        matrix = rows.map(lambda block: block.matrix(self.design), axis=1)[first:]
+        weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
+        y = rows.y if rows.offset is None else rows.y - rows.offset
+        penalty = self.penalty[first:] / np.where(self._slopes[first:], self.strength, 1.0)
+        return LeftOut(matrix, y, weight, penalty, self.design.intercept)
+
     def _squared(self, penalty: np.ndarray, statistics: Sums) -> float:
         squares = np.sum(penalty * self.theta**2, axis=2)
         if not self._dispersed:
@@ -540,10 +552,23 @@ class LinearBank(StrengthMixin):
         taken = gamma / self.theta.shape[1] + int(self.design.intercept)
         taken = np.where(alive, np.minimum(taken, MOST_TAKEN * mass), 0.0)
         squares = statistics["family"] + self._squares()
+        if self._missed is not None and len(self.theta) == 1:
+            return self._missing_by(self._missed, mass, squares[0])
         free = np.where(alive, mass - taken, 1.0)
         dispersions = self.family.update(squares, free, self.parameters, self.floor)[0]
         dispersions = np.where(alive[:, None], dispersions, self.parameters[0])
         return evolve(self, prior_rows=taken, prior_squares=2 * dispersions**2)
+
+    def _missing_by(self, missed: np.ndarray, mass: np.ndarray, squares: np.ndarray) -> LinearBank:
+        """Return the bank of one expert with dispersions at which new rows are missed.
+
+        `missed` are mean squares (n_outputs,). The prior is such that the M-step ends there.
+        """
+        taken = np.max(mass - squares / missed, axis=1)
+        taken = np.clip(taken, 1.0, MOST_TAKEN_ALONE * mass)
+        needed = (missed * (mass + taken) - squares) / taken
+        needed = np.clip(needed, missed / 10, 2 * missed)
+        return evolve(self, prior_rows=taken, prior_squares=needed)
 
     def _mass(self, statistics: Sums) -> np.ndarray:
         """Return the weight of each expert, (K,)."""

@@ -45,6 +45,9 @@ class StrengthMixin:
     #: The strength that left-out rows have chosen for one expert, 0 if they have not.
     _chosen = 0.0
 
+    #: The mean squares (n_outputs,) by which one expert misses left-out rows, if they are known.
+    _missed: np.ndarray | None = None
+
     #: Linearly independent columns of each expert, (K,), or of all, (1,), if they are counted.
     _ranks: np.ndarray | None = None
 
@@ -88,12 +91,16 @@ class StrengthMixin:
     @available_if(lambda self: self.terms.tuned)
     def loosened(self) -> Any:
         """Return the bank with the penalty that it began with."""
-        return evolve(self._with_strength(self.terms.alpha), _chosen=0.0)
+        return evolve(self._with_strength(self.terms.alpha), _chosen=0.0, _missed=None)
 
     @available_if(lambda self: self.terms.tuned)
-    def chosen_at(self, strength: float) -> Any:
-        """Return the bank with a penalty of this strength, which left-out rows have chosen."""
-        return evolve(self._with_strength(float(strength)), _chosen=float(strength))
+    def chosen_at(self, strength: float, missed: np.ndarray | None = None) -> Any:
+        """Return the bank with a penalty of this strength, which left-out rows have chosen.
+
+        `missed` are mean squares (n_outputs,) by which one expert misses them, if known.
+        """
+        bank = self._with_strength(float(strength))
+        return evolve(bank, _chosen=float(strength), _missed=missed)
 
     def _with_strength(self, strength: float) -> Any:
         """Return the bank with another penalty."""

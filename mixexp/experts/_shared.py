@@ -49,6 +49,7 @@ class SharedLinearBank(LinearBank):
     strength_path = Hidden()
     chosen_at = Hidden()
     dispersed = Hidden()
+    left_out = Hidden()
     gate_limit = Hidden()
 
     shared_template: Any
@@ -230,6 +231,7 @@ class SharedBank:
     strength_path = Hidden()
     chosen_at = Hidden()
     dispersed = Hidden()
+    left_out = Hidden()
     gate_limit = Hidden()
     toward = Hidden()
     damped = Hidden()

@@ -58,8 +58,8 @@ class ExpertSelection:
     aic, aic3, bic, icl : ndarray of shape (n_candidates,)
         Criteria, of which the smallest is best.
     cv : ndarray of shape (n_candidates,)
-        Mean held-out log-densities per unit of weight, of which the largest is best; NaN if they
-        were not computed.
+        Mean held-out log-densities per unit of weight, of which the largest is best; NaN where
+        they were not computed. ``n_experts="auto"`` computes them where parameters are many.
     cv_shortfall_error : ndarray of shape (n_candidates,)
         Standard error of the difference between the largest held-out log-density and this one, of
         the same rows; 0 for the largest.
@@ -94,7 +94,10 @@ class ExpertSelection:
         """Return what a path has found, given the position of the chosen mixture."""
         known = [each for each in path if each.held_out is not None]
         top = max(known, key=lambda each: each.cv) if known else None
-        errors = [np.nan if top is None else each.shortfall(top)[1] for each in path]
+        errors = [
+            np.nan if top is None or each.held_out is None else each.shortfall(top)[1]
+            for each in path
+        ]
 
         def of_all(name: str) -> np.ndarray:
             return np.array([getattr(each, name) for each in path])

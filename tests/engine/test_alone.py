@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
-from mixexp._engine.alone import _log_density, one_expert
+from mixexp._engine.alone import _log_density, lone, one_expert
 from mixexp._engine.criteria import LEAST_LOG_DENSITY
 from mixexp._engine.folds import scaled_folds, split, unit_folds
 from mixexp.gates import HierarchicalGate, SoftmaxGate
@@ -171,7 +171,8 @@ def test_the_floor_is_a_share_of_a_dispersion_that_allows_for_coefficients(rng):
     assert bank._chosen == 0
     bank = one_expert(bank, Rows(X, y[None], training=True))
     assert bank.prior_rows[0] > 20
-    assert_allclose(bank.parameters[0, 0], model.dispersions_, rtol=0.02)
+    alone = lone(bank, Rows(X, y[None], training=True))
+    assert_allclose(alone.parameters[0, 0], model.dispersions_, rtol=0.02)
 
 
 def test_a_density_of_zero_is_no_nan(rng):

@@ -68,3 +68,34 @@ def test_classes_and_special_experts_are_left_alone(params, rng, monkeypatch):
             model.set_params(**params).fit(X, y)
         events = [event for record in model.restarts_ for event in record.events]
         assert (ALIKE in events) == (not params and isinstance(model, MixtureOfExpertsRegressor))
+
+
+@pytest.mark.parametrize("shape", [(100, 60), (60, 20), (40, 8)])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_few_rows_of_noise_have_one_expert(shape, rng):
+    """Four learn it by heart, as rows that they were fitted to cannot tell."""
+    X, y = rng.standard_normal(shape), rng.standard_normal(shape[0])
+    for k in (4, "auto"):
+        model = MixtureOfExpertsRegressor(n_experts=k, random_state=0).fit(X, y)
+        assert np.ptp(model.predict_experts(X), axis=1).max() < 1e-9
+
+
+@pytest.mark.parametrize("shape", [(100, 60), (60, 20), (40, 8)])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_few_rows_of_regions_have_several(shape, rng):
+    """Criteria that count parameters would want three times as many rows as there are."""
+    X, new = rng.standard_normal(shape), rng.standard_normal((500, shape[1]))
+    y, truth = (12.0 * (x[:, 0] > 0) + 0.3 * x[:, 1] for x in (X, new))
+    y = y + 0.1 * rng.standard_normal(len(y))
+    for k in (2, "auto"):
+        model = MixtureOfExpertsRegressor(n_experts=k, random_state=0).fit(X, y)
+        assert model.n_experts_ >= 2
+        assert model.score(new, truth) > 0.7  # of one expert .3 to .6
+
+
+def test_summary_of_experts_that_are_one_says_so(rng):
+    X, y, _, _ = few_rows(rng)
+    with pytest.warns(ConvergenceWarning, match=ALIKE):
+        model = MixtureOfExpertsRegressor(n_experts=4, random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match=r"all 4 experts are one model.*n_experts=1"):
+        model.summary(X, y)

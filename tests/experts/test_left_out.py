@@ -1,0 +1,71 @@
+"""Rows left out one by one, in closed form."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.linear_model import Ridge
+
+from mixexp import MixtureOfExpertsRegressor
+from mixexp.experts._left_out import LeftOut
+
+
+def by_refits(X, y, weight, penalty, strength, intercept):
+    """Return the residual of each row of a ridge regression without it."""
+    found = np.empty(y.T.shape)
+    scaled = X / np.sqrt(penalty)
+    for i in range(len(X)):
+        ids = np.arange(len(X)) != i
+        model = Ridge(alpha=strength, fit_intercept=intercept, solver="svd")
+        model.fit(scaled[ids], y[ids], weight[ids])
+        found[:, i] = y[i] - model.predict(scaled[i : i + 1])[0]
+    return found
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("n_columns", [3, 19, 20, 60])
+def test_residuals_are_those_of_refits(n_columns, intercept, rng):
+    X, y = rng.standard_normal((20, n_columns)), rng.standard_normal((20, 2)) + 3
+    weight, penalty = rng.uniform(0.5, 4, 20), rng.uniform(0.5, 2, n_columns)
+    X -= np.average(X, axis=0, weights=weight)
+    left_out = LeftOut(X.T, y.T, weight, penalty, intercept)
+    for strength in (1e-3, 1.0, 1e3):
+        expected = by_refits(X, y, weight, penalty, strength, intercept)
+        assert_allclose(left_out.residuals(strength), expected, rtol=1e-6, atol=1e-8)
+        squares = np.average(expected**2, axis=1, weights=weight)
+        assert_allclose(left_out.mean_squares(strength), squares, rtol=1e-6)
+
+
+def test_copies_of_columns_and_constant_targets(rng):
+    X = rng.standard_normal((15, 4))
+    twice = np.hstack([X, X])
+    y = np.stack([X[:, 0] + rng.standard_normal(15), np.full(15, 2.0)])
+    one = LeftOut(X.T, y, np.ones(15), np.ones(4), True)
+    two = LeftOut(twice.T, y, np.ones(15), 2 * np.ones(8), True)
+    assert_allclose(two.residuals(0.1), one.residuals(0.1), rtol=1e-9, atol=1e-12)
+    assert_allclose(one.residuals(0.1)[1], 0, atol=1e-12)
+
+
+def test_weights_are_copies_that_go_together(rng):
+    X, y = rng.standard_normal((12, 5)), rng.standard_normal((1, 12))
+    weight = rng.integers(1, 4, 12).astype(float)
+    X -= np.average(X, axis=0, weights=weight)
+    expected = by_refits(X, y.T, weight, np.ones(5), 0.5, True)
+    found = LeftOut(X.T, y, weight, np.ones(5), True).residuals(0.5)
+    assert_allclose(found, expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("shape", [(72, 60), (60, 55), (100, 100), (80, 120)])
+def test_one_expert_of_few_rows_is_as_good_as_ridge(shape, rng):
+    """Without a fifth of the rows these are fewer than the columns: 3 to 30 times the error."""
+    n, p = shape
+    X, new = rng.standard_normal((n, p)), rng.standard_normal((1000, p))
+    coef = rng.standard_normal(p) * (rng.uniform(size=p) < 0.3)
+    y = X @ coef + 0.1 * rng.standard_normal(n)
+    model = MixtureOfExpertsRegressor(n_experts=1, random_state=0).fit(X, y)
+    best = min(
+        np.std(new @ coef - Ridge(alpha).fit(X, y).predict(new)) for alpha in np.logspace(-5, 3, 25)
+    )
+    assert np.sqrt(np.mean((model.predict(new) - new @ coef) ** 2)) < 1.2 * best
+    low, high = model.predict_interval(new, coverage=0.9)
+    truth = new @ coef + 0.1 * rng.standard_normal(1000)
+    assert np.mean((truth >= low) & (truth <= high)) > 0.75
