@@ -8,10 +8,14 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
 
 __all__ = [
     "all_or_nothing",
     "as_numbers",
+    "check_labels",
+    "checked_rng",
     "is_dask",
     "kept_rows",
     "named_error",
@@ -107,3 +111,23 @@ def refuse_dask(owner: str, *values: Any) -> None:
             "`map_partitions`. fit, predict, predict_proba, gate_proba, route and log_density take "
             "Dask collections."
         )
+
+
+def checked_rng(random_state: Any, owner: str) -> np.random.RandomState:
+    """Return the generator of a seed."""
+    try:
+        return check_random_state(random_state)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{owner}: random_state={short(random_state)} must be None, a whole number from 0 to "
+            "2**32 - 1 or a RandomState."
+        ) from error
+
+
+def check_labels(y: np.ndarray, owner: str) -> None:
+    """Raise if targets are no class labels."""
+    remedy = (
+        "Give labels of one kind, text or whole numbers; numbers that vary are for a regressor."
+    )
+    with named_error(owner, "y", remedy):
+        check_classification_targets(y)

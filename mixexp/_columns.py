@@ -63,6 +63,7 @@ def as_numbers(X: Any) -> Table:
     if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "OUS":
         columns: list = list(X.T)
     elif hasattr(X, "columns") and hasattr(X, "dtypes") and hasattr(X, "shape"):
+        _refuse_same_names(list(X.columns))
         dtypes = list(X.dtypes)
         columns = [None if _numeric(dtype) else _column(X, j) for j, dtype in enumerate(dtypes)]
     else:
@@ -75,6 +76,16 @@ def as_numbers(X: Any) -> Table:
     if not is_frame and not all(_texts(columns[j]) for j in codes):
         return Table(X, None, ())  # left to the checks of scikit-learn
     return Table(_replaced(X, codes), X, tuple(codes))
+
+
+def _refuse_same_names(names: list) -> None:
+    """Raise if two columns of a frame have one name."""
+    twice = [name for i, name in enumerate(names) if name in names[:i]]
+    if len(names) != len(set(names)) and twice:
+        raise ValueError(
+            f"X has several columns of the name {twice[0]!r}. Rename them: columns are told apart "
+            "by their names."
+        )
 
 
 def _numeric(dtype: Any) -> bool:

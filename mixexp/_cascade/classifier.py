@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
 
 from mixexp._cascade.answers import aligned, class_answers, scores_of
 from mixexp._cascade.base import BaseCascade
 from mixexp._cascade.folds import Data, Fold
 from mixexp._cascade.guests import taken
+from mixexp._checks import check_labels
 from mixexp._compat import fit_context
 from mixexp._estimators.targets import refuse_missing_labels
 from mixexp._fitting import name_of
@@ -201,7 +201,7 @@ class CascadeClassifier(ClassifierMixin, BaseCascade):
 
     def _encoded(self, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
         refuse_missing_labels(y, type(self).__name__)
-        check_classification_targets(y)
+        check_labels(y, type(self).__name__)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -20,7 +21,7 @@ from mixexp._estimators.assembly import Assembly, has_estimators, problems_of
 from mixexp._estimators.checked_runs import CheckedRuns
 from mixexp._estimators.probes import probe_family
 from mixexp._estimators.starts import start_of
-from mixexp._estimators.tally import tally_of
+from mixexp._estimators.tally import holds_text, tally_of
 from mixexp._estimators.targets import Classes
 from mixexp._rows.in_order import allowed_threads
 from mixexp._rows.inputs import SKETCH_ROWS, Training, training_rows
@@ -146,14 +147,56 @@ def _runs(factory: Callable[[], Iterable], owner: str) -> Iterator[Any]:
 
 
 def gathered(factory: Callable[[], Iterable], owner: str) -> tuple[Any, Any, Any]:
-    """Return X, y and weights (or None) of all runs of a factory, joined."""
-    items = [_unpacked(item, i, owner) for i, item in enumerate(_runs(factory, owner))]
-    items = [item for item in items if np.shape(item[0])[0]]
-    if not items:
+    """Return X, y and weights (or None) of all runs of a factory, joined.
+
+    Runs are copied: a factory may fill the same arrays with the next one.
+    """
+    runs: list[tuple[Any, np.ndarray, Any]] = []
+    for i, item in enumerate(_runs(factory, owner)):
+        X, y, weight = _unpacked(item, i, owner)
+        X = X if sp.issparse(X) or hasattr(X, "columns") else np.asarray(X)
+        run = deepcopy(X), np.array(y), None if weight is None else np.array(weight)
+        if len({part.shape[:1] for part in run if part is not None}) > 1:
+            raise ValueError(
+                f"{owner}: run {i} of factory() has X, y or weights of different lengths: "
+                f"{[part.shape for part in run if part is not None]}. Give one of each a row."
+            )
+        if not len(run[1]):
+            continue
+        if runs and (kind := _kind(*run)) != (first := _kind(*runs[0])):
+            other = next(name for name in kind if kind[name] != first.get(name))
+            raise ValueError(
+                f"{owner}: run {i} of factory() has {other} {kind[other]}, and the first one has "
+                f"{first.get(other)}. Give rows of one kind."
+            )
+        runs.append(run)
+    if not runs:
         raise ValueError(_nothing(owner))
-    X, y, weights = zip(*items, strict=True)
+    X, y, weights = zip(*runs, strict=True)
     weight = None if weights[0] is None else np.concatenate(weights)
-    return _stacked(X), np.concatenate([np.asarray(part) for part in y]), weight
+    return _stacked(X), np.concatenate(y), weight
+
+
+def _kind(X: Any, y: np.ndarray, weight: Any) -> dict[str, str]:
+    """Return what must be the same for all runs, by its name in messages."""
+    form = "sparse" if sp.issparse(X) else "an array"
+    columns, categories = f"{X.shape[1:]}", "none"
+    if hasattr(X, "columns"):
+        form, columns = f"a {type(X).__module__.split('.')[0]} frame", short(list(X.columns))
+        found = {n: t for n, t in zip(X.columns, X.dtypes, strict=True) if _is_categorical(t)}
+        categories = short(found) if found else "none"
+    return {
+        "X of kind": form,
+        "columns": columns,
+        "categories": categories,
+        "y of shape (n_rows, ...) with": str(y.shape[1:]),
+        "labels": "of text" if holds_text(y) else "of numbers",
+        "weights:": "no" if weight is None else "yes",
+    }
+
+
+def _is_categorical(dtype: Any) -> bool:
+    return hasattr(dtype, "categories")
 
 
 def _stacked(runs: tuple) -> Any:
@@ -236,7 +279,7 @@ class FactorySource(CheckedRuns):
         fingerprint = Fingerprint()
         for i, item in enumerate(_runs(self.factory, self.owner)):
             X, y, weight = _unpacked(item, i, self.owner)
-            if np.shape(X)[:1] == (0,):
+            if np.shape(X)[:1] == (0,) == np.shape(y)[:1]:
                 continue
             X, y, weight = self.checked(f"run {i} of factory()", X, y, weight)
             fingerprint.add(X=X, y=y, weight=weight)

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import is_classifier
-from sklearn.utils.multiclass import check_classification_targets
 
-from mixexp._checks import named_error
+from mixexp._checks import check_labels, named_error
 from mixexp._columns import as_numbers
 from mixexp._compat import check_weights
 from mixexp._estimators import part_inputs, parts
@@ -80,7 +79,7 @@ class CheckedRuns:
             )
         part_inputs.refuse_text_of(mixture, table, False, self.columns)
         if self.classes:
-            check_classification_targets(y)
+            check_labels(y, self.owner)
         return X, y, weight
 
     def encoded(self, X: Any, y: np.ndarray, weight: np.ndarray | None) -> Run | None:

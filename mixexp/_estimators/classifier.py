@@ -9,9 +9,8 @@ from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
 
-from mixexp._checks import all_or_nothing, is_dask, named_error
+from mixexp._checks import all_or_nothing, check_labels, is_dask, named_error
 from mixexp._columns import as_numbers
 from mixexp._compat import HasMethods, StrOptions, check_weights, fit_context
 from mixexp._estimators.assembly import FitArguments, names_given
@@ -452,7 +451,8 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
         y : array-like of shape (n_samples,)
             Class labels.
         sample_weight : array-like of shape (n_samples,), default=None
-            Frequencies of the rows, which are not rescaled.
+            Frequencies of the rows. If those of the rows before the start are all below 1, they are
+            relative: as in `fit`, a factor makes their mean 1, also of later rows.
         classes : array-like of shape (n_classes,), default=None
             All labels that may occur; needed in the first call, unless a `fit` before knows them.
 
@@ -491,7 +491,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
             check_parts(self, "classes")
             first = "_memory" not in vars(self)
             X, y, weight = valid_batch(self, X, y, sample_weight, first=first)
-            check_classification_targets(y)
+            check_labels(y, type(self).__name__)
             self.classes_ = self._known_classes(classes, first)
             target = Classes(self.classes_)
             codes = target.encode_new(y, X, type(self).__name__)
@@ -539,7 +539,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
     def _coded(self, X: Any, y: np.ndarray, sample_weight: Any) -> tuple[np.ndarray, Any]:
         """Set `classes_`; return class codes and row weights, class weights included."""
         owner = type(self).__name__
-        check_classification_targets(y)
+        check_labels(y, type(self).__name__)
         weight = None
         if sample_weight is not None:
             weight = check_weights(sample_weight, X, owner)
@@ -602,13 +602,13 @@ class MixtureOfExpertsClassifier(ClassifierMixin, BaseMixtureOfExperts):
     def _fit_weight(self, X: Any, y: Any, sample_weight: Any) -> Any:
         """Return the weights of a fit on these rows, class weights included."""
         labels = np.asarray(y)
-        if self.class_weight is None or labels.ndim != 1:
+        if self._class_weight is None or labels.ndim != 1:
             return sample_weight
         owner = type(self).__name__
         weight = None if sample_weight is None else check_weights(sample_weight, X, owner)
         classes, codes = np.unique(np.concatenate([self.classes_, labels]), return_inverse=True)
         codes = codes[len(self.classes_) :]  # classes of weight 0 are not in classes_
-        return with_class_weight(self.class_weight, classes, codes, weight, owner)
+        return with_class_weight(self._class_weight, classes, codes, weight, owner)
 
     @lazy_on_dask(_labels)
     def predict(self, X: Any, *, offset: Any = None) -> np.ndarray:

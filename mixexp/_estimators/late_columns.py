@@ -76,5 +76,7 @@ def _dense_rows(X: Any) -> np.ndarray:
 
 
 def joined(tables: list) -> Any:
-    """Return tables of rows as one."""
-    return sp.vstack(tables, format="csr") if sp.issparse(tables[0]) else np.concatenate(tables)
+    """Return tables of rows as one: sparse if the first is."""
+    if sp.issparse(tables[0]):
+        return sp.vstack(tables, format="csr")
+    return np.concatenate([_dense_rows(X) for X in tables])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -236,6 +236,7 @@ def publish(
     attributes.update(values_by_name, _parameter_names=tuple(values_by_name))
     mixture._model = model
     mixture._fitted_with = []  # a fit with more than X and y says so afterwards
+    mixture._class_weight = deepcopy(getattr(mixture, "class_weight", None))
     mixture._rules = rules
     mixture.n_experts_ = model.n_experts
     mixture.usage_ = usage

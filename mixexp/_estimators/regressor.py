@@ -478,7 +478,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Numeric targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Frequencies of the rows, which are not rescaled.
+            Frequencies of the rows. If those of the rows before the start are all below 1, they are
+            relative: as in `fit`, a factor makes their mean 1, also of later rows.
 
         Returns
         -------
@@ -522,7 +523,8 @@ class MixtureOfExpertsRegressor(RegressorMixin, BaseMixtureOfExperts):
                     f"{type(self).__name__}: y has shape {y.shape}, and that of the first batch "
                     f"was (n_samples, {', '.join(map(str, self._memory.target.shape))})."
                 )
-            go_on(self, Run(X, y, weight))
+            if len(y):
+                go_on(self, Run(X, y, weight))
         return self
 
     def _numbers(self, shape: tuple[int, ...]) -> Numbers:

@@ -21,6 +21,7 @@ from mixexp._engine.sweep import State
 from mixexp._estimators import outcome, part_inputs, parts
 from mixexp._estimators.assembly import FitArguments, assemble
 from mixexp._estimators.blockwise import why_not_additive
+from mixexp._estimators.identity import parameters_of
 from mixexp._estimators.known_rows import validated
 from mixexp._estimators.late_columns import Late, joined
 from mixexp._rows.in_order import allowed_threads
@@ -76,7 +77,7 @@ class Memory:
     target : Target
     seed : int
     shape : dict
-        Of parameters at the first call, the values, or kinds of those that are objects.
+        Of parameters at the first call: what identifies the value, and how a message shows it.
     batches : list of Run
         The rows before the start.
     n_fitted : int
@@ -87,6 +88,8 @@ class Memory:
         Smallest and largest target.
     late : Late or None
         Columns that were constant at the start.
+    scale : float
+        Factor of weights: other than 1 if those before the start were relative.
     """
 
     target: Any
@@ -97,6 +100,7 @@ class Memory:
     online: Online | None = None
     extremes: np.ndarray | None = None
     late: Late | None = None
+    scale: float = 1.0
 
     @property
     def n_rows(self) -> int:
@@ -115,22 +119,18 @@ def memory_of(mixture: Any, target: Any) -> Memory:
 
 
 def _shape_of(mixture: Any) -> dict:
-    """Return what of the parameters in `SHAPING` can be compared later."""
-    values = {name: getattr(mixture, name) for name in SHAPING if hasattr(mixture, name)}
-    plain = str | bool | int | float | np.generic | None
-    return {
-        name: value if isinstance(value, plain) else f"a {type(value).__name__}"
-        for name, value in values.items()
-    }
+    """Return what identifies each parameter in `SHAPING`, and how a message shows it."""
+    return {name: mark for name, mark in parameters_of(mixture).items() if name in SHAPING}
 
 
 def _refuse_another_shape(mixture: Any, memory: Memory) -> None:
     """Raise if parameters of the mixture are not those of the first call."""
-    for name, now in _shape_of(mixture).items():
-        first = memory.shape[name]
+    for name, (now, shown) in _shape_of(mixture).items():
+        first, before = memory.shape[name]
         if now != first:
+            was = f"it was {before}" if shown != before else "its content was another"
             raise ValueError(
-                f"{parts.owner_of(mixture)}: {name}={short(now)}, and it was {short(first)} in the "
+                f"{parts.owner_of(mixture)}: {name}={shown}, and {was} in the "
                 "first call of partial_fit, which made the mixture. Set it back, or begin anew "
                 "with a clone."
             )
@@ -149,7 +149,9 @@ def valid_batch(
         part_inputs.refuse_text_of(mixture, table, False, columns)
     if weight is None:
         return X, y, None
-    weight = check_weights(weight, X, owner)
+    weight = np.asarray(weight)
+    if weight.shape != (len(y),) or np.any(weight):  # a batch may be of no weight
+        weight = check_weights(weight, X, owner)
     kept = weight > 0
     return X[kept], y[kept], weight[kept]
 
@@ -237,6 +239,8 @@ def _fitted(mixture: Any, memory: Memory) -> Rows:
     run, restarts = search(assembly.problem)
     outcome.store(mixture, run, restarts, assembly, memory.target)
     rows: Rows = assembly.problem.rows
+    if weight is not None:
+        memory.scale = rows.total_weight / float(weight.sum())
     return rows
 
 
@@ -312,7 +316,10 @@ def _stepped(mixture: Any, memory: Memory, batch: Run) -> None:
     owner, model = parts.owner_of(mixture), mixture._model
     missing = refuse_missing(batch.X, mixture._rules.refusing, owner)
     y = memory.target.encode(batch.y, owner)
-    rows = Rows(batch.X, y, batch.weight, missing=missing)
+    weight = batch.weight
+    if memory.scale != 1:
+        weight = memory.scale * (np.ones(len(batch.y)) if weight is None else weight)
+    rows = Rows(batch.X, y, weight, missing=missing)
     rows.n_threads = allowed_threads(mixture.n_jobs)
     assert memory.online is not None
     online, bounds = _open_to(mixture, memory, rows), []

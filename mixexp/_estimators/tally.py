@@ -17,7 +17,12 @@ from mixexp._weights import count_scale
 if TYPE_CHECKING:
     from mixexp._estimators.checked_runs import CheckedRuns
 
-__all__ = ["ClassTally", "NumberTally", "tally_of"]
+__all__ = ["ClassTally", "NumberTally", "holds_text", "tally_of"]
+
+
+def holds_text(labels: np.ndarray) -> bool:
+    """Return whether labels are text, not numbers."""
+    return labels.dtype.kind in "US" or any(isinstance(value, str) for value in labels.flat[:1])
 
 
 def tally_of(source: CheckedRuns) -> NumberTally:
@@ -133,12 +138,11 @@ class ClassTally(NumberTally):
         if self.labels is None:
             self.labels = labels
             return
-        kinds = [values.dtype for values in (self.labels, labels)]
-        text = [kind.kind in "US" for kind in kinds]
-        if any(text) and any(kind.kind in "biuf" for kind in kinds):
+        if holds_text(self.labels) != holds_text(labels):
             raise ValueError(
-                f"{type(self.source.mixture).__name__}: y has labels of dtype {kinds[0]} in some "
-                f"runs and {kinds[1]} in others. Give labels of one kind in all runs."
+                f"{type(self.source.mixture).__name__}: y has labels of dtype {self.labels.dtype} "
+                f"in some runs and {labels.dtype} in others, text and numbers. Give labels of one "
+                "kind in all runs."
             )
         self.labels = np.unique(np.concatenate([self.labels, labels]))
 

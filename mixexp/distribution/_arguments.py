@@ -6,9 +6,8 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_random_state
 
-from mixexp._checks import as_numbers, short
+from mixexp._checks import as_numbers, checked_rng, short
 
 __all__ = ["checked_index", "checked_number", "checked_rng", "probabilities"]
 
@@ -39,17 +38,6 @@ def checked_number(n_samples: Any, owner: str) -> int:
             "number of draws per row."
         )
     return int(n_samples)
-
-
-def checked_rng(random_state: Any, owner: str) -> np.random.RandomState:
-    """Return the generator of a seed."""
-    try:
-        return check_random_state(random_state)
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"{owner}: random_state={short(random_state)} must be None, a whole number from 0 to "
-            "2**32 - 1 or a RandomState."
-        ) from error
 
 
 def checked_index(k: Any, n_components: int, owner: str) -> int:

@@ -7,13 +7,17 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 
+from mixexp._checks import checked_rng
 from mixexp._compat import safe_indexing
+from mixexp._drawn import drawn_targets
+from mixexp._engine.assign import Soft
+from mixexp._engine.em import Problem, evaluate
 from mixexp._guests import in_threads
 from mixexp._warn import silence
+from mixexp.inference._covariance import refuse_other_rows
 from mixexp.inference._estimates import check_level
 from mixexp.inference._terms import Term, check_mixture, terms_of
 
@@ -162,8 +166,9 @@ def bootstrap(
     terms = terms_of(estimator)  # whose names are unique: values of refits are found by them
     named = terms_of(estimator, feature_names)
     y = estimator._model.target.counted(y, trials, type(estimator).__name__)
+    _refuse_other(estimator, X, y)
     resp = estimator.responsibilities(X, y)
-    seeds = check_random_state(random_state).randint(2**31 - 1, size=n_refits)
+    seeds = checked_rng(random_state, "bootstrap").randint(2**31 - 1, size=n_refits)
     calls = [(estimator, X, y, resp, kind, int(seed)) for seed in seeds]
     refits = in_threads(_refit, calls, n_jobs, [silence(ConvergenceWarning)])
     found = [refit for refit in refits if not isinstance(refit, Exception)]
@@ -181,6 +186,15 @@ def bootstrap(
         samples,
         len(refits) - len(found),
     )
+
+
+def _refuse_other(estimator: Any, X: Any, y: Any) -> None:
+    """Raise if rows are not those of the fit, to which all estimates belong."""
+    if estimator.assignment != "soft":  # has another objective
+        return
+    rows, _ = estimator._rows_of_fit(X, y, None, None, None, None)
+    found = evaluate(Problem(rows, Soft(), 1, 0.0), estimator._model.state, 0)
+    refuse_other_rows(found.bound, estimator.lower_bound_, "bootstrap")
 
 
 def _key(term: Term) -> tuple[str, str, str]:
@@ -202,7 +216,7 @@ def _refit(
         drawn = rng.randint(n, size=n)
         X_new, y_new, start = safe_indexing(X, drawn), safe_indexing(y, drawn), resp[drawn]
     else:
-        X_new, y_new = X, _drawn(estimator, X, y, rng)
+        X_new, y_new = X, drawn_targets(estimator, X, y, rng)
         start = estimator.responsibilities(X, y_new)
     k = len(estimator.experts_)
     start = start[:, :k] / start[:, :k].sum(axis=1, keepdims=True)
@@ -214,22 +228,3 @@ def _refit(
         return error
     parameters = refit._model.state.parameters
     return {_key(term): _value(term, parameters) for term in terms_of(refit)}
-
-
-def _drawn(estimator: Any, X: Any, y: Any, rng: np.random.RandomState) -> np.ndarray:
-    """Return targets drawn from the fitted mixture; of y only numbers of trials are taken."""
-    target = estimator._model.target
-    if target.family is not None and target.family.link == "logit":
-        trials = target.encode_new(y, X, type(estimator).__name__)[1]
-        cumulated = np.cumsum(estimator.gate_proba(X), axis=1)[:, :-1]
-        chosen = (cumulated <= rng.uniform(size=(len(trials), 1))).sum(axis=1)
-        chances = estimator.predict_experts(X)[np.arange(len(trials)), chosen]
-        won = rng.binomial(trials.astype(np.int64), chances)
-        return np.column_stack([won, trials - won])
-    if not is_classifier(estimator):
-        drawn: np.ndarray = estimator.sample_y(X, random_state=rng)[..., 0]
-        return drawn
-    cumulated = np.cumsum(estimator.predict_proba(X), axis=1)
-    codes = (rng.uniform(size=(len(cumulated), 1)) > cumulated).sum(axis=1)
-    labels: np.ndarray = estimator.classes_[np.minimum(codes, cumulated.shape[1] - 1)]
-    return labels

@@ -14,7 +14,7 @@ from mixexp._engine.information import Information, unit_scores
 from mixexp._engine.sweep import EStep, State
 from mixexp.protocols import Rows, can
 
-__all__ = ["parameter_covariance"]
+__all__ = ["parameter_covariance", "refuse_other_rows"]
 
 #: Smallest eigenvalue of the information, as a share of the largest, in units in which every
 #: parameter has a complete-data information of 1: below, rounding decides.
@@ -25,6 +25,9 @@ OTHER_ROWS = (
     "Give the X, y, weights, offset and groups of the fit. A fit with expert_labels, or with an "
     "assignment other than 'soft', has another objective and no standard errors."
 )
+
+#: Positive parameters that are fewer standard errors away from 0 are held, as on a bound.
+NEAR_ZERO = 0.1
 
 #: Largest relative difference between the bound of the rows and that of the fit.
 SAME_BOUND = 1e-7
@@ -64,17 +67,14 @@ def parameter_covariance(
     Raises
     ------
     ValueError
-        If the rows are not those of the fit, the parameters no optimum, the information is
-        near-singular, or a gate or logistic expert separates.
+        If the rows are not those of the fit, all experts are one model, the parameters no
+        optimum, the information is near-singular, or a gate or logistic expert separates.
     """
     state: State = model.state
     parameters = state.parameters
-    if not abs(information.bound - bound) <= SAME_BOUND * max(1.0, abs(bound)):
-        raise ValueError(
-            f"{owner}: the rows have a penalised log-likelihood of {information.bound:.6g} per "
-            f"unit of weight, and the fit has lower_bound_ = {bound:.6g}. {OTHER_ROWS}"
-        )
-    basis = free_basis(information, parameters)
+    refuse_other_rows(information.bound, bound, owner)
+    _refuse_alike(model, owner)
+    basis = free_basis(information, parameters, _at_zero(information))
     inverse = _inverse(basis.T @ information.observed @ basis, owner)
     gradient = basis.T @ information.gradient
     distance = float(np.sqrt(max(gradient @ inverse @ gradient, 0.0)))
@@ -95,6 +95,37 @@ def parameter_covariance(
         inverse = inverse @ (basis.T @ meat @ basis) @ inverse
     covariance: np.ndarray = basis @ inverse @ basis.T
     return covariance
+
+
+def refuse_other_rows(found: float, bound: float, owner: str) -> None:
+    """Raise if the bound of given rows is not that of the fit."""
+    if not abs(found - bound) <= SAME_BOUND * max(1.0, abs(bound)):
+        raise ValueError(
+            f"{owner}: the rows have a penalised log-likelihood of {found:.6g} per "
+            f"unit of weight, and the fit has lower_bound_ = {bound:.6g}. {OTHER_ROWS}"
+        )
+
+
+def _at_zero(information: Information) -> np.ndarray:
+    """Return which positive parameters (P,) cannot be told from 0, whose logarithm runs off.
+
+    With s and I the score and the information of such a parameter v, those of log v are v s and
+    v² I − v s; v √I says how many standard errors away from 0 it is. A fit stops somewhere on the
+    way to 0, and errors by the logarithm would depend on where.
+    """
+    space = information.space
+    away = information.observed.diagonal() + information.gradient
+    return np.isfinite(space.lower) & (away < NEAR_ZERO**2)
+
+
+def _refuse_alike(model: Any, owner: str) -> None:
+    """Raise if all experts are one model: a gate between equal ones is not determined."""
+    theta = getattr(model.bank, "theta", None)
+    if theta is not None and len(theta) > 1 and not np.ptp(theta, axis=0).any():
+        raise ValueError(
+            f"{owner}: all {len(theta)} experts are one model, so that there is no maximum in the "
+            "parameters of the gate. Fit n_experts=1, which predicts the same."
+        )
 
 
 def _refuse_separated(model: Any, basis: np.ndarray, inverse: np.ndarray, owner: str) -> None:
@@ -120,7 +151,7 @@ def _refuse_separated(model: Any, basis: np.ndarray, inverse: np.ndarray, owner:
 
 def _inverse(matrix: np.ndarray, owner: str) -> np.ndarray:
     """Return the inverse of an information, in units in which that of complete data is 1."""
-    values, vectors = eigh(matrix)
+    values, vectors = eigh(matrix, driver="evd")
     if len(values) and values[0] < -SMALLEST_EIGENVALUE * values[-1]:
         raise ValueError(
             f"{owner}: the parameters are no maximum: the fit has not converged, or the gate "

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import chi2, norm
 
+from mixexp._checks import as_numbers, short
+
 __all__ = ["ParameterEstimates", "WaldTest"]
 
 #: Eigenvalue of a correlation matrix below which combinations depend on each other.
@@ -146,6 +148,12 @@ class ParameterEstimates:
             standard error, or the hypotheses contradict each other.
         """
         rows = self._constraints(constraints)
+        remedy = "Give one finite number, or one for each combination."
+        values = as_numbers(values, "values", "wald_test", remedy)
+        if values.shape not in ((), (len(rows),)) or not np.all(np.isfinite(values)):
+            raise ValueError(
+                f"wald_test: values={short(values)} for {len(rows)} combinations. {remedy}"
+            )
         gap = rows @ self.estimates - values
         covariance = rows @ self.covariance @ rows.T
         variance = covariance.diagonal()
@@ -185,6 +193,10 @@ class ParameterEstimates:
                 f"wald_test: constraints must be positions of parameters, or have shape (n_tests, "
                 f"{size}), one column a parameter; got an array of shape {np.shape(constraints)}."
             )
+        remedy = "Give finite weights of the parameters."
+        rows = as_numbers(rows, "constraints", "wald_test", remedy)
+        if not np.all(np.isfinite(rows)):
+            raise ValueError(f"wald_test: constraints has values that are not finite. {remedy}")
         return rows
 
     def to_frame(self, level: float = 0.95) -> Any:

@@ -294,7 +294,13 @@ def _checked_clusters(clusters: Any, n: int) -> np.ndarray:
             f"summarize: clusters has {int(missing.sum())} missing values. Give every row a "
             "cluster."
         )
-    codes: np.ndarray = np.unique(values, return_inverse=True)[1]
+    try:
+        codes: np.ndarray = np.unique(values, return_inverse=True)[1]
+    except TypeError as error:  # text and numbers have no order
+        raise ValueError(
+            "summarize: clusters has values of several kinds, such as text and numbers. Give all "
+            "of one kind."
+        ) from error
     return codes
 
 

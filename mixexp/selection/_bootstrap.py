@@ -7,11 +7,11 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 
-from mixexp._checks import short
+from mixexp._checks import checked_rng, short
+from mixexp._drawn import drawn_targets
 from mixexp._engine.growth import Growth
 from mixexp._guests import in_threads
 from mixexp._warn import silence, silenced
@@ -125,14 +125,14 @@ def bootstrap_lrt(
         )
     k = int(n_experts)
     mixture = clone(estimator)
-    rng = check_random_state(random_state)
+    rng = checked_rng(random_state, "bootstrap_lrt")
     seeds = rng.randint(2**31 - 1, size=n_resamples)
     if not isinstance(mixture.random_state, Integral):
         mixture.set_params(random_state=int(rng.randint(2**31 - 1)))
     with silenced(silence(ConvergenceWarning)):
         null = fit_path(clone(mixture), X, y, Growth((k,), "bic"), offset=offset)
         statistic = _statistic(mixture, X, y, k, offset)
-    calls = [(mixture, null, X, k, offset, int(seed)) for seed in seeds]
+    calls = [(mixture, null, X, y, k, offset, int(seed)) for seed in seeds]
     resampled = np.array(in_threads(_resampled, calls, n_jobs, [silence(ConvergenceWarning)]))
     known = resampled[np.isfinite(resampled)]
     if not (len(known) and np.isfinite(statistic)):
@@ -153,22 +153,11 @@ def _statistic(mixture: Any, X: Any, y: Any, k: int, offset: Any) -> float:
     return float(2 * np.diff(found.log_likelihood)[0])
 
 
-def _resampled(mixture: Any, null: Any, X: Any, k: int, offset: Any, seed: int) -> float:
+def _resampled(mixture: Any, null: Any, X: Any, y: Any, k: int, offset: Any, seed: int) -> float:
     """Return the statistic of targets drawn under the null hypothesis; NaN if a fit fails."""
     rng = np.random.RandomState(seed)
     given = {} if offset is None else {"offset": offset}
     try:
-        return _statistic(mixture, X, _drawn(null, X, rng, given), k, offset)
+        return _statistic(mixture, X, drawn_targets(null, X, y, rng, **given), k, offset)
     except ValueError:  # such as a sample of one class
         return np.nan
-
-
-def _drawn(null: Any, X: Any, rng: np.random.RandomState, given: dict) -> np.ndarray:
-    """Return targets drawn from a fitted mixture."""
-    if not is_classifier(null):
-        drawn: np.ndarray = null.sample_y(X, random_state=rng, **given)[..., 0]
-        return drawn
-    proba = null.predict_proba(X, **given)
-    below = np.cumsum(proba, axis=1) < rng.uniform(size=(len(proba), 1))
-    labels: np.ndarray = null.classes_[np.minimum(below.sum(axis=1), len(null.classes_) - 1)]
-    return labels

@@ -18,7 +18,7 @@ INK = "0.15"
 
 #: What the axis of a criterion says.
 LABELS = {
-    "cv": "held-out log-density per row",
+    "cv": "mean held-out log-density",
     "aic": "AIC",
     "aic3": "AIC3",
     "bic": "BIC",

@@ -7,9 +7,9 @@ from sklearn.base import clone
 from sklearn.linear_model import LinearRegression
 
 from mixexp import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor
+from mixexp._drawn import drawn_targets
 from mixexp.gates import ConstantGate, GaussianGate
 from mixexp.inference import bootstrap
-from mixexp.inference._bootstrap import _drawn
 from mixexp.selection import bootstrap_lrt
 
 
@@ -93,7 +93,7 @@ def test_drawn_trials_are_won_or_lost(rng):
     won = rng.binomial(trials, 1 / (1 + np.exp(-X[:, 0])))
     model = MixtureOfExpertsRegressor(n_experts=1, family="binomial").fit(X, won, trials=trials)
     y = np.column_stack([won, trials - won])
-    drawn = _drawn(model, X, y, np.random.RandomState(0))
+    drawn = drawn_targets(model, X, y, np.random.RandomState(0))
     assert_array_equal(drawn.sum(axis=1), trials)
     expected, chance = trials * model.predict(X), model.predict(X)
     z = (drawn[:, 0] - expected) / np.sqrt(expected * (1 - chance))
@@ -149,3 +149,40 @@ def test_classes_are_not_weighted_twice(rng):
     assert np.all(np.abs(off) < refits.std_errors)
     with pytest.raises(ValueError, match="bootstrap_lrt: estimator has class_weight="):
         bootstrap_lrt(model, X, y, n_experts=1, n_resamples=2)
+
+
+def test_rows_of_another_fit_are_refused(rng):
+    """Errors of 100 rows would stand beside the estimates of all."""
+    X = rng.uniform(-2, 2, (200, 2))
+    y = X[:, 0] + 0.3 * rng.standard_normal(200)
+    model = MixtureOfExpertsRegressor(n_experts=1, random_state=0).fit(X, y)
+    for rows in ((X[:100], y[:100]), (X, y + 100)):
+        with pytest.raises(ValueError, match=r"^bootstrap: the rows have a penalised"):
+            bootstrap(model, *rows, n_refits=2)
+
+
+@pytest.mark.parametrize("call", [bootstrap, bootstrap_lrt])
+def test_a_seed_that_is_none_is_named(call, rng):
+    X, y = rng.standard_normal((60, 2)), rng.standard_normal(60)
+    model = MixtureOfExpertsRegressor(n_experts=1, random_state=0).fit(X, y)
+    more = {"n_experts": 1} if call is bootstrap_lrt else {}
+    with pytest.raises(ValueError, match=f"^{call.__name__}: random_state='x'"):
+        call(model, X, y, random_state="x", **more)
+
+
+def test_resampled_targets_of_a_test_have_the_trials_of_the_data(rng, monkeypatch):
+    X, won = rng.standard_normal((60, 1)), rng.binomial(200, 0.1, size=60)
+    y = np.column_stack([won, 200 - won])
+    seen = []
+
+    def spy(*args, **given):
+        seen.append(drawn_targets(*args, **given))
+        return seen[-1]
+
+    monkeypatch.setattr("mixexp.selection._bootstrap.drawn_targets", spy)
+    model = MixtureOfExpertsRegressor(family="binomial", gate=ConstantGate(), random_state=0)
+    bootstrap_lrt(model, X, y, n_experts=1, n_resamples=2, random_state=0)
+    assert len(seen) == 2
+    for drawn in seen:
+        assert np.all(drawn.sum(axis=1) == 200)
+        assert 10 < drawn[:, 0].mean() < 30

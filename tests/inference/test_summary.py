@@ -516,3 +516,33 @@ def test_a_summary_takes_one_pass_for_the_information(lines, monkeypatch):
     passes.clear()
     model.summary(X, y)
     assert passes == [True]
+
+
+def test_a_dispersion_on_its_way_to_zero_has_no_error(rng):
+    """EM stops somewhere on the way; the error by the logarithm was 55 times too small there."""
+    X = rng.uniform(-2, 2, (400, 1))
+    y = rng.poisson(np.exp(1 + 0.3 * X[:, 0]))
+    errors = []
+    for seed in range(6):
+        y = np.random.default_rng(seed).poisson(np.exp(1 + 0.3 * X[:, 0]))
+        model = MixtureOfExpertsRegressor(
+            PoissonRegressor(alpha=0), family="negative_binomial", n_experts=1, random_state=0
+        ).fit(X, y)
+        errors.append(model.summary(X, y).estimates.std_errors[-1])
+    known = np.isfinite(errors)
+    assert 0 < known.sum() < 6
+    assert np.all(np.array(errors)[known] > 0.02)  # that of the information at 0 is .023
+
+
+def test_odd_clusters_and_hypotheses_are_named(rng):
+    X = rng.standard_normal((60, 2))
+    model = MixtureOfExpertsRegressor(n_experts=1, random_state=0).fit(X, X[:, 0])
+    odd = np.array([1, "a"] * 30, dtype=object)
+    with pytest.raises(ValueError, match="clusters has values of several kinds"):
+        model.summary(X, X[:, 0], cov_type="sandwich", clusters=odd)
+    estimates = model.summary(X, X[:, 0] + 0.0).estimates
+    for values in ([0, 0, 0], np.nan, ["a", "b"]):
+        with pytest.raises(ValueError, match="wald_test: values="):
+            estimates.wald_test([1, 2], values)
+    with pytest.raises(ValueError, match="wald_test: constraints has values"):
+        estimates.wald_test(np.full((1, len(estimates.estimates)), np.nan))
