@@ -22,8 +22,9 @@ MOST_CATEGORIES = 12
 #: Width of a category, as a share of the distance of two.
 FILLED = 0.8
 
-#: Steps of the golden ratio spread points evenly, the same way in every picture.
-GOLDEN = 0.6180339887498949
+#: Steps of the golden ratio spread points evenly, the same way in every picture. The step along
+#: the second axis is √2 − 1, so that two axes of categories spread points evenly over an area.
+STEPS = (0.6180339887498949, 0.41421356237309515)
 
 #: Most columns that a note names, and digits of their values.
 NAMED, DIGITS = 4, 4
@@ -94,18 +95,20 @@ def is_skewed(column: np.ndarray) -> bool:
     return plain > SKEWED and 1 / plain < skew(np.log(column)) < plain
 
 
-def set_scale(axis: Any, scale: Any) -> None:
-    """Give a matplotlib axis a scale, and the names of categories as ticks."""
-    from mixexp.inspection._room import shortened
+def set_scale(axis: Any, scale: Any, size: float = 10.0) -> None:
+    """Give a matplotlib axis a scale, and the names of categories as ticks of a font size."""
+    from mixexp.inspection._room import letters_in, shortened, width_of
 
     if isinstance(scale, str):
         if scale == "log":
             axis.axes.set(**{f"{axis.axis_name}scale": "log"})
         return
-    upright = axis.axis_name == "x" and sum(len(str(label)) + 2 for label in scale) > 60
+    labels = [shortened(str(label), 16) for label in scale]
+    room = min(60, letters_in(width_of(axis.axes), size))
+    upright = axis.axis_name == "x" and sum(len(label) + 2 for label in labels) > room
     axis.set_ticks(
         range(len(scale)),
-        [shortened(str(label), 16) for label in scale],
+        labels,
         rotation=90 if upright else 0,
         parse_math=False,
     )
@@ -120,11 +123,11 @@ def as_steps(scale: Any, axis: np.ndarray, *values: np.ndarray) -> list[np.ndarr
     return [*steps, *(np.repeat(value, 3, axis=0)[:-1] for value in values)]
 
 
-def jittered(scale: Any, positions: np.ndarray) -> np.ndarray:
-    """Return the positions of rows; among those of one category they are spread."""
+def jittered(scale: Any, positions: np.ndarray, axis: int = 0) -> np.ndarray:
+    """Return the positions of rows along an axis; among those of one category they are spread."""
     if isinstance(scale, str):
         return positions
-    spread = np.arange(len(positions)) * GOLDEN % 1 - 0.5
+    spread = np.arange(len(positions)) * STEPS[axis] % 1 - 0.5
     return positions + FILLED * 0.9 * spread
 
 

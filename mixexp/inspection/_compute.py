@@ -9,12 +9,22 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_consistent_length
 
-from mixexp._wrapped import extra_name
+from mixexp._wrapped import extra_name, refuse_offset, shares
 from mixexp.inspection._inputs import check_resolution
 from mixexp.inspection._levels import Level
 from mixexp.inspection._slice import Slice
 
-__all__ = ["expert_regions", "output_name", "output_position"]
+__all__ = [
+    "SHARES",
+    "class_position",
+    "expert_regions",
+    "heights_of",
+    "output_position",
+    "refuse_targets",
+]
+
+#: How counts of successes and failures are drawn, as the experts predict them.
+SHARES = "share of successes"
 
 
 def expert_regions(
@@ -57,8 +67,8 @@ def expert_regions(
             f"{owner}: target={target!r} has no meaning for two features, which show regions only. "
             "Leave it out, or give one feature."
         )
-    if y is not None:
-        check_consistent_length(X, y)
+    refuse_targets(mixture, X, y, owner)
+    y = part.targets(y)
 
     data = part.data
     row_weights = mixture.route(data) if y is None else mixture.responsibilities(data, y)
@@ -121,7 +131,12 @@ def _evaluate(mixture: Any, rows: Any, output: int | None) -> dict[str, np.ndarr
 def _curves(mixture: Any, data: Any, y: Any, target: Any, owner: str) -> dict[str, Any]:
     """Return the index and name of the output or class to draw, and the rows' values of it."""
     if is_classifier(mixture):
-        output = _class_position(target, list(mixture.classes_), owner)
+        output = class_position(
+            target,
+            list(mixture.classes_),
+            owner,
+            "For curves over one feature, give the class whose probability is drawn",
+        )
         label = mixture.classes_[output]
         return {
             "output": output,
@@ -130,23 +145,40 @@ def _curves(mixture: Any, data: Any, y: Any, target: Any, owner: str) -> dict[st
         }
     n_outputs = int(np.prod(np.shape(mixture.predict(data[:1]))[1:]))
     output = output_position(target, n_outputs, owner)
-    heights = None if y is None else np.asarray(y, dtype=float).reshape(len(y), -1)[:, output]
-    return {
-        "output": output,
-        "value_name": output_name(y, output, n_outputs, "prediction"),
-        "point_values": heights,
-    }
+    heights, name = heights_of(mixture, y, output, n_outputs, owner, "prediction")
+    return {"output": output, "value_name": name, "point_values": heights}
 
 
-def _class_position(target: Any, classes: list[Any], owner: str) -> int:
-    """Return the index of the class whose probability is drawn."""
+def refuse_targets(mixture: Any, X: Any, y: Any, owner: str) -> None:
+    """Raise if targets are not those of X, or if the mixture would need an offset for them."""
+    if y is None:
+        return
+    refuse_offset(mixture, owner, "Leave y out: the picture then shows rates.")
+    check_consistent_length(X, y)
+
+
+def heights_of(
+    mixture: Any, y: Any, output: int, n_outputs: int, owner: str, unnamed: str = "y"
+) -> tuple[np.ndarray | None, str]:
+    """Return where the rows lie along the axis of predictions, None without y, and its name.
+
+    Successes and failures of family binomial lie at the share of successes, as predictions do.
+    """
+    if y is None:
+        return None, output_name(y, output, n_outputs, unnamed)
+    targets, _ = shares(mixture, y, np.ones(len(y)), owner)
+    name = output_name(y, output, n_outputs, unnamed) if targets is y else SHARES
+    return np.asarray(targets, dtype=float).reshape(len(y), -1)[:, output], name
+
+
+def class_position(target: Any, classes: list[Any], owner: str, remedy: str) -> int:
+    """Return the index of the class that is drawn: of two, the second unless one is given."""
     if target is None and len(classes) == 2:
         return 1
     if target not in classes:
         shown = ", ".join(map(str, classes[:10])) + (", ..." if len(classes) > 10 else "")
         raise ValueError(
-            f"{owner}: target={target!r} is no class of the mixture. For curves over one feature, "
-            f"give the class whose probability is drawn, one of: {shown}."
+            f"{owner}: target={target!r} is no class of the mixture. {remedy}, one of: {shown}."
         )
     return classes.index(target)
 

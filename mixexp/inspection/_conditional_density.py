@@ -236,8 +236,10 @@ class ConditionalDensityDisplay:
         X : {array-like, data frame} of shape (n_samples, n_features)
             Rows to draw, or a sample of them, as `estimator` takes them: for a Pipeline, before
             its first step. They also set the limits of the axes.
+            Where the estimator takes missing values, rows that miss a drawn feature are left out.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
-            Their targets; rows are drawn only if given.
+            Their targets; rows are drawn only if given. Successes and failures of family binomial
+            are drawn as the share of successes, on the density of one trial.
         feature : int or str, default=None
             Index or column name of the feature to vary. By default, the numeric column that the
             gate uses most.

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.utils.validation import check_consistent_length
 
 from mixexp._wrapped import extra_name
-from mixexp.inspection._compute import output_name, output_position
+from mixexp.inspection._compute import SHARES, heights_of, output_position, refuse_targets
 from mixexp.inspection._inputs import check_resolution
 from mixexp.inspection._slice import Slice
 
@@ -20,6 +19,9 @@ WIDE, MARGIN = 0.99, 0.03
 
 #: Most values of a count along the vertical axis; with more, only some of them are drawn.
 MOST_COUNTS = 400
+
+#: Name of the vertical axis where rows are counts: their trials differ.
+ONE_TRIAL = f"{SHARES}; density of one trial"
 
 
 def conditional_density(
@@ -65,12 +67,12 @@ def conditional_density(
         )
     if not 0 < level < 1:
         raise ValueError(f"{owner}: level={level!r} must be between 0 and 1.")
-    if y is not None:
-        check_consistent_length(X, y)
+    refuse_targets(mixture, X, y, owner)
+    y = part.targets(y)
     data = part.data
     n_outputs = int(np.prod(mixture.predict(data[:1]).shape[1:]))
     output = output_position(target, n_outputs, owner)
-    heights = None if y is None else np.asarray(y, dtype=float).reshape(len(y), -1)[:, output]
+    heights, value_name = heights_of(mixture, y, output, n_outputs, owner)
 
     def ends(rows: Any) -> dict[str, np.ndarray]:
         law = law_of_output(mixture.predict_distribution(rows), output)
@@ -105,7 +107,7 @@ def conditional_density(
         "high": values["high"],
         "level": float(level),
         "feature_name": part.axis_names[0],
-        "value_name": output_name(y, output, n_outputs),
+        "value_name": ONE_TRIAL if value_name == SHARES else value_name,
         "points": part.points[:, 0],
         "point_values": heights,
         "scale": part.scales[0],

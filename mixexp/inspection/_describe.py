@@ -8,17 +8,24 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.utils import check_random_state
 
-from mixexp._checks import kept_rows, short
+from mixexp._checks import checked_rng, kept_rows, short
 from mixexp._columns import check_table, rows_at
-from mixexp._wrapped import extra_name, find_mixture, refuse_offset, shares, transformed
+from mixexp._wrapped import (
+    extra_name,
+    find_mixture,
+    predicts_shares,
+    refuse_offset,
+    shares,
+    transformed,
+)
 from mixexp.inspection._descriptions import ExpertDescription, ExpertDescriptions
 from mixexp.inspection._effects import Effect, expert_effects
 from mixexp.inspection._inputs import check_width
 from mixexp.inspection._routing import checked_target, checked_weight
 from mixexp.inspection._rules import Encoded, Region, encoded, find_region
 from mixexp.inspection._table_columns import Column, described_columns
+from mixexp.metrics._gates import variance_of
 
 __all__ = ["describe_experts"]
 
@@ -108,10 +115,11 @@ def describe_experts(
     For experts that are linear in a column, the change a unit is the coefficient in units of X,
     whatever scaler stands before. Probabilities and means with a log link are compared
     themselves, not their log-odds or logarithms; of two classes, the probability of the second.
-    Other columns are held, so that a change is no cause, and of strongly correlated columns none
-    should be read alone. Experts that answer no row are averaged over all rows, weighted by their
-    routing weight. Offsets change the errors only. Each column takes five predictions of all
-    experts for `max_rows` rows, for each expert.
+    Changes of probabilities below 1e-4 are none, nor are those of numbers below 1e-4 standard
+    deviations of the predictions. Other columns are held, so that a change is no cause, and of
+    strongly correlated columns none should be read alone. Experts that answer no row are averaged
+    over all rows, weighted by their routing weight. Offsets change the errors only. Each column
+    takes five predictions of all experts for `max_rows` rows, for each expert.
 
     References
     ----------
@@ -143,22 +151,25 @@ def describe_experts(
     weights = np.asarray(mixture.route(data))
     answered = weights.argmax(axis=1)
     constant = float(np.ptp(weights, axis=0).max()) < SAME
+    several = weights.shape[1] > 1
+    alike = several and all(len(np.unique(column.values)) == 1 for column in columns)
     matrix = encoded(columns, weight)
     predicted = mixture.predict_experts(data, offset=offset)
     outputs = _output_names(mixture, predicted)
+    scales = _scales(mixture, predicted, answered, weight)[-len(outputs) :]
     errors = _errors(mixture, predicted, y, answered, weight)
-    rng = check_random_state(random_state)
+    rng = checked_rng(random_state, OWNER)
     experts = []
     for k, name in enumerate(_names(mixture, weights.shape[1])):
         own = answered == k
         region = None if constant else _region(columns, matrix, own, weight, max_depth)
         rows, shares = _rows_of(own, weight, weights[:, k], constant, max_rows, rng)
         predict = _predictor(mixture, before, k)
-        effects, means = _moved(predict, X, columns, rows, shares, outputs)
+        effects, means = _moved(predict, X, columns, rows, shares, outputs, scales)
         share = float(weight[own].sum() / weight.sum())
         certainty = float(np.average(weights[own, k], weights=weight[own])) if share else np.nan
         usage = float(weight @ weights[:, k] / weight.sum())
-        where = str(region) if region else _without_rules(share, usage, constant)
+        where = str(region) if region else _without_rules(share, usage, constant, alike)
         experts.append(
             ExpertDescription(
                 name, share, usage, certainty, region, where, means, effects, errors[k]
@@ -180,7 +191,7 @@ def _with_weight(
     X = X if hasattr(X, "columns") else np.asarray(X)
     weight = checked_weight(sample_weight, len(X), OWNER)
     if y is not None:
-        y = checked_target(y, len(X), is_classifier(mixture), OWNER)
+        y = checked_target(y, len(X), mixture, OWNER)
     # only ratios count: by a power of 2 no digit changes, and sums stay in the range of doubles
     weight = np.ldexp(weight, -np.frexp(weight.max())[1])
     kept = np.flatnonzero(weight > 0)
@@ -237,9 +248,11 @@ def _region(
     return find_region(columns, matrix, own, weight, max_depth)
 
 
-def _without_rules(share: float, usage: float, constant: bool) -> str:
+def _without_rules(share: float, usage: float, constant: bool, alike: bool) -> str:
     """Return why there are no rules."""
-    if constant and usage < 1 - SAME:
+    if alike and share > 0:
+        return "in all of these rows, which are alike: they do not tell where else"
+    if constant and not alike and SAME < usage < 1 - SAME:
         return f"everywhere with weight {usage:.2f}: the gate does not depend on X"
     if share == 0:
         return "nowhere: another expert has a larger weight in every row"
@@ -279,11 +292,22 @@ def _moved(
     rows: np.ndarray,
     weight: np.ndarray,
     outputs: list[str],
+    scales: np.ndarray,
 ) -> tuple[list[Effect], dict[str, float]]:
     """Return the effects of columns on an expert, and its mean predictions by output."""
     predicted = predict(rows_at(X, rows)).reshape(len(rows), -1)[:, -len(outputs) :]
     means = dict(zip(outputs, (weight @ predicted / weight.sum()).tolist(), strict=True))
-    return expert_effects(predict, X, columns, rows, weight, outputs), means
+    return expert_effects(predict, X, columns, rows, weight, outputs, scales), means
+
+
+def _scales(
+    mixture: Any, predicted: np.ndarray, answered: np.ndarray, weight: np.ndarray
+) -> np.ndarray:
+    """Return by how much each output varies: 1 for shares, else the deviation over the rows."""
+    own = predicted[np.arange(len(answered)), answered].reshape(len(answered), -1)
+    if is_classifier(mixture) or predicts_shares(mixture):
+        return np.ones(own.shape[1])
+    return np.nan_to_num(np.sqrt(variance_of(own, weight)), posinf=0.0)
 
 
 def _errors(

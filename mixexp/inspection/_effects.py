@@ -30,6 +30,10 @@ REVERSE = 0.1
 #: Changes below this share of the size of a prediction are rounding.
 ROUNDING = 1e-10
 
+#: Changes below this share of the scale of what is predicted are none: those of an expert that is
+#: certain of its class, or whose number is the same everywhere.
+NEGLIGIBLE = 1e-4
+
 
 @dataclass(frozen=True)
 class Effect:
@@ -99,6 +103,7 @@ def expert_effects(
     rows: np.ndarray,
     weight: np.ndarray,
     outputs: Sequence[str],
+    scales: np.ndarray | None = None,
 ) -> list[Effect]:
     """Return the effect of every column that varies over some rows, largest first.
 
@@ -119,6 +124,8 @@ def expert_effects(
     outputs : sequence of str
         Names of the outputs; predictions of several classes may have more columns than there are
         names: the last ones are taken.
+    scales : ndarray of shape (q,), default=None
+        By how much each output varies, such as 1 for probabilities. None is not known.
 
     Notes
     -----
@@ -126,6 +133,7 @@ def expert_effects(
     (Friedman 2001).
     """
     found = []
+    scales = np.zeros(len(outputs)) if scales is None else scales
     share = weight / weight.sum()
     for j, column in enumerate(columns):
         sources = _sources(column, rows, weight)
@@ -138,8 +146,8 @@ def expert_effects(
         if column.labels is not None:
             values = [column.labels[int(code)] for code in values]
         found += [
-            Effect(column.name, name, values, mean, _trend(mean, column.labels is not None))
-            for name, mean in zip(outputs, means.T, strict=True)
+            Effect(column.name, name, values, mean, _trend(mean, column.labels is not None, scale))
+            for name, mean, scale in zip(outputs, means.T, scales, strict=True)
         ]
     return sorted(found, key=lambda effect: -effect.size)
 
@@ -162,9 +170,9 @@ def _sources(column: Column, rows: np.ndarray, weight: np.ndarray) -> np.ndarray
     return rows[at[kept] if len(kept) > 1 else first[enough]]
 
 
-def _trend(means: np.ndarray, categories: bool) -> str:
+def _trend(means: np.ndarray, categories: bool, scale: float = 0.0) -> str:
     steps = np.diff(means)
-    if np.ptp(means) <= ROUNDING * np.abs(means).max():
+    if np.ptp(means) <= max(ROUNDING * np.abs(means).max(), NEGLIGIBLE * scale):
         return "none"
     if categories:
         return "differs"

@@ -222,7 +222,7 @@ class ExpertProfilesDisplay:
             there are any.
         target : class label or int, default=None
             The class or the index of the output whose coefficients are drawn. Required if there are
-            more than two classes or several outputs.
+            more than two classes or several outputs; of two classes, the second by default.
         standardize : bool, default=True
             Whether coefficients are multiplied by the standard deviation of their column in X, so
             that those of different columns can be compared.

@@ -305,7 +305,7 @@ class ExpertRegionsDisplay:
             draw.point_colors(rgb, self.point_experts),
         )
         if regions:
-            heights = jittered(scales[1], heights)
+            heights = jittered(scales[1], heights, 1)
         self.scatter_ = draw.draw_points(ax, x, heights, colors, classes, scatter_kwargs, rug=rug)
 
     @classmethod
@@ -336,6 +336,7 @@ class ExpertRegionsDisplay:
             Rows to draw, or a sample of them, as `estimator` takes them: for a Pipeline, before
             its first step. They also set the limits of the axes, with a margin except where a
             step is undefined, such as a logarithm left of 0.
+            Where the estimator takes missing values, rows that miss a drawn feature are left out.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
             Targets of the rows. If given, each row takes the colour of the expert with the
             largest responsibility P(z | x, y), or grey if that is the noise or zero

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mixexp._wrapped import extra_name
-from mixexp.inspection._axes import as_steps, in_words, set_scale
+from mixexp.inspection._axes import as_steps, in_words, jittered, set_scale
 from mixexp.inspection._levels import Level
 from mixexp.inspection._palette import NOISE, line_of, region_colors
 from mixexp.inspection._panels import Panels
@@ -186,7 +186,7 @@ class GateProbabilitiesDisplay:
             style["linestyle"] = line_of(k) if k < len(rgb) - bool(self.extra_name) else "--"
             self.lines_ += ax.plot(axis, values[:, k], **(style | (kwargs or {})))
         if self.points is not None:
-            x = self.points[_some(len(self.points)), 0]
+            x = jittered(scale, self.points[_some(len(self.points)), 0])
             ax.plot(x, np.full(len(x), -0.035), "|", color="0.5", markersize=5, alpha=0.6)
         ax.set(ylim=(-0.06, 1.04))
         ax.margins(x=0)
@@ -206,9 +206,10 @@ class GateProbabilitiesDisplay:
             if plain and np.nanmin(weight) < 0.5 < np.nanmax(weight):
                 panel.contour(*self.grid, weight, [0.5], colors="0.25", linewidths=0.8)
             if some is not None:
-                panel.scatter(*some.T, s=3, color="0.3", alpha=0.35, linewidths=0, zorder=2)
+                places = [jittered(scales[j], some[:, j], j) for j in (0, 1)]
+                panel.scatter(*places, s=3, color="0.3", alpha=0.35, linewidths=0, zorder=2)
             for axis, scale in zip((panel.xaxis, panel.yaxis), scales, strict=True):
-                set_scale(axis, scale)
+                set_scale(axis, scale, panels.font)
             panel.set(xlim=_ends(self.grid[0], scales[0]), ylim=_ends(self.grid[1], scales[1]))
         panels.finish(*self.feature_names)
 
@@ -237,6 +238,7 @@ class GateProbabilitiesDisplay:
         X : {array-like, data frame} of shape (n_samples, n_features)
             Rows to draw, or a sample of them, as `estimator` takes them: for a Pipeline, before
             its first step. They also set the limits of the axes.
+            Where the estimator takes missing values, rows that miss a drawn feature are left out.
         features, at, scales, grid_resolution
             As in :meth:`ExpertRegionsDisplay.from_estimator`.
         level : int, default=None

@@ -10,7 +10,7 @@ import numpy as np
 from mixexp._wrapped import extra_name, find_mixture
 from mixexp.inspection._inputs import check_width
 from mixexp.inspection._room import shortened
-from mixexp.inspection._units import ColumnName, names_in_input_units
+from mixexp.inspection._units import ColumnName, first_step, names_in_input_units
 
 __all__ = [
     "EXTRAS",
@@ -206,11 +206,11 @@ def _names(before: list, mixture: Any, feature_names: Any, owner: str) -> list[s
 def mixture_names(before: list, mixture: Any) -> list[str]:
     """Return the names of the features that a mixture sees, which know how earlier steps made them.
 
-    Those of the fit are taken for a mixture that is alone.
+    Those of the fit are taken for a mixture with no transformer before it.
     """
     n_features = mixture.n_features_in_
     own = getattr(mixture, "feature_names_in_", None)
-    return names_in_input_units(before, None if before else own, n_features)
+    return names_in_input_units(before, None if first_step(before) is not None else own, n_features)
 
 
 def column_names(estimator: Any) -> list[str]:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 
-from mixexp._columns import check_table
+from mixexp._columns import check_table, is_absent
 
 __all__ = [
     "check_features",
     "check_resolution",
     "check_row",
     "check_width",
+    "complete_rows",
     "default_features",
     "fill_table",
+    "known_values",
+    "refuse_missing",
     "table_columns",
     "table_names",
 ]
@@ -29,40 +33,76 @@ def _missing(owner: str, names: Sequence[str]) -> ValueError:
     )
 
 
-def _column(series: Any) -> tuple[np.ndarray, bool]:
-    """Return the values of a frame's column, float64 if numeric, and whether any is missing."""
+def _column(series: Any) -> np.ndarray:
+    """Return the values of a frame's column: float64 and NaN if numeric, else objects and None."""
     if hasattr(series, "is_null"):  # polars
-        numeric, missing = series.dtype.is_numeric(), bool(series.is_null().any())
+        numeric, options = series.dtype.is_numeric(), {}
     else:
-        numeric, missing = series.dtype.kind in "iuf", bool(series.isna().any())
-    if missing or not numeric:
-        return np.array([*series, None], dtype=object)[:-1], missing
-    values = np.asarray(series.to_numpy(), dtype=np.float64)
-    return values, not np.all(np.isfinite(values))
+        numeric = series.dtype.kind in "iuf"
+        options = {"dtype": np.float64, "na_value": np.nan}
+    if numeric:
+        return np.asarray(series.to_numpy(**options), dtype=np.float64)
+    values = [None if is_absent(value) else value for value in series]
+    return np.array([*values, None], dtype=object)[:-1]
+
+
+def known_values(column: np.ndarray) -> np.ndarray:
+    """Return a mask (n,) of the values of a column that are not missing."""
+    if column.dtype.kind == "f":
+        return ~np.isnan(column)
+    return np.array([value is not None for value in column], dtype=bool)
 
 
 def table_columns(X: Any, owner: str) -> list[np.ndarray]:
     """Return the columns of X, each (n,): float64 if numeric, object otherwise.
 
-    Raises ValueError or TypeError if X is not a table, is sparse, or has missing values.
+    Missing values are NaN and None. Raises ValueError or TypeError if X is not a table or is
+    sparse.
     """
     check_table(X, owner)
     if _is_pandas(X) or _is_polars(X):
-        pairs = [_column(X.iloc[:, j] if _is_pandas(X) else X[:, j]) for j in range(X.shape[1])]
-        columns = [column for column, _ in pairs]
-        missing = [str(name) for name, (_, bad) in zip(X.columns, pairs, strict=True) if bad]
-    else:
+        return [_column(X.iloc[:, j] if _is_pandas(X) else X[:, j]) for j in range(X.shape[1])]
+    try:
+        return list(np.asarray(X, dtype=np.float64).T)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{owner}: X={type(X).__name__} does not hold numbers only: {error}. Give numbers, or "
+            "a data frame."
+        ) from error
+
+
+def refuse_missing(
+    columns: Sequence[np.ndarray], names: list[str] | None, answer: Callable[[], Any], owner: str
+) -> None:
+    """Raise ValueError if columns have infinite values, or missing ones and there is no answer.
+
+    `answer` asks the estimator about the rows: an imputer of a Pipeline may fill them in.
+    """
+    infinite = [j for j, c in enumerate(columns) if c.dtype.kind == "f" and np.any(np.isinf(c))]
+    missing = [j for j, column in enumerate(columns) if not known_values(column).all()]
+    cause = None
+    if not infinite:
+        if not missing:
+            return
         try:
-            columns = list(np.asarray(X, dtype=np.float64).T)
+            with warnings.catch_warnings():  # what is drawn warns too
+                warnings.simplefilter("ignore")
+                answer()
+            return
         except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"{owner}: X={type(X).__name__} does not hold numbers only: {error}. Give numbers, "
-                "or a data frame."
-            ) from error
-        missing = [f"feature {j}" for j, c in enumerate(columns) if not np.all(np.isfinite(c))]
-    if missing:
-        raise _missing(owner, missing)
-    return columns
+            cause = error
+    bad = sorted({*infinite, *missing})
+    raise _missing(owner, [f"feature {j}" if names is None else names[j] for j in bad]) from cause
+
+
+def complete_rows(
+    columns: Sequence[np.ndarray], drawn: Sequence[int], names: list[str] | None, owner: str
+) -> np.ndarray:
+    """Return the rows (m,) that have a value in every column that is drawn."""
+    rows = np.flatnonzero(np.all([known_values(columns[j]) for j in drawn], axis=0))
+    if not len(rows):
+        raise _missing(owner, [f"feature {j}" if names is None else names[j] for j in drawn])
+    return rows
 
 
 def _is_pandas(X: Any) -> bool:

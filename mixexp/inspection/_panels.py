@@ -66,14 +66,18 @@ class Panels:
 
     def finish(self, xlabel: str, ylabel: str) -> None:
         """Remove inner ticks, and label all panels together."""
+        from matplotlib.ticker import MaxNLocator
+
         reach = np.zeros(2)
         for k, panel in enumerate(self.axes):
             row, column = divmod(k, self.n_columns)
             left, below = column == 0, k + self.n_columns >= self.n
             panel.tick_params(labelsize=self.font, labelleft=left, labelbottom=below, length=2)
-            if panel.get_xscale() == "linear":  # a label at the end would meet the next panel's
+            # not of logarithms, and of categories each has its tick
+            if isinstance(panel.xaxis.get_major_locator(), MaxNLocator):
+                # a label at the end would meet the next panel's
                 panel.locator_params(axis="x", nbins=TICKS, prune="upper")
-            if panel.get_yscale() == "linear":
+            if isinstance(panel.yaxis.get_major_locator(), MaxNLocator):
                 panel.locator_params(axis="y", nbins=TICKS)
             box, inner = panel.get_tightbbox(), panel.get_window_extent()
             if left:

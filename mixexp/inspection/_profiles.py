@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from sklearn.base import is_classifier
 
-from mixexp._wrapped import find_mixture, transformed
+from mixexp._wrapped import find_mixture, refuse_offset, transformed
+from mixexp.inspection._compute import class_position
 from mixexp.inspection._gate_tree import mixture_names
 from mixexp.inspection._routing import checked_weight
 from mixexp.metrics import expert_importance
@@ -53,7 +54,9 @@ def expert_profiles(
     before, mixture = find_mixture(estimator, owner)
     if kind != "importance":
         data = transformed(before, X)
-        weight = None if sample_weight is None else checked_weight(sample_weight, len(y), owner)
+        weight = None
+        if sample_weight is not None:
+            weight = checked_weight(sample_weight, np.shape(X)[0], owner)
         names = mixture_names(before, mixture)
         found = _inferred(mixture, data, y, weight, names, target, level, owner)
         if found is None:
@@ -69,6 +72,7 @@ def expert_profiles(
         raise ValueError(
             f"{owner}: y=None, and importances compare predictions with targets. Give y."
         )
+    refuse_offset(mixture, owner, "Use mixexp.metrics.expert_importance with the offset.")
     found = expert_importance(
         estimator,
         X,
@@ -104,8 +108,11 @@ def _inferred(
     """Return coefficients with intervals, or None where there are no standard errors."""
     if y is None:
         return None
+    plain = [str(name) for name in names]
+    unique = len(set(plain)) == len(plain)  # else columns that share a name would be one
     try:
-        estimates = mixture.summary(data, y, weight).estimates
+        summary = mixture.summary(data, y, weight, feature_names=plain if unique else None)
+        estimates = summary.estimates
     except ValueError:  # it says which part has none; the picture says that there are none
         return None
     slopes = [
@@ -116,23 +123,23 @@ def _inferred(
     outputs = list(dict.fromkeys(estimates.outputs[i] for i in slopes))
     if not outputs:
         return None
-    output = outputs[_position(target, outputs, owner)]
+    q, sign, label = _chosen(mixture, target, outputs, owner)
+    output = outputs[q]
     slopes = [i for i in slopes if estimates.outputs[i] == output]
     columns = list(dict.fromkeys(estimates.names[i] for i in slopes))
     found = np.full((3, len(mixture.experts_), len(columns)), np.nan)
     bounds = estimates.intervals(level)
     for i in slopes:
         place = int(estimates.parts[i].split()[1]), columns.index(estimates.names[i])
-        found[(slice(None), *place)] = estimates.estimates[i], *bounds[i]
-    known = {f"x{j}": name for j, name in enumerate(names)}
-    if hasattr(mixture, "feature_names_in_"):
-        known = dict(zip(map(str, mixture.feature_names_in_), names, strict=True))
+        found[(slice(None), *place)] = sign * estimates.estimates[i], *np.sort(sign * bounds[i])
+    own = getattr(mixture, "feature_names_in_", [f"x{j}" for j in range(len(names))])
+    known = dict(zip(plain if unique else map(str, own), names, strict=True))
     return {
         "values": found[0],
         "names": [known.get(name, name) for name in columns],
         "low": found[1],
         "high": found[2],
-        "value_name": COEFFICIENT + (f", {output}" if output else ""),
+        "value_name": COEFFICIENT + label,
         "note": f"lines: {100 * level:g} % intervals",
     }
 
@@ -148,16 +155,30 @@ def _of_experts(mixture: Any, names: list[str], target: Any, owner: str) -> dict
     outputs: list[Any] = [f"y{q}" for q in range(len(tables[0]))]
     if is_classifier(mixture) and len(outputs) == len(mixture.classes_):
         outputs = list(mixture.classes_)
-    q = _position(target, [str(output) for output in outputs], owner)
-    several = len(outputs) > 1
+    q, sign, label = _chosen(mixture, target, [str(output) for output in outputs], owner)
     return {
-        "values": np.stack([table[q] for table in tables]),
+        "values": sign * np.stack([table[q] for table in tables]),
         "names": names,
         "low": None,
         "high": None,
-        "value_name": COEFFICIENT + (f", {outputs[q]}" if several else ""),
+        "value_name": COEFFICIENT + label,
         "note": "no intervals",
     }
+
+
+def _chosen(mixture: Any, target: Any, outputs: list[str], owner: str) -> tuple[int, int, str]:
+    """Return the position of the output or class that is drawn, a sign, and a label of it.
+
+    Two classes have one set of coefficients, those of the second: those of the first have the
+    opposite sign.
+    """
+    classes = list(mixture.classes_) if is_classifier(mixture) else []
+    if len(outputs) == 1 and len(classes) == 2:
+        remedy = "Give the class whose coefficients are drawn"
+        k = class_position(target, classes, owner, remedy)
+        return 0, (-1, 1)[k], f", {classes[k]}"
+    q = _position(target, outputs, owner)
+    return q, 1, f", {outputs[q]}" if len(outputs) > 1 else ""
 
 
 def _position(target: Any, outputs: list[str], owner: str) -> int:
@@ -167,8 +188,6 @@ def _position(target: Any, outputs: list[str], owner: str) -> int:
     for wanted in (str(target), f"y{target}"):
         if wanted in outputs:
             return outputs.index(wanted)
-    if len(outputs) == 1 and outputs[0] in ("", "0"):
-        return 0  # two classes have one set of coefficients
     raise ValueError(
         f"{owner}: target={target!r} is no output or class of the mixture. Coefficients are those "
         f"of one, of: {', '.join(outputs[:10])}."

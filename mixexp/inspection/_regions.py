@@ -84,6 +84,8 @@ def region_grid(axes: Sequence[np.ndarray]) -> list[np.ndarray]:
 def held_values(columns: Sequence[np.ndarray]) -> list[Any]:
     """Return the median of each numeric column and the most frequent value of each other one.
 
+    Missing values, NaN and None, do not count, unless there are no others.
+
     Parameters
     ----------
     columns : sequence of ndarray of shape (n,)
@@ -96,10 +98,11 @@ def held_values(columns: Sequence[np.ndarray]) -> list[Any]:
     held: list[Any] = []
     for column in columns:
         if column.dtype.kind == "f":
-            held.append(float(np.median(column)))
+            known = column[~np.isnan(column)]
+            held.append(float(np.median(known)) if len(known) else np.nan)
         else:
             counts: dict[Any, int] = {}
-            for value in column:
+            for value in [value for value in column if value is not None] or [None]:
                 counts[value] = counts.get(value, 0) + 1
             held.append(max(counts, key=counts.__getitem__))  # the first one, in a tie
     return held

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.base import is_classifier
+
+from mixexp.metrics._gates import refuse_unknown
 
 __all__ = [
     "balance_loss",
@@ -77,9 +80,9 @@ def overflow_share(router: Any) -> float:
     return np.nan if overflow is None or loads is None else float(overflow / np.sum(loads))
 
 
-def checked_target(y: Any, n_rows: int, classifier: bool, owner: str) -> np.ndarray:
-    """Return labels (n,) or targets (n, n_outputs)."""
-    target = np.asarray(y)
+def checked_target(y: Any, n_rows: int, mixture: Any, owner: str) -> np.ndarray:
+    """Return labels (n,), all of them classes of the mixture, or targets (n, n_outputs)."""
+    target, classifier = np.asarray(y), is_classifier(mixture)
     if not classifier:
         try:
             target = target.astype(np.float64)
@@ -91,4 +94,8 @@ def checked_target(y: Any, n_rows: int, classifier: bool, owner: str) -> np.ndar
         raise ValueError(
             f"{owner}: y has shape {target.shape}, and X has {n_rows} rows. Give a target for each."
         )
-    return target.ravel() if classifier else target.reshape(n_rows, -1)
+    if not classifier:
+        return target.reshape(n_rows, -1)
+    labels = target.ravel()
+    refuse_unknown(mixture, labels, owner)
+    return labels

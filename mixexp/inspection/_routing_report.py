@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score, r2_score
 
-from mixexp._wrapped import find_mixture, predicts_shares, shares, transformed
+from mixexp._wrapped import find_mixture, predicts_shares, refuse_offset, shares, transformed
 from mixexp.inspection._routing import (
     balance_loss,
     checked_target,
@@ -215,7 +215,8 @@ def routing_report(
     TypeError
         If the estimator is not a mixture of experts.
     ValueError
-        If X, y or sample_weight is not valid; the message names it.
+        If X, y or sample_weight is not valid; the message names it. If the mixture was fitted with
+        an offset, and y is given without one.
 
     Notes
     -----
@@ -245,6 +246,8 @@ def routing_report(
     """
     owner = "routing_report"
     before, mixture = find_mixture(estimator, owner)
+    if y is not None and offset is None:
+        refuse_offset(mixture, owner, "Give the offset of these rows, or leave y out.")
     data = transformed(before, X)
     weights = np.asarray(mixture.route(data))
     n_experts = len(mixture.experts_)
@@ -305,7 +308,7 @@ class _Scored:
         self.name = "accuracy" if self.classifier else "R²"
         self.weight, self.owner = weight, owner
         self.found = np.full(len(mixture.experts_) + hasattr(mixture, "fallback_"), np.nan)
-        self.y = None if y is None else checked_target(y, len(weight), self.classifier, owner)
+        self.y = None if y is None else checked_target(y, len(weight), mixture, owner)
         if self.y is not None:
             y, self.weight = shares(mixture, self.y, weight, owner)
             self.y = y if self.classifier else y.reshape(len(weight), -1)

@@ -17,8 +17,10 @@ from mixexp.inspection._inputs import (
     check_resolution,
     check_row,
     check_width,
+    complete_rows,
     default_features,
     fill_table,
+    refuse_missing,
     table_columns,
     table_names,
 )
@@ -45,6 +47,8 @@ class Slice:
         The transformers before the mixture, and the mixture.
     X : table
         The rows, as the first transformer takes them.
+    drawn : ndarray of int of shape (m,)
+        Those that have a value in each column that varies.
     columns : list of ndarray
         Its columns.
     names : list of str
@@ -66,6 +70,7 @@ class Slice:
     before: list[Any]
     mixture: Any
     X: Any
+    drawn: np.ndarray
     columns: list[np.ndarray]
     names: list[str]
     row: list[Any]
@@ -96,10 +101,13 @@ class Slice:
             names = table_names(X, estimator)
         else:
             names = given_names(feature_names, len(columns), owner)
+        refuse_missing(columns, names, lambda: mixture.route(transformed(before, X)), owner)
         chosen = _checked_scales(scales, owner)
         ranked, projection = _by_use(estimator, X, len(columns)), None
         if isinstance(features, str) and features == PRINCIPAL and features not in (names or []):
-            projection = Projection.of(columns, names, owner)
+            numeric = default_features(columns)
+            drawn = complete_rows(columns, numeric, names, owner)
+            projection = Projection.of([column[drawn] for column in columns], names, owner)
             varied = projection.columns
         elif features is None:
             numeric = default_features(columns)
@@ -108,13 +116,15 @@ class Slice:
             varied = check_features(features, names, columns, owner)
         row = held_values(columns) if at is None else check_row(at, names, columns, varied, owner)
         if projection is None:
-            axes = tuple(Axis.of(columns[j], chosen[i]) for i, j in enumerate(varied))
+            drawn = complete_rows(columns, varied, names, owner)
+            axes = tuple(Axis.of(columns[j][drawn], chosen[i]) for i, j in enumerate(varied))
         else:
             axes = tuple(Axis(scores) for scores in projection.scores.T)
         return cls(
             before,
             mixture,
             X,
+            drawn,
             columns,
             [f"feature {j}" for j in range(len(columns))] if names is None else names,
             row,
@@ -127,8 +137,20 @@ class Slice:
 
     @property
     def data(self) -> Any:
-        """The rows as the mixture takes them."""
-        return transformed(self.before, self.X)
+        """The rows that are drawn, as the mixture takes them."""
+        rows = self.X if self.complete else rows_at(self.X, self.drawn)
+        return transformed(self.before, rows)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all rows are drawn."""
+        return len(self.drawn) == np.shape(self.X)[0]
+
+    def targets(self, y: Any) -> Any:
+        """Return the targets of the rows that are drawn."""
+        if y is None or self.complete:
+            return y
+        return rows_at(y if hasattr(y, "shape") else np.asarray(y), self.drawn)
 
     @property
     def axis_names(self) -> list[str]:
@@ -144,7 +166,7 @@ class Slice:
 
     @property
     def points(self) -> np.ndarray:
-        """Positions of the rows along the axes (n, 1 or 2)."""
+        """Positions of the rows that are drawn along the axes (n, 1 or 2)."""
         return np.column_stack([axis.positions for axis in self.axes])
 
     @property

@@ -25,7 +25,7 @@ from sklearn.preprocessing import (
 
 from mixexp.inspection._room import shortened
 
-__all__ = ["ColumnName", "names_in_input_units"]
+__all__ = ["ColumnName", "first_step", "names_in_input_units"]
 
 #: Increasing functions of one number, and their inverses.
 INVERSES: dict[Any, Callable] = {
@@ -134,10 +134,11 @@ def names_in_input_units(before: Sequence[Any], names: Sequence[str] | None, n: 
         `ColumnName` where a column is known as a function of one input. A transformed column
         never has the name of its input alone.
     """
-    if not before:
+    first = first_step(before)
+    if first is None:
         return list(names) if names is not None else [f"x{j}" for j in range(n)]
-    n_inputs = getattr(before[0], "n_features_in_", n)
-    known = names if names is not None else getattr(before[0], "feature_names_in_", None)
+    n_inputs = getattr(first, "n_features_in_", n)
+    known = names if names is not None else getattr(first, "feature_names_in_", None)
     if known is None or len(known) != n_inputs:
         known = [f"x{j}" for j in range(n_inputs)]
     found = [Origin(str(name), str(name)) for name in known]
@@ -146,6 +147,16 @@ def names_in_input_units(before: Sequence[Any], names: Sequence[str] | None, n: 
     if len(found) != n:
         found = [Origin(f"column {j} of {_kind(before[-1])}", "") for j in range(n)]
     return [ColumnName.of(origin) for origin in found]
+
+
+def first_step(before: Sequence[Any]) -> Any:
+    """Return the first transformer that changes columns, inside Pipelines; None without one."""
+    for step in before:
+        if isinstance(step, Pipeline):
+            step = first_step([inner for _, inner in step.steps])
+        if step is not None and not isinstance(step, str):  # "passthrough"
+            return step
+    return None
 
 
 def _kind(step: Any) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import Bunch
 
-from mixexp._checks import as_numbers, short
+from mixexp._checks import as_numbers, checked_rng, short
 from mixexp._wrapped import law_and_target
 from mixexp.metrics._weights import checked_weight, weighted_mean
 
@@ -201,11 +201,12 @@ def pit(y_true: Any, distribution: Any, *, random_state: Any = None) -> np.ndarr
     >>> bool((values > 0).all() and (values < 1).all())
     True
     """
+    rng = checked_rng(random_state, "pit")
     upper = _checked_law(distribution, "pit").cdf(y_true)
     if not distribution.family.discrete:
         return upper
     lower = distribution.cdf(np.asarray(y_true, dtype=float) - 1)
-    return lower + check_random_state(random_state).uniform(size=upper.shape) * (upper - lower)
+    return lower + rng.uniform(size=upper.shape) * (upper - lower)
 
 
 def calibration(
@@ -265,9 +266,10 @@ def calibration(
         raise ValueError(
             f"calibration: n_bins={short(n_bins)} must be a whole number of at least 1. Use 10."
         )
+    rng = checked_rng(random_state, "calibration")
     distribution = _checked_law(distribution, "calibration")
     weight = checked_weight(sample_weight, len(distribution), "calibration")
-    values = pit(y_true, distribution, random_state=random_state)
+    values = pit(y_true, distribution, random_state=rng)
     weight = np.broadcast_to(weight.reshape(-1, *(1,) * (values.ndim - 1)), values.shape)
     share = weight / weight.sum()
     densities, bin_edges = np.histogram(values, n_bins, (0.0, 1.0), weights=share)

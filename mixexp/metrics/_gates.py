@@ -9,10 +9,13 @@ from scipy.special import entr
 from sklearn.base import is_classifier
 
 from mixexp._checks import as_numbers
-from mixexp._wrapped import find_mixture, shares, transformed
+from mixexp._wrapped import find_mixture, refuse_offset, shares, transformed
 from mixexp.metrics._weights import checked_weight, weighted_mean
 
 __all__ = ["effective_n_experts", "gate_entropy", "gate_regret", "oracle_score"]
+
+#: What to do where a mixture was fitted with an offset, and none is given.
+GIVE_OFFSET = "Give the offset of these rows."
 
 #: Scores that an oracle can have, by kind of estimator.
 SCORINGS = {True: ("log_score", "accuracy"), False: ("log_score", "r2")}
@@ -151,6 +154,8 @@ def _oracle(
             f"{owner}: scoring={scoring!r} is none for {type(mixture).__name__}. Use "
             f"{' or '.join(map(repr, allowed))}."
         )
+    if offset is None:
+        refuse_offset(mixture, owner, GIVE_OFFSET)
     data = transformed(before, X)
     if scoring == "log_score":
         best = mixture.log_density_experts(data, y, offset=offset).max(axis=1)
@@ -202,8 +207,20 @@ def errors_of(mixture: Any, outputs: np.ndarray, y: Any, owner: str) -> np.ndarr
         )
     if not is_classifier(mixture):
         return (outputs - target[:, None]) ** 2
+    refuse_unknown(mixture, target, owner)
     wrong = mixture.classes_[outputs.argmax(axis=2)] != target[:, None]
     return wrong[..., None].astype(np.float64)
+
+
+def refuse_unknown(mixture: Any, labels: np.ndarray, owner: str) -> None:
+    """Raise if labels (n,) have a class that the fit of a classifier has not seen."""
+    unknown = ~np.isin(labels.astype(object), mixture.classes_.astype(object))
+    if np.any(unknown):
+        shown = list(dict.fromkeys(labels[unknown].tolist()))[:5]
+        raise ValueError(
+            f"{owner}: y has labels that were not seen in fit: {shown}. Give those of "
+            f"{mixture.classes_}, or leave these rows out."
+        )
 
 
 def variance_of(target: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import is_classifier
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import Bunch
 
-from mixexp._checks import short
+from mixexp._checks import checked_rng, short
 from mixexp._columns import check_table, rows_at, with_column
-from mixexp._wrapped import find_mixture, shares, transformed
-from mixexp.metrics._gates import errors_of, variance_of
+from mixexp._wrapped import find_mixture, refuse_offset, shares, transformed
+from mixexp.metrics._gates import GIVE_OFFSET, errors_of, variance_of
 from mixexp.metrics._weights import checked_weight
 
 __all__ = ["expert_importance", "gate_importance"]
@@ -89,7 +89,7 @@ def gate_importance(
         moved = np.abs(mixture.route(transformed(before, table)) - base).sum(axis=1) / 2
         return float(np.average(moved, weights=weight))
 
-    rng = check_random_state(random_state)
+    rng = checked_rng(random_state, owner)
     return _summed(_permuted(change, X, np.arange(len(kept)), n_repeats, rng, n_jobs))
 
 
@@ -161,6 +161,8 @@ def expert_importance(
     """
     owner = "expert_importance"
     before, mixture = find_mixture(estimator, owner)
+    if offset is None:
+        refuse_offset(mixture, owner, GIVE_OFFSET)
     n_all = np.shape(X)[0] if np.ndim(X) else 0
     X, weight, kept = _checked(X, sample_weight, n_repeats, owner)
     y = _rows_of(y, kept, n_all, "y", owner)
@@ -169,7 +171,7 @@ def expert_importance(
     data = transformed(before, X)
     errors = errors_of(mixture, mixture.predict_experts(data, offset=offset), y, owner)
     answered = mixture.route(data).argmax(axis=1)
-    rng = check_random_state(random_state)
+    rng = checked_rng(random_state, owner)
     n_experts, n_features = errors.shape[1], np.shape(X)[1]
     importances = np.full((n_experts, n_features, n_repeats), np.nan)
     for k in range(n_experts):

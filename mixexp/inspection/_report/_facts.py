@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections import Counter
 from itertools import takewhile
 from typing import Any
@@ -23,6 +24,12 @@ NAMED = 20
 
 #: Repeats of `repr` are cut above this many characters.
 LONGEST = 4_000
+
+#: In a `repr`, what is of NumPy, and what is no code.
+NUMPY = re.compile(r"<(?:ufunc '|class 'numpy\.)(?P<name>\w+)'>")
+OPAQUE = re.compile(
+    r"<(?:ufunc|class|function|bound method|built-in|[\w.]+ object)\b(?:[^<>]|<[^<>]*>)*>"
+)
 
 
 def counted(n: int, noun: str, plural: str | None = None) -> str:
@@ -149,12 +156,17 @@ def reproduce_section(subject: Subject) -> Section:
     best = given.best_estimator_ if hasattr(given, "best_estimator_") else given
     with sklearn.config_context(print_changed_only=True):
         text = best.__repr__(N_CHAR_MAX=LONGEST)
+    text = NUMPY.sub(_from_numpy, text)
     arguments = ", ".join(f"{name}={name}" for name in subject.rows.fit_arguments)
     fit = f"model.fit(X, y{', ' + arguments if arguments else ''})"
     parts = [
         paragraph("Parameters that differ from their defaults, as Python code:"),
-        code("\n".join([*_imports(best), "", f"model = {text}", fit])),
+        code("\n".join([*_imports(best, text), "", f"model = {text}", fit])),
     ]
+    unwritten = list(dict.fromkeys(OPAQUE.findall(text)))
+    if unwritten:
+        listed = ", ".join(unwritten)
+        parts.append(note(f"Angle brackets are no code: write your own in place of {listed}."))
     if mixture.random_state is None:
         parts.append(
             note("random_state is None: a fit of the same rows may differ. Set it to a number.")
@@ -164,6 +176,12 @@ def reproduce_section(subject: Subject) -> Section:
     rows = _versions().items()
     parts.append(table("Versions", ["", "version"], rows, numbers=False))
     return Section("reproduce", "How to reproduce", parts)
+
+
+def _from_numpy(found: re.Match) -> str:
+    """Return the code of a ufunc or class of NumPy; of other libraries it stays as it is."""
+    name = found["name"]
+    return f"np.{name}" if hasattr(np, name) else found[0]
 
 
 def _versions() -> dict[str, str]:
@@ -176,8 +194,8 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _imports(estimator: Any) -> list[str]:
-    """Return the lines that import the classes of an estimator and of its parameters."""
+def _imports(estimator: Any, text: str) -> list[str]:
+    """Return the lines that import the classes of an estimator and of its parameters, and NumPy."""
     found: dict[str, set[str]] = {}
     for each in [estimator, *estimator.get_params(deep=True).values()]:
         kind = type(each)
@@ -185,4 +203,5 @@ def _imports(estimator: Any) -> list[str]:
             public = takewhile(lambda part: not part.startswith("_"), kind.__module__.split("."))
             found.setdefault(".".join(public), set()).add(kind.__name__)
     lines = sorted((module, ", ".join(sorted(names))) for module, names in found.items())
-    return [f"from {module} import {names}" for module, names in lines]
+    numpy = ["import numpy as np"] if re.search(r"\bnp\.", text) else []
+    return numpy + [f"from {module} import {names}" for module, names in lines]
