@@ -42,6 +42,9 @@ PATH_STEPS = 3
 #: all, as which rows share a fold matters where they are few.
 STRENGTH_FOLDS, MOST_DEALS, LEFT_OUT = 5, 4, 1000
 
+#: Most products of a decomposition of all rows, by which they are left out one by one: seconds.
+MOST_PRODUCTS = 2e10
+
 #: A strength with a log-likelihood of left-out rows so many nats below the best has hardly a share
 #: in the choice, and weaker ones are not tried.
 HOPELESS = 5.0
@@ -100,9 +103,14 @@ def lone(bank: Any, rows: Rows) -> Any:
 
 
 def leaves_out(bank: Any, rows: Rows) -> bool:
-    """Return whether rows are few, and what is missed of those left out is known for one expert."""
-    known = can(bank, "left_out") and rows.groups is None
-    return known and underdetermined(bank, rows)
+    """Return whether rows are few, and what is missed of those left out is known for one expert.
+
+    It takes a decomposition of the rows, which is not worth its time where these are large.
+    """
+    if not (can(bank, "left_out") and rows.groups is None and underdetermined(bank, rows)):
+        return False
+    sides = rows.n_rows, bank.design.size
+    return float(np.prod(sides, dtype=float)) * min(sides) <= MOST_PRODUCTS
 
 
 def left_out_log_prob(bank: Any, rows: Rows) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from numpy.testing import assert_allclose
 from sklearn.linear_model import Ridge
 
@@ -69,3 +70,19 @@ def test_one_expert_of_few_rows_is_as_good_as_ridge(shape, rng):
     low, high = model.predict_interval(new, coverage=0.9)
     truth = new @ coef + 0.1 * rng.standard_normal(1000)
     assert np.mean((truth >= low) & (truth <= high)) > 0.75
+
+
+def test_sparse_rows_are_left_out_one_by_one_too(rng):
+    X = sp.random(700, 500, 0.05, random_state=0, format="csr")
+    coef = rng.standard_normal(500) * (rng.uniform(size=500) < 0.3)
+    truth = X @ coef
+    y = truth + 0.1 * rng.standard_normal(700)
+    train, new = slice(0, 600), slice(600, None)
+    model = MixtureOfExpertsRegressor(n_experts=1, random_state=0).fit(X[train], y[train])
+    assert model._model.bank.by_products
+    dense = X.toarray()
+    errors = [
+        np.std(truth[new] - Ridge(alpha).fit(dense[train], y[train]).predict(dense[new]))
+        for alpha in np.logspace(-4, 2, 13)
+    ]
+    assert np.sqrt(np.mean((model.predict(X[new]) - truth[new]) ** 2)) < 1.2 * min(errors)
