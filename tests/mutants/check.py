@@ -58,6 +58,7 @@ NEAR = {
         "tests/gates/test_hierarchical_gate.py tests/routing/test_routed_training.py"
     ),
     "mixexp/inference": "tests/inference",
+    "mixexp/_drawn.py": "tests/inference",
 }
 
 #: The share of faults that the tests shall find.
