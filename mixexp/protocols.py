@@ -411,7 +411,7 @@ CAPABILITIES: dict[str, Capability] = {
     "left_out": Capability(
         "bank",
         "(rows): the residuals of one expert, by its strength, of rows left out one by one: "
-        "`residuals(strength)`, (n_outputs, n), and their `mean_squares(strength)`.",
+        "`residuals(strength)`, (n_outputs, n), and `mean_squares(strength)` with their errors.",
     ),
     "dispersed": Capability(
         "bank",

@@ -17,9 +17,17 @@ from mixexp._engine.folds import scaled_folds
 from mixexp._engine.starts import NOISE_SHARE
 from mixexp._engine.sweep import State
 from mixexp._engine.tuning import MOST_ROUNDS, SMALL_CHANGE, largest_change, underdetermined
-from mixexp.protocols import Block, Rows, can, has_scale
+from mixexp.protocols import Block, Rows, can, evolve, has_scale
 
-__all__ = ["by_evidence", "leaves_out", "left_out_log_prob", "lone", "one_expert", "outlying"]
+__all__ = [
+    "by_evidence",
+    "knows_left_out",
+    "leaves_out",
+    "left_out_log_prob",
+    "lone",
+    "one_expert",
+    "outlying",
+]
 
 #: Steps of the fit; one is exact for linear experts. Those that weigh rows by their residuals take
 #: so many again, at most so often, until dispersions change by less than this share.
@@ -44,6 +52,9 @@ STRENGTH_FOLDS, MOST_DEALS, LEFT_OUT = 5, 4, 1000
 
 #: Most products of a decomposition of all rows, by which they are left out one by one: seconds.
 MOST_PRODUCTS = 2e10
+
+#: Independent residuals that a strength leaves at least: with fewer, rows left out say little.
+FEWEST_FREE = 3.0
 
 #: A strength with a log-likelihood of left-out rows so many nats below the best has hardly a share
 #: in the choice, and weaker ones are not tried.
@@ -88,26 +99,33 @@ def lone(bank: Any, rows: Rows) -> Any:
 
     Where rows are few, those outside of a fold may be fewer than the columns, and a strong penalty
     looks best. It keeps several experts from learning rows by heart, but one is worth more: rows
-    left out one by one choose what ridge regression would. How far they are missed is its
-    dispersion.
+    left out one by one choose what ridge regression would. How far they are missed, and a standard
+    error more, is its dispersion: the strength with the smallest is also the luckiest.
     """
     if not leaves_out(bank, rows):
         return bank
     strengths, left_out = bank.strength_path(rows), bank.left_out(rows)
+    free = np.array([left_out.free(strength) for strength in strengths])
+    strengths = strengths[free >= min(FEWEST_FREE, free.max())]
     misses = [_missed(bank, left_out, strength) for strength in strengths]
-    n_rows = min(rows.total_weight, rows.n_rows)
-    strength = _mean_strength(strengths, -0.5 * n_rows * np.log(misses).sum(axis=1))
+    n_sets = min(rows.total_weight, left_out.n_sets)
+    strength = _mean_strength(strengths, -0.5 * n_sets * np.log(misses).sum(axis=1))
     bank = bank.chosen_at(strength, _missed(bank, left_out, strength))
     ones = np.ones((1, rows.n_rows))
     return _dispersed(_fitted(bank, rows, ones), rows, ones)
 
 
 def leaves_out(bank: Any, rows: Rows) -> bool:
-    """Return whether rows are few, and what is missed of those left out is known for one expert.
+    """Return whether rows are few, and what is missed of those left out is known for one expert."""
+    return underdetermined(bank, rows) and knows_left_out(bank, rows)
+
+
+def knows_left_out(bank: Any, rows: Rows) -> bool:
+    """Return whether one expert is known without each of the rows.
 
     It takes a decomposition of the rows, which is not worth its time where these are large.
     """
-    if not (can(bank, "left_out") and rows.groups is None and underdetermined(bank, rows)):
+    if not can(bank, "left_out") or rows.groups is not None:
         return False
     sides = rows.n_rows, bank.design.size
     return float(np.prod(sides, dtype=float)) * min(sides) <= MOST_PRODUCTS
@@ -225,7 +243,7 @@ def _by_left_out_rows(bank: Any, rows: Rows) -> float:
     left_out = [folds == fold for folds in deals for fold in range(folds.max() + 1)]
     out = rows.spread(np.array(left_out, dtype=float))
     inside, weight = 1.0 - out, out if rows.weight is None else out * rows.weight
-    fits = bank.replicate(len(out))
+    fits = evolve(bank, _masks=None).replicate(len(out))
     if can(bank, "floor"):
         fits = fits.with_floor(bank.floor)
     n_steps = 1 if can(bank, "dispersed") else PATH_STEPS

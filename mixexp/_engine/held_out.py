@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixexp._engine.alone import leaves_out, left_out_log_prob
+from mixexp._engine.alone import knows_left_out, left_out_log_prob
 from mixexp._engine.context import ROUND_TOL, START_STEPS, posteriors
 from mixexp._engine.criteria import fitness
 from mixexp._engine.em import Problem, run_em
@@ -27,6 +27,9 @@ __all__ = ["held_out"]
 #: is right for ten with 40 or 80 iterations, and for seven with 20.
 WARM_ITER = 40
 
+#: Rows for each column from which one expert is hardly worse without a third of them.
+ROWS_PER_COLUMN = 20
+
 #: Rows for each penalty of a gate from which refits keep those of the full fit.
 ROWS_PER_STRENGTH = 20
 
@@ -42,11 +45,11 @@ def held_out(problem: SearchProblem, state: State, rows: Rows) -> np.ndarray:
 
     Penalties are those of the full fit unless they are many for the rows: as many choose the
     columns by which a border goes through noise, and are then set anew. Of one expert and few rows,
-    densities without each row are known; its penalty, chosen by these, would not serve a fit
-    without a third of them.
+    densities without each row are known; without a third of them, it would be worse than it is.
     """
-    if problem.n_experts == 1 and leaves_out(state.bank, rows):
-        return left_out_log_prob(state.bank, rows)
+    bank: Any = state.bank
+    if problem.n_experts == 1 and _are_few(bank, rows) and knows_left_out(bank, rows):
+        return left_out_log_prob(bank, rows)
     resp = posteriors(state, rows)[0]
     folds = unit_folds(rows, problem.seed)
     units = rows.units.n_rows
@@ -76,6 +79,12 @@ def _of_fold(
         refit.views(train.units, train),
     )
     return fitness(refit, test).log_density
+
+
+def _are_few(bank: Any, rows: Rows) -> bool:
+    """Return whether one expert is worse without a third of the rows."""
+    design = getattr(bank, "design", None)
+    return design is not None and rows.n_rows < ROWS_PER_COLUMN * design.n_slopes
 
 
 def _sets_many(gate: Any, rows: Rows) -> bool:

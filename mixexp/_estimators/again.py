@@ -2,7 +2,7 @@
 
 What is taken over is the whole state, for the same data and parts; or the division of the rows
 among the experts, where parts or data have changed; or nothing, for another number of experts,
-other columns, or rows that the old mixture does not explain.
+other columns, rows that the old mixture does not explain, or experts that are all one.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from mixexp._engine.alone import one_expert
 from mixexp._engine.context import posteriors
 from mixexp._engine.em import Run
+from mixexp._engine.rivals import ALIKE
 from mixexp._engine.search import SearchProblem
 from mixexp._engine.starts import FromPartition, FromState
 from mixexp._engine.sweep import State, log_joint, posterior
@@ -147,6 +148,8 @@ def warm(
         return assembly
     last = mixture._last_fit
     start: Any = None
+    if any(ALIKE in record.events for record in mixture.restarts_):
+        return assembly  # all experts are one: there is no division to go on from
     if "state" in last and last["data"] == identity():
         now, before = parameters_of(mixture), last["parameters"]
         changed = {name for name in now if now[name] != before[name]}

@@ -502,7 +502,7 @@ class LinearBank(StrengthMixin):
         """Return the bank with dispersions that allow for the errors of its coefficients."""
         return self._with_dispersions(self._gamma(statistics, rows), statistics)
 
-    @available_if(lambda self: self._by_left_out_rows)
+    @available_if(lambda self: self._by_left_out_rows and self._masks is None)
     def left_out(self, rows: Rows) -> LeftOut:
         """Return what one expert misses rows by that are left out one by one, by its strength."""
         first = int(self.design.intercept)

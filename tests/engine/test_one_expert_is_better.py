@@ -99,3 +99,24 @@ def test_summary_of_experts_that_are_one_says_so(rng):
         model = MixtureOfExpertsRegressor(n_experts=4, random_state=0).fit(X, y)
     with pytest.raises(ValueError, match=r"all 4 experts are one model.*n_experts=1"):
         model.summary(X, y)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_warm_start_from_experts_that_are_one_begins_anew(rng):
+    """Several equal experts went on with the dispersion of rows they had learnt by heart."""
+    X, y = rng.standard_normal((300, 60)), rng.standard_normal(300)
+    model = MixtureOfExpertsRegressor(n_experts=2, random_state=0, warm_start=True)
+    before = model.fit(X[:40], y[:40]).log_density(X[40:], y[40:])
+    assert any(ALIKE in record.events for record in model.restarts_)
+    assert_allclose(model.fit(X[:40], y[:40]).log_density(X[40:], y[40:]), before)
+
+
+@pytest.mark.parametrize("classes", [False, True])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_few_rows_and_columns_of_each_expert(classes, rng):
+    X = rng.standard_normal((60, 60))
+    y = X[:, 0] + rng.standard_normal(60)
+    kind = MixtureOfExpertsClassifier if classes else MixtureOfExpertsRegressor
+    columns = [list(range(30)), list(range(30, 60))]
+    model = kind(n_experts=2, expert_features=columns, random_state=0)
+    assert model.fit(X, y > 0 if classes else y).score(X, y > 0 if classes else y) > 0
