@@ -10,7 +10,6 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from scipy.linalg import eigh
 from scipy.linalg.lapack import dpotrf, dpotrs
 
 __all__ = [
@@ -256,7 +255,7 @@ def solve_psd(matrix: np.ndarray, rhs: np.ndarray) -> np.ndarray:
     elif not np.isfinite(scaled).all():
         return np.full_like(b, np.nan)
     else:
-        values, vectors = eigh(scaled, driver="evd")
+        values, vectors = np.linalg.eigh(scaled)
         keep = values > len(matrix) * RANK_TOL * max(values[-1], 0.0)
         basis = vectors[:, keep]
         x = basis @ ((basis.T @ b).T / values[keep]).T

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigh, qr
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, qr
 from scipy.special import xlogy
 
 from mixexp._engine.assign import Soft
@@ -190,7 +190,7 @@ def _shrunk(information: np.ndarray, penalty: np.ndarray) -> float:
     else:
         if np.min(factor[0].diagonal(), initial=np.inf) ** 2 > least:
             return float(np.trace(cho_solve(factor, penalty)))
-    values, vectors = eigh(information, driver="evd")  # the usual one fails now and then
+    values, vectors = np.linalg.eigh(information)  # the driver of SciPy fails now and then
     least *= max(values[-1], 0.0)
     if values[0] < -least:
         return np.nan

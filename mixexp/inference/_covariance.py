@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from scipy.linalg import eigh
 
 from mixexp._engine.assign import Soft
 from mixexp._engine.criteria import free_basis
@@ -151,7 +150,7 @@ def _refuse_separated(model: Any, basis: np.ndarray, inverse: np.ndarray, owner:
 
 def _inverse(matrix: np.ndarray, owner: str) -> np.ndarray:
     """Return the inverse of an information, in units in which that of complete data is 1."""
-    values, vectors = eigh(matrix, driver="evd")
+    values, vectors = np.linalg.eigh(matrix)
     if len(values) and values[0] < -SMALLEST_EIGENVALUE * values[-1]:
         raise ValueError(
             f"{owner}: the parameters are no maximum: the fit has not converged, or the gate "
