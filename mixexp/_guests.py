@@ -16,7 +16,11 @@ from sklearn import config_context, get_config
 
 from mixexp._warn import Filter, filters_kept, silenced
 
-__all__ = ["failures_named", "in_threads", "owned", "read_only"]
+__all__ = ["FitFailedError", "failures_named", "in_threads", "owned", "read_only"]
+
+
+class FitFailedError(ValueError):
+    """An estimator that failed, with its cause."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ def in_threads(
 
 @contextmanager
 def failures_named(describe: Callable[[], str], hint: Callable[[], str] = str) -> Iterator[None]:
-    """Reraise errors in the block as a ValueError that names the estimator, with their cause.
+    """Reraise errors in the block as one that names the estimator, with their cause.
 
     `hint` returns a possible remedy to append.
 
@@ -77,7 +81,7 @@ def failures_named(describe: Callable[[], str], hint: Callable[[], str] = str) -
             error.add_note(describe())
             raise
         message = str(error) or type(error).__name__
-        raise ValueError(f"{describe()}: {message}{hint()}") from error
+        raise FitFailedError(f"{describe()}: {message}{hint()}") from error
 
 
 def owned(values: Any) -> Any:

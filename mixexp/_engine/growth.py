@@ -20,10 +20,11 @@ from mixexp._engine.em import Run
 from mixexp._engine.held_out import held_out
 from mixexp._engine.journal import once
 from mixexp._engine.regimes import resolved
-from mixexp._engine.rivals import ALIKE, CLEARLY, MATERIAL
+from mixexp._engine.rivals import ALIKE, CLEARLY, MATERIAL, mean_and_error
 from mixexp._engine.search import SearchProblem, search, with_judge
 from mixexp._engine.starts import Candidate, OneStart, Restart, plain_gate, without_outliers
 from mixexp._engine.tuning import penalised_as
+from mixexp._guests import FitFailedError
 from mixexp._warn import silence, silenced, warn
 from mixexp.protocols import can
 
@@ -155,11 +156,7 @@ class Grown:
     def shortfall(self, best: Grown) -> tuple[float, float]:
         """Return how much the held-out log-density is below another's, and its standard error."""
         assert self.held_out is not None and best.held_out is not None
-        weight, total = self.fitness.weight, self.n_units
-        difference = best.held_out - self.held_out
-        mean = float(difference @ weight) / total
-        variance = float((difference - mean) ** 2 @ weight) / total
-        return mean, float(np.sqrt(variance / total))
+        return mean_and_error(best.held_out - self.held_out, self.fitness.weight)
 
 
 def grown(
@@ -205,17 +202,17 @@ def grown(
             if last is not None and k > last.n_experts + 1:
                 problem = _as_strong(problem, last)
             mixture = _attempt(problem, growth, k)
-        if isinstance(mixture, ValueError):
+        if isinstance(mixture, FitFailedError):
             if best is None:
                 raise mixture
             told = f"{k} experts cannot be fitted, and larger numbers are not tried: {mixture}"
             warn(f"{problem.owner}: {told}", UserWarning)
             return
+        if best is not None and not growth.counts(mixture) and mixture.n_units >= FEWEST:
+            _hold_out(problem_at, best, mixture)
         mixture.seconds = time.perf_counter() - begin
         last = mixture
         yield mixture
-        if best is not None and not growth.counts(mixture) and mixture.n_units >= FEWEST:
-            _hold_out(problem_at, best, mixture)
         if best is None or _better(mixture, best, growth):
             steep = best is not None and _is_steep(mixture, best, growth.criterion)
             best, since = mixture, 0
@@ -231,7 +228,8 @@ def _hold_out(problem_at: Callable[[int], SearchProblem], *mixtures: Grown) -> N
         if each.held_out is None:
             problem, run = problem_at(each.n_experts), each.run
             with silenced(silence(ConvergenceWarning)):
-                each.held_out = held_out(problem, run.state, run.rows or problem.rows)
+                rows = problem.rows if run.rows is None else run.rows
+                each.held_out = held_out(problem, run.state, rows)
 
 
 def _as_strong(problem: SearchProblem, last: Grown) -> SearchProblem:
@@ -257,7 +255,7 @@ def searched(grown_: Grown, problem: SearchProblem, criterion: str) -> Grown:
     problem = with_judge(problem)
     try:
         run, restarts = search(replace(problem, n_exact=N_EXACT))
-    except ValueError:  # other starts may have regions of fewer rows than experts need
+    except FitFailedError:  # other starts may have regions of fewer rows than experts need
         return grown_
     rows, held = problem.rows if run.rows is None else run.rows, grown_.held_out
     fit = fitness(run.state, rows)
@@ -380,11 +378,11 @@ class FromStage(OneStart):
         return [Candidate(state, Restart((problem.seed, 0), -np.inf, 0))]
 
 
-def _attempt(problem: SearchProblem, growth: Growth, k: int) -> Grown | ValueError:
+def _attempt(problem: SearchProblem, growth: Growth, k: int) -> Grown | FitFailedError:
     """Return the mixture from a stage; the error if experts need more rows than a region has."""
     try:
         mixture: Grown = once(problem.journal, f"{k} experts", partial(_fitted, problem, growth))
-    except ValueError as error:
+    except FitFailedError as error:
         return error
     return mixture
 

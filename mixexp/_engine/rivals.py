@@ -12,7 +12,7 @@ from mixexp._engine.starts import Restart
 from mixexp._engine.sweep import State, log_joint, posterior
 from mixexp.protocols import Block, Rows
 
-__all__ = ["ALIKE", "CLEARLY", "COMMON", "MATERIAL", "better_of", "gained"]
+__all__ = ["ALIKE", "CLEARLY", "COMMON", "MATERIAL", "better_of", "gained", "mean_and_error"]
 
 #: Standard errors by which one model of all rows must be better than experts of regions.
 CLEARLY = 1.0
@@ -57,8 +57,13 @@ def better_of(
 def gained(rows: Rows, before: State, after: State) -> tuple[float, float]:
     """Return the mean gain in log-density from one state to another, and its standard error."""
     gain, weight = rows.map(partial(_gains, before=before, after=after), axis=1)
-    mean = np.average(gain, weights=weight)
-    error = np.sqrt(np.average((gain - mean) ** 2, weights=weight) / weight.sum())
+    return mean_and_error(gain, weight)
+
+
+def mean_and_error(values: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
+    """Return the mean of values (n,) by their weights, and its standard error."""
+    mean = np.average(values, weights=weight)
+    error = np.sqrt(np.average((values - mean) ** 2, weights=weight) / weight.sum())
     return float(mean), float(error)
 
 

@@ -26,7 +26,15 @@ from mixexp._engine.journal import Journal, once
 from mixexp._engine.progress import Watcher
 from mixexp._engine.race import raced, ranked
 from mixexp._engine.regimes import Judge, raised, resolved, told_of, warn_of_few_rows
-from mixexp._engine.rivals import ALIKE, CLEARLY, COMMON, MATERIAL, better_of, gained
+from mixexp._engine.rivals import (
+    ALIKE,
+    CLEARLY,
+    COMMON,
+    MATERIAL,
+    better_of,
+    gained,
+    mean_and_error,
+)
 from mixexp._engine.routed import Routing, WarmUp, frozen, routed_from, warmed
 from mixexp._engine.starts import (
     NOISE_SHARE,
@@ -260,9 +268,8 @@ def _held_out_better(problem: SearchProblem, state: State, single: Any) -> bool:
     """Return whether one expert explains rows that it has not seen clearly better."""
     gain = left_out_log_prob(single, problem.sketch) - held_out(problem, state, problem.sketch)
     weight = problem.sketch.weight
-    mean = np.average(gain, weights=weight)
-    error = np.sqrt(np.average((gain - mean) ** 2, weights=weight) / problem.sketch.total_weight)
-    return bool(mean >= CLEARLY * error)
+    mean, error = mean_and_error(gain, np.ones(len(gain)) if weight is None else weight)
+    return mean >= CLEARLY * error
 
 
 def _clearly_better(rows: Rows, state: State, other: State) -> bool:

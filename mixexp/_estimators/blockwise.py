@@ -164,10 +164,10 @@ def gathered(factory: Callable[[], Iterable], owner: str) -> tuple[Any, Any, Any
         if not len(run[1]):
             continue
         if runs and (kind := _kind(*run)) != (first := _kind(*runs[0])):
-            other = next(name for name in kind if kind[name] != first.get(name))
+            other = next(name for name in kind if kind[name] != first[name])
             raise ValueError(
-                f"{owner}: run {i} of factory() has {other} {kind[other]}, and the first one has "
-                f"{first.get(other)}. Give rows of one kind."
+                f"{owner}: run {i} of factory() differs from the first one in {other}: "
+                f"{kind[other]}, not {first[other]}. Give rows of one kind."
             )
         runs.append(run)
     if not runs:
@@ -186,12 +186,12 @@ def _kind(X: Any, y: np.ndarray, weight: Any) -> dict[str, str]:
         found = {n: t for n, t in zip(X.columns, X.dtypes, strict=True) if _is_categorical(t)}
         categories = short(found) if found else "none"
     return {
-        "X of kind": form,
-        "columns": columns,
-        "categories": categories,
-        "y of shape (n_rows, ...) with": str(y.shape[1:]),
-        "labels": "of text" if holds_text(y) else "of numbers",
-        "weights:": "no" if weight is None else "yes",
+        "the form of X": form,
+        "its columns": columns,
+        "its categories": categories,
+        "the outputs of y": str(y.shape[1:]),
+        "the labels": "text" if holds_text(y) else "numbers",
+        "sample_weight": "none" if weight is None else "given",
     }
 
 

@@ -61,7 +61,9 @@ def test_four_experts_of_few_rows_are_no_worse_than_twice_one():
     assert log_loss(y, cross_val_predict(model, X, y, cv=folds, method="predict_proba")) < 0.1
 
 
-@pytest.mark.parametrize("gate", [SoftmaxGate(), HierarchicalGate((2, 2))])
+@pytest.mark.parametrize(
+    "gate", [SoftmaxGate(), pytest.param(HierarchicalGate((2, 2)), marks=pytest.mark.slow)]
+)
 def test_penalties_of_several_experts_stay_near_that_of_one(rng, gate):
     X, y = nearly_separate(rng, 600)
     one, four = (

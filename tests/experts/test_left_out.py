@@ -8,6 +8,7 @@ from sklearn.linear_model import Ridge
 
 from mixexp import MixtureOfExpertsRegressor
 from mixexp.experts._left_out import LeftOut
+from mixexp.protocols import Rows
 
 
 def by_refits(X, y, weight, penalty, strength, intercept):
@@ -134,3 +135,13 @@ def test_sparse_rows_are_left_out_one_by_one_too(rng):
         for alpha in np.logspace(-4, 2, 13)
     ]
     assert np.sqrt(np.mean((model.predict(X[new]) - truth[new]) ** 2)) < 1.2 * min(errors)
+
+
+def test_a_bank_leaves_out_weighted_rows_beyond_their_offset(rng):
+    X, y = rng.standard_normal((30, 25)), rng.standard_normal((1, 30))
+    weight, offset = rng.uniform(1, 4, 30), rng.standard_normal((1, 30))
+    bank = MixtureOfExpertsRegressor(n_experts=1).fit(X, y[0])._model.bank
+    found = bank.left_out(Rows(X, y, weight, offset=offset, training=True)).residuals(0.7)
+    scaled = (X - X.mean(axis=0)) / X.std(axis=0)
+    expected = LeftOut(scaled.T, y - offset, weight, np.ones(25), True).residuals(0.7)
+    assert_allclose(found, expected, rtol=1e-8)

@@ -5,6 +5,7 @@ import pytest
 from sklearn.neighbors import KNeighborsRegressor
 
 from mixexp import MixtureOfExpertsRegressor
+from mixexp._engine import growth
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not take sample_weight")
 
@@ -29,3 +30,18 @@ def test_the_first_number_still_raises(rng):
     model = MixtureOfExpertsRegressor(KNeighborsRegressor(50), n_experts="auto", random_state=0)
     with pytest.raises(ValueError, match="n_neighbors"):
         model.fit(X, y)
+
+
+def test_errors_that_are_not_of_an_estimator_are_raised(rng, monkeypatch):
+    """Such as those of a callback, or a collapse that is to be one."""
+    fitted = growth._fitted
+
+    def broken(problem, *args):
+        if problem.n_experts == 2:
+            raise ValueError("of something else")
+        return fitted(problem, *args)
+
+    monkeypatch.setattr(growth, "_fitted", broken)
+    X, y = rng.standard_normal((60, 2)), rng.standard_normal(60)
+    with pytest.raises(ValueError, match="of something else"):
+        MixtureOfExpertsRegressor(n_experts="auto", random_state=0).fit(X, y)
